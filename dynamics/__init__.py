@@ -1,0 +1,34 @@
+"""Models: what a planner imagines with, and what it acts in."""
+
+from .base import Model, Step
+from .brax import BraxModel, brax, brax_names
+from .cartpole import CartPole, cartpole
+from .function import FunctionModel, from_function
+from .linear_quadratic import LinearQuadratic, linear_quadratic
+from .pendulum import Pendulum, pendulum
+from .point_mass import PointMass, point_mass
+from .wrappers import ActionRepeat, Discounted, WithValue, action_repeat, discounted, with_value
+
+__all__ = [
+    "ActionRepeat",
+    "BraxModel",
+    "CartPole",
+    "Discounted",
+    "FunctionModel",
+    "LinearQuadratic",
+    "Model",
+    "Pendulum",
+    "PointMass",
+    "Step",
+    "WithValue",
+    "action_repeat",
+    "brax",
+    "brax_names",
+    "cartpole",
+    "discounted",
+    "from_function",
+    "linear_quadratic",
+    "pendulum",
+    "point_mass",
+    "with_value",
+]

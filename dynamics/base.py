@@ -1,0 +1,157 @@
+"""What a model is, and what every file stands on: pytree dataclasses and checks that name the parameter."""
+
+import dataclasses
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+State = Any  # an opaque pytree; only the model looks inside
+
+C = TypeVar("C")
+
+
+def static(**kwargs: Any) -> Any:
+    """A dataclass field that is part of the compiled program: a size, a flag, a function. Changing it retraces."""
+    return dataclasses.field(metadata={"static": True}, **kwargs)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static))
+def pytree(cls: type[C]) -> type[C]:
+    """Make `cls` a frozen dataclass and a pytree: its fields are traced, except those declared with `static()`."""
+    dataclasses.dataclass(frozen=True, eq=False)(cls)
+    fields = dataclasses.fields(cls)
+    traced = tuple(field.name for field in fields if not field.metadata.get("static"))
+    fixed = tuple(field.name for field in fields if field.metadata.get("static"))
+
+    def flatten(node: C) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return tuple(getattr(node, name) for name in traced), tuple(getattr(node, name) for name in fixed)
+
+    def flatten_with_keys(node: C) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        children, aux = flatten(node)
+        return tuple(zip(map(jax.tree_util.GetAttrKey, traced), children, strict=True)), aux
+
+    def unflatten(aux: tuple[Any, ...], children: tuple[Any, ...]) -> C:
+        # Past __init__: JAX unflattens with placeholders and batched leaves, which no check may see.
+        node = object.__new__(cls)
+        for name, value in zip(traced + fixed, (*children, *aux), strict=True):
+            object.__setattr__(node, name, value)
+        return node
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
+
+
+class Step(NamedTuple):
+    """What one step of a model gives.
+
+    Attributes:
+        state: the next state, a pytree of the same structure as the one before.
+        reward: the reward of this step, a scalar.
+        discount: the weight of all that follows: 0 where the episode ends here, 1 (or γ) elsewhere; a scalar.
+    """
+
+    state: State
+    reward: Float[Array, ""]
+    discount: Float[Array, ""]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What a planner imagines with. An environment is a model too.
+
+    A model is a pytree: its parameters are traced, so that sweeping or batching them never recompiles. Plans are
+    unbounded; a model whose actuators are bounded maps [-1, 1] to their range and clips what lies beyond.
+    """
+
+    @property
+    def action_size(self) -> int:
+        """The number A of actuators."""
+        ...
+
+    def init(self, key: Key[Array, ""]) -> State:
+        """Draw a first state."""
+        ...
+
+    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+        """Apply `action` for one time step; `key` drives the noise of a stochastic model."""
+        ...
+
+    def value(self, state: State) -> Float[Array, ""]:
+        """The return expected beyond the horizon from `state`: 0 where nothing is known of it."""
+        ...
+
+
+def check_action(action: Any, action_size: int) -> Float[Array, " A"]:
+    """Return `action` as a float array, or raise a `ValueError` that says which shape the model wants."""
+    action = jnp.asarray(action, float)
+    if action.shape != (action_size,):
+        raise ValueError(f"action must have shape ({action_size},), got {action.shape}")
+    return action
+
+
+def to_range(action: Float[Array, " A"], low: Any, high: Any) -> Float[Array, " A"]:
+    """Clip `action` to [-1, 1] and map that affinely onto [`low`, `high`]."""
+    return low + (jnp.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+
+
+def integer(name: str, value: Any, minimum: int = 1) -> int:
+    """Return `value` as an int, or raise a `ValueError` if it is none or lies below `minimum`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+    return int(value)
+
+
+def real(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    shape: tuple[int, ...] | None = (),
+) -> Float[Array, "..."]:
+    """Return `value` as a float array, so that every way of writing a number is the same trace.
+
+    Args:
+        name: the parameter, for the error message.
+        value: a number or array; the bounds of a traced one are not checked, its shape is.
+        above: a bound that every entry must exceed.
+        below: a bound that every entry must stay below.
+        minimum: the least allowed entry.
+        maximum: the greatest allowed entry.
+        shape: what `value` must broadcast to; None leaves its shape as it is.
+
+    Raises:
+        ValueError: naming the parameter, the constraint and the value.
+    """
+    bounds = [(">", above, operator.gt), (">=", minimum, operator.ge), ("<", below, operator.lt), ("<=", maximum, operator.le)]
+    limits = [(sign, bound, holds) for sign, bound, holds in bounds if bound is not None]
+    rule = " and ".join(["finite", *(f"{sign} {bound:g}" for sign, bound, _ in limits)])
+    try:
+        array = jnp.asarray(value, float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a number ({rule}), got {value!r}") from error
+    if shape is not None:
+        try:
+            array = jnp.broadcast_to(array, shape)
+        except ValueError as error:
+            raise ValueError(f"{name} must have shape {shape}, got {array.shape}") from error
+    if not isinstance(array, jax.core.Tracer):
+        if not (jnp.isfinite(array).all() and all(holds(array, bound).all() for _, bound, holds in limits)):
+            raise ValueError(f"{name} must be {rule}, got {value!r}")
+    return array
+
+
+def traceable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function a pytree, so that it can be a traced field.
+
+    A callable that is a pytree already (`jax.tree_util.Partial`, a module with weights) keeps its leaves traced; a
+    plain function becomes part of the compiled program.
+    """
+    is_leaf = jax.tree_util.treedef_is_leaf(jax.tree_util.tree_structure(function))
+    return jax.tree_util.Partial(function) if is_leaf else function

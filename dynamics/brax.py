@@ -1,0 +1,232 @@
+"""Brax environments as models: every registered one by name, and any `brax.envs.Env` of the user's own."""
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import inspect
+import io
+import types
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from .base import State, Step, check_action, integer, pytree, static, to_range
+
+BACKENDS = ("spring", "positional", "generalized", "mjx")  # cheapest first
+
+
+@pytree
+class BraxModel:
+    """A Brax environment as a model. Make one with `brax`.
+
+    Attributes:
+        env: the environment, unbatched and without auto-reset.
+        sys: its physical parameters, a `brax.base.System`, traced: sweep or randomise them without recompiling. None
+            for an environment that has none.
+        low: the action that -1 stands for, a scalar or [A].
+        high: the action that 1 stands for, a scalar or [A].
+    """
+
+    env: Any = static()
+    sys: Any
+    low: Float[Array, "..."]
+    high: Float[Array, "..."]
+
+    @property
+    def action_size(self) -> int:
+        """The number A of actuators."""
+        return integer("env.action_size", self.env.action_size)
+
+    @property
+    def dt(self) -> float:
+        """The duration of one step, in seconds (1 where the environment does not tell)."""
+        return float(getattr(self.env, "dt", 1.0))
+
+    def init(self, key: Key[Array, ""]) -> State:
+        """Reset the environment."""
+        with _quiet():
+            return _canonical(_with_sys(self.env, self.sys).reset(key))
+
+    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+        """Step the environment; a simulation that diverged earns NaN, which planners count and discard.
+
+        Raises:
+            ValueError: if `action` has another shape than [A].
+        """
+        del key  # a Brax environment that is random keeps its own key in its state
+        action = to_range(check_action(action, self.action_size), self.low, self.high)
+        # Brax writes into the dictionaries of the state that it is given: hand it fresh containers.
+        state = jax.tree.map(lambda leaf: leaf, state)
+        with _quiet():
+            state = _canonical(_with_sys(self.env, self.sys).step(state, action))
+        info = getattr(state, "info", None)
+        truncated = info.get("truncation", 0.0) if isinstance(info, dict) else 0.0
+        # The time limit of an episode says nothing about what the state is worth: only a true end does.
+        ended = state.done * (1.0 - truncated)
+        reward = jnp.where(_finite(state), state.reward, jnp.nan)
+        return Step(state, reward, jnp.where(ended > 0, 0.0, 1.0))
+
+    def value(self, state: State) -> Float[Array, ""]:
+        """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
+        return jnp.zeros(())
+
+
+def brax(
+    name_or_env: Any,
+    backend: str | None = None,
+    *,
+    action_range: tuple[Any, Any] = (-1.0, 1.0),
+    **env_kwargs: Any,
+) -> BraxModel:
+    """Make a model of a Brax environment.
+
+    Args:
+        name_or_env: the name of a registered environment, or an environment (an instance, not batched). Wrappers that
+            reset automatically are taken off: a planner must see the end of an episode, not the next one.
+        backend: "spring" (cheapest to compile and run), "positional", "generalized" or "mjx"; None picks the first of
+            them that the environment supports. Only with a name.
+        action_range: the actions (low, high), scalars or [A], that -1 and 1 of a plan stand for. Brax's own
+            environments take [-1, 1] and scale inside.
+        **env_kwargs: what the environment's constructor takes. Only with a name.
+
+    Returns:
+        The model. Its state is the environment's `State`.
+
+    Raises:
+        ValueError: for a name or backend that does not exist (listing those that do), or an unusable environment.
+    """
+    envs = _import_envs()
+    if isinstance(name_or_env, str):
+        env = _make(envs, name_or_env, backend, env_kwargs)
+    else:
+        if backend is not None or env_kwargs:
+            given = ", ".join([*(["backend"] if backend is not None else []), *env_kwargs])
+            raise ValueError(f"{given}: only with the name of an environment, not with one that is made already")
+        env = _single(envs, name_or_env)
+    _repair_fluid()
+    low, high = (jnp.asarray(bound, float) for bound in action_range)
+    # Only a plain attribute can be replaced; an environment that computes `sys` keeps its own.
+    sys = getattr(env, "sys", None) if "sys" in vars(env.unwrapped) else None
+    return BraxModel(env=env, sys=sys, low=low, high=high)
+
+
+def brax_names() -> tuple[str, ...]:
+    """The names of the registered Brax environments, sorted."""
+    return tuple(sorted(_import_envs()._envs))
+
+
+def _make(envs: Any, name: str, backend: str | None, env_kwargs: dict[str, Any]) -> Any:
+    if name not in envs._envs:
+        raise ValueError(f"unknown Brax environment {name!r}; choose one of: {', '.join(sorted(envs._envs))}")
+    if backend is not None and backend not in BACKENDS:
+        raise ValueError(f"unknown Brax backend {backend!r}; choose one of: {', '.join(BACKENDS)}")
+
+    def make(backend: str) -> Any:
+        with _quiet():
+            return envs.get_environment(name, backend=backend, **env_kwargs)
+
+    if backend is not None:
+        try:
+            return make(backend)
+        except ValueError as error:
+            if "backend" not in str(error).lower():
+                raise
+            supported = [other for other in BACKENDS if _constructs(make, other)]
+            raise ValueError(
+                f"Brax's {name!r} does not run on backend {backend!r}; choose one of: {', '.join(supported)}"
+            ) from error
+    return make(next(other for other in BACKENDS if _constructs(make, other)))
+
+
+def _constructs(make: Any, backend: str) -> bool:
+    try:
+        make(backend)
+    except ValueError as error:
+        if "backend" not in str(error).lower():
+            raise
+        return False
+    return True
+
+
+def _single(envs: Any, env: Any) -> Any:
+    """Check a user's environment and take off the wrappers that a planner must not see."""
+    missing = [name for name in ("reset", "step", "action_size") if not hasattr(env, name)]
+    if isinstance(env, type) or missing:
+        raise ValueError(
+            f"name_or_env must be the name of a Brax environment or an instance with reset, step and action_size, "
+            f"got {env!r}"
+        )
+    if isinstance(env, envs.training.VmapWrapper | envs.training.DomainRandomizationVmapWrapper):
+        raise ValueError("name_or_env must be a single environment, got a batched one: leave out batch_size and vmap")
+    if isinstance(env, envs.training.AutoResetWrapper):
+        return _single(envs, env.env)
+    if isinstance(env, envs.Wrapper):
+        inner = _single(envs, env.env)
+        if inner is not env.env:
+            env = copy.copy(env)
+            env.env = inner
+    return env
+
+
+def _with_sys(env: Any, sys: Any) -> Any:
+    """`env`, through all its wrappers, with the physical parameters `sys`."""
+    if sys is None:
+        return env
+    env = copy.copy(env)
+    if "sys" in vars(env):
+        env.sys = sys
+    else:
+        env.env = _with_sys(env.env, sys)
+    return env
+
+
+def _canonical(state: State) -> State:
+    """Give reward and done one type, so that a step returns what it was given: some write them as Python numbers."""
+    fields = {name: jnp.asarray(getattr(state, name), float) for name in ("reward", "done")}
+    for name, value in fields.items():
+        if value.size != 1:
+            raise ValueError(f"{name} of a Brax state must be a scalar, got shape {value.shape}")
+    replace = getattr(state, "replace", None) or getattr(state, "_replace", None)  # flax dataclass, named tuple
+    return (replace or functools.partial(dataclasses.replace, state))(
+        **{name: value.reshape(()) for name, value in fields.items()}
+    )
+
+
+def _finite(state: State) -> Bool[Array, ""]:
+    """Whether the simulation has not diverged, even where the reward does not show it."""
+    physics = getattr(state, "pipeline_state", None)
+    probe = (physics.q, physics.qd) if hasattr(physics, "q") and hasattr(physics, "qd") else state.obs
+    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(probe)]).all()
+
+
+def _repair_fluid() -> None:
+    """Let environments with fluid drag (swimmer) run: Brax 0.14 uses `jnp.clip(a_min=)`, which JAX 0.10 removed."""
+    from brax import fluid
+
+    if isinstance(fluid.jp, types.ModuleType) and "a_min" not in inspect.signature(jnp.clip).parameters:
+        names = vars(fluid.jp) | {"clip": lambda x, a_min=None, a_max=None: jnp.clip(x, a_min, a_max)}
+        fluid.jp = types.SimpleNamespace(**names)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what Brax warns of itself (end of maintenance, moved fields), and nothing else."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(brax|jaxopt|mujoco)\b")
+        yield
+
+
+def _import_envs() -> Any:
+    """Import `brax.envs`, which takes seconds (only who uses it pays), without the chatter of its imports."""
+    said = io.StringIO()
+    with _quiet(), contextlib.redirect_stdout(said):
+        from brax import envs
+    for line in said.getvalue().splitlines():
+        if not line.startswith("Failed to import"):  # mujoco.mjx, of the optional warp
+            print(line)
+    return envs

@@ -1,0 +1,103 @@
+"""A user's own function as a model."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from .base import State, Step, check_action, integer, pytree, static, to_range, traceable
+
+
+@pytree
+class FunctionModel:
+    """A model made of plain functions. Make one with `from_function`.
+
+    Attributes:
+        step_function: (key, state, action [A]) -> (state, reward, discount).
+        init_function: key -> state, or None.
+        value_function: state -> scalar, or None.
+        action_range: (low, high) that -1 and 1 of a plan stand for, or None: the function gets the plan as it is.
+        action_size: the number A of actuators.
+    """
+
+    step_function: Callable[..., Any]
+    init_function: Callable[..., Any] | None
+    value_function: Callable[..., Any] | None
+    action_range: tuple[Float[Array, "..."], Float[Array, "..."]] | None
+    action_size: int = static()
+
+    def init(self, key: Key[Array, ""]) -> State:
+        """Draw a first state, if the model was given how.
+
+        Raises:
+            ValueError: if it was not.
+        """
+        if self.init_function is None:
+            raise ValueError("init must be given to from_function for this model to draw its own first state, got None")
+        return self.init_function(key)
+
+    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+        """Apply the user's function.
+
+        Raises:
+            ValueError: if `action` has another shape than [A], or the function returns no triple of scalars.
+        """
+        action = check_action(action, self.action_size)
+        if self.action_range is not None:
+            action = to_range(action, *self.action_range)
+        result = self.step_function(key, state, action)
+        if not isinstance(result, tuple) or len(result) != 3:
+            raise ValueError(f"step must return (state, reward, discount), got {type(result).__name__}: {result!r}")
+        state, reward, discount = result
+        reward, discount = jnp.asarray(reward, float), jnp.asarray(discount, float)
+        for name, number in (("reward", reward), ("discount", discount)):
+            if number.shape != ():
+                raise ValueError(f"step must return a scalar {name}, got shape {number.shape}")
+        return Step(state, reward, discount)
+
+    def value(self, state: State) -> Float[Array, ""]:
+        """The user's value of `state`, or zero."""
+        return jnp.zeros(()) if self.value_function is None else jnp.asarray(self.value_function(state), float)
+
+
+def from_function(
+    step: Callable[..., Any],
+    action_size: int,
+    *,
+    init: Callable[..., Any] | None = None,
+    value: Callable[..., Any] | None = None,
+    action_range: tuple[Any, Any] | None = None,
+) -> FunctionModel:
+    """Make a model of a pure function.
+
+    Args:
+        step: (key, state, action [A]) -> (state, reward, discount). The state is any pytree whose structure the step
+            preserves; reward and discount are scalars; a discount of 0 ends the episode. Pass a
+            `jax.tree_util.Partial` (or any callable pytree) to keep its parameters traced: changing them then never
+            recompiles.
+        action_size: the number A of actuators.
+        init: key -> state, needed only where the model starts episodes by itself.
+        value: state -> scalar, the return expected beyond the horizon; None for 0.
+        action_range: the actions (low, high), scalars or [A], that -1 and 1 of a plan stand for; plans are clipped to
+            it. None hands `step` the plan as it is, which is unbounded.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: if `action_size` is not a positive integer or a function is not callable.
+    """
+    for name, function in (("step", step), ("init", init), ("value", value)):
+        if not (callable(function) or (function is None and name != "step")):
+            raise ValueError(f"{name} must be callable, got {function!r}")
+    if action_range is not None:
+        low, high = (jnp.asarray(bound, float) for bound in action_range)
+        action_range = (low, high)
+    return FunctionModel(
+        step_function=traceable(step),
+        init_function=None if init is None else traceable(init),
+        value_function=None if value is None else traceable(value),
+        action_range=action_range,
+        action_size=integer("action_size", action_size),
+    )

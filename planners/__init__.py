@@ -1,0 +1,45 @@
+"""Planners: choices of a few components of one loop."""
+
+from .base import Belief, Info, Likelihood, Optimality, Planner, Prior
+from .cem import cem
+from .families import Gaussian, gaussian
+from .likelihoods import Best, Elite, Exponential, elite, exponential
+from .loop import Episode, LoopOptions, SamplingPlanner, episode, infer, plan, sampling_planner
+from .mppi import mppi
+from .predictive_sampling import predictive_sampling
+from .priors import FixedPrior, ShrunkPrior, fixed_prior
+from .random_shooting import random_shooting
+from .rollout import Trajectory, rollout, trajectory
+
+__all__ = [
+    "Belief",
+    "Best",
+    "Elite",
+    "Episode",
+    "Exponential",
+    "FixedPrior",
+    "Gaussian",
+    "Info",
+    "Likelihood",
+    "LoopOptions",
+    "Optimality",
+    "Planner",
+    "Prior",
+    "SamplingPlanner",
+    "ShrunkPrior",
+    "Trajectory",
+    "cem",
+    "elite",
+    "episode",
+    "exponential",
+    "fixed_prior",
+    "gaussian",
+    "infer",
+    "mppi",
+    "plan",
+    "predictive_sampling",
+    "random_shooting",
+    "rollout",
+    "sampling_planner",
+    "trajectory",
+]

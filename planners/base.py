@@ -1,0 +1,138 @@
+"""What the loop is made of: beliefs over plans, optimality likelihoods, priors, and planners; all are pytrees.
+
+K counts plans, H the steps of the horizon, A the actuators, I iterations.
+"""
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from ..dynamics.base import Model, State, pytree
+
+Plans = Float[Array, "K H A"]
+Plan = Float[Array, "H A"]
+
+
+@runtime_checkable
+class Belief(Protocol):
+    """A distribution q(a) over plans, from a family onto which weighted plans can be projected."""
+
+    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+        """Draw plans a ~ q."""
+        ...
+
+    def log_prob(self, plans: Plans) -> Float[Array, " K"]:
+        """log q(a) of each plan."""
+        ...
+
+    def fit(self, plans: Plans, weights: Float[Array, " K"]) -> Any:
+        """The member of the family nearest to the weighted plans, argmin KL(Σ w δ_a ‖ q); weights sum to 1."""
+        ...
+
+    def mode(self) -> Plan:
+        """The plan to execute."""
+        ...
+
+    def shift(self, initial: Any) -> Any:
+        """The belief one time step later; what it cannot know yet comes from `initial`."""
+        ...
+
+    def entropy(self) -> Float[Array, ""]:
+        """−E log q, in nats."""
+        ...
+
+    def kl(self, other: Any) -> Float[Array, ""]:
+        """KL(q ‖ other), in nats."""
+        ...
+
+
+class Optimality(NamedTuple):
+    """What a likelihood says of each plan: log W(a) = log_weights + log_scale.
+
+    Attributes:
+        log_weights: [K]; −inf for plans that count for nothing. Their greatest is near 0, so that they can be
+            exponentiated.
+        log_scale: a scalar, the same for all plans, which only evidences need.
+        temperature: by which returns were divided, in reward units; NaN where there is none.
+    """
+
+    log_weights: Float[Array, " K"]
+    log_scale: Float[Array, ""]
+    temperature: Float[Array, ""]
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """W(R), how likely a plan of return R is optimal."""
+
+    def __call__(self, returns: Float[Array, " K"]) -> Optimality:
+        """Weigh plans by their returns [K], which are finite, or −inf for plans that must get no weight."""
+        ...
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """What is known of plans before their returns, and the entropy that the posterior keeps."""
+
+    def log_ratio(self, plans: Plans, belief: Belief) -> Float[Array, " K"]:
+        """log p(a) − log q(a) of plans drawn from `belief` q."""
+        ...
+
+
+@pytree
+class Info:
+    """What happened in an inference; one row per iteration.
+
+    Attributes:
+        returns: of each plan as the rollout gave it, [..., K], reward units.
+        weights: of each plan, they sum to 1, [..., K].
+        elbo: E_q[log W + log p − log q], over the plans with a finite return, nats. −inf for an indicator likelihood.
+        log_evidence: log E_q[W p/q], an estimate of log p(O = 1) that is meaningless when `ess` is below 5 or so.
+        elbo_gap: log_evidence − elbo, estimates KL(q ‖ posterior).
+        posterior_kl: Σ w log(K w), estimates KL(posterior ‖ q).
+        ess: effective sample size 1/Σw², between 1 and K.
+        max_weight: the greatest weight.
+        perplexity: exp of the weights' entropy, between `ess` and K.
+        entropy: of the belief after the iteration, nats.
+        kl: of the belief after from the belief before the iteration, nats.
+        temperature: of the likelihood, in reward units; NaN where it has none.
+        num_invalid: how many returns were NaN or infinite; they got no weight.
+        degenerate: whether nothing could be learnt (no valid return, or all equal): the belief stayed as it was.
+    """
+
+    returns: Float[Array, "... K"]
+    weights: Float[Array, "... K"]
+    elbo: Float[Array, "..."]
+    log_evidence: Float[Array, "..."]
+    elbo_gap: Float[Array, "..."]
+    posterior_kl: Float[Array, "..."]
+    ess: Float[Array, "..."]
+    max_weight: Float[Array, "..."]
+    perplexity: Float[Array, "..."]
+    entropy: Float[Array, "..."]
+    kl: Float[Array, "..."]
+    temperature: Float[Array, "..."]
+    num_invalid: Int[Array, "..."]
+    degenerate: Bool[Array, "..."]
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """Iterative inference: from a belief over plans to a better one."""
+
+    @property
+    def belief(self) -> Any:
+        """Where inference starts when it is given no belief."""
+        ...
+
+    def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Any]:
+        """Bring `belief` nearer to the posterior over plans from `state`: (belief, info)."""
+        ...
+
+    def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:
+        """The action to execute now."""
+        ...
+
+    def shift(self, belief: Any) -> Any:
+        """The belief from which to plan at the next time step."""
+        ...

@@ -1,0 +1,5 @@
+"""Families of beliefs over plans."""
+
+from .gaussian import Gaussian, gaussian
+
+__all__ = ["Gaussian", "gaussian"]

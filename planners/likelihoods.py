@@ -1,0 +1,150 @@
+"""Optimality likelihoods W(R): how returns become weights."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..dynamics.base import pytree, real, static
+from .base import Optimality
+from .diagnostics import effective_sample_size, log_normalize
+
+_BISECTIONS = 40  # of a bracket 16 decades wide: below the resolution of float32
+
+
+@pytree
+class Best:
+    """All weight on the best plan: the limit of zero temperature."""
+
+    def __call__(self, returns: Float[Array, " K"]) -> Optimality:
+        """Weigh plans by their returns [K]."""
+        is_best = jnp.arange(len(returns)) == jnp.argmax(returns)
+        return _indicator(is_best, returns)
+
+
+@pytree
+class Elite:
+    """W = 1[R among the best n plans], n = fraction · K: the cross-entropy method (Rubinstein, 1999).
+
+    Attributes:
+        fraction: of the plans that are elite, in (0, 1], a scalar; at least two are.
+    """
+
+    fraction: Float[Array, ""]
+
+    def __call__(self, returns: Float[Array, " K"]) -> Optimality:
+        """Weigh plans by their returns [K]."""
+        num_samples = len(returns)
+        num_elites = jnp.clip(jnp.round(self.fraction * num_samples), 2, num_samples)
+        # by rank, not by a threshold on the returns: ties must not let everyone through
+        rank = jnp.zeros(num_samples, int).at[jnp.argsort(-returns)].set(jnp.arange(num_samples))
+        return _indicator(rank < num_elites, returns)
+
+
+@pytree
+class Exponential:
+    """W = exp(R/λ): model predictive path integral control, variational inference (Williams et al., 2017, Eq. 10~).
+
+    Attributes:
+        temperature: λ, a scalar, in reward units; with `standardize` in standard deviations of the returns; None to
+            adapt it.
+        target_ess: the least temperature is taken whose effective sample size is this fraction of K, a scalar in
+            (0, 1]; None if the temperature is given.
+        standardize: divide returns by their standard deviation before.
+    """
+
+    temperature: Float[Array, ""] | None
+    target_ess: Float[Array, ""] | None
+    standardize: bool = static()
+
+    def __call__(self, returns: Float[Array, " K"]) -> Optimality:
+        """Weigh plans by their returns [K]."""
+        valid = jnp.isfinite(returns)
+        best = jnp.max(jnp.where(valid, returns, -jnp.inf))
+        best = jnp.where(valid.any(), best, 0.0)
+        regret = jnp.where(valid, best - returns, jnp.inf)
+        scale = jnp.max(jnp.where(valid, regret, 0.0))
+        scale = jnp.where(scale > 0, scale, 1.0)
+        if self.temperature is None:
+            temperature = _temperature_for_ess(regret, scale, self.target_ess * len(returns))
+        elif self.standardize:
+            temperature = self.temperature * _spread(regret, valid, scale)
+        else:
+            temperature = self.temperature
+        # within what float32 can divide by, whatever the scale of the returns
+        temperature = jnp.clip(temperature, 1e-8 * scale, 1e8 * scale)
+        # subtract, then divide: the other way round loses the digits that tell great returns apart
+        return Optimality(-regret / temperature, best / temperature, temperature)
+
+
+def elite(fraction: Any) -> Elite:
+    """Make the likelihood of CEM.
+
+    Args:
+        fraction: of the plans that are elite, in (0, 1].
+
+    Returns:
+        The likelihood.
+
+    Raises:
+        ValueError: if `fraction` lies outside (0, 1].
+    """
+    return Elite(real("elite_fraction", fraction, above=0.0, maximum=1.0))
+
+
+def exponential(temperature: Any = None, *, target_ess: Any = None, standardize: bool = False) -> Exponential:
+    """Make the likelihood of MPPI and variational inference; the temperature is raw, relative or adapted.
+
+    Args:
+        temperature: λ > 0 in reward units, or in standard deviations of the returns with `standardize`. None adapts it
+            at each iteration.
+        target_ess: the effective sample size to adapt to, as a fraction of the plans in (0, 1]; 0.1 unless given.
+        standardize: divide returns by their standard deviation first.
+
+    Returns:
+        The likelihood.
+
+    Raises:
+        ValueError: for values outside these ranges, or both a temperature and a target.
+    """
+    if temperature is not None and target_ess is not None:
+        raise ValueError(f"target_ess adapts the temperature: give one of them, got {temperature!r} and {target_ess!r}")
+    if temperature is None and standardize:
+        raise ValueError("standardize needs a temperature to apply to the standardised returns, got None")
+    if temperature is None:
+        target = real("target_ess", 0.1 if target_ess is None else target_ess, above=0.0, maximum=1.0)
+        return Exponential(None, target, False)
+    return Exponential(real("temperature", temperature, above=0.0), None, bool(standardize))
+
+
+def _indicator(chosen: Array, returns: Float[Array, " K"]) -> Optimality:
+    log_weights = jnp.where(chosen & jnp.isfinite(returns), 0.0, -jnp.inf)
+    return Optimality(log_weights, jnp.zeros(()), jnp.full((), jnp.nan))
+
+
+def _spread(regret: Float[Array, " K"], valid: Array, scale: Float[Array, ""]) -> Float[Array, ""]:
+    """The standard deviation of the valid returns, in units that neither overflow nor vanish."""
+    unit = jnp.where(valid, regret, 0.0) / scale
+    num_valid = jnp.maximum(valid.sum(), 1)
+    mean = unit.sum() / num_valid
+    return scale * jnp.sqrt((jnp.where(valid, unit - mean, 0.0) ** 2).sum() / num_valid)
+
+
+def _temperature_for_ess(
+    regret: Float[Array, " K"], scale: Float[Array, ""], target: Float[Array, ""]
+) -> Float[Array, ""]:
+    """The least temperature whose effective sample size reaches `target`, by bisection of its logarithm."""
+
+    def ess(log_temperature: Float[Array, ""]) -> Float[Array, ""]:
+        return effective_sample_size(log_normalize(-regret / jnp.exp(log_temperature))[0])
+
+    def bisect(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
+        middle = 0.5 * (low + high)
+        enough = ess(middle) >= target
+        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
+
+    center = jnp.log(scale)
+    width = jnp.log(1e8)
+    return jnp.exp(jax.lax.fori_loop(0, _BISECTIONS, bisect, (center - width, center + width))[1])

@@ -1,0 +1,65 @@
+"""Model predictive path integral control."""
+
+from typing import Any, Unpack
+
+from ..dynamics.base import real
+from .families import gaussian
+from .likelihoods import exponential
+from .loop import LoopOptions, SamplingPlanner, sampling_planner
+from .priors import ShrunkPrior, fixed_prior
+
+
+def mppi(
+    horizon: int,
+    action_size: int,
+    *,
+    num_samples: int = 1024,
+    num_iterations: int = 1,
+    std: Any = 0.5,
+    temperature: Any = None,
+    target_ess: Any = None,
+    standardize: bool = False,
+    cross_term: Any = None,
+    prior: Any = None,
+    include_mean: bool = False,
+    **options: Unpack[LoopOptions],
+) -> SamplingPlanner:
+    """Model predictive path integral control (Williams et al., 2017): the mean of plans weighted by exp(R/λ).
+
+    Args:
+        horizon: the number H of steps.
+        action_size: the number A of actuators.
+        num_samples: the number K of plans per iteration.
+        num_iterations: the number I of iterations.
+        std: of the plans around their mean, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        temperature: λ in reward units; None adapts it to `target_ess`.
+        target_ess: the effective sample size to adapt to, as a fraction of the plans; 0.1 unless given.
+        standardize: divide returns by their standard deviation first; `temperature` is then relative to it.
+        cross_term: the weight 1 − α of Williams' cross term λ uᵀΣ⁻¹ε, in [0, 1], which prices control; 1 is the
+            original, None (as most implementations) leaves it out.
+        prior: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree: the weights become those of the posterior
+            under it. Not together with `cross_term`, which is such a prior.
+        include_mean: whether the mean is one of the plans.
+        **options: see `LoopOptions`.
+
+    Returns:
+        The planner.
+
+    Raises:
+        ValueError: for a parameter outside its range.
+    """
+    if cross_term is not None and prior is not None:
+        raise ValueError("cross_term is a prior around the present mean: give it or prior, got both")
+    if cross_term is not None:
+        prior = ShrunkPrior(real("cross_term", cross_term, minimum=0.0, maximum=1.0))
+    elif prior is not None:
+        prior = fixed_prior(prior)
+    return sampling_planner(
+        gaussian(horizon, action_size, std=std, learn_std=False),
+        exponential(temperature, target_ess=target_ess, standardize=standardize),
+        prior=prior,
+        num_samples=num_samples,
+        num_iterations=num_iterations,
+        include_mode=include_mean,
+        **options,
+    )

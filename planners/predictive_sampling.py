@@ -1,0 +1,41 @@
+"""Predictive sampling: keep the best plan, look for a better one near it."""
+
+from typing import Any, Unpack
+
+from .families import gaussian
+from .likelihoods import Best
+from .loop import LoopOptions, SamplingPlanner, sampling_planner
+
+
+def predictive_sampling(
+    horizon: int,
+    action_size: int,
+    *,
+    num_samples: int = 128,
+    num_iterations: int = 1,
+    std: Any = 0.3,
+    **options: Unpack[LoopOptions],
+) -> SamplingPlanner:
+    """Predictive sampling (Howell et al., 2022): the best of the present plan and Gaussian variations of it.
+
+    With a deterministic model the return of the plan never falls from one iteration to the next.
+
+    Args:
+        horizon: the number H of steps.
+        action_size: the number A of actuators.
+        num_samples: the number K of plans, the present one included.
+        num_iterations: the number I of iterations.
+        std: of the variations, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        **options: see `LoopOptions`.
+
+    Returns:
+        The planner.
+    """
+    return sampling_planner(
+        gaussian(horizon, action_size, std=std, learn_std=False),
+        Best(),
+        num_samples=num_samples,
+        num_iterations=num_iterations,
+        include_mode=True,
+        **options,
+    )

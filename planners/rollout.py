@@ -1,0 +1,139 @@
+"""Returns of plans: a scan over time, vmapped over plans, in blocks that fit the cache, over all devices."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Key
+
+from ..dynamics.base import Model, State, Step
+from .base import Plan, Plans
+
+# On a CPU the states of a block should stay in a core's cache; `python -m mirrax.benchmarks.blocks` measures it.
+_CACHE_BYTES = 192 * 1024
+_LEAST_BLOCK, _GREATEST_BLOCK = 32, 512
+
+
+class Trajectory(NamedTuple):
+    """One plan, step by step.
+
+    Attributes:
+        states: after each step, the model's pytree with a leading axis H.
+        rewards: [H]; zero after an end.
+        discounts: [H]; zero from an end on.
+        value: of the last state, a scalar; zero after an end.
+    """
+
+    states: State
+    rewards: Float[Array, " H"]
+    discounts: Float[Array, " H"]
+    value: Float[Array, ""]
+
+
+def rollout(
+    model: Model,
+    key: Key[Array, ""],
+    state: State,
+    plans: Plans,
+    *,
+    chunk_size: int | None = None,
+    sharding: NamedSharding | None = None,
+) -> Float[Array, " K"]:
+    """The return of each plan, Σ_t (Π_{s<t} γ_s) r_t + (Π γ) value: what follows an end counts for nothing.
+
+    All plans meet the same noise (common random numbers). Memory does not grow with the horizon.
+
+    Args:
+        model: what to imagine with.
+        key: of the model's noise.
+        state: where all plans start.
+        plans: [K, H, A].
+        chunk_size: at most so many plans at once on a device; None chooses what is fast on the backend.
+        sharding: how to spread the plans over devices: its mesh, and the first axis of its spec.
+
+    Returns:
+        Returns [K], reward units; NaN or infinite where a rollout diverged.
+    """
+
+    def blocks(model: Model, key: Array, state: State, plans: Plans) -> Float[Array, " K"]:
+        size = _cache_block(state) if chunk_size is None else chunk_size
+        num_blocks = math.ceil(len(plans) / size)
+        score = jax.vmap(lambda plan: _score(model, key, state, plan))
+        if num_blocks == 1:
+            return score(plans)
+        # equal blocks, so that one program serves them all; at most num_blocks − 1 plans are made up
+        padded = _pad(plans, num_blocks).reshape(num_blocks, -1, *plans.shape[1:])
+        return jax.lax.map(score, padded).reshape(-1)[: len(plans)]
+
+    if sharding is None:
+        return blocks(model, key, state, plans)
+    axis = sharding.spec[0]
+    mesh = Mesh(sharding.mesh.devices, sharding.mesh.axis_names)  # Brax does not trace on explicit axes
+    num_devices = math.prod(mesh.shape[name] for name in (axis if isinstance(axis, tuple) else (axis,)))
+    whole, split = PartitionSpec(), PartitionSpec(axis)
+    # Not only a constraint on `plans`: here each device runs its own loops, and a solver that iterates until its
+    # slowest plan has converged does not wait for those of other devices.
+    spread = jax.shard_map(
+        blocks, mesh=mesh, in_specs=(whole, whole, whole, split), out_specs=split, check_vma=False
+    )
+    return spread(model, key, state, _pad(plans, num_devices))[: len(plans)]
+
+
+def trajectory(model: Model, key: Key[Array, ""], state: State, plan: Plan) -> Trajectory:
+    """Follow one plan and keep what happens on the way; vmap it for several.
+
+    Args:
+        model: what to imagine with.
+        key: of the model's noise; the same key gives the same noise as in `rollout`.
+        state: where the plan starts.
+        plan: [H, A].
+
+    Returns:
+        States, rewards and discounts of the H steps, and the value of the last state.
+    """
+
+    def body(carry: tuple[State, Array], inputs: tuple[Array, Array]) -> tuple[tuple[State, Array], Step]:
+        state, weight = carry
+        step = _counted(model, inputs, state, weight)
+        return (step.state, weight * step.discount), step
+
+    keys = jax.random.split(key, len(plan))
+    (state, weight), steps = jax.lax.scan(body, (state, jnp.ones(())), (keys, plan))
+    value = jnp.where(weight == 0, 0.0, model.value(state))
+    return Trajectory(steps.state, steps.reward, steps.discount, value)
+
+
+def _score(model: Model, key: Array, state: State, plan: Plan) -> Float[Array, ""]:
+    """The return of one plan."""
+
+    def body(carry: tuple[State, Array, Array], inputs: tuple[Array, Array]) -> tuple[tuple[State, Array, Array], None]:
+        state, weight, total = carry
+        step = _counted(model, inputs, state, weight)
+        return (step.state, weight * step.discount, total + weight * step.reward), None
+
+    keys = jax.random.split(key, len(plan))
+    (state, weight, total), _ = jax.lax.scan(body, (state, jnp.ones(()), jnp.zeros(())), (keys, plan))
+    return total + weight * jnp.where(weight == 0, 0.0, model.value(state))
+
+
+def _counted(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:
+    """Step the model; after an end reward and discount are 0, whatever it says: 0 · NaN would be NaN."""
+    step = model.step(inputs[0], state, inputs[1])
+    reward, discount = (jnp.where(weight == 0, 0.0, jnp.asarray(x, weight.dtype)) for x in (step.reward, step.discount))
+    return Step(step.state, reward, discount)
+
+
+def _cache_block(state: State) -> int:
+    """How many plans to roll out at once on this backend, a power of two."""
+    if jax.default_backend() != "cpu":
+        return 2**30  # an accelerator wants them all
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in map(jnp.asarray, jax.tree.leaves(state)))
+    fitting = 2 ** int(math.log2(max(_CACHE_BYTES / max(size, 1), 1)))
+    return min(max(fitting, _LEAST_BLOCK), _GREATEST_BLOCK)
+
+
+def _pad(plans: Plans, multiple: int) -> Plans:
+    """Append idle plans until the number of plans is a multiple of `multiple`."""
+    return jnp.pad(plans, ((0, -len(plans) % multiple), (0, 0), (0, 0)))
