@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from .base import State, Step, check_action, integer, pytree, static, to_range
@@ -111,7 +112,9 @@ def brax(
     _repair_fluid()
     low, high = (jnp.asarray(bound, float) for bound in action_range)
     # Only a plain attribute can be replaced; an environment that computes `sys` keeps its own.
-    sys = getattr(env, "sys", None) if "sys" in vars(env.unwrapped) else None
+    sys = env.unwrapped.sys if "sys" in vars(env.unwrapped) else None
+    # MuJoCo commits its arrays to one device, which would forbid to spread plans over several.
+    sys = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), sys)
     return BraxModel(env=env, sys=sys, low=low, high=high)
 
 

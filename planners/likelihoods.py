@@ -139,7 +139,7 @@ def _temperature_for_ess(
     def ess(log_temperature: Float[Array, ""]) -> Float[Array, ""]:
         return effective_sample_size(log_normalize(-regret / jnp.exp(log_temperature))[0])
 
-    def bisect(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+    def bisect(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = 0.5 * (low + high)
         enough = ess(middle) >= target

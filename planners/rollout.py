@@ -134,6 +134,6 @@ def _cache_block(state: State) -> int:
     return min(max(fitting, _LEAST_BLOCK), _GREATEST_BLOCK)
 
 
-def _pad(plans: Plans, multiple: int) -> Plans:
+def _pad(plans: Plans, multiple: int) -> Float[Array, "padded H A"]:
     """Append idle plans until the number of plans is a multiple of `multiple`."""
     return jnp.pad(plans, ((0, -len(plans) % multiple), (0, 0), (0, 0)))

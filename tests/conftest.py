@@ -1,0 +1,13 @@
+"""What every test stands on: shapes are checked, several devices are there, compiled programs are kept."""
+
+import pathlib
+
+import jax
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_num_cpu_devices", 4)  # for the tests of sharding; all others use the first
+jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parent.parent / ".jax_cache"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+# Check every shape annotation of the package from here on: this must come before anything imports it.
+install_import_hook("mirrax", "beartype.beartype")

@@ -1,0 +1,61 @@
+"""Problems with known answers that several tests share."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mirrax import dynamics
+
+
+def unchecked(function):
+    """`function` as users have it, without the type checks of the tests, which come before its own messages."""
+    bound = getattr(function, "__self__", None)
+    plain = inspect.unwrap(getattr(function, "__func__", function))
+    return plain if bound is None else plain.__get__(bound)
+
+
+def random_linear_quadratic(seed=0, n=3, m=2, noise=0.0, **changes):
+    """A stable random linear-quadratic problem with every term that there is."""
+    rng = np.random.default_rng(seed)
+
+    def spd(size, floor):
+        x = rng.normal(size=(size, size))
+        return x @ x.T / size + floor * np.eye(size)
+
+    a = rng.normal(size=(n, n))
+    terms = {
+        "A": a / np.abs(np.linalg.eigvals(a)).max() * 0.95,
+        "B": rng.normal(size=(n, m)),
+        "c": 0.1 * rng.normal(size=n),
+        "Q": spd(n, 0.1),
+        "Qf": spd(n, 0.1),
+        "R": spd(m, 0.5),
+        "N": 0.1 * rng.normal(size=(m, n)),
+        "q": rng.normal(size=n),
+        "r": rng.normal(size=m),
+        "qf": rng.normal(size=n),
+        "start": rng.normal(size=n),
+        "W": noise * np.eye(n) if noise else None,
+    }
+    return dynamics.linear_quadratic(**(terms | changes))
+
+
+def target(action_size=2):
+    """One-step memory: reward −|a − 0.5|² at each step, the state counts steps."""
+
+    def step(key, state, action):
+        return state + 1.0, -jnp.sum((action - 0.5) ** 2), 1.0
+
+    return dynamics.from_function(step, action_size, init=lambda key: jnp.zeros(()))
+
+
+def noisy_walk():
+    """A random walk that pays for being near zero."""
+
+    def step(key, state, action):
+        state = state + action[0] + 0.3 * jax.random.normal(key)
+        return state, -(state**2), 1.0
+
+    return dynamics.from_function(step, 1, init=lambda key: jnp.ones(()))

@@ -1,0 +1,229 @@
+"""Brax environments as models, on real ones (spring: cheap to compile) and on made-up awkward ones."""
+
+import dataclasses
+import inspect
+import subprocess
+import sys
+import warnings
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from brax.envs import base as brax_base
+from brax.envs.wrappers import training
+
+from mirrax import dynamics, planners
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def hopper():
+    return dynamics.brax("hopper", n_frames=1)
+
+
+@flax.struct.dataclass
+class BareState:
+    """No metrics, no info."""
+
+    pipeline_state: jax.Array
+    obs: jax.Array
+    reward: float
+    done: float
+
+
+class Awkward(brax_base.Env):
+    """Rewards are Python floats, done is a constant, and prints and warns as it likes."""
+
+    observation_size, action_size, backend = 1, 2, "none"
+
+    def reset(self, rng):
+        return BareState(jnp.zeros(1), jnp.zeros(1), 0.0, False)
+
+    def step(self, state, action):
+        warnings.warn("mind the step", UserWarning, stacklevel=1)
+        return BareState(state.pipeline_state + action.sum(), state.obs, 1.0, 0)
+
+
+class Counter(brax_base.Env):
+    """Writes into the state's dictionaries, as Brax does; ends after three steps."""
+
+    observation_size, action_size, backend = 1, 1, "none"
+
+    def reset(self, rng):
+        return brax_base.State(None, jnp.zeros(1), jnp.zeros(()), jnp.zeros(()), {"n": jnp.zeros(())}, {"deep": {"n": jnp.zeros(())}})
+
+    def step(self, state, action):
+        state.metrics.update(n=state.metrics["n"] + 1)
+        state.info["deep"]["n"] = state.info["deep"]["n"] + action[0]
+        done = jnp.where(state.metrics["n"] >= 3, 1.0, 0.0)
+        return state.replace(obs=state.obs + 1, reward=state.metrics["n"], done=done)
+
+
+def test_a_real_environment_steps_as_brax_does(hopper):
+    state = jax.jit(hopper.init)(KEY)
+    reference = hopper.env.reset(KEY)
+    action = jnp.array([0.3, -0.2, 0.9])
+    step = jax.jit(hopper.step)(KEY, state, action)
+    reference = jax.jit(hopper.env.step)(reference, action)
+    np.testing.assert_allclose(step.state.obs, reference.obs, atol=1e-4)
+    np.testing.assert_allclose(step.reward, reference.reward, atol=1e-4)
+    assert step.discount == 1.0 - reference.done
+    assert isinstance(hopper, dynamics.Model)
+    assert hopper.action_size == 3
+    assert hopper.dt == pytest.approx(0.002)
+    clipped = jax.jit(hopper.step)(KEY, state, 5 * jnp.ones(3))
+    edge = jax.jit(hopper.step)(KEY, state, jnp.ones(3))
+    np.testing.assert_array_equal(clipped.state.obs, edge.state.obs)
+    # a fall ends the episode
+    fallen = state.replace(pipeline_state=state.pipeline_state.replace(x=state.pipeline_state.x.replace(
+        pos=state.pipeline_state.x.pos - 5.0)))
+    assert jax.jit(hopper.step)(KEY, fallen, action).discount == 0.0
+
+
+def test_physical_parameters_are_traced(hopper):
+    traces = []
+
+    @jax.jit
+    def step(model, state):
+        traces.append(1)
+        return model.step(KEY, state, jnp.ones(3)).state.obs
+
+    state = jax.jit(hopper.init)(KEY)
+    weak = dataclasses.replace(hopper, sys=hopper.sys.replace(actuator=hopper.sys.actuator.replace(
+        gear=0.5 * hopper.sys.actuator.gear)))
+    assert not np.allclose(step(hopper, state), step(weak, state))
+    assert len(traces) == 1
+
+
+def test_a_diverged_simulation_earns_nan(hopper):
+    state = jax.jit(hopper.init)(KEY)
+    bad = state.replace(pipeline_state=jax.tree.map(lambda x: x * jnp.nan, state.pipeline_state))
+    assert jnp.isnan(jax.jit(hopper.step)(KEY, bad, jnp.zeros(3)).reward)
+
+
+def test_mppi_plans_through_a_real_environment(hopper):
+    planner = planners.mppi(8, 3, num_samples=64)
+    before = planner.belief
+    state = jax.jit(hopper.init)(KEY)
+    belief, info = jax.jit(planners.infer)(planner, hopper, KEY, state, before)
+    assert jnp.isfinite(info.returns).all()
+    plans = jnp.stack([before.mode(), belief.mode()])
+    returns = jax.jit(planners.rollout)(hopper, KEY, state, plans)
+    assert returns[1] > returns[0]
+
+
+def test_an_awkward_environment_works_and_its_warnings_are_heard():
+    model = dynamics.brax(Awkward())
+    state = model.init(KEY)
+    with pytest.warns(UserWarning, match="mind the step"):
+        returns = planners.rollout(model, KEY, state, jnp.ones((3, 4, 2)))
+    np.testing.assert_array_equal(returns, 4.0)
+    with pytest.warns(UserWarning, match="mind the step"):
+        episode = planners.episode(planners.cem(3, 2, num_samples=8), model, model, KEY, 2)
+    np.testing.assert_array_equal(episode.rewards, 1.0)
+
+
+def test_the_callers_state_is_left_alone():
+    model = dynamics.brax(Counter())
+    state = model.init(KEY)
+    step = jax.jit(lambda action: model.step(KEY, state, action))(jnp.ones(1))
+    assert state.metrics["n"] == 0.0
+    assert state.info["deep"]["n"] == 0.0
+    assert step.state.metrics["n"] == 1.0
+    np.testing.assert_array_equal(planners.rollout(model, KEY, state, jnp.zeros((2, 6, 1))), 1 + 2 + 3)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        training.AutoResetWrapper,
+        lambda env: training.AutoResetWrapper(training.EpisodeWrapper(env, 100, 1)),
+        lambda env: brax_base.Wrapper(training.AutoResetWrapper(env)),
+    ],
+)
+def test_no_plan_passes_an_automatic_reset(wrap):
+    model = dynamics.brax(wrap(Counter()))
+    returns = planners.rollout(model, KEY, model.init(KEY), jnp.zeros((1, 6, 1)))
+    assert returns[0] == 1 + 2 + 3
+
+
+def test_a_time_limit_is_not_an_end():
+    class Endless(Counter):
+        def step(self, state, action):
+            return super().step(state, action).replace(done=jnp.zeros(()))
+
+    model = dynamics.brax(training.EpisodeWrapper(Endless(), 2, 1))
+    step = model.step(KEY, model.step(KEY, model.init(KEY), jnp.zeros(1)).state, jnp.zeros(1))
+    assert step.state.done == 1.0
+    assert step.discount == 1.0
+
+
+def test_wrappers_keep_their_environment_and_its_parameters(hopper):
+    class Doubled(brax_base.Wrapper):
+        def step(self, state, action):
+            state = self.env.step(state, action)
+            return state.replace(reward=2.0 * state.reward)
+
+    model = dynamics.brax(Doubled(hopper.env))
+    state = jax.jit(model.init)(KEY)
+    single, double = (jax.jit(m.step)(KEY, state, jnp.zeros(3)).reward for m in (hopper, model))
+    np.testing.assert_allclose(double, 2.0 * single, rtol=1e-5)
+    assert model.sys is not None
+
+
+def test_every_environment_is_listed_and_one_backend_each():
+    names = dynamics.brax_names()
+    assert {"ant", "hopper", "swimmer"} <= set(names)
+    assert dynamics.brax("swimmer").env.backend == "generalized"
+    assert dynamics.brax("ant").env.backend == "spring"
+
+
+def test_swimmer_steps():
+    """On JAX ≥ 0.10, where Brax alone does not."""
+    model = dynamics.brax("swimmer", n_frames=1)
+    state = jax.eval_shape(model.init, KEY)
+    step = jax.eval_shape(model.step, KEY, state, jax.ShapeDtypeStruct((2,), float))
+    assert step.reward.shape == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (("anteater",), {}, r"unknown Brax environment 'anteater'; choose one of: ant, fast, halfcheetah"),
+        (("ant", "bullet"), {}, r"unknown Brax backend 'bullet'; choose one of: spring, positional, generalized, mjx"),
+        (("swimmer", "spring"), {}, r"'swimmer' does not run on backend 'spring'; choose one of: generalized"),
+        ((Awkward(),), {"backend": "spring"}, "backend: only with the name"),
+        ((Awkward(),), {"n_frames": 3}, "n_frames: only with the name"),
+        ((Awkward,), {}, "name_or_env must be the name of a Brax environment or an instance"),
+        ((3,), {}, "name_or_env must be the name of a Brax environment or an instance"),
+        ((training.VmapWrapper(Counter()),), {}, "single environment, got a batched one"),
+        ((training.AutoResetWrapper(training.VmapWrapper(Counter())),), {}, "single environment, got a batched one"),
+    ],
+)
+def test_mistakes_are_named(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        dynamics.brax(*arguments, **options)
+
+
+def test_a_wrong_action_is_named(hopper):
+    state = jax.eval_shape(hopper.init, KEY)
+    with pytest.raises(ValueError, match=r"action must have shape \(3,\), got \(2,\)"):
+        jax.eval_shape(hopper.step, KEY, state, jax.ShapeDtypeStruct((2,), float))
+
+
+def test_brax_says_nothing_of_itself():
+    """In a fresh process with all warnings on: neither text nor warnings, for making and for tracing, mjx included."""
+    code = inspect.cleandoc("""
+        import warnings
+        warnings.simplefilter("always")
+        import jax
+        from mirrax import dynamics
+        model = dynamics.brax("ant", "mjx")
+        key = jax.random.key(0)
+        jax.eval_shape(model.step, key, jax.eval_shape(model.init, key), jax.ShapeDtypeStruct((8,), float))
+    """)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout + result.stderr == ""

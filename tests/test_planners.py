@@ -1,0 +1,308 @@
+"""One contract for all planners, by table, and what sets each apart."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import target, unchecked
+
+from mirrax import dynamics, planners
+
+HORIZON, ACTIONS = 5, 2
+KEY = jax.random.key(0)
+START = jnp.zeros(())
+TARGET = target()  # one object: a model made anew of a plain function would be compiled anew
+
+# name: (factory, its options, changes of traced fields that must not recompile)
+PLANNERS = {
+    "random_shooting": (planners.random_shooting, {"num_samples": 64, "std": 0.3}, {"std": 0.7}),
+    "predictive_sampling": (planners.predictive_sampling, {"num_samples": 64, "num_iterations": 3}, {"std": 0.7}),
+    "cem": (
+        planners.cem,
+        {"num_samples": 64, "num_iterations": 3},
+        {"std": 0.7, "elite_fraction": 0.2, "std_min": 0.02, "smoothing": 0.3},
+    ),
+    "mppi": (planners.mppi, {"num_samples": 64, "num_iterations": 3}, {"std": 0.7, "target_ess": 0.2}),
+    "mppi, temperature": (planners.mppi, {"num_samples": 64, "temperature": 0.5}, {"std": 0.7, "temperature": 1.0}),
+    "mppi, standardize": (
+        planners.mppi,
+        {"num_samples": 64, "temperature": 0.5, "standardize": True},
+        {"temperature": 1.0},
+    ),
+    "mppi, cross term": (
+        planners.mppi,
+        {"num_samples": 64, "temperature": 0.5, "cross_term": 0.1},
+        {"cross_term": 0.5, "temperature": 1.0},
+    ),
+    "mppi, prior": (
+        planners.mppi,
+        {"num_samples": 64, "temperature": 0.5, "prior": planners.gaussian(HORIZON, ACTIONS, std=2.0)},
+        {"prior": planners.gaussian(HORIZON, ACTIONS, std=1.0)},
+    ),
+}
+every = pytest.mark.parametrize("name", PLANNERS)
+infer = jax.jit(planners.infer)
+plan = jax.jit(planners.plan)
+
+
+def make(name, **changes):
+    factory, options, _ = PLANNERS[name]
+    return factory(HORIZON, ACTIONS, **(options | changes))
+
+
+def paying(reward):
+    """Every step pays `reward`, which is traced: one program for all rewards."""
+    return dynamics.from_function(jax.tree_util.Partial(_pay, jnp.asarray(reward, float)), ACTIONS)
+
+
+def _pay(reward, key, state, action):
+    return state, reward, 1.0
+
+
+def assert_close(left, right, **tolerance):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), left, right)
+
+
+def test_every_factory_is_in_the_table():
+    assert {factory.__name__ for factory, _, _ in PLANNERS.values()} == {
+        name for name in planners.__all__ if name in ("random_shooting", "predictive_sampling", "cem", "mppi")
+    }
+
+
+@every
+def test_it_is_a_planner(name):
+    planner = make(name)
+    assert isinstance(planner, planners.Planner)
+    assert isinstance(planner.belief, planners.Belief)
+    assert isinstance(planner.likelihood, planners.Likelihood)
+    assert planner.prior is None or isinstance(planner.prior, planners.Prior)
+
+
+@every
+def test_jit_is_no_jit(name):
+    planner, model = make(name), TARGET
+    with jax.disable_jit():
+        slow = planners.plan(planner, model, KEY, START)
+    assert_close(plan(planner, model, KEY, START, None), slow, rtol=2e-4, atol=2e-5)
+
+
+@every
+def test_it_improves_and_keeps_the_structure(name):
+    planner, model = make(name), TARGET
+    belief, info = infer(planner, model, KEY, START, planner.belief)
+    assert jax.tree.structure(belief) == jax.tree.structure(planner.belief)
+    assert [leaf.aval for leaf in jax.tree.leaves(belief)] == [leaf.aval for leaf in jax.tree.leaves(planner.belief)]
+    for _ in range(5):
+        belief, _ = infer(planner, model, KEY, START, belief)
+    returns = planners.rollout(model, KEY, START, jnp.stack([planner.belief.mode(), belief.mode()]))
+    assert returns[1] > returns[0]
+    iterations = planner.num_iterations
+    assert info.returns.shape == info.weights.shape == (iterations, planner.num_samples)
+    assert all(leaf.shape[:1] == (iterations,) for leaf in jax.tree.leaves(info))
+    np.testing.assert_allclose(info.weights.sum(-1), 1.0, rtol=1e-4)
+
+
+@every
+def test_one_program_serves_all_traced_values(name):
+    traces = []
+
+    def counted(*arguments):
+        traces.append(1)
+        return planners.plan(*arguments)
+
+    jitted = jax.jit(counted)
+    planner, model = make(name), dynamics.with_value(dynamics.point_mass(), jax.tree_util.Partial(lambda b, s: b, jnp.ones(())))
+    _, belief, _ = jitted(planner, model, KEY, model.init(KEY), planner.belief)
+    for change, value in PLANNERS[name][2].items():
+        planner = make(name, **{change: value})
+        jitted(planner, model, jax.random.key(1), model.init(jax.random.key(2)), belief)
+    heavy = dataclasses.replace(model, model=dynamics.point_mass(mass=2.0, goal=(1.0, 1.0)))
+    _, belief, _ = jitted(planner, heavy, KEY, model.init(KEY), belief)
+    jitted(planner, heavy, KEY, model.init(KEY), belief)
+    assert len(traces) == 1
+
+
+@every
+def test_vmap_is_a_loop_over_planners_models_states_and_keys(name):
+    change, value = next(iter(PLANNERS[name][2].items()))
+    several = [make(name), make(name, **{change: value})]
+    models = [dynamics.point_mass(mass=1.0), dynamics.point_mass(mass=3.0)]
+    keys = jax.random.split(KEY, 2)
+    states = [model.init(key) for model, key in zip(models, keys, strict=True)]
+
+    def stack(trees):
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+    batch = jax.jit(jax.vmap(planners.plan))(stack(several), stack(models), keys, jnp.stack(states))
+    loop = stack([plan(*arguments, None) for arguments in zip(several, models, keys, states, strict=True)])
+    assert_close(batch, loop, rtol=1e-3, atol=1e-4)
+
+
+@every
+def test_episodes_run_under_vmap(name):
+    planner, model = make(name), dynamics.point_mass()
+    play = jax.jit(jax.vmap(lambda key: planners.episode(planner, model, model, key, 6)))
+    episode = play(jax.random.split(KEY, 8))
+    assert episode.states.shape == (8, 6, 4)
+    assert episode.actions.shape == (8, 6, 2)
+    assert episode.rewards.shape == episode.discounts.shape == (8, 6)
+    assert episode.infos.ess.shape == (8, 6, planner.num_iterations)
+    assert jnp.isfinite(episode.rewards).all()
+    assert len(jnp.unique(episode.rewards[:, -1])) == 8
+
+
+@every
+def test_divergence_is_contained_and_counted(name):
+    def step(key, state, action):
+        reward = -jnp.sum((action - 0.5) ** 2)
+        bad = jnp.array([jnp.nan, jnp.inf, -jnp.inf])[(jnp.abs(action[0] * 997) % 3).astype(int)]
+        return state, jnp.where(action[1] > 0.6, bad, reward), 1.0
+
+    planner, model = make(name), dynamics.from_function(step, ACTIONS)
+    belief, info = infer(planner, model, KEY, START, None)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(belief))
+    np.testing.assert_array_equal(info.num_invalid, (~jnp.isfinite(info.returns)).sum(-1))
+    assert (info.num_invalid > 0).all()
+    assert (jnp.where(jnp.isfinite(info.returns), 0.0, info.weights) == 0).all()
+    assert not info.degenerate.any()
+    assert jnp.isfinite(info.kl).all()
+    assert jnp.isfinite(info.ess).all()
+
+
+@every
+@pytest.mark.parametrize("reward", [jnp.nan, jnp.inf, -jnp.inf])
+def test_if_all_diverge_the_belief_stays(name, reward):
+    planner = make(name)
+    belief, info = infer(planner, paying(reward), KEY, START, None)
+    assert_close(belief, planner.belief)
+    assert info.degenerate.all()
+    np.testing.assert_array_equal(info.num_invalid, planner.num_samples)
+    assert not any(jnp.isnan(x).any() for x in (info.weights, info.kl, info.entropy, info.ess, info.elbo_gap[:0]))
+
+
+@every
+def test_equal_returns_teach_nothing(name):
+    planner = make(name)
+    belief, info = infer(planner, paying(1.0), KEY, START, None)
+    if planner.prior is None:
+        assert_close(belief, planner.belief)
+        assert info.degenerate.all()
+    else:
+        assert not info.degenerate.any()  # under a prior the weights know more than the returns
+        assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(belief))
+
+
+@every
+def test_diagnostics_keep_their_identities(name):
+    planner = make(name)
+    _, info = infer(planner, TARGET, KEY, START, None)
+    samples = planner.num_samples
+    assert ((info.ess >= 1 - 1e-4) & (info.ess <= info.perplexity * (1 + 1e-4)) & (info.perplexity <= samples * 1.0001)).all()
+    np.testing.assert_allclose(info.ess, 1 / (info.weights**2).sum(-1), rtol=1e-4)
+    np.testing.assert_allclose(info.max_weight, info.weights.max(-1))
+    assert (info.ess / samples <= jnp.exp(-info.posterior_kl) * 1.0001).all()
+    np.testing.assert_allclose(info.perplexity, samples * jnp.exp(-info.posterior_kl), rtol=1e-4)
+    finite = jnp.isfinite(info.elbo)
+    assert (info.elbo <= info.log_evidence + 1e-4).all()
+    np.testing.assert_allclose(
+        jnp.where(finite, info.elbo_gap, 0.0), jnp.where(finite, info.log_evidence - info.elbo, 0.0), atol=1e-4
+    )
+    assert (info.kl >= -1e-5).all()
+
+
+@every
+def test_a_cold_start_forgets(name):
+    warm, cold = make(name, warm_start=True), make(name, warm_start=False)
+    moved = warm.shift(infer(warm, TARGET, KEY, START, None)[0])
+    assert_close(cold.shift(moved), cold.belief)
+    assert not np.allclose(moved.mean, warm.belief.mean)
+    np.testing.assert_array_equal(moved.mean[-1], moved.mean[-2])
+    np.testing.assert_array_equal(moved.std, warm.belief.std)
+
+
+def test_the_action_is_the_first_of_the_plan():
+    planner = make("cem")
+    infer_key, _ = jax.random.split(KEY)
+    belief, _ = infer(planner, TARGET, infer_key, START, None)
+    action, shifted, _ = plan(planner, TARGET, KEY, START, None)
+    np.testing.assert_allclose(action, belief.mode()[0], rtol=1e-5)
+    np.testing.assert_allclose(shifted.mean[:-1], belief.mean[1:], rtol=1e-5)
+
+
+def test_predictive_sampling_never_gets_worse():
+    planner = make("predictive_sampling", num_iterations=12)
+    _, info = infer(planner, TARGET, KEY, START, None)
+    best = info.returns.max(-1)
+    assert (jnp.diff(best) >= 0).all()
+    np.testing.assert_allclose(info.returns[1:, 0], best[:-1], rtol=1e-5)  # the plan itself is among its variations
+
+
+def test_random_shooting_returns_the_best_plan():
+    planner = make("random_shooting")
+    belief, info = infer(planner, TARGET, KEY, START, None)
+    value = planners.rollout(TARGET, KEY, START, belief.mode()[None])[0]
+    np.testing.assert_allclose(value, info.returns.max(), rtol=1e-5)
+
+
+def test_a_planner_and_a_prior_of_ones_own():
+    """Any components compose: an Elite likelihood on a fixed std, a prior that is the user's class."""
+
+    @jax.tree_util.register_pytree_node_class
+    class Laplace:
+        def __init__(self, scale):
+            self.scale = scale
+
+        def log_prob(self, plans):
+            return -(jnp.abs(plans) / self.scale).sum((-2, -1))
+
+        def tree_flatten(self):
+            return (self.scale,), None
+
+        @classmethod
+        def tree_unflatten(cls, _, children):
+            return cls(*children)
+
+    planner = planners.mppi(1, ACTIONS, num_samples=20_000, std=1.0, temperature=1.0, prior=Laplace(0.5))
+    moved = dataclasses.replace(planner.belief, mean=jnp.full((1, ACTIONS), 0.4))
+    belief, _ = infer(planner, paying(0.0), KEY, START, moved)
+    np.testing.assert_allclose(belief.mean, 0.0, atol=0.03)  # the prior's mean; standard error 0.007
+    custom = planners.sampling_planner(
+        planners.gaussian(3, ACTIONS, learn_std=False), planners.elite(0.05), num_samples=512, num_iterations=8
+    )
+    belief, _ = infer(custom, TARGET, KEY, START, None)
+    np.testing.assert_allclose(belief.mean, 0.5, atol=0.25)
+
+
+def test_the_model_may_differ_from_the_environment():
+    heavy, light = dynamics.point_mass(mass=2.0), dynamics.point_mass()
+    labelled = dynamics.from_function(
+        lambda key, state, action: ({"x": (s := heavy.step(key, state["x"], action)).state}, s.reward, s.discount),
+        2,
+        init=lambda key: {"x": heavy.init(key)},
+    )
+    episode = jax.jit(lambda key: planners.episode(make("cem"), light, labelled, key, 4, observe=lambda state: state["x"]))(KEY)
+    assert episode.states["x"].shape == (4, 4)
+    assert jnp.isfinite(episode.rewards).all()
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: planners.cem(0, 1), "horizon must be an integer of at least 1, got 0"),
+        (lambda: planners.cem(3, 1, num_samples=1), "num_samples must be an integer of at least 2, got 1"),
+        (lambda: planners.cem(3, 1, num_iterations=0), "num_iterations must be an integer of at least 1, got 0"),
+        (lambda: planners.cem(3, 1, num_samples=10, num_elites=11), r"num_elites must be <= num_samples \(10\), got 11"),
+        (lambda: planners.cem(3, 1, num_elites=1), "num_elites must be an integer of at least 2, got 1"),
+        (lambda: planners.mppi(3, 1, rollout_chunk_size=0), "rollout_chunk_size must be an integer of at least 1, got 0"),
+        (lambda: planners.mppi(3, 1, temperature=0.0), r"temperature must be finite and > 0, got 0\.0"),
+        (lambda: planners.mppi(3, 1, cross_term=2.0), r"cross_term must be finite and >= 0 and <= 1, got 2\.0"),
+        (lambda: planners.mppi(3, 1, prior=3), r"prior must have a method log_prob\(plans\), got 3"),
+        (lambda: planners.mppi(3, 1, prior=planners.gaussian(3, 1), cross_term=0.1), "got both"),
+        (lambda: unchecked(planners.sampling_planner)(None, None, num_samples=2, sharding="x"), "sharding must be a Named"),
+    ],
+)
+def test_mistakes_are_named(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
