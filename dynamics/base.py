@@ -2,7 +2,7 @@
 
 import dataclasses
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform, runtime_checkable
 
 import jax
@@ -22,8 +22,8 @@ def static(**kwargs: Any) -> Any:
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static))
 def pytree(cls: type[C]) -> type[C]:
     """Make `cls` a frozen dataclass and a pytree: its fields are traced, except those declared with `static()`."""
-    dataclasses.dataclass(frozen=True, eq=False)(cls)
-    fields = dataclasses.fields(cls)
+    made: Any = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    fields = dataclasses.fields(made)
     traced = tuple(field.name for field in fields if not field.metadata.get("static"))
     fixed = tuple(field.name for field in fields if field.metadata.get("static"))
 
@@ -34,7 +34,7 @@ def pytree(cls: type[C]) -> type[C]:
         children, aux = flatten(node)
         return tuple(zip(map(jax.tree_util.GetAttrKey, traced), children, strict=True)), aux
 
-    def unflatten(aux: tuple[Any, ...], children: tuple[Any, ...]) -> C:
+    def unflatten(aux: tuple[Any, ...], children: Iterable[Any]) -> C:
         # Past __init__: JAX unflattens with placeholders and batched leaves, which no check may see.
         node = object.__new__(cls)
         for name, value in zip(traced + fixed, (*children, *aux), strict=True):
@@ -129,7 +129,12 @@ def real(
     Raises:
         ValueError: naming the parameter, the constraint and the value.
     """
-    bounds = [(">", above, operator.gt), (">=", minimum, operator.ge), ("<", below, operator.lt), ("<=", maximum, operator.le)]
+    bounds = [
+        (">", above, operator.gt),
+        (">=", minimum, operator.ge),
+        ("<", below, operator.lt),
+        ("<=", maximum, operator.le),
+    ]
     limits = [(sign, bound, holds) for sign, bound, holds in bounds if bound is not None]
     rule = " and ".join(["finite", *(f"{sign} {bound:g}" for sign, bound, _ in limits)])
     try:
@@ -141,9 +146,10 @@ def real(
             array = jnp.broadcast_to(array, shape)
         except ValueError as error:
             raise ValueError(f"{name} must have shape {shape}, got {array.shape}") from error
-    if not isinstance(array, jax.core.Tracer):
-        if not (jnp.isfinite(array).all() and all(holds(array, bound).all() for _, bound, holds in limits)):
-            raise ValueError(f"{name} must be {rule}, got {value!r}")
+    if isinstance(array, jax.core.Tracer):
+        return array
+    if not (jnp.isfinite(array).all() and all(holds(array, bound).all() for _, bound, holds in limits)):
+        raise ValueError(f"{name} must be {rule}, got {value!r}")
     return array
 
 

@@ -129,31 +129,21 @@ def _make(envs: Any, name: str, backend: str | None, env_kwargs: dict[str, Any])
     if backend is not None and backend not in BACKENDS:
         raise ValueError(f"unknown Brax backend {backend!r}; choose one of: {', '.join(BACKENDS)}")
 
-    def make(backend: str) -> Any:
-        with _quiet():
-            return envs.get_environment(name, backend=backend, **env_kwargs)
-
-    if backend is not None:
+    def attempt(backend: str) -> Any | None:
         try:
-            return make(backend)
+            with _quiet(), _quiet_mujoco():
+                return envs.get_environment(name, backend=backend, **env_kwargs)
         except ValueError as error:
             if "backend" not in str(error).lower():
                 raise
-            supported = [other for other in BACKENDS if _constructs(make, other)]
-            raise ValueError(
-                f"Brax's {name!r} does not run on backend {backend!r}; choose one of: {', '.join(supported)}"
-            ) from error
-    return make(next(other for other in BACKENDS if _constructs(make, other)))
+            return None
 
-
-def _constructs(make: Any, backend: str) -> bool:
-    try:
-        make(backend)
-    except ValueError as error:
-        if "backend" not in str(error).lower():
-            raise
-        return False
-    return True
+    made = (attempt(candidate) for candidate in ((backend,) if backend is not None else BACKENDS))
+    env = next((env for env in made if env is not None), None)
+    if env is None:
+        supported = ", ".join(other for other in BACKENDS if attempt(other) is not None)
+        raise ValueError(f"Brax's {name!r} does not run on backend {backend!r}; choose one of: {supported}")
+    return env
 
 
 def _single(envs: Any, env: Any) -> Any:
@@ -202,7 +192,7 @@ def _canonical(state: State) -> State:
 
 def _finite(state: State) -> Bool[Array, ""]:
     """Whether the simulation has not diverged, even where the reward does not show it."""
-    physics = getattr(state, "pipeline_state", None)
+    physics: Any = getattr(state, "pipeline_state", None)
     probe = (physics.q, physics.qd) if hasattr(physics, "q") and hasattr(physics, "qd") else state.obs
     return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(probe)]).all()
 
@@ -222,6 +212,19 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"(brax|jaxopt|mujoco)\b")
         yield
+
+
+@contextlib.contextmanager
+def _quiet_mujoco() -> Iterator[None]:
+    """Silence MuJoCo's complaints about the XML of Brax's own robots, which it also writes to a file."""
+    import mujoco
+
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 def _import_envs() -> Any:

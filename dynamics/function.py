@@ -34,7 +34,9 @@ class FunctionModel:
             ValueError: if it was not.
         """
         if self.init_function is None:
-            raise ValueError("init must be given to from_function for this model to draw its own first state, got None")
+            raise ValueError(
+                "init must be given to from_function for this model to draw its own first state, got None"
+            )
         return self.init_function(key)
 
     def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:

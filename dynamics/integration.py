@@ -6,7 +6,9 @@ from jaxtyping import Array, Float
 
 
 def rk4(
-    derivative: Callable[[Float[Array, " n"]], Float[Array, " n"]], state: Float[Array, " n"], dt: Float[Array, ""]
+    derivative: Callable[[Float[Array, " n"]], Float[Array, " n"]],
+    state: Float[Array, " n"],
+    dt: Float[Array, ""],
 ) -> Float[Array, " n"]:
     """One step of the classical Runge-Kutta method for ẋ = f(x), the action held constant (Kutta, 1901)."""
     k1 = derivative(state)

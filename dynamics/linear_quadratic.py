@@ -135,7 +135,11 @@ class LinearQuadratic:
             Mean, covariance and log-evidence.
         """
         (hessian, gradient, constant), (noise_hessian, noise_cross, noise_gradient) = self._stack(state, horizon)
-        precision, linear, log_evidence = hessian / temperature, -gradient / temperature, -constant / temperature
+        precision, linear, log_evidence = (
+            hessian / temperature,
+            -gradient / temperature,
+            -constant / temperature,
+        )
         if self.W is not None:
             noise = jnp.kron(jnp.eye(horizon), self.W)
             if outside:
@@ -198,7 +202,11 @@ class LinearQuadratic:
                 else:
                     v += 0.5 * jnp.trace(P @ self.W)
             pull = P @ self.c + p
-            Quu, Qus, Qss = R + self.B.T @ P @ self.B, self.N + self.B.T @ P @ self.A, self.Q + self.A.T @ P @ self.A
+            Quu, Qus, Qss = (
+                R + self.B.T @ P @ self.B,
+                self.N + self.B.T @ P @ self.A,
+                self.Q + self.A.T @ P @ self.A,
+            )
             Qu, Qs = self.r + self.B.T @ pull, self.q + self.A.T @ pull
             inverse = jnp.linalg.inv(Quu)
             gain, offset = -inverse @ Qus, -inverse @ Qu

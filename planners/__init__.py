@@ -9,7 +9,7 @@ from .mppi import mppi
 from .predictive_sampling import predictive_sampling
 from .priors import FixedPrior, ShrunkPrior, fixed_prior
 from .random_shooting import random_shooting
-from .rollout import Trajectory, rollout, trajectory
+from .rollout import Trajectory, automatic_chunk_size, rollout, trajectory
 
 __all__ = [
     "Belief",
@@ -28,6 +28,7 @@ __all__ = [
     "SamplingPlanner",
     "ShrunkPrior",
     "Trajectory",
+    "automatic_chunk_size",
     "cem",
     "elite",
     "episode",

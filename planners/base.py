@@ -22,7 +22,7 @@ class Belief(Protocol):
         ...
 
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
-        """log q(a) of each plan."""
+        """Log q(a) of each plan."""
         ...
 
     def fit(self, plans: Plans, weights: Float[Array, " K"]) -> Any:
@@ -75,7 +75,7 @@ class Prior(Protocol):
     """What is known of plans before their returns, and the entropy that the posterior keeps."""
 
     def log_ratio(self, plans: Plans, belief: Belief) -> Float[Array, " K"]:
-        """log p(a) − log q(a) of plans drawn from `belief` q."""
+        """Log p(a) − log q(a) of plans drawn from `belief` q."""
         ...
 
 

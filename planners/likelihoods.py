@@ -67,6 +67,7 @@ class Exponential:
         scale = jnp.max(jnp.where(valid, regret, 0.0))
         scale = jnp.where(scale > 0, scale, 1.0)
         if self.temperature is None:
+            assert self.target_ess is not None  # one of the two is given: see `exponential`
             temperature = _temperature_for_ess(regret, scale, self.target_ess * len(returns))
         elif self.standardize:
             temperature = self.temperature * _spread(regret, valid, scale)
@@ -97,8 +98,8 @@ def exponential(temperature: Any = None, *, target_ess: Any = None, standardize:
     """Make the likelihood of MPPI and variational inference; the temperature is raw, relative or adapted.
 
     Args:
-        temperature: λ > 0 in reward units, or in standard deviations of the returns with `standardize`. None adapts it
-            at each iteration.
+        temperature: λ > 0 in reward units, or in standard deviations of the returns with `standardize`. None
+            adapts it at each iteration.
         target_ess: the effective sample size to adapt to, as a fraction of the plans in (0, 1]; 0.1 unless given.
         standardize: divide returns by their standard deviation first.
 
@@ -109,7 +110,9 @@ def exponential(temperature: Any = None, *, target_ess: Any = None, standardize:
         ValueError: for values outside these ranges, or both a temperature and a target.
     """
     if temperature is not None and target_ess is not None:
-        raise ValueError(f"target_ess adapts the temperature: give one of them, got {temperature!r} and {target_ess!r}")
+        raise ValueError(
+            f"target_ess adapts the temperature: give one of them, got {temperature!r} and {target_ess!r}"
+        )
     if temperature is None and standardize:
         raise ValueError("standardize needs a temperature to apply to the standardised returns, got None")
     if temperature is None:

@@ -59,7 +59,10 @@ class SamplingPlanner:
             log_posterior = optimality.log_weights if log_ratio is None else optimality.log_weights + log_ratio
             log_weights, degenerate = log_normalize(log_posterior)
             if self.prior is None:  # equal returns tell nothing: do not drift with the noise of the samples
-                least, greatest = jnp.min(returns, initial=jnp.inf, where=valid), jnp.max(returns, initial=-jnp.inf, where=valid)
+                least, greatest = (
+                    jnp.min(returns, initial=jnp.inf, where=valid),
+                    jnp.max(returns, initial=-jnp.inf, where=valid),
+                )
                 degenerate |= least == greatest
             fitted = belief.fit(plans, jnp.exp(log_weights))
             fitted = jax.tree.map(lambda new, old: jnp.where(degenerate, old, new), fitted, belief)
@@ -110,9 +113,7 @@ class Episode(NamedTuple):
     final_state: State
 
 
-def infer(
-    planner: Planner, model: Model, key: Key[Array, ""], state: State, belief: Any = None
-) -> tuple[Any, Any]:
+def infer(planner: Planner, model: Model, key: Key[Array, ""], state: State, belief: Any = None) -> tuple[Any, Any]:
     """Infer the posterior over plans from `state`: open-loop trajectory optimisation.
 
     Args:
@@ -187,7 +188,8 @@ def episode(
     init_key, control_key = jax.random.split(key)
     carry = (env.init(init_key), planner.belief, jnp.array(True))
     (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))
-    return Episode(*history, final_state=final_state)
+    states, actions, rewards, discounts, infos = history
+    return Episode(states, actions, rewards, discounts, infos, final_state)
 
 
 def sampling_planner(

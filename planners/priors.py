@@ -20,7 +20,7 @@ class FixedPrior:
     distribution: Any
 
     def log_ratio(self, plans: Plans, belief: Belief) -> Float[Array, " K"]:
-        """log p(a) − log q(a) of each plan."""
+        """Log p(a) − log q(a) of each plan."""
         return self.distribution.log_prob(plans) - belief.log_prob(plans)
 
 
@@ -38,7 +38,7 @@ class ShrunkPrior:
     shrinkage: Float[Array, ""]
 
     def log_ratio(self, plans: Plans, belief: Any) -> Float[Array, " K"]:
-        """log p(a) − log q(a) of each plan under a Gaussian belief."""
+        """Log p(a) − log q(a) of each plan under a Gaussian belief."""
         base = dataclasses.replace(belief, mean=(1.0 - self.shrinkage) * belief.mean)
         return base.log_prob(plans) - belief.log_prob(plans)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Key
 
 from ..dynamics.base import Model, State, Step
@@ -58,27 +58,34 @@ def rollout(
     """
 
     def blocks(model: Model, key: Array, state: State, plans: Plans) -> Float[Array, " K"]:
-        size = _cache_block(state) if chunk_size is None else chunk_size
+        size = automatic_chunk_size(state) if chunk_size is None else chunk_size
         num_blocks = math.ceil(len(plans) / size)
         score = jax.vmap(lambda plan: _score(model, key, state, plan))
         if num_blocks == 1:
             return score(plans)
         # equal blocks, so that one program serves them all; at most num_blocks − 1 plans are made up
-        padded = _pad(plans, num_blocks).reshape(num_blocks, -1, *plans.shape[1:])
+        size = math.ceil(len(plans) / num_blocks)
+        padded = _pad(plans, num_blocks * size).reshape(num_blocks, size, *plans.shape[1:])
         return jax.lax.map(score, padded).reshape(-1)[: len(plans)]
 
     if sharding is None:
         return blocks(model, key, state, plans)
-    axis = sharding.spec[0]
-    mesh = Mesh(sharding.mesh.devices, sharding.mesh.axis_names)  # Brax does not trace on explicit axes
+    axis, mesh = sharding.spec[0], sharding.mesh
     num_devices = math.prod(mesh.shape[name] for name in (axis if isinstance(axis, tuple) else (axis,)))
-    whole, split = PartitionSpec(), PartitionSpec(axis)
-    # Not only a constraint on `plans`: here each device runs its own loops, and a solver that iterates until its
-    # slowest plan has converged does not wait for those of other devices.
-    spread = jax.shard_map(
-        blocks, mesh=mesh, in_specs=(whole, whole, whole, split), out_specs=split, check_vma=False
+    share = math.ceil(len(plans) / num_devices)
+
+    def spread(model: Model, key: Array, state: State, plans: Plans) -> Float[Array, " K"]:
+        padded = _pad(plans, num_devices * share)
+        own = jax.lax.dynamic_slice_in_dim(padded, jax.lax.axis_index(axis) * share, share)
+        return jax.lax.all_gather(blocks(model, key, state, own), axis, tiled=True)[: len(plans)]
+
+    # Not a mere constraint on `plans`: each device runs its own loops, so that a solver that iterates until its
+    # slowest plan has converged does not wait for those of other devices. All goes in and comes out whole, which
+    # any mesh takes, with automatic or explicit axes.
+    whole = PartitionSpec()
+    return jax.shard_map(spread, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False)(
+        model, key, state, plans
     )
-    return spread(model, key, state, _pad(plans, num_devices))[: len(plans)]
 
 
 def trajectory(model: Model, key: Key[Array, ""], state: State, plan: Plan) -> Trajectory:
@@ -108,7 +115,9 @@ def trajectory(model: Model, key: Key[Array, ""], state: State, plan: Plan) -> T
 def _score(model: Model, key: Array, state: State, plan: Plan) -> Float[Array, ""]:
     """The return of one plan."""
 
-    def body(carry: tuple[State, Array, Array], inputs: tuple[Array, Array]) -> tuple[tuple[State, Array, Array], None]:
+    def body(
+        carry: tuple[State, Array, Array], inputs: tuple[Array, Array]
+    ) -> tuple[tuple[State, Array, Array], None]:
         state, weight, total = carry
         step = _counted(model, inputs, state, weight)
         return (step.state, weight * step.discount, total + weight * step.reward), None
@@ -121,12 +130,14 @@ def _score(model: Model, key: Array, state: State, plan: Plan) -> Float[Array, "
 def _counted(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:
     """Step the model; after an end reward and discount are 0, whatever it says: 0 · NaN would be NaN."""
     step = model.step(inputs[0], state, inputs[1])
-    reward, discount = (jnp.where(weight == 0, 0.0, jnp.asarray(x, weight.dtype)) for x in (step.reward, step.discount))
+    reward, discount = (
+        jnp.where(weight == 0, 0.0, jnp.asarray(x, weight.dtype)) for x in (step.reward, step.discount)
+    )
     return Step(step.state, reward, discount)
 
 
-def _cache_block(state: State) -> int:
-    """How many plans to roll out at once on this backend, a power of two."""
+def automatic_chunk_size(state: State) -> int:
+    """How many plans from `state` to roll out at once on JAX's default backend: `chunk_size=None`, a power of two."""
     if jax.default_backend() != "cpu":
         return 2**30  # an accelerator wants them all
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in map(jnp.asarray, jax.tree.leaves(state)))
@@ -134,6 +145,6 @@ def _cache_block(state: State) -> int:
     return min(max(fitting, _LEAST_BLOCK), _GREATEST_BLOCK)
 
 
-def _pad(plans: Plans, multiple: int) -> Float[Array, "padded H A"]:
-    """Append idle plans until the number of plans is a multiple of `multiple`."""
-    return jnp.pad(plans, ((0, -len(plans) % multiple), (0, 0), (0, 0)))
+def _pad(plans: Plans, size: int) -> Float[Array, "padded H A"]:
+    """Append idle plans until there are `size`."""
+    return jnp.pad(plans, ((0, size - len(plans)), (0, 0), (0, 0)))

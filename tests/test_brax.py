@@ -53,7 +53,14 @@ class Counter(brax_base.Env):
     observation_size, action_size, backend = 1, 1, "none"
 
     def reset(self, rng):
-        return brax_base.State(None, jnp.zeros(1), jnp.zeros(()), jnp.zeros(()), {"n": jnp.zeros(())}, {"deep": {"n": jnp.zeros(())}})
+        return brax_base.State(
+            None,
+            jnp.zeros(1),
+            jnp.zeros(()),
+            jnp.zeros(()),
+            {"n": jnp.zeros(())},
+            {"deep": {"n": jnp.zeros(())}},
+        )
 
     def step(self, state, action):
         state.metrics.update(n=state.metrics["n"] + 1)
@@ -78,8 +85,11 @@ def test_a_real_environment_steps_as_brax_does(hopper):
     edge = jax.jit(hopper.step)(KEY, state, jnp.ones(3))
     np.testing.assert_array_equal(clipped.state.obs, edge.state.obs)
     # a fall ends the episode
-    fallen = state.replace(pipeline_state=state.pipeline_state.replace(x=state.pipeline_state.x.replace(
-        pos=state.pipeline_state.x.pos - 5.0)))
+    fallen = state.replace(
+        pipeline_state=state.pipeline_state.replace(
+            x=state.pipeline_state.x.replace(pos=state.pipeline_state.x.pos - 5.0)
+        )
+    )
     assert jax.jit(hopper.step)(KEY, fallen, action).discount == 0.0
 
 
@@ -92,8 +102,10 @@ def test_physical_parameters_are_traced(hopper):
         return model.step(KEY, state, jnp.ones(3)).state.obs
 
     state = jax.jit(hopper.init)(KEY)
-    weak = dataclasses.replace(hopper, sys=hopper.sys.replace(actuator=hopper.sys.actuator.replace(
-        gear=0.5 * hopper.sys.actuator.gear)))
+    weak = dataclasses.replace(
+        hopper,
+        sys=hopper.sys.replace(actuator=hopper.sys.actuator.replace(gear=0.5 * hopper.sys.actuator.gear)),
+    )
     assert not np.allclose(step(hopper, state), step(weak, state))
     assert len(traces) == 1
 
@@ -193,14 +205,26 @@ def test_swimmer_steps():
     ("arguments", "options", "message"),
     [
         (("anteater",), {}, r"unknown Brax environment 'anteater'; choose one of: ant, fast, halfcheetah"),
-        (("ant", "bullet"), {}, r"unknown Brax backend 'bullet'; choose one of: spring, positional, generalized, mjx"),
-        (("swimmer", "spring"), {}, r"'swimmer' does not run on backend 'spring'; choose one of: generalized"),
+        (
+            ("ant", "bullet"),
+            {},
+            r"unknown Brax backend 'bullet'; choose one of: spring, positional, generalized, mjx",
+        ),
+        (
+            ("swimmer", "spring"),
+            {},
+            r"'swimmer' does not run on backend 'spring'; choose one of: generalized",
+        ),
         ((Awkward(),), {"backend": "spring"}, "backend: only with the name"),
         ((Awkward(),), {"n_frames": 3}, "n_frames: only with the name"),
         ((Awkward,), {}, "name_or_env must be the name of a Brax environment or an instance"),
         ((3,), {}, "name_or_env must be the name of a Brax environment or an instance"),
         ((training.VmapWrapper(Counter()),), {}, "single environment, got a batched one"),
-        ((training.AutoResetWrapper(training.VmapWrapper(Counter())),), {}, "single environment, got a batched one"),
+        (
+            (training.AutoResetWrapper(training.VmapWrapper(Counter())),),
+            {},
+            "single environment, got a batched one",
+        ),
     ],
 )
 def test_mistakes_are_named(arguments, options, message):
@@ -215,7 +239,7 @@ def test_a_wrong_action_is_named(hopper):
 
 
 def test_brax_says_nothing_of_itself():
-    """In a fresh process with all warnings on: neither text nor warnings, for making and for tracing, mjx included."""
+    """In a fresh process with all warnings on: neither text nor warnings, when made and when traced, on mjx."""
     code = inspect.cleandoc("""
         import warnings
         warnings.simplefilter("always")

@@ -96,7 +96,11 @@ def test_parameters_are_traced_and_checked(name):
     assert len({float(result[-1]) for result in results}) == 4
     with pytest.raises(ValueError, match=r"dt must be finite and > 0, got 0\.0"):
         CLASSIC[name](dt=0.0)
-    batch = jax.vmap(lambda dt: CLASSIC[name](dt=dt).step(KEY, jnp.zeros(results[0].shape), jnp.ones(2)[: CLASSIC[name]().action_size]))
+    batch = jax.vmap(
+        lambda dt: CLASSIC[name](dt=dt).step(
+            KEY, jnp.zeros(results[0].shape), jnp.ones(2)[: CLASSIC[name]().action_size]
+        )
+    )
     assert batch(jnp.array([0.01, 0.02])).reward.shape == (2,)
 
 
@@ -132,15 +136,30 @@ def test_parameters_of_functions_stay_traced():
     ("make", "message"),
     [
         (lambda: unchecked(dynamics.from_function)(None, 1), "step must be callable, got None"),
-        (lambda: dynamics.from_function(lambda *_: None, 0), "action_size must be an integer of at least 1, got 0"),
-        (lambda: unchecked(dynamics.from_function)(lambda *_: None, 1, value=3), "value must be callable, got 3"),
-        (lambda: dynamics.from_function(lambda *_: jnp.zeros(2), 1).step(KEY, 0.0, jnp.zeros(1)), r"must return \(state"),
+        (
+            lambda: dynamics.from_function(lambda *_: None, 0),
+            "action_size must be an integer of at least 1, got 0",
+        ),
+        (
+            lambda: unchecked(dynamics.from_function)(lambda *_: None, 1, value=3),
+            "value must be callable, got 3",
+        ),
+        (
+            lambda: dynamics.from_function(lambda *_: jnp.zeros(2), 1).step(KEY, 0.0, jnp.zeros(1)),
+            r"must return \(state",
+        ),
         (
             lambda: dynamics.from_function(lambda *_: (0.0, jnp.zeros(2), 1.0), 1).step(KEY, 0.0, jnp.zeros(1)),
             r"scalar reward, got shape \(2,\)",
         ),
-        (lambda: dynamics.discounted(dynamics.pendulum(), 1.1), "discount must be finite and >= 0 and <= 1, got 1.1"),
-        (lambda: dynamics.action_repeat(dynamics.pendulum(), 0), "repeats must be an integer of at least 1, got 0"),
+        (
+            lambda: dynamics.discounted(dynamics.pendulum(), 1.1),
+            "discount must be finite and >= 0 and <= 1, got 1.1",
+        ),
+        (
+            lambda: dynamics.action_repeat(dynamics.pendulum(), 0),
+            "repeats must be an integer of at least 1, got 0",
+        ),
         (lambda: unchecked(dynamics.with_value)(dynamics.pendulum(), 1.0), "value must be callable, got 1.0"),
         (lambda: dynamics.point_mass(goal=(1.0, 2.0, 3.0)), r"goal must have shape \(2,\), got \(3,\)"),
     ],
@@ -151,7 +170,9 @@ def test_mistakes_are_named(make, message):
 
 
 def test_wrappers_compose():
-    model = dynamics.from_function(lambda key, state, action: (state + action[0], state, jnp.where(state > 2, 0.0, 0.9)), 1)
+    model = dynamics.from_function(
+        lambda key, state, action: (state + action[0], state, jnp.where(state > 2, 0.0, 0.9)), 1
+    )
     wrapped = dynamics.discounted(dynamics.with_value(model, lambda state: 7 * state), 0.5)
     assert isinstance(wrapped, dynamics.Model)
     assert wrapped.value(jnp.array(2.0)) == 14.0

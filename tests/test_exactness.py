@@ -83,9 +83,7 @@ def test_mppi_under_a_prior_is_the_posterior(problem):
     """A Gaussian prior enters exactly: mean and evidence of one step are the closed form's."""
     model, _, _ = problem
     prior = planners.gaussian(HORIZON, 1, std=1.2)
-    posterior = model.plan_posterior(
-        model.start, HORIZON, TEMPERATURE, prior_covariance=prior.covariance()
-    )
+    posterior = model.plan_posterior(model.start, HORIZON, TEMPERATURE, prior_covariance=prior.covariance())
     planner = planners.mppi(HORIZON, 1, num_samples=NUM_SAMPLES, temperature=TEMPERATURE, std=1.0, prior=prior)
     key = jax.random.key(3)
     belief = start_at(planner, posterior.mean)
@@ -110,7 +108,14 @@ def test_cem_on_a_linear_return_is_the_truncated_normal():
     hazard = norm.pdf(z) / fraction
     model = dynamics.from_function(lambda key, state, action: (state, action[0], 1.0), 2)
     planner = planners.cem(
-        1, 2, num_samples=num_samples, num_iterations=1, elite_fraction=fraction, std=std, smoothing=None, std_min=1e-3
+        1,
+        2,
+        num_samples=num_samples,
+        num_iterations=1,
+        elite_fraction=fraction,
+        std=std,
+        smoothing=None,
+        std_min=1e-3,
     )
     planner = dataclasses.replace(planner, belief=dataclasses.replace(planner.belief, mean=jnp.full((1, 2), mean)))
     keys = jax.random.split(jax.random.key(0), repeats)
@@ -134,15 +139,27 @@ def test_cem_on_a_quadratic_return_collapses_as_it_must():
     h = norm.ppf(0.5 + fraction / 2)
     model = dynamics.from_function(lambda key, state, action: (state, -(action[0] ** 2), 1.0), 1)
     planner = planners.cem(
-        1, 1, num_samples=num_samples, num_iterations=1, elite_fraction=fraction, std=std, smoothing=None, std_min=1e-3
+        1,
+        1,
+        num_samples=num_samples,
+        num_iterations=1,
+        elite_fraction=fraction,
+        std=std,
+        smoothing=None,
+        std_min=1e-3,
     )
     keys = jax.random.split(jax.random.key(0), repeats)
     after, _ = jax.vmap(lambda key: infer(planner, model, key, jnp.zeros(()), None))(keys)
     ratio = (after.std[:, 0, 0] / std) ** 2
     truth = 1 - 2 * h * norm.pdf(h) / fraction
     assert abs(float(ratio.mean()) - truth) < 4.5 * float(ratio.std()) / repeats**0.5 + 2e-5
-    floored = infer(dataclasses.replace(planner, belief=dataclasses.replace(planner.belief, std_min=jnp.array(0.3))),
-                    model, keys[0], jnp.zeros(()), None)[0]
+    floored = infer(
+        dataclasses.replace(planner, belief=dataclasses.replace(planner.belief, std_min=jnp.array(0.3))),
+        model,
+        keys[0],
+        jnp.zeros(()),
+        None,
+    )[0]
     np.testing.assert_allclose(floored.std, 0.3)
 
 

@@ -65,7 +65,9 @@ def test_invalid_returns_weigh_nothing(name):
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6, 1e12])
 def test_relative_temperatures_do_not_know_the_unit_of_returns(name, scale):
     returns = jnp.array([0.0, 1.0, 4.0, 2.0, 3.0])
-    np.testing.assert_allclose(weigh(LIKELIHOODS[name], scale * returns), weigh(LIKELIHOODS[name], returns), rtol=1e-4)
+    np.testing.assert_allclose(
+        weigh(LIKELIHOODS[name], scale * returns), weigh(LIKELIHOODS[name], returns), rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)

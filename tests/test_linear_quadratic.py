@@ -63,7 +63,12 @@ def test_optimum_is_the_zero_temperature_limit():
 def test_log_evidence_by_quadrature(noise, outside):
     model = random_linear_quadratic(3, n=1, m=1, noise=noise)
     posterior = model.plan_posterior(
-        model.start, 1, BETA, prior_mean=jnp.full((1, 1), 0.2), prior_covariance=jnp.full((1, 1), 2.0), outside=outside
+        model.start,
+        1,
+        BETA,
+        prior_mean=jnp.full((1, 1), 0.2),
+        prior_covariance=jnp.full((1, 1), 2.0),
+        outside=outside,
     )
     a = jnp.linspace(-20, 20, 1001)
     w = jnp.linspace(-8, 8, 1001)

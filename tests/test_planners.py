@@ -18,14 +18,22 @@ TARGET = target()  # one object: a model made anew of a plain function would be 
 # name: (factory, its options, changes of traced fields that must not recompile)
 PLANNERS = {
     "random_shooting": (planners.random_shooting, {"num_samples": 64, "std": 0.3}, {"std": 0.7}),
-    "predictive_sampling": (planners.predictive_sampling, {"num_samples": 64, "num_iterations": 3}, {"std": 0.7}),
+    "predictive_sampling": (
+        planners.predictive_sampling,
+        {"num_samples": 64, "num_iterations": 3},
+        {"std": 0.7},
+    ),
     "cem": (
         planners.cem,
         {"num_samples": 64, "num_iterations": 3},
         {"std": 0.7, "elite_fraction": 0.2, "std_min": 0.02, "smoothing": 0.3},
     ),
     "mppi": (planners.mppi, {"num_samples": 64, "num_iterations": 3}, {"std": 0.7, "target_ess": 0.2}),
-    "mppi, temperature": (planners.mppi, {"num_samples": 64, "temperature": 0.5}, {"std": 0.7, "temperature": 1.0}),
+    "mppi, temperature": (
+        planners.mppi,
+        {"num_samples": 64, "temperature": 0.5},
+        {"std": 0.7, "temperature": 1.0},
+    ),
     "mppi, standardize": (
         planners.mppi,
         {"num_samples": 64, "temperature": 0.5, "standardize": True},
@@ -113,7 +121,10 @@ def test_one_program_serves_all_traced_values(name):
         return planners.plan(*arguments)
 
     jitted = jax.jit(counted)
-    planner, model = make(name), dynamics.with_value(dynamics.point_mass(), jax.tree_util.Partial(lambda b, s: b, jnp.ones(())))
+    planner, model = (
+        make(name),
+        dynamics.with_value(dynamics.point_mass(), jax.tree_util.Partial(lambda b, s: b, jnp.ones(()))),
+    )
     _, belief, _ = jitted(planner, model, KEY, model.init(KEY), planner.belief)
     for change, value in PLANNERS[name][2].items():
         planner = make(name, **{change: value})
@@ -199,7 +210,9 @@ def test_diagnostics_keep_their_identities(name):
     planner = make(name)
     _, info = infer(planner, TARGET, KEY, START, None)
     samples = planner.num_samples
-    assert ((info.ess >= 1 - 1e-4) & (info.ess <= info.perplexity * (1 + 1e-4)) & (info.perplexity <= samples * 1.0001)).all()
+    assert (
+        (info.ess >= 1 - 1e-4) & (info.ess <= info.perplexity * (1 + 1e-4)) & (info.perplexity <= samples * 1.0001)
+    ).all()
     np.testing.assert_allclose(info.ess, 1 / (info.weights**2).sum(-1), rtol=1e-4)
     np.testing.assert_allclose(info.max_weight, info.weights.max(-1))
     assert (info.ess / samples <= jnp.exp(-info.posterior_kl) * 1.0001).all()
@@ -207,7 +220,9 @@ def test_diagnostics_keep_their_identities(name):
     finite = jnp.isfinite(info.elbo)
     assert (info.elbo <= info.log_evidence + 1e-4).all()
     np.testing.assert_allclose(
-        jnp.where(finite, info.elbo_gap, 0.0), jnp.where(finite, info.log_evidence - info.elbo, 0.0), atol=1e-4
+        jnp.where(finite, info.elbo_gap, 0.0),
+        jnp.where(finite, info.log_evidence - info.elbo, 0.0),
+        atol=1e-4,
     )
     assert (info.kl >= -1e-5).all()
 
@@ -269,7 +284,10 @@ def test_a_planner_and_a_prior_of_ones_own():
     belief, _ = infer(planner, paying(0.0), KEY, START, moved)
     np.testing.assert_allclose(belief.mean, 0.0, atol=0.03)  # the prior's mean; standard error 0.007
     custom = planners.sampling_planner(
-        planners.gaussian(3, ACTIONS, learn_std=False), planners.elite(0.05), num_samples=512, num_iterations=8
+        planners.gaussian(3, ACTIONS, learn_std=False),
+        planners.elite(0.05),
+        num_samples=512,
+        num_iterations=8,
     )
     belief, _ = infer(custom, TARGET, KEY, START, None)
     np.testing.assert_allclose(belief.mean, 0.5, atol=0.25)
@@ -278,11 +296,17 @@ def test_a_planner_and_a_prior_of_ones_own():
 def test_the_model_may_differ_from_the_environment():
     heavy, light = dynamics.point_mass(mass=2.0), dynamics.point_mass()
     labelled = dynamics.from_function(
-        lambda key, state, action: ({"x": (s := heavy.step(key, state["x"], action)).state}, s.reward, s.discount),
+        lambda key, state, action: (
+            {"x": (s := heavy.step(key, state["x"], action)).state},
+            s.reward,
+            s.discount,
+        ),
         2,
         init=lambda key: {"x": heavy.init(key)},
     )
-    episode = jax.jit(lambda key: planners.episode(make("cem"), light, labelled, key, 4, observe=lambda state: state["x"]))(KEY)
+    episode = jax.jit(
+        lambda key: planners.episode(make("cem"), light, labelled, key, 4, observe=lambda state: state["x"])
+    )(KEY)
     assert episode.states["x"].shape == (4, 4)
     assert jnp.isfinite(episode.rewards).all()
 
@@ -292,15 +316,30 @@ def test_the_model_may_differ_from_the_environment():
     [
         (lambda: planners.cem(0, 1), "horizon must be an integer of at least 1, got 0"),
         (lambda: planners.cem(3, 1, num_samples=1), "num_samples must be an integer of at least 2, got 1"),
-        (lambda: planners.cem(3, 1, num_iterations=0), "num_iterations must be an integer of at least 1, got 0"),
-        (lambda: planners.cem(3, 1, num_samples=10, num_elites=11), r"num_elites must be <= num_samples \(10\), got 11"),
+        (
+            lambda: planners.cem(3, 1, num_iterations=0),
+            "num_iterations must be an integer of at least 1, got 0",
+        ),
+        (
+            lambda: planners.cem(3, 1, num_samples=10, num_elites=11),
+            r"num_elites must be <= num_samples \(10\), got 11",
+        ),
         (lambda: planners.cem(3, 1, num_elites=1), "num_elites must be an integer of at least 2, got 1"),
-        (lambda: planners.mppi(3, 1, rollout_chunk_size=0), "rollout_chunk_size must be an integer of at least 1, got 0"),
+        (
+            lambda: planners.mppi(3, 1, rollout_chunk_size=0),
+            "rollout_chunk_size must be an integer of at least 1, got 0",
+        ),
         (lambda: planners.mppi(3, 1, temperature=0.0), r"temperature must be finite and > 0, got 0\.0"),
-        (lambda: planners.mppi(3, 1, cross_term=2.0), r"cross_term must be finite and >= 0 and <= 1, got 2\.0"),
+        (
+            lambda: planners.mppi(3, 1, cross_term=2.0),
+            r"cross_term must be finite and >= 0 and <= 1, got 2\.0",
+        ),
         (lambda: planners.mppi(3, 1, prior=3), r"prior must have a method log_prob\(plans\), got 3"),
         (lambda: planners.mppi(3, 1, prior=planners.gaussian(3, 1), cross_term=0.1), "got both"),
-        (lambda: unchecked(planners.sampling_planner)(None, None, num_samples=2, sharding="x"), "sharding must be a Named"),
+        (
+            lambda: unchecked(planners.sampling_planner)(None, None, num_samples=2, sharding="x"),
+            "sharding must be a Named",
+        ),
     ],
 )
 def test_mistakes_are_named(build, message):

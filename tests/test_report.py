@@ -40,8 +40,7 @@ def run(num_steps, horizon=5, num_actions=2, speed=1.0):
     poses[:, 0, 1:4] = -0.8, 0.1, 1.0
     return {
         "poses": poses,
-        "paths": poses[:, :, :3]
-        + np.array([0.1 * speed, 0.05, 0.0]) * np.arange(1, horizon + 1)[None, :, None],
+        "paths": poses[:, :, :3] + np.array([0.1 * speed, 0.05, 0.0]) * np.arange(1, horizon + 1)[None, :, None],
         "dt": 0.1,
         "rewards": rng.normal(size=num_steps),
         "plan_ms": 20.0 + rng.random(num_steps),
@@ -187,9 +186,7 @@ def test_every_kind_of_shape_can_be_shown(tmp_path):
     assert "srcdoc=" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("ess", np.ones(4)), ("poses", np.zeros((3, 1, 7))), ("dt", 0.0)]
-)
+@pytest.mark.parametrize(("name", "value"), [("ess", np.ones(4)), ("poses", np.zeros((3, 1, 7))), ("dt", 0.0)])
 def test_arrays_that_disagree_are_refused(tmp_path, name, value):
     # the annotations, which tests enforce, may be the first to notice
     with pytest.raises((ValueError, TypeCheckError), match=name):

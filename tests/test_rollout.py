@@ -16,7 +16,11 @@ def two_cliffs():
 
     def step(key, state, action):
         position = state + 0.4 * jnp.clip(action[0], -1, 1)
-        return position, jnp.where(jnp.abs(position) > 1.0, 10.0, 1.0), jnp.where(jnp.abs(position) > 1.0, 0.0, 1.0)
+        return (
+            position,
+            jnp.where(jnp.abs(position) > 1.0, 10.0, 1.0),
+            jnp.where(jnp.abs(position) > 1.0, 0.0, 1.0),
+        )
 
     return dynamics.from_function(step, 1, init=lambda key: jnp.zeros(()))
 
@@ -52,7 +56,10 @@ def test_a_return_is_the_discounted_sum_and_the_value():
     actions = jnp.array([[[0.5], [0.0], [0.0], [7.0]], [[1.0], [2.0], [3.0], [4.0]]])
     endless = dynamics.from_function(lambda *args: (*step(*args)[:2], 0.9), 1, value=lambda state: 100.0 * state)
     ending = dynamics.from_function(step, 1, value=lambda state: 100.0 * state)
-    expected = [0.5 + 0.9 + 0.81 * 2 + 0.729 * 10 + 0.6561 * 400, 1 + 0.9 * 3 + 0.81 * 5 + 0.729 * 7 + 0.6561 * 400]
+    expected = [
+        0.5 + 0.9 + 0.81 * 2 + 0.729 * 10 + 0.6561 * 400,
+        1 + 0.9 * 3 + 0.81 * 5 + 0.729 * 7 + 0.6561 * 400,
+    ]
     np.testing.assert_allclose(planners.rollout(endless, KEY, jnp.zeros(()), actions), expected, rtol=1e-6)
     # the third step ends it: the fourth reward and the value do not count
     expected = [0.5 + 0.9 + 0.81 * 2, 1 + 0.9 * 3 + 0.81 * 5]
@@ -113,9 +120,7 @@ def test_memory_does_not_grow_with_the_horizon(chunk_size):
 
 
 def test_the_automatic_block_suits_the_state():
-    from mirrax.planners.rollout import _cache_block
-
-    sizes = [_cache_block(jnp.zeros(size)) for size in (1, 100, 600, 3000, 10**6)]
+    sizes = [planners.automatic_chunk_size(jnp.zeros(size)) for size in (1, 100, 600, 3000, 10**6)]
     assert sizes == sorted(sizes, reverse=True)
     assert all(size & (size - 1) == 0 for size in sizes)
     assert sizes[0] > sizes[2] > sizes[-1] >= 32

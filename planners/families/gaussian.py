@@ -34,7 +34,7 @@ class Gaussian:
         return self.mean + self.std * jax.random.normal(key, (num_samples, *self.mean.shape), self.mean.dtype)
 
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
-        """log q(a) of each plan."""
+        """Log q(a) of each plan."""
         z = (plans - self.mean) / self.std
         return -0.5 * (z**2).sum((-2, -1)) - jnp.log(self.std).sum() - 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi)
 
@@ -52,7 +52,7 @@ class Gaussian:
         return self.mean
 
     def shift(self, initial: "Gaussian") -> "Gaussian":
-        """The mean one step later, its last action held; everything else as in `initial`, so that it can move again."""
+        """The mean one step later, its last action held; all else as in `initial`, so that it can move again."""
         return dataclasses.replace(initial, mean=jnp.concatenate([self.mean[1:], self.mean[-1:]]))
 
     def entropy(self) -> Float[Array, ""]:

@@ -125,9 +125,7 @@ def _pendulum(length: float) -> Figure:
         shapes=(
             Shape("plane", (0.0, 0.0), SLATE, position=(0.0, 0.0, -2.0 * half)),
             Shape("box", (0.10 * length, 0.05 * length, half), SLATE, position=(0.0, post, -half)),
-            Shape(
-                "cylinder", (0.10 * length, 0.05 * length), SLATE, position=(0.0, post, 0.0), quaternion=_TO_Y
-            ),
+            Shape("cylinder", (0.10 * length, 0.05 * length), SLATE, position=(0.0, post, 0.0), quaternion=_TO_Y),
             Shape("cylinder", (0.055 * length, 0.12 * length), STEEL, quaternion=_TO_Y),
             Shape("capsule", (0.025 * length, length / 2), STEEL, body=rod, position=(0.0, 0.0, length / 2)),
             Shape("sphere", (0.11 * length,), ORANGE, body=bob),

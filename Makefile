@@ -1,0 +1,38 @@
+# make demo | test | lint: each installs what it needs into .venv first, once, and prints what it does.
+SHELL := /bin/bash
+PYTHON ?= python3
+STEPS ?= 200
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/runtime  ## MPPI drives the Brax ant forward; the report is runs/ant-mppi/report.html
+	$(BIN)/mirrax run ant --steps $(STEPS)
+
+test: .venv/test  ## all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/test  ## style, format, and types of the built wheel
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m build --wheel --outdir build/wheel . > build/wheel/log || { cat build/wheel/log; exit 1; }
+	$(BIN)/python -m zipfile -e build/wheel/mirrax-*.whl build/wheel/site
+	$(BIN)/mypy build/wheel/site/mirrax
+
+clean:  ## everything that was made, the environment included
+	rm -rf .venv build dist runs .jax_cache src/*.egg-info
+
+.venv/python: 
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "mirrax needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/runtime: .venv/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/test: .venv/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@touch $@ .venv/runtime

@@ -1,0 +1,1 @@
+"""Benchmarks, and the tasks that they share with the command line."""

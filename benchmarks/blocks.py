@@ -1,0 +1,94 @@
+"""What blocks and devices gain: rollouts of the same plans, in one block, in blocks, and on all devices.
+
+`python -m mirrax.benchmarks.blocks` prints a row per model; see --help.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import tyro
+from jax.sharding import NamedSharding, PartitionSpec
+from rich.console import Console
+from rich.table import Table
+
+from mirrax import planners
+from mirrax.benchmarks.devices import sample_sharding, use_cores
+from mirrax.benchmarks.tasks import find_task
+from mirrax.benchmarks.timing import compare
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    models: tuple[str, ...] = (
+        *("ant", "humanoid", "halfcheetah", "hopper", "walker2d", "reacher", "inverted_pendulum"),
+        *("hopper:mjx", "ant:mjx", "cartpole", "pendulum", "point_mass"),
+    )
+    """Names of models, with a backend after a colon."""
+    num_samples: int = 512
+    """Number of plans."""
+    horizon: int = 20
+    """Steps of the plans."""
+    chunk_sizes: tuple[int, ...] = ()
+    """Blocks to try besides the automatic one."""
+    devices: int | None = None
+    """Devices to spread the plans over; all cores (or accelerators) unless given."""
+    rounds: int = 7
+    """How often each program is timed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print the table."""
+    options = tyro.cli(Options, prog="mirrax.benchmarks.blocks", args=arguments)
+    use_cores(options.devices)
+    num_devices = options.devices or len(jax.devices())
+    sharding = sample_sharding(num_devices)
+    chunk_sizes = {"auto": None} | {str(size): size for size in options.chunk_sizes} | {"whole": options.num_samples}
+    # the first is what all others are compared with
+    variants: dict[str, tuple[int | None, NamedSharding | None]] = {"1 × whole": (options.num_samples, None)}
+    for count, spread in ((1, None), (num_devices, sharding)):
+        variants |= {f"{count} × {name}": (size, spread) for name, size in chunk_sizes.items()}
+
+    title = f"{options.num_samples} plans × {options.horizon} steps on devices of kind {jax.devices()[0].device_kind}"
+    table = Table(title=f"{title}: how many times faster than one block on one device", title_justify="left")
+    table.add_column("model")
+    first, *others = variants
+    for heading in ("state kB", "auto block", f"{first}, ms", *others, "rel. |Δ return|"):
+        table.add_column(heading, justify="right")
+    console = Console()
+    for name in options.models:
+        with console.status(f"{name}: compiling and timing"):
+            table.add_row(name, *_measure(name, options, variants))
+    console.print(table)
+
+
+def _measure(name: str, options: Options, variants: dict[str, tuple[int | None, NamedSharding | None]]) -> list[str]:
+    """A row of the table."""
+    model_name, _, backend = name.partition(":")
+    model = find_task(model_name).make(backend or None)
+    key = jax.random.key(0)
+    state = jax.jit(model.init)(key)
+    plans = 0.5 * jax.random.normal(key, (options.num_samples, options.horizon, model.action_size))
+    everything = (model, key, state, plans)
+    programs = {}
+    for variant, (chunk_size, sharding) in variants.items():
+        program = functools.partial(planners.rollout, chunk_size=chunk_size, sharding=sharding)
+        # in place before the clock runs: moving arrays between devices is not what is measured
+        whole = None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
+        programs[variant] = (program, everything if whole is None else jax.device_put(everything, whole))
+    timings = compare(programs, options.rounds)
+    first, *others = timings.values()
+    returns = np.asarray(first.value)
+    error = max(np.abs(np.asarray(other.value) - returns).max() for other in others) / np.abs(returns).max()
+    kilobytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) / 1e3
+    block = planners.automatic_chunk_size(state)
+    numbers = [f"{kilobytes:.1f}", str(block), f"{first.milliseconds:.1f}"]
+    return [*numbers, *(f"{1 / other.ratio:.2f}" for other in others), f"{error:.0e}"]
+
+
+if __name__ == "__main__":
+    main()

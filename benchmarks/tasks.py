@@ -1,0 +1,82 @@
+"""The tasks that have settings of their own: what `mirrax run MODEL` uses, and what benchmarks run on."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mirrax import dynamics
+from mirrax.dynamics import Model
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A model and settings that work for it.
+
+    Attributes:
+        summary: one line.
+        make: backend (a name, or None for the model's choice) -> model.
+        horizon: in steps of the model.
+        num_samples: plans per iteration.
+        num_iterations: per step.
+        num_steps: of an episode.
+        options: of the default planner, MPPI, by name.
+    """
+
+    summary: str
+    make: Callable[[str | None], Model]
+    horizon: int = 20
+    num_samples: int = 256
+    num_iterations: int = 1
+    num_steps: int = 200
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def _brax(name: str, summary: str, **settings: Any) -> Task:
+    return Task(summary, lambda backend: dynamics.brax(name, backend), **settings)
+
+
+def _analytic(make: Callable[[], Model], name: str, summary: str, **settings: Any) -> Task:
+    def build(backend: str | None) -> Model:
+        if backend is not None:
+            raise ValueError(f"backend chooses the physics of a Brax environment; {name} has none, got {backend!r}")
+        return make()
+
+    return Task(summary, build, **settings)
+
+
+TASKS: Mapping[str, Task] = {
+    "ant": _brax("ant", "walk forward on four legs", horizon=16, num_samples=128, options={"temperature": 3.0}),
+    "fast": _brax("fast", "Brax's own dummy without physics", num_steps=20),
+    "halfcheetah": _brax("halfcheetah", "run forward on two legs", num_samples=128),
+    "hopper": _brax("hopper", "hop forward on one leg", horizon=40),
+    "humanoid": _brax("humanoid", "walk forward on two legs, with arms", horizon=24),
+    "humanoidstandup": _brax("humanoidstandup", "stand up from lying", horizon=24),
+    "inverted_double_pendulum": _brax("inverted_double_pendulum", "balance two poles in a row on a cart"),
+    "inverted_pendulum": _brax("inverted_pendulum", "balance a pole on a cart"),
+    "pusher": _brax("pusher", "push a cylinder to a goal with an arm", num_samples=64, num_steps=60),
+    "reacher": _brax("reacher", "reach a target with a two-joint arm"),
+    "swimmer": _brax("swimmer", "swim forward with three links"),
+    "walker2d": _brax("walker2d", "walk forward on two legs in a plane", horizon=40),
+    "cartpole": _analytic(dynamics.cartpole, "cartpole", "swing a pole up within the ends of a track"),
+    "pendulum": _analytic(dynamics.pendulum, "pendulum", "swing up with too weak a motor", horizon=40),
+    "point_mass": _analytic(dynamics.point_mass, "point_mass", "find the way around an obstacle", horizon=30),
+}
+
+
+def find_task(name: str) -> Task:
+    """The task of that name; a Brax environment that the user registered has default settings.
+
+    Args:
+        name: a key of `TASKS` or of Brax's registry.
+
+    Returns:
+        The task.
+
+    Raises:
+        ValueError: if there is none, listing those that there are.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    if name in dynamics.brax_names():
+        return _brax(name, "registered with Brax")
+    raise ValueError(f"unknown model {name!r}; choose one of: {', '.join(sorted(TASKS))}")

@@ -1,0 +1,66 @@
+"""Comparing programs in one process: in turn, round by round, so that a machine that drifts drifts for all."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """What a program took.
+
+    Attributes:
+        milliseconds: median over the rounds.
+        ratio: median over the rounds of its time over that of the first program in the same round.
+        compile_seconds: of tracing, lowering and compiling.
+        temporary_bytes: that XLA plans to use besides arguments and results; 0 where it does not tell.
+        value: what it returned.
+    """
+
+    milliseconds: float
+    ratio: float
+    compile_seconds: float
+    temporary_bytes: int
+    value: Any
+
+
+def compare(programs: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]], rounds: int) -> dict[str, Timing]:
+    """Time programs against the first of them.
+
+    Args:
+        programs: name -> (function, arguments), each to be compiled by itself.
+        rounds: how often all are called in turn, after one call to warm up.
+
+    Returns:
+        name -> timing, in the same order.
+    """
+    compiled: dict[str, Any] = {}
+    seconds: dict[str, float] = {}
+    values: dict[str, Any] = {}
+    for name, (function, arguments) in programs.items():
+        began = time.perf_counter()
+        compiled[name] = jax.jit(function).lower(*arguments).compile()
+        seconds[name] = time.perf_counter() - began
+        values[name] = jax.block_until_ready(compiled[name](*arguments))
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, (_, arguments) in programs.items():
+            began = time.perf_counter()
+            jax.block_until_ready(compiled[name](*arguments))
+            times[name].append(1e3 * (time.perf_counter() - began))
+    first = times[next(iter(times))]
+    result = {}
+    for name, own in times.items():
+        memory = compiled[name].memory_analysis()
+        result[name] = Timing(
+            milliseconds=statistics.median(own),
+            ratio=statistics.median(a / b for a, b in zip(own, first, strict=True)),
+            compile_seconds=seconds[name],
+            temporary_bytes=0 if memory is None else memory.temp_size_in_bytes,
+            value=values[name],
+        )
+    return result

@@ -1,0 +1,266 @@
+"""The command line: `mirrax run`, `mirrax list`, `mirrax bench`."""
+
+import contextlib
+import dataclasses
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+
+def _option(metavar: str) -> Any:
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
+OptionalInt = Annotated[int | None, _option("INT")]
+OptionalFloat = Annotated[float | None, _option("FLOAT")]
+
+PLANNERS = ("random_shooting", "predictive_sampling", "cem", "mppi")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Drive a model with a planner in closed loop; write result.json and report.html.
+
+    What is not given is taken from settings that work for the model.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Name of a model; `mirrax list` shows them."""
+    planner: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mppi"
+    """Name of a planner; `mirrax list` shows them."""
+    horizon: OptionalInt = None
+    """Steps that plans look ahead."""
+    num_samples: OptionalInt = None
+    """Plans per iteration."""
+    num_iterations: OptionalInt = None
+    """Iterations per step."""
+    std: OptionalFloat = None
+    """Standard deviation of the plans; 1 is half the actuators' range."""
+    temperature: OptionalFloat = None
+    """mppi: λ of exp(return/λ), in reward units; adapted to --target-ess unless given."""
+    target_ess: OptionalFloat = None
+    """mppi: effective sample size to adapt the temperature to, as a fraction of the plans."""
+    elite_fraction: OptionalFloat = None
+    """cem: fraction of the plans that are elite."""
+    backend: Annotated[str | None, _option("NAME")] = None
+    """Physics of a Brax environment: spring, positional, generalized or mjx."""
+    steps: OptionalInt = None
+    """Length of the episode, in steps."""
+    seed: int = 0
+    """Of everything random."""
+    out: Annotated[Path | None, _option("DIR")] = None
+    """Folder for result.json and report.html; runs/MODEL-PLANNER unless given."""
+    devices: OptionalInt = None
+    """Devices to spread the plans over; all cores (or accelerators) unless given."""
+    rollout_chunk_size: OptionalInt = None
+    """Plans to roll out at once on a device; chosen for the machine unless given."""
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """Show the planners and the models, with one line each."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Run a benchmark and print its table."""
+
+    name: Annotated[Literal["speed", "blocks"], tyro.conf.Positional]
+    """speed: the loop against a bare scan. blocks: what blocks and devices gain, model by model."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse `arguments` (those of the process unless given) and do as they say; a user's mistake exits with 2."""
+    commands: dict[str, Callable[..., Any]] = {"run": Run, "list": List, "bench": Bench}
+    command = tyro.extras.subcommand_cli_from_dict(
+        commands, prog="mirrax", description="Planning as inference, in JAX.", args=arguments
+    )
+    try:
+        match command:
+            case Run():
+                _run(command)
+            case List():
+                _list()
+            case Bench():
+                importlib.import_module(f"mirrax.benchmarks.{command.name}").main([])
+    except _Mistake as mistake:
+        print(f"mirrax: error: {mistake}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+class _Mistake(Exception):
+    """What the user got wrong, in one line."""
+
+
+@contextlib.contextmanager
+def _mistakes() -> Iterator[None]:
+    """Take the errors of this block, where nothing but the user's input is looked at, for the user's."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise _Mistake(" ".join(str(error).split())) from error
+
+
+def _list() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from mirrax import planners
+    from mirrax.benchmarks.tasks import TASKS
+
+    rows = {name: inspect.getdoc(getattr(planners, name)) or "" for name in PLANNERS}
+    for title, entries in (
+        ("Planners", {name: text.split("\n")[0] for name, text in rows.items()}),
+        ("Models", {name: TASKS[name].summary for name in sorted(TASKS)}),
+    ):
+        table = Table(
+            title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False
+        )
+        table.add_column(style="cyan", no_wrap=True)
+        table.add_column()
+        for name, text in entries.items():
+            table.add_row(name, text)
+        Console().print(table, "")
+
+
+def _run(command: Run) -> None:
+    import jax
+
+    from mirrax import planners
+    from mirrax.benchmarks.devices import sample_sharding, use_cores
+    from mirrax.benchmarks.tasks import find_task
+    from mirrax.results import write_results
+    from mirrax.run import Record, drive
+
+    with _mistakes():
+        if command.planner not in PLANNERS:
+            raise ValueError(f"unknown planner {command.planner!r}; choose one of: {', '.join(PLANNERS)}")
+        if command.devices is not None and command.devices < 1:
+            raise ValueError(f"devices must be an integer of at least 1, got {command.devices}")
+        if not -(2**63) <= command.seed < 2**63:
+            raise ValueError(f"seed must fit 64 bits, got {command.seed}")
+        use_cores(command.devices)
+        _keep_compiled_programs()
+        task = find_task(command.model)
+        num_steps = task.num_steps if command.steps is None else command.steps
+        if num_steps < 1:
+            raise ValueError(f"steps must be an integer of at least 1, got {num_steps}")
+        model = task.make(command.backend)
+        settings = _settings(command, task, getattr(planners, command.planner))
+        num_devices = command.devices
+        if num_devices is None:  # fewer than 16 plans each are not worth a device
+            num_devices = max(1, min(len(jax.devices()), settings.get("num_samples", 0) // 16))
+        planner = getattr(planners, command.planner)(
+            action_size=model.action_size, **settings, sharding=sample_sharding(num_devices)
+        )
+        out = Path("runs") / f"{command.model}-{command.planner}" if command.out is None else command.out
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "result.json").open("a").close()  # not writable? better now than after the run
+
+    record = Record()
+    interrupted = False
+    progress = _Progress(command, num_steps)
+    try:
+        with progress:
+            for stage in drive(planner, model, record, num_steps=num_steps, seed=command.seed):
+                progress.show(stage, record)
+    except KeyboardInterrupt:
+        interrupted = True
+    settings |= {"steps": num_steps, "devices": num_devices}
+    write_results(
+        out,
+        command.model,
+        command.planner,
+        model,
+        record,
+        settings=settings,
+        seed=command.seed,
+        interrupted=interrupted,
+    )
+    if interrupted:
+        raise SystemExit(130)
+
+
+def _keep_compiled_programs() -> None:
+    """Let the next run start at once, unless the user has chosen a place for compiled programs."""
+    import jax
+
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR") is None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mirrax"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def _settings(command: Run, task: Any, factory: Callable[..., Any]) -> dict[str, Any]:
+    """The factory's arguments: the task's, overruled by the user's; an option that the planner lacks is a mistake."""
+    from mirrax.planners import LoopOptions
+
+    known = [name for name, p in inspect.signature(factory).parameters.items() if p.kind is not p.VAR_KEYWORD]
+    known += LoopOptions.__annotations__
+    options = ("horizon", "num_samples", "num_iterations", "std", "temperature", "target_ess", "elite_fraction")
+    given = {name: getattr(command, name) for name in (*options, "rollout_chunk_size")}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given:
+        if name not in known:
+            takes = ", ".join(f"--{option.replace('_', '-')}" for option in options if option in known)
+            raise ValueError(
+                f"--{name.replace('_', '-')} is not an option of {factory.__name__}, which takes {takes}"
+            )
+    usual = {"horizon": task.horizon, "num_samples": task.num_samples, "num_iterations": task.num_iterations}
+    usual |= task.options if command.planner == "mppi" else {}
+    if "target_ess" in given:
+        usual.pop("temperature", None)
+    return {name: value for name, value in usual.items() if name in known} | given
+
+
+class _Progress:
+    """A live line on a terminal; elsewhere a plain line now and then."""
+
+    def __init__(self, command: Run, num_steps: int) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        self.console = Console()
+        self.num_steps = num_steps
+        self.name = f"{command.model} with {command.planner}"
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+        self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console, disable=not self.console.is_terminal)
+        self.task = self.bar.add_task(self.name, total=num_steps)
+
+    def __enter__(self) -> "_Progress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def show(self, stage: str, record: Any) -> None:
+        """Tell how far the run is."""
+        step = len(record.rewards)
+        if stage == "compiling":
+            text = f"{self.name}: compiling, which takes up to a minute the first time"
+        elif step == 0:
+            text = f"{self.name}: compiled in {record.compile_s:.1f} s"
+        else:
+            text = (
+                f"{self.name}: return {sum(record.rewards):.1f}, {record.plan_ms[-1]:.0f} ms per plan, "
+                f"ESS {record.ess[-1]:.0f}"
+            )
+        if self.console.is_terminal:
+            self.bar.update(self.task, description=text, completed=step)
+        elif step == 0 or step == self.num_steps or step % max(1, self.num_steps // 10) == 0 or record.done:
+            self.console.print(
+                f"step {step}/{self.num_steps} {text}" if step else text, highlight=False, soft_wrap=True
+            )

@@ -1,0 +1,161 @@
+"""The command line, as a user meets it: what it prints, writes and exits with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mirrax import planners
+from mirrax.benchmarks.tasks import TASKS
+from mirrax.cli import PLANNERS, main
+
+SMALL = ["--horizon", "4", "--num-samples", "32", "--steps", "5"]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def fails(capsys, *arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err
+
+
+def test_list_names_everything(capsys):
+    main(["list"])
+    out = capsys.readouterr().out
+    assert all(name in out for name in (*PLANNERS, *TASKS))
+    assert set(PLANNERS) <= set(planners.__all__)
+
+
+@pytest.mark.parametrize("planner", PLANNERS)
+def test_a_run_leaves_its_results(capsys, tmp_path, planner):
+    main(["run", "point_mass", "--planner", planner, *SMALL, "--seed", "3", "--out", str(tmp_path / "a" / "b")])
+    out = capsys.readouterr().out
+    assert "compiling" in out
+    assert "ms per plan" in out
+    assert "Return" in out
+    result = json.loads((tmp_path / "a" / "b" / "result.json").read_text())
+    assert result["model"] == "point_mass"
+    assert result["planner"] == planner
+    assert result["seed"] == 3
+    assert result["settings"]["horizon"] == 4
+    assert result["settings"]["num_samples"] == 32
+    assert len(result["rewards"]) == len(result["plan_ms"]) == 5
+    assert result["return"] == pytest.approx(sum(result["rewards"]))
+    assert result["done"] is False
+    assert result["compile_s"] > 0
+    assert {"jax", "brax", "mirrax"} <= set(result["versions"])
+    assert "device" in result
+    assert "<svg" in (tmp_path / "a" / "b" / "report.html").read_text()
+
+
+def test_the_same_seed_gives_the_same_run(tmp_path):
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        main(["run", "pendulum", *SMALL, "--seed", seed, "--out", name])
+    a, b, c = (json.loads((tmp_path / name / "result.json").read_text())["rewards"] for name in "abc")
+    assert a == b != c
+
+
+def test_results_have_a_place_of_their_own(tmp_path):
+    main(["run", "pendulum", "--planner", "cem", *SMALL])
+    assert (tmp_path / "runs" / "pendulum-cem" / "report.html").exists()
+
+
+def test_an_episode_that_ends_is_done(tmp_path):
+    # two samples of a wild plan: the cart soon leaves its track
+    main(["run", "cartpole", "--horizon", "2", "--num-samples", "2", "--std", "50", "--steps", "400", "--out", "x"])
+    result = json.loads((tmp_path / "x" / "result.json").read_text())
+    assert result["done"] is True
+    assert len(result["rewards"]) < 400
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "nosuch"), "unknown model 'nosuch'; choose one of: ant, cartpole"),
+        (("run", "pendulum", "--planner", "nosuch"), "unknown planner 'nosuch'; choose one of: random_shooting"),
+        (("run", "pendulum", "--horizon", "0"), "horizon must be an integer of at least 1, got 0"),
+        (("run", "pendulum", "--num-samples", "1"), "num_samples must be an integer of at least 2, got 1"),
+        (("run", "pendulum", "--steps", "0"), "steps must be an integer of at least 1, got 0"),
+        (("run", "pendulum", "--temperature", "nan"), "temperature must be finite and > 0, got nan"),
+        (("run", "pendulum", "--std", "-1"), "std must be finite and > 0, got -1.0"),
+        (("run", "pendulum", "--devices", "0"), "devices must be an integer of at least 1, got 0"),
+        (("run", "pendulum", "--devices", "99"), "devices must lie between 1 and 4, got 99"),
+        (("run", "pendulum", "--backend", "mjx"), "backend chooses the physics of a Brax environment"),
+        (("run", "ant", "--backend", "nosuch"), "unknown Brax backend 'nosuch'; choose one of: spring"),
+        (("run", "pendulum", "--planner", "cem", "--temperature", "1"), "--temperature is not an option of cem"),
+        (("run", "pendulum", "--temperature", "1", "--target-ess", "0.1"), "give one of them"),
+        (("run", "pendulum", "--out", "file/below"), "Not a directory"),
+        (("run", "pendulum", "--out", "/proc/nowhere"), "/proc/nowhere"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(capsys, tmp_path, arguments, message):
+    (tmp_path / "file").write_text("")
+    error = fails(capsys, *arguments)
+    assert error.startswith("mirrax: error: ")
+    assert error.count("\n") == 1
+    assert message in error
+
+
+@pytest.mark.parametrize(
+    "arguments", [("run",), ("run", "pendulum", "--horizon", "abc"), ("frob",), ("run", "a", "--frob")]
+)
+def test_what_does_not_parse_is_explained(capsys, arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.out + captured.err
+
+
+def test_help_explains_every_option(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", "--help"])
+    assert exit_.value.code == 0
+    out = capsys.readouterr().out
+    for option in ("--planner", "--horizon", "--num-samples", "--temperature", "--backend", "--devices", "--out"):
+        assert option in out
+
+
+def test_an_interrupted_run_writes_what_there_is(tmp_path):
+    command = [sys.executable, "-m", "mirrax", "run", "pendulum", "--horizon", "4", "--num-samples", "32"]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [*command, "--steps", "1000000", "--out", "x"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "compiled in" in line:
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    result = json.loads((tmp_path / "x" / "result.json").read_text())
+    assert result["interrupted"] is True
+    assert 0 < len(result["rewards"]) < 1_000_000
+    assert len(result["plan_ms"]) == len(result["rewards"])
+    assert (tmp_path / "x" / "report.html").exists()
+
+
+def test_benchmarks_print_their_tables(capsys):
+    from mirrax.benchmarks import blocks, speed
+
+    speed.main(["--model", "pendulum", "--num-samples", "16", "--horizon", "4", "--rounds", "2"])
+    assert "bare scan" in capsys.readouterr().out
+    blocks.main(["--models", "pendulum", "--num-samples", "16", "--horizon", "4", "--rounds", "2", "--devices", "2"])
+    assert "2 × auto" in capsys.readouterr().out
