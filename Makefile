@@ -23,16 +23,18 @@ lint: .venv/test  ## style, format, and types of the built wheel
 clean:  ## everything that was made, the environment included
 	rm -rf .venv build dist runs .jax_cache src/*.egg-info
 
-.venv/python: 
+.venv/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "mirrax needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	@touch $@
 
 .venv/runtime: .venv/python pyproject.toml constraints.txt
+	@echo "installing mirrax and what it needs into .venv (1.1 GB; a minute or more)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	@touch $@
 
 .venv/test: .venv/python pyproject.toml constraints.txt
+	@echo "installing mirrax, what it needs and its test tools into .venv (1.2 GB; a minute or more)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	@touch $@ .venv/runtime

@@ -11,13 +11,11 @@ import jax
 import numpy as np
 import tyro
 from jax.sharding import NamedSharding, PartitionSpec
-from rich.console import Console
-from rich.table import Table
 
 from mirrax import planners
 from mirrax.benchmarks.devices import sample_sharding, use_cores
 from mirrax.benchmarks.tasks import find_task
-from mirrax.benchmarks.timing import compare
+from mirrax.benchmarks.timing import compare, print_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,17 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for count, spread in ((1, None), (num_devices, sharding)):
         variants |= {f"{count} × {name}": (size, spread) for name, size in chunk_sizes.items()}
 
-    title = f"{options.num_samples} plans × {options.horizon} steps on devices of kind {jax.devices()[0].device_kind}"
-    table = Table(title=f"{title}: how many times faster than one block on one device", title_justify="left")
-    table.add_column("model")
     first, *others = variants
-    for heading in ("state kB", "auto block", f"{first}, ms", *others, "rel. |Δ return|"):
-        table.add_column(heading, justify="right")
-    console = Console()
-    for name in options.models:
-        with console.status(f"{name}: compiling and timing"):
-            table.add_row(name, *_measure(name, options, variants))
-    console.print(table)
+    print_table(
+        f"{options.num_samples} plans × {options.horizon} steps on devices of kind {jax.devices()[0].device_kind}: "
+        f"how many times faster than one block on one device ({first})",
+        ("model", "state kB", "auto block", f"{first}, ms", *others, "rel. |Δ return|"),
+        ([name, *_measure(name, options, variants)] for name in options.models),
+    )
 
 
 def _measure(name: str, options: Options, variants: dict[str, tuple[int | None, NamedSharding | None]]) -> list[str]:
@@ -81,13 +75,14 @@ def _measure(name: str, options: Options, variants: dict[str, tuple[int | None, 
         whole = None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
         programs[variant] = (program, everything if whole is None else jax.device_put(everything, whole))
     timings = compare(programs, options.rounds)
+    name_of_first = next(iter(timings))
     first, *others = timings.values()
     returns = np.asarray(first.value)
     error = max(np.abs(np.asarray(other.value) - returns).max() for other in others) / np.abs(returns).max()
     kilobytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) / 1e3
     block = planners.automatic_chunk_size(state)
     numbers = [f"{kilobytes:.1f}", str(block), f"{first.milliseconds:.1f}"]
-    return [*numbers, *(f"{1 / other.ratio:.2f}" for other in others), f"{error:.0e}"]
+    return [*numbers, *(f"{1 / other.ratios[name_of_first]:.2f}" for other in others), f"{error:.0e}"]
 
 
 if __name__ == "__main__":

@@ -4,18 +4,17 @@
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from mirrax import planners
 from mirrax.benchmarks.tasks import find_task
-from mirrax.benchmarks.timing import compare
+from mirrax.benchmarks.timing import compare, print_table
 from mirrax.dynamics import Model
 
 
@@ -47,58 +46,66 @@ def bare_scan(model: Model, key: Any, state: Any, plans: Any) -> Any:
     return jax.vmap(score)(plans)
 
 
+def sampled_scan(model: Model, key: Any, state: Any, belief: Any, num_samples: int) -> Any:
+    """The same, of plans that the program draws itself, as every sampling planner must."""
+    return bare_scan(model, key, state, belief.sample(key, num_samples))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
     options = tyro.cli(Options, prog="mirrax.benchmarks.speed", args=arguments)
     model = find_task(options.model).make(None)
+    print_table(
+        f"{options.model}, {options.horizon} steps, one block on one device of kind {jax.devices()[0].device_kind}",
+        ("program", "plans", "ms", "× bare", "× sampled", "compile s", "× bare", "temporary MB", "growth"),
+        (row for num_samples in options.num_samples for row in _measure(model, num_samples, options)),
+    )
+    print("\ngrowth: of the temporary memory at four times the horizon, in units of the growth of the plans")
+
+
+def _measure(model: Model, num_samples: int, options: Options) -> list[list[str]]:
+    """A row of the table for each program."""
     key = jax.random.key(0)
     state = jax.jit(model.init)(key)
-    table = Table(
-        title=f"{options.model}, {options.horizon} steps, {jax.devices()[0].device_kind}", title_justify="left"
-    )
-    for heading in (
-        "program",
-        "plans",
-        "ms",
-        "× bare scan",
-        "compile s",
-        "temporary MB",
-        "MB at 4 × horizon",
-        "plans MB",
-    ):
-        table.add_column(heading, justify="left" if heading == "program" else "right")
-    for num_samples in options.num_samples:
-        size: dict[str, Any] = {"num_samples": num_samples, "rollout_chunk_size": num_samples}
+    size: dict[str, Any] = {"num_samples": num_samples, "rollout_chunk_size": num_samples}
 
-        def programs(horizon: int, size: dict[str, Any] = size) -> dict[str, Any]:
-            shape = (horizon, model.action_size)
-            plans = 0.5 * jax.random.normal(key, (size["num_samples"], *shape))
-            several = {
-                "mppi": planners.mppi(*shape, **size),
-                "mppi, temperature": planners.mppi(*shape, temperature=1.0, **size),
-                "cem": planners.cem(*shape, num_iterations=1, **size),
-            }
-            return {"bare scan": (bare_scan, (model, key, state, plans))} | {
-                name: (planners.infer, (planner, model, key, state, planner.belief))
-                for name, planner in several.items()
-            }
+    def programs(horizon: int) -> dict[str, Any]:
+        shape = (horizon, model.action_size)
+        several = {
+            "mppi": planners.mppi(*shape, **size),
+            "mppi, temperature": planners.mppi(*shape, temperature=1.0, **size),
+            "cem": planners.cem(*shape, num_iterations=1, **size),
+        }
+        belief = several["mppi"].belief
+        sampled = functools.partial(sampled_scan, num_samples=num_samples)
+        return {
+            "bare scan": (bare_scan, (model, key, state, belief.sample(key, num_samples))),
+            "sampled scan": (sampled, (model, key, state, belief)),
+        } | {
+            name: (planners.infer, (planner, model, key, state, planner.belief)) for name, planner in several.items()
+        }
 
-        timings = compare(programs(options.horizon), options.rounds)
-        for name, (function, arguments_) in programs(4 * options.horizon).items():
-            memory = jax.jit(function).lower(*arguments_).compile().memory_analysis()
-            timing = timings[name]
-            table.add_row(
+    timings = compare(programs(options.horizon), options.rounds)
+    bare = timings["bare scan"]
+    rows = []
+    for name, (function, arguments) in programs(4 * options.horizon).items():
+        timing = timings[name]
+        memory = jax.jit(function).lower(*arguments).compile().memory_analysis()
+        plans = 4 * num_samples * 3 * options.horizon * model.action_size  # bytes by which they grow
+        rows.append(
+            [
                 name,
                 str(num_samples),
                 f"{timing.milliseconds:.1f}",
-                f"{timing.ratio:.3f}",
+                f"{timing.ratios['bare scan']:.2f}",
+                f"{timing.ratios['sampled scan']:.2f}",
                 f"{timing.compile_seconds:.1f}",
+                f"{timing.compile_seconds / bare.compile_seconds:.2f}",
                 f"{timing.temporary_bytes / 1e6:.2f}",
-                "?" if memory is None else f"{memory.temp_size_in_bytes / 1e6:.2f}",
-                f"{4 * num_samples * options.horizon * model.action_size / 1e6:.2f}",
-            )
-        table.add_section()
-    Console().print(table)
+                "?" if memory is None else f"{(memory.temp_size_in_bytes - timing.temporary_bytes) / plans:.1f}",
+            ]
+        )
+    return rows
 
 
 if __name__ == "__main__":

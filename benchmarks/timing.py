@@ -1,9 +1,10 @@
 """Comparing programs in one process: in turn, round by round, so that a machine that drifts drifts for all."""
 
 import dataclasses
+import itertools
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,21 +16,21 @@ class Timing:
 
     Attributes:
         milliseconds: median over the rounds.
-        ratio: median over the rounds of its time over that of the first program in the same round.
+        ratios: to each program of the same call, the median over the rounds of its time over that one's.
         compile_seconds: of tracing, lowering and compiling.
         temporary_bytes: that XLA plans to use besides arguments and results; 0 where it does not tell.
         value: what it returned.
     """
 
     milliseconds: float
-    ratio: float
+    ratios: dict[str, float]
     compile_seconds: float
     temporary_bytes: int
     value: Any
 
 
 def compare(programs: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]], rounds: int) -> dict[str, Timing]:
-    """Time programs against the first of them.
+    """Time programs against each other.
 
     Args:
         programs: name -> (function, arguments), each to be compiled by itself.
@@ -52,15 +53,27 @@ def compare(programs: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]], 
             began = time.perf_counter()
             jax.block_until_ready(compiled[name](*arguments))
             times[name].append(1e3 * (time.perf_counter() - began))
-    first = times[next(iter(times))]
     result = {}
     for name, own in times.items():
         memory = compiled[name].memory_analysis()
         result[name] = Timing(
             milliseconds=statistics.median(own),
-            ratio=statistics.median(a / b for a, b in zip(own, first, strict=True)),
+            ratios={
+                other: statistics.median(a / b for a, b in zip(own, reference, strict=True))
+                for other, reference in times.items()
+            },
             compile_seconds=seconds[name],
             temporary_bytes=0 if memory is None else memory.temp_size_in_bytes,
             value=values[name],
         )
     return result
+
+
+def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table that is Markdown too, each row as soon as it is there."""
+    widths = [max(len(heading), 9 if i else 18) for i, heading in enumerate(headings)]
+    rules = ["---".ljust(widths[0]), *("---:".rjust(width) for width in widths[1:])]
+    print(f"{title}\n")
+    for row in itertools.chain([headings, rules], rows):
+        numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        print(f"| {' | '.join([row[0].ljust(widths[0]), *numbers])} |", flush=True)

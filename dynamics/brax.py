@@ -112,7 +112,7 @@ def brax(
     _repair_fluid()
     low, high = (jnp.asarray(bound, float) for bound in action_range)
     # Only a plain attribute can be replaced; an environment that computes `sys` keeps its own.
-    sys = env.unwrapped.sys if "sys" in vars(env.unwrapped) else None
+    sys = vars(getattr(env, "unwrapped", env)).get("sys")
     # MuJoCo commits its arrays to one device, which would forbid to spread plans over several.
     sys = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), sys)
     return BraxModel(env=env, sys=sys, low=low, high=high)

@@ -67,7 +67,7 @@ def pendulum(
     length: Any = 1.0,
     gravity: Any = 9.81,
     damping: Any = 0.05,
-    max_torque: Any = 3.0,
+    max_torque: Any = 4.0,
     dt: Any = 0.05,
 ) -> Pendulum:
     """Make the pendulum swing-up task.

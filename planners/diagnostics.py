@@ -1,56 +1,78 @@
 """Normalised weights and what they tell: ESS, evidence, divergences."""
 
-import jax
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .base import Belief, Info, Optimality
 
 
-def log_normalize(log_weights: Float[Array, " K"]) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-    """Normalise log-weights [K]; where none is finite they become uniform and the flag says so."""
+class Normalized(NamedTuple):
+    """Weights that sum to 1.
+
+    Attributes:
+        log_weights: [K].
+        log_total: the logarithm of their sum before, a scalar; −∞ where none counted.
+        degenerate: whether none counted; the weights are then uniform.
+    """
+
+    log_weights: Float[Array, " K"]
+    log_total: Float[Array, ""]
+    degenerate: Bool[Array, ""]
+
+
+def log_normalize(log_weights: Float[Array, " K"]) -> Normalized:
+    """Normalise log-weights [K], which may be −∞, without overflow and with finite gradients."""
     greatest = jnp.max(log_weights)
     degenerate = ~jnp.isfinite(greatest)
-    # both branches of the last `where` must be finite, or gradients through the untaken one are NaN
-    shifted = jnp.where(degenerate, 0.0, log_weights - jnp.where(degenerate, 0.0, greatest))
-    return shifted - jax.scipy.special.logsumexp(shifted), degenerate
+    # what the last `where` does not take must be finite too, or its gradient is NaN
+    greatest = jnp.where(degenerate, 0.0, greatest)
+    shifted = jnp.where(degenerate, 0.0, log_weights - greatest)
+    log_sum = jnp.log(jnp.exp(shifted).sum())
+    return Normalized(shifted - log_sum, jnp.where(degenerate, -jnp.inf, greatest + log_sum), degenerate)
 
 
-def effective_sample_size(log_weights: Float[Array, " K"]) -> Float[Array, ""]:
-    """1/Σw² of normalised log-weights [K], between 1 and K (Kish, 1965)."""
-    return jnp.exp(-jax.scipy.special.logsumexp(2.0 * log_weights))
+def effective_sample_size(weights: Float[Array, " K"]) -> Float[Array, ""]:
+    """(Σw)²/Σw² of weights [K] of any scale, between 1 and K (Kish, 1965); the greatest must not underflow."""
+    return weights.sum() ** 2 / (weights**2).sum()
 
 
-def diagnose(
-    returns: Float[Array, " K"],
-    optimality: Optimality,
-    log_ratio: Float[Array, " K"] | None,
-    log_weights: Float[Array, " K"],
-    degenerate: Bool[Array, ""],
-    belief_before: Belief,
-    belief: Belief,
-) -> Info:
+class Weighed(NamedTuple):
+    """What the plans of an iteration weigh.
+
+    Attributes:
+        log_ratios: log W + log p − log q, up to the likelihood's `log_scale`, [K].
+        optimality: what the likelihood said.
+        normalized: the weights.
+        degenerate: whether nothing can be learnt from them.
+    """
+
+    log_ratios: Float[Array, " K"]
+    optimality: Optimality
+    normalized: Normalized
+    degenerate: Bool[Array, ""]
+
+
+def diagnose(returns: Float[Array, " K"], weighed: Weighed, before: Belief, after: Belief) -> Info:
     """The diagnostics of one iteration.
 
     Args:
         returns: as the rollout gave them, [K].
-        optimality: what the likelihood said.
-        log_ratio: log p(a) − log q(a), [K], or None for no prior.
-        log_weights: the normalised weights, [K].
-        degenerate: whether nothing could be learnt.
-        belief_before: q, from which plans were drawn.
-        belief: what they were projected onto.
+        weighed: what the plans weigh.
+        before: q, from which plans were drawn.
+        after: what they were projected onto.
 
     Returns:
         One row of `Info`.
     """
+    log_scale, (log_weights, log_total, _) = weighed.optimality.log_scale, weighed.normalized
     valid = jnp.isfinite(returns)
     num_valid = jnp.maximum(valid.sum(), 1)
     log_num_valid = jnp.log(num_valid)
-    # the log importance ratio log W + log p − log q, up to log_scale
-    ratio = optimality.log_weights if log_ratio is None else optimality.log_weights + log_ratio
-    elbo = jnp.where(valid.any(), jnp.where(valid, ratio, 0.0).sum() / num_valid, -jnp.inf) + optimality.log_scale
-    log_evidence = jax.scipy.special.logsumexp(ratio) - log_num_valid + optimality.log_scale
+    mean_log_ratio = jnp.where(valid, weighed.log_ratios, 0.0).sum() / num_valid
+    elbo = jnp.where(valid.any(), mean_log_ratio, -jnp.inf) + log_scale
+    log_evidence = log_total - log_num_valid + log_scale
     weights = jnp.exp(log_weights)
     weight_entropy = -jnp.where(weights > 0, weights * log_weights, 0.0).sum()
     return Info(
@@ -60,12 +82,12 @@ def diagnose(
         log_evidence=log_evidence,
         elbo_gap=log_evidence - elbo,
         posterior_kl=log_num_valid - weight_entropy,  # Σ w log(K w)
-        ess=effective_sample_size(log_weights),
+        ess=effective_sample_size(weights),
         max_weight=weights.max(),
         perplexity=jnp.exp(weight_entropy),
-        entropy=belief.entropy(),
-        kl=belief.kl(belief_before),
-        temperature=optimality.temperature,
+        entropy=after.entropy(),
+        kl=after.kl(before),
+        temperature=weighed.optimality.temperature,
         num_invalid=(~valid).sum(),
-        degenerate=degenerate,
+        degenerate=weighed.degenerate,
     )

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ..dynamics.base import pytree, real, static
 from .base import Optimality
-from .diagnostics import effective_sample_size, log_normalize
+from .diagnostics import effective_sample_size
 
 _BISECTIONS = 40  # of a bracket 16 decades wide: below the resolution of float32
 
@@ -140,7 +140,7 @@ def _temperature_for_ess(
     """The least temperature whose effective sample size reaches `target`, by bisection of its logarithm."""
 
     def ess(log_temperature: Float[Array, ""]) -> Float[Array, ""]:
-        return effective_sample_size(log_normalize(-regret / jnp.exp(log_temperature))[0])
+        return effective_sample_size(jnp.exp(-regret / jnp.exp(log_temperature)))  # the best plan weighs 1
 
     def bisect(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket

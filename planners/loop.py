@@ -9,8 +9,8 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Key
 
 from ..dynamics.base import Model, State, integer, pytree, static
-from .base import Belief, Info, Likelihood, Planner, Prior
-from .diagnostics import diagnose, log_normalize
+from .base import Belief, Info, Likelihood, Planner, Plans, Prior
+from .diagnostics import Weighed, diagnose, log_normalize
 from .rollout import rollout
 
 
@@ -45,30 +45,33 @@ class SamplingPlanner:
     def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Info]:
         """Run the loop from `belief`."""
 
-        def iterate(belief: Any, key: Array) -> tuple[Any, Info]:
-            sample_key, noise_key = jax.random.split(key)
-            plans = belief.sample(sample_key, self.num_samples)
+        def iterate(belief: Any, keys: Array) -> tuple[Any, Info]:
+            sample_key, noise_key = keys
+            plans = belief.sample(sample_key, self.num_samples)  # a ~ q
             if self.include_mode:
                 plans = plans.at[0].set(belief.mode())
             returns = rollout(
                 model, noise_key, state, plans, chunk_size=self.rollout_chunk_size, sharding=self.sharding
-            )
-            valid = jnp.isfinite(returns)
-            optimality = self.likelihood(jnp.where(valid, returns, -jnp.inf))
-            log_ratio = None if self.prior is None else self.prior.log_ratio(plans, belief)
-            log_posterior = optimality.log_weights if log_ratio is None else optimality.log_weights + log_ratio
-            log_weights, degenerate = log_normalize(log_posterior)
-            if self.prior is None:  # equal returns tell nothing: do not drift with the noise of the samples
-                least, greatest = (
-                    jnp.min(returns, initial=jnp.inf, where=valid),
-                    jnp.max(returns, initial=-jnp.inf, where=valid),
-                )
-                degenerate |= least == greatest
-            fitted = belief.fit(plans, jnp.exp(log_weights))
-            fitted = jax.tree.map(lambda new, old: jnp.where(degenerate, old, new), fitted, belief)
-            return fitted, diagnose(returns, optimality, log_ratio, log_weights, degenerate, belief, fitted)
+            )  # R(τ)
+            weighed = self._weigh(belief, plans, returns)  # W(R) [p(a)/q(a)]
+            fitted = belief.fit(plans, jnp.exp(weighed.normalized.log_weights))  # argmin KL(Σ w δ_a ‖ q)
+            fitted = jax.tree.map(lambda new, old: jnp.where(weighed.degenerate, old, new), fitted, belief)
+            return fitted, diagnose(returns, weighed, belief, fitted)
 
-        return jax.lax.scan(iterate, belief, jax.random.split(key, self.num_iterations))
+        return jax.lax.scan(iterate, belief, jax.random.split(key, (self.num_iterations, 2)))
+
+    def _weigh(self, belief: Any, plans: Plans, returns: Float[Array, " K"]) -> Weighed:
+        valid = jnp.isfinite(returns)
+        optimality = self.likelihood(jnp.where(valid, returns, -jnp.inf))
+        log_weights = optimality.log_weights
+        if self.prior is not None:
+            log_weights += self.prior.log_ratio(plans, belief)
+        normalized = log_normalize(log_weights)
+        degenerate = normalized.degenerate
+        if self.prior is None:  # equal returns tell nothing: do not drift with the noise of the samples
+            best = jnp.max(returns, initial=-jnp.inf, where=valid)
+            degenerate |= jnp.all(~valid | (returns == best))
+        return Weighed(log_weights, optimality, normalized, degenerate)
 
     def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:
         """The first action of the belief's mode."""

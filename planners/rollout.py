@@ -12,7 +12,7 @@ from ..dynamics.base import Model, State, Step
 from .base import Plan, Plans
 
 # On a CPU the states of a block should stay in a core's cache; `python -m mirrax.benchmarks.blocks` measures it.
-_CACHE_BYTES = 192 * 1024
+_CACHE_BYTES = 320 * 1024
 _LEAST_BLOCK, _GREATEST_BLOCK = 32, 512
 
 

@@ -138,6 +138,18 @@ def test_an_awkward_environment_works_and_its_warnings_are_heard():
     np.testing.assert_array_equal(episode.rewards, 1.0)
 
 
+def test_an_environment_by_its_methods_alone():
+    class Duck:
+        action_size = 2
+        step = Counter.step
+
+        def reset(self, rng):
+            return Counter().reset(rng)
+
+    model = dynamics.brax(Duck())
+    np.testing.assert_array_equal(planners.rollout(model, KEY, model.init(KEY), jnp.zeros((1, 6, 2))), 1 + 2 + 3)
+
+
 def test_the_callers_state_is_left_alone():
     model = dynamics.brax(Counter())
     state = model.init(KEY)

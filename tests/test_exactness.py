@@ -30,7 +30,7 @@ def start_at(planner, mean):
 
 def standard_errors(planner, key, belief, info, truth):
     """Of a self-normalised importance estimate of the mean: (Σ w² (a − truth)²)^½, from the plans it was made of."""
-    sample_key = jax.random.split(jax.random.split(key, 1)[0])[0]  # as the loop splits it
+    sample_key = jax.random.split(key, (1, 2))[0, 0]  # as the loop splits it
     plans = np.asarray(belief.sample(sample_key, NUM_SAMPLES)).reshape(NUM_SAMPLES, -1)
     return np.sqrt(np.asarray(info.weights[-1]) ** 2 @ (plans - truth) ** 2)
 

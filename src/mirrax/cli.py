@@ -77,12 +77,8 @@ class Bench:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse `arguments` (those of the process unless given) and do as they say; a user's mistake exits with 2."""
-    commands: dict[str, Callable[..., Any]] = {"run": Run, "list": List, "bench": Bench}
-    command = tyro.extras.subcommand_cli_from_dict(
-        commands, prog="mirrax", description="Planning as inference, in JAX.", args=arguments
-    )
     try:
-        match command:
+        match command := parse(arguments):
             case Run():
                 _run(command)
             case List():
@@ -92,6 +88,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except _Mistake as mistake:
         print(f"mirrax: error: {mistake}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def parse(arguments: Sequence[str] | None = None) -> Run | List | Bench:
+    """Turn `arguments` (those of the process unless given) into a command; exits with 2 if they make none."""
+    commands: dict[str, Callable[..., Any]] = {"run": Run, "list": List, "bench": Bench}
+    return tyro.extras.subcommand_cli_from_dict(
+        commands, prog="mirrax", description="Planning as inference, in JAX.", args=arguments
+    )
 
 
 class _Mistake(Exception):

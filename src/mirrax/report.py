@@ -42,6 +42,7 @@ h2 { font-size: 0.95rem; margin: 0; }
   padding: 16px 20px; margin: 0 0 16px; }
 .summary dt { color: #6b7280; font-size: 0.78rem; }
 .summary dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.summary .long { grid-column: span 2; }
 .traces { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); gap: 16px; }
 .traces .card { padding: 14px 16px 8px; }
 .traces .wide { grid-column: 1 / -1; }
@@ -110,8 +111,11 @@ def write_report(
 
 
 def _page(title: str, summary: Mapping[str, str], scene: str | None, traces: list[tuple[str, str, str]]) -> str:
+    def kind(value: str) -> str:
+        return " class=long" if len(value) > 40 else ""
+
     rows = "".join(
-        f"<div><dt>{html.escape(str(label))}</dt><dd>{html.escape(str(value))}</dd></div>"
+        f"<div{kind(str(value))}><dt>{html.escape(str(label))}</dt><dd>{html.escape(str(value))}</dd></div>"
         for label, value in summary.items()
     )
     parts = [f"<h1>{html.escape(title)}</h1>"]

@@ -1,0 +1,89 @@
+"""What the README shows works: its Python runs, its commands parse, its links and names exist."""
+
+import pathlib
+import re
+import shlex
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from mirrax import dynamics, planners
+from mirrax.cli import PLANNERS, Run, parse
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+EXAMPLE, ENVIRONMENT, FUNCTION, COST, DEVICES = BLOCKS
+
+
+def run(code, **replacements):
+    """Execute a block, with smaller numbers, on top of the first one's imports."""
+    for old, new in replacements.items():
+        old = old.replace("__", "=")
+        assert old in code, old
+        code = code.replace(old, new)
+    names = {"jax": jax, "jnp": jnp, "dynamics": dynamics, "planners": planners}
+    exec(compile(code, "README.md", "exec"), names)
+    return names
+
+
+def plans_through(model):
+    """That it traces, without compiling a robot."""
+    key = jax.random.key(0)
+    planner = planners.mppi(2, model.action_size, num_samples=2)
+    belief, _ = jax.eval_shape(planners.infer, planner, model, key, jax.eval_shape(model.init, key), None)
+    return belief.mean.shape == (2, model.action_size)
+
+
+def test_the_example_drives_the_ant():
+    assert len(EXAMPLE.strip().splitlines()) <= 12
+    names = run(EXAMPLE, **{"horizon__16": "horizon=2", "num_samples__128": "num_samples=4", "200": "2"})
+    assert jnp.isfinite(names["action"]).all()
+    assert names["action"].shape == (8,)
+    assert names["state"].pipeline_state.x.pos.shape == (9, 3)
+
+
+def test_ones_own_environment_is_a_model():
+    names = run(ENVIRONMENT)
+    assert plans_through(names["model"])
+
+
+def test_ones_own_function_is_driven_to_its_goal(capsys):
+    names = run(FUNCTION)
+    assert jnp.hypot(*(names["episode"].final_state[:2] - 1.0)) < 0.2
+    assert capsys.readouterr().out
+
+
+def test_ones_own_cost_is_a_model():
+    names = run(COST)
+    assert plans_through(names["model"])
+
+
+def test_plans_spread_over_devices():
+    names = run(DEVICES)
+    assert names["planner"].sharding.num_devices == jax.device_count()
+
+
+@pytest.mark.parametrize("line", re.findall(r"^mirrax .*?(?=\s*#|$)", README, re.MULTILINE))
+def test_commands_parse(line):
+    arguments = shlex.split(line)[1:]
+    if "--help" not in arguments:
+        command = parse(arguments)
+        assert not isinstance(command, Run) or command.planner in PLANNERS
+
+
+def test_the_table_names_every_planner():
+    assert set(re.findall(r"^\| `planners\.(\w+)` \|", README, re.MULTILINE)) == set(PLANNERS)
+
+
+def test_info_is_explained():
+    fields = planners.Info.__dataclass_fields__
+    assert all(f"`{name}`" in README for name in fields)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "benchmarks/results/README.md"])
+def test_links_lead_somewhere(page):
+    path = ROOT / page
+    for target in re.findall(r"\]\(([^)#]+?)\)", path.read_text()):
+        assert target.startswith("http") or (path.parent / target).exists(), target
