@@ -44,7 +44,7 @@ def test_a_run_leaves_its_results(capsys, tmp_path, planner):
     main(["run", "point_mass", "--planner", planner, *SMALL, "--seed", "3", "--out", str(tmp_path / "a" / "b")])
     out = capsys.readouterr().out
     assert "compiling" in out
-    assert "ms per plan" in out
+    assert "ms/plan" in out
     assert "Return" in out
     result = json.loads((tmp_path / "a" / "b" / "result.json").read_text())
     assert result["model"] == "point_mass"

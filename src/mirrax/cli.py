@@ -238,8 +238,8 @@ class _Progress:
 
         self.console = Console()
         self.num_steps = num_steps
-        self.name = f"{command.model} with {command.planner}"
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+        self.name = f"{command.model}, {command.planner}"
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=12), MofNCompleteColumn())
         self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console, disable=not self.console.is_terminal)
         self.task = self.bar.add_task(self.name, total=num_steps)
 
@@ -254,12 +254,12 @@ class _Progress:
         """Tell how far the run is."""
         step = len(record.rewards)
         if stage == "compiling":
-            text = f"{self.name}: compiling, which takes up to a minute the first time"
+            text = f"{self.name}: compiling (first time: up to a minute)"
         elif step == 0:
             text = f"{self.name}: compiled in {record.compile_s:.1f} s"
         else:
             text = (
-                f"{self.name}: return {sum(record.rewards):.1f}, {record.plan_ms[-1]:.0f} ms per plan, "
+                f"{self.name}: return {sum(record.rewards):.1f}, {record.plan_ms[-1]:.0f} ms/plan, "
                 f"ESS {record.ess[-1]:.0f}"
             )
         if self.console.is_terminal:
