@@ -15,7 +15,7 @@ test: .venv/test  ## all tests
 lint: .venv/test  ## style, format, and types of the built wheel
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf build/wheel && mkdir -p build/wheel
+	rm -rf build && mkdir -p build/wheel
 	$(BIN)/python -m build --wheel --outdir build/wheel . > build/wheel/log || { cat build/wheel/log; exit 1; }
 	$(BIN)/python -m zipfile -e build/wheel/mirrax-*.whl build/wheel/site
 	$(BIN)/mypy build/wheel/site/mirrax

@@ -100,9 +100,13 @@ def to_range(action: Float[Array, " A"], low: Any, high: Any) -> Float[Array, " 
 
 def integer(name: str, value: Any, minimum: int = 1) -> int:
     """Return `value` as an int, or raise a `ValueError` if it is none or lies below `minimum`."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < minimum:
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
-    return int(value)
+    return number
 
 
 def real(
@@ -151,6 +155,16 @@ def real(
     if not (jnp.isfinite(array).all() and all(holds(array, bound).all() for _, bound, holds in limits)):
         raise ValueError(f"{name} must be {rule}, got {value!r}")
     return array
+
+
+def interval(name: str, value: Any, size: int) -> tuple[Float[Array, " A"], Float[Array, " A"]]:
+    """Return the pair `value` = (low, high) of numbers or [A] as two arrays [A], or raise a `ValueError`."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise ValueError(f"{name} must be a pair (low, high), got {value!r}")
+    low, high = (real(f"{name} ({end})", x, shape=(size,)) for end, x in zip(("low", "high"), value, strict=True))
+    if not isinstance(low < high, jax.core.Tracer) and not (low < high).all():
+        raise ValueError(f"{name} must have low < high, got {value!r}")
+    return low, high
 
 
 def traceable(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
-from .base import State, Step, check_action, integer, pytree, static, to_range
+from .base import State, Step, check_action, integer, interval, pytree, static, to_range
 
 BACKENDS = ("spring", "positional", "generalized", "mjx")  # cheapest first
 
@@ -29,14 +29,14 @@ class BraxModel:
         env: the environment, unbatched and without auto-reset.
         sys: its physical parameters, a `brax.base.System`, traced: sweep or randomise them without recompiling. None
             for an environment that has none.
-        low: the action that -1 stands for, a scalar or [A].
-        high: the action that 1 stands for, a scalar or [A].
+        low: the action that -1 stands for, [A].
+        high: the action that 1 stands for, [A].
     """
 
     env: Any = static()
     sys: Any
-    low: Float[Array, "..."]
-    high: Float[Array, "..."]
+    low: Float[Array, " A"]
+    high: Float[Array, " A"]
 
     @property
     def action_size(self) -> int:
@@ -66,9 +66,9 @@ class BraxModel:
         with _quiet():
             state = _canonical(_with_sys(self.env, self.sys).step(state, action))
         info = getattr(state, "info", None)
-        truncated = info.get("truncation", 0.0) if isinstance(info, dict) else 0.0
+        truncated = info.get("truncation") if isinstance(info, dict) else None
         # The time limit of an episode says nothing about what the state is worth: only a true end does.
-        ended = state.done * (1.0 - truncated)
+        ended = state.done * (1.0 - (0.0 if truncated is None else truncated))
         reward = jnp.where(_finite(state), state.reward, jnp.nan)
         return Step(state, reward, jnp.where(ended > 0, 0.0, 1.0))
 
@@ -110,11 +110,9 @@ def brax(
             raise ValueError(f"{given}: only with the name of an environment, not with one that is made already")
         env = _single(envs, name_or_env)
     _repair_fluid()
-    low, high = (jnp.asarray(bound, float) for bound in action_range)
-    # Only a plain attribute can be replaced; an environment that computes `sys` keeps its own.
-    sys = vars(getattr(env, "unwrapped", env)).get("sys")
+    low, high = interval("action_range", action_range, integer("env.action_size", env.action_size))
     # MuJoCo commits its arrays to one device, which would forbid to spread plans over several.
-    sys = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), sys)
+    sys = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), _system(envs, env))
     return BraxModel(env=env, sys=sys, low=low, high=high)
 
 
@@ -166,20 +164,30 @@ def _single(envs: Any, env: Any) -> Any:
     return env
 
 
+def _system(envs: Any, env: Any) -> Any:
+    """The physical parameters, if they are a plain attribute below Brax's own wrappers: only that can be replaced."""
+    from brax.base import System
+
+    while isinstance(env, envs.Wrapper):
+        env = env.env
+    sys = getattr(env, "__dict__", {}).get("sys")
+    return sys if isinstance(sys, System) else None
+
+
 def _with_sys(env: Any, sys: Any) -> Any:
     """`env`, through all its wrappers, with the physical parameters `sys`."""
     if sys is None:
         return env
     env = copy.copy(env)
-    if "sys" in vars(env):
-        env.sys = sys
-    else:
-        env.env = _with_sys(env.env, sys)
+    name, value = ("sys", sys) if "sys" in vars(env) else ("env", _with_sys(env.env, sys))
+    object.__setattr__(env, name, value)
     return env
 
 
 def _canonical(state: State) -> State:
     """Give reward and done one type, so that a step returns what it was given: some write them as Python numbers."""
+    if not (hasattr(state, "reward") and hasattr(state, "done")):
+        raise ValueError(f"reset and step must return a Brax State with reward and done, got {type(state).__name__}")
     fields = {name: jnp.asarray(getattr(state, name), float) for name in ("reward", "done")}
     for name, value in fields.items():
         if value.size != 1:

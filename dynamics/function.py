@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from .base import State, Step, check_action, integer, pytree, static, to_range, traceable
+from .base import State, Step, check_action, integer, interval, pytree, static, to_range, traceable
 
 
 @pytree
@@ -24,7 +24,7 @@ class FunctionModel:
     step_function: Callable[..., Any]
     init_function: Callable[..., Any] | None
     value_function: Callable[..., Any] | None
-    action_range: tuple[Float[Array, "..."], Float[Array, "..."]] | None
+    action_range: tuple[Float[Array, " A"], Float[Array, " A"]] | None
     action_size: int = static()
 
     def init(self, key: Key[Array, ""]) -> State:
@@ -88,18 +88,16 @@ def from_function(
         The model.
 
     Raises:
-        ValueError: if `action_size` is not a positive integer or a function is not callable.
+        ValueError: if `action_size` is not a positive integer, a function is not callable, or the range is empty.
     """
     for name, function in (("step", step), ("init", init), ("value", value)):
         if not (callable(function) or (function is None and name != "step")):
             raise ValueError(f"{name} must be callable, got {function!r}")
-    if action_range is not None:
-        low, high = (jnp.asarray(bound, float) for bound in action_range)
-        action_range = (low, high)
+    action_size = integer("action_size", action_size)
     return FunctionModel(
         step_function=traceable(step),
         init_function=None if init is None else traceable(init),
         value_function=None if value is None else traceable(value),
-        action_range=action_range,
-        action_size=integer("action_size", action_size),
+        action_range=None if action_range is None else interval("action_range", action_range, action_size),
+        action_size=action_size,
     )

@@ -106,7 +106,8 @@ class LinearQuadratic:
 
     def plan_cost(self, state: Float[Array, " n"], horizon: int) -> QuadraticCost:
         """The noiseless cost of plans from `state` [n] over `horizon` steps, as a quadratic in the plan."""
-        return self._stack(state, horizon)[0]
+        with jax.default_matmul_precision("highest"):
+            return self._stack(state, horizon)[0]
 
     def plan_posterior(
         self,
@@ -134,6 +135,18 @@ class LinearQuadratic:
         Returns:
             Mean, covariance and log-evidence.
         """
+        with jax.default_matmul_precision("highest"):  # a yardstick: accelerators would round matrix products
+            return self._plan_posterior(state, horizon, temperature, prior_mean, prior_covariance, outside)
+
+    def _plan_posterior(
+        self,
+        state: Float[Array, " n"],
+        horizon: int,
+        temperature: Any,
+        prior_mean: Float[Array, "H A"] | None,
+        prior_covariance: Float[Array, "d d"] | None,
+        outside: bool,
+    ) -> PlanPosterior:
         (hessian, gradient, constant), (noise_hessian, noise_cross, noise_gradient) = self._stack(state, horizon)
         precision, linear, log_evidence = (
             hessian / temperature,
@@ -218,9 +231,10 @@ class LinearQuadratic:
             P, p = Qss + Qus.T @ gain, Qs + Qus.T @ offset
             return (0.5 * (P + P.T), p, v), (gain, offset, temperature * inverse)
 
-        final, (gain, offset, covariance) = jax.lax.scan(
-            backward, (self.Qf, self.qf, jnp.zeros(())), length=horizon, reverse=True
-        )
+        with jax.default_matmul_precision("highest"):
+            final, (gain, offset, covariance) = jax.lax.scan(
+                backward, (self.Qf, self.qf, jnp.zeros(())), length=horizon, reverse=True
+            )
         return LinearPolicy(gain, offset, covariance, *final)
 
     def _stack(self, state: Float[Array, " n"], horizon: int) -> tuple[QuadraticCost, tuple[Array, Array, Array]]:
@@ -280,18 +294,21 @@ def linear_quadratic(
         The model; all its parameters are traced.
 
     Raises:
-        ValueError: for a parameter of the wrong shape or not finite.
+        ValueError: for a parameter of the wrong shape, not finite, or not symmetric where it must be.
     """
     if jnp.ndim(B) != 2:
         raise ValueError(f"B must be a matrix [n, m], got shape {jnp.shape(B)}")
     n, m = jnp.shape(B)
-    zero = jnp.zeros
+    zero, symmetric = jnp.zeros, ("Q", "R", "Qf", "W")
 
     def array(name: str, value: Any, default: Any, shape: tuple[int, ...]) -> Float[Array, "..."]:
         value = default if value is None else value
         if jnp.shape(value) != shape:
             raise ValueError(f"{name} must have shape {shape} to fit B {(n, m)}, got {jnp.shape(value)}")
-        return real(name, value, shape=shape)
+        matrix = real(name, value, shape=shape)
+        if name in symmetric and not isinstance(matrix, jax.core.Tracer) and not jnp.allclose(matrix, matrix.T):
+            raise ValueError(f"{name} must be symmetric, got {value!r}")
+        return matrix
 
     q_array = array("q", q, zero(n), (n,))
     return LinearQuadratic(

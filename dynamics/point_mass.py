@@ -81,10 +81,13 @@ def point_mass(
     Raises:
         ValueError: for a parameter outside its range or of another shape.
     """
-    num_obstacles = len(obstacles)
+    rows = jnp.asarray(obstacles, float).reshape(-1, 3) if len(obstacles) == 0 else jnp.asarray(obstacles, float)
+    if rows.ndim != 2 or rows.shape[1] != 3:
+        raise ValueError(f"obstacles must be rows (x, y, radius), got shape {rows.shape}")
+    real("radius of an obstacle", rows[:, 2], minimum=0.0, shape=None)
     return PointMass(
         goal=real("goal", goal, shape=(2,)),
-        obstacles=real("obstacles", jnp.reshape(jnp.asarray(obstacles, float), (num_obstacles, 3)), shape=None),
+        obstacles=real("obstacles", rows, shape=None),
         mass=real("mass", mass, above=0.0),
         drag=real("drag", drag, minimum=0.0),
         max_force=real("max_force", max_force, above=0.0),

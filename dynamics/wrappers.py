@@ -63,8 +63,8 @@ class Discounted:
 
     def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
         """Step the model underneath, its discount times γ."""
-        step = self.model.step(key, state, action)
-        return step._replace(discount=self.discount * step.discount)
+        state, reward, discount = self.model.step(key, state, action)
+        return Step(state, reward, self.discount * discount)
 
     def value(self, state: State) -> Float[Array, ""]:
         """The value of the model underneath."""

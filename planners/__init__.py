@@ -7,7 +7,7 @@ from .likelihoods import Best, Elite, Exponential, elite, exponential
 from .loop import Episode, LoopOptions, SamplingPlanner, episode, infer, plan, sampling_planner
 from .mppi import mppi
 from .predictive_sampling import predictive_sampling
-from .priors import FixedPrior, ShrunkPrior, fixed_prior
+from .priors import FixedPrior, ShrunkPrior
 from .random_shooting import random_shooting
 from .rollout import Trajectory, automatic_chunk_size, rollout, trajectory
 
@@ -33,7 +33,6 @@ __all__ = [
     "elite",
     "episode",
     "exponential",
-    "fixed_prior",
     "gaussian",
     "infer",
     "mppi",

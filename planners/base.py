@@ -53,12 +53,12 @@ class Optimality(NamedTuple):
         log_weights: [K]; −inf for plans that count for nothing. Their greatest is near 0, so that they can be
             exponentiated.
         log_scale: a scalar, the same for all plans, which only evidences need.
-        temperature: by which returns were divided, in reward units; NaN where there is none.
+        temperature: by which returns were divided, in reward units; None where there is none.
     """
 
     log_weights: Float[Array, " K"]
     log_scale: Float[Array, ""]
-    temperature: Float[Array, ""]
+    temperature: Float[Array, ""] | None
 
 
 @runtime_checkable
@@ -86,17 +86,19 @@ class Info:
     Attributes:
         returns: of each plan as the rollout gave it, [..., K], reward units.
         weights: of each plan, they sum to 1, [..., K].
-        elbo: E_q[log W + log p − log q], over the plans with a finite return, nats. −inf for an indicator likelihood.
+        elbo: E[log W + log p − log q], nats, of q restricted to the plans that are valid; −inf for an indicator
+            likelihood.
         log_evidence: log E_q[W p/q], an estimate of log p(O = 1) that is meaningless when `ess` is below 5 or so.
-        elbo_gap: log_evidence − elbo, estimates KL(q ‖ posterior).
+            Plans that are not valid are impossible: W = 0.
+        elbo_gap: log_evidence − elbo, estimates KL(q ‖ posterior); 0 where no plan is valid.
         posterior_kl: Σ w log(K w), estimates KL(posterior ‖ q).
         ess: effective sample size 1/Σw², between 1 and K.
         max_weight: the greatest weight.
         perplexity: exp of the weights' entropy, between `ess` and K.
         entropy: of the belief after the iteration, nats.
         kl: of the belief after from the belief before the iteration, nats.
-        temperature: of the likelihood, in reward units; NaN where it has none.
-        num_invalid: how many returns were NaN or infinite; they got no weight.
+        temperature: of the likelihood, in reward units; None where it has none.
+        num_invalid: how many plans had a return, or a log p, that was NaN or infinite; they got no weight.
         degenerate: whether nothing could be learnt (no valid return, or all equal): the belief stayed as it was.
     """
 
@@ -111,7 +113,7 @@ class Info:
     perplexity: Float[Array, "..."]
     entropy: Float[Array, "..."]
     kl: Float[Array, "..."]
-    temperature: Float[Array, "..."]
+    temperature: Float[Array, "..."] | None
     num_invalid: Int[Array, "..."]
     degenerate: Bool[Array, "..."]
 

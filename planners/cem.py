@@ -5,7 +5,7 @@ from typing import Any, Unpack
 from ..dynamics.base import integer
 from .families import gaussian
 from .likelihoods import elite
-from .loop import LoopOptions, SamplingPlanner, sampling_planner
+from .loop import LoopOptions, SamplingPlanner, check_options, sampling_planner
 
 
 def cem(
@@ -15,11 +15,11 @@ def cem(
     num_samples: int = 500,
     num_iterations: int = 5,
     std: Any = 0.5,
-    elite_fraction: Any = 0.1,
+    elite_fraction: Any = None,
     num_elites: int | None = None,
     std_min: Any = 0.05,
     smoothing: Any = 0.1,
-    include_mean: bool = False,
+    include_mode: bool = False,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner:
     """The cross-entropy method (Rubinstein, 1999): refit mean and std to the best plans.
@@ -30,11 +30,11 @@ def cem(
         num_samples: the number K of plans per iteration.
         num_iterations: the number I of iterations.
         std: at the start of each planning, scalar, [A] or [H, A]; 1 is half the actuators' range.
-        elite_fraction: of the plans that are elite, in (0, 1]; at least two are.
+        elite_fraction: of the plans that are elite, in (0, 1]; at least two are. 0.1 unless given.
         num_elites: their number instead, from 2 to `num_samples`.
         std_min: the floor of the std, against collapse before the best is found.
         smoothing: the share of the old mean and std that a refit keeps, in [0, 1); None for none.
-        include_mean: whether the mean is one of the plans.
+        include_mode: whether the mean is one of the plans.
         **options: see `LoopOptions`.
 
     Returns:
@@ -44,14 +44,18 @@ def cem(
         ValueError: for a parameter outside its range.
     """
     if num_elites is not None:
-        if not 2 <= integer("num_elites", num_elites, 2) <= num_samples:
+        if elite_fraction is not None:
+            raise ValueError(
+                f"num_elites is elite_fraction in plans: give one, got {num_elites} and {elite_fraction}"
+            )
+        if integer("num_elites", num_elites, 2) > integer("num_samples", num_samples, 2):
             raise ValueError(f"num_elites must be <= num_samples ({num_samples}), got {num_elites}")
         elite_fraction = num_elites / num_samples
     return sampling_planner(
         gaussian(horizon, action_size, std=std, std_min=std_min, smoothing=smoothing),
-        elite(elite_fraction),
+        elite(0.1 if elite_fraction is None else elite_fraction),
         num_samples=num_samples,
         num_iterations=num_iterations,
-        include_mode=include_mean,
-        **options,
+        include_mode=include_mode,
+        **check_options("cem", options),
     )

@@ -42,12 +42,14 @@ class Weighed(NamedTuple):
     """What the plans of an iteration weigh.
 
     Attributes:
-        log_ratios: log W + log p − log q, up to the likelihood's `log_scale`, [K].
+        valid: which plans have a return and a prior density that can be used, [K].
+        log_ratios: log W + log p − log q, up to the likelihood's `log_scale`, [K]; −inf where not valid.
         optimality: what the likelihood said.
         normalized: the weights.
         degenerate: whether nothing can be learnt from them.
     """
 
+    valid: Bool[Array, " K"]
     log_ratios: Float[Array, " K"]
     optimality: Optimality
     normalized: Normalized
@@ -67,12 +69,12 @@ def diagnose(returns: Float[Array, " K"], weighed: Weighed, before: Belief, afte
         One row of `Info`.
     """
     log_scale, (log_weights, log_total, _) = weighed.optimality.log_scale, weighed.normalized
-    valid = jnp.isfinite(returns)
+    valid, num_samples = weighed.valid, len(returns)
     num_valid = jnp.maximum(valid.sum(), 1)
-    log_num_valid = jnp.log(num_valid)
-    mean_log_ratio = jnp.where(valid, weighed.log_ratios, 0.0).sum() / num_valid
+    # of q(a | valid) = q(a)/p(valid), whose −log q is greater by log p(valid)
+    mean_log_ratio = jnp.where(valid, weighed.log_ratios, 0.0).sum() / num_valid + jnp.log(num_valid / num_samples)
     elbo = jnp.where(valid.any(), mean_log_ratio, -jnp.inf) + log_scale
-    log_evidence = log_total - log_num_valid + log_scale
+    log_evidence = log_total - jnp.log(num_samples) + log_scale
     weights = jnp.exp(log_weights)
     weight_entropy = -jnp.where(weights > 0, weights * log_weights, 0.0).sum()
     return Info(
@@ -80,8 +82,8 @@ def diagnose(returns: Float[Array, " K"], weighed: Weighed, before: Belief, afte
         weights=weights,
         elbo=elbo,
         log_evidence=log_evidence,
-        elbo_gap=log_evidence - elbo,
-        posterior_kl=log_num_valid - weight_entropy,  # Σ w log(K w)
+        elbo_gap=jnp.where(valid.any(), log_evidence - elbo, 0.0),
+        posterior_kl=jnp.log(num_samples) - weight_entropy,  # Σ w log(K w)
         ess=effective_sample_size(weights),
         max_weight=weights.max(),
         perplexity=jnp.exp(weight_entropy),

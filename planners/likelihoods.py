@@ -1,16 +1,17 @@
 """Optimality likelihoods W(R): how returns become weights."""
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..dynamics.base import pytree, real, static
 from .base import Optimality
 from .diagnostics import effective_sample_size
 
-_BISECTIONS = 40  # of a bracket 16 decades wide: below the resolution of float32
+_BISECTIONS = 40  # of the logarithm of all positive floats: below the resolution of float32
 
 
 @pytree
@@ -44,13 +45,14 @@ class Elite:
 
 @pytree
 class Exponential:
-    """W = exp(R/λ): model predictive path integral control, variational inference (Williams et al., 2017, Eq. 10~).
+    """W = exp(R/λ): model predictive path integral control and variational inference (Williams et al., 2017).
 
     Attributes:
         temperature: λ, a scalar, in reward units; with `standardize` in standard deviations of the returns; None to
             adapt it.
-        target_ess: the least temperature is taken whose effective sample size is this fraction of K, a scalar in
-            (0, 1]; None if the temperature is given.
+        target_ess: the least temperature is taken whose effective sample size is this fraction of the plans with a
+            finite return (but no fewer than two), a scalar in (0, 1]; None if the temperature is given. Gradients
+            take the adapted temperature for a constant.
         standardize: divide returns by their standard deviation before.
     """
 
@@ -61,22 +63,18 @@ class Exponential:
     def __call__(self, returns: Float[Array, " K"]) -> Optimality:
         """Weigh plans by their returns [K]."""
         valid = jnp.isfinite(returns)
-        best = jnp.max(jnp.where(valid, returns, -jnp.inf))
-        best = jnp.where(valid.any(), best, 0.0)
-        regret = jnp.where(valid, best - returns, jnp.inf)
-        scale = jnp.max(jnp.where(valid, regret, 0.0))
-        scale = jnp.where(scale > 0, scale, 1.0)
+        best = jnp.where(valid.any(), jnp.max(returns), 0.0)
+        regret = jnp.minimum(jnp.where(valid, best - returns, 0.0), jnp.finfo(returns.dtype).max)
         if self.temperature is None:
             assert self.target_ess is not None  # one of the two is given: see `exponential`
-            temperature = _temperature_for_ess(regret, scale, self.target_ess * len(returns))
+            temperature = _temperature_for_ess(regret, valid, self.target_ess)
         elif self.standardize:
-            temperature = self.temperature * _spread(regret, valid, scale)
+            temperature = self.temperature * _spread(regret, valid)
         else:
             temperature = self.temperature
-        # within what float32 can divide by, whatever the scale of the returns
-        temperature = jnp.clip(temperature, 1e-8 * scale, 1e8 * scale)
         # subtract, then divide: the other way round loses the digits that tell great returns apart
-        return Optimality(-regret / temperature, best / temperature, temperature)
+        log_weights = jnp.where(valid, -regret / temperature, -jnp.inf)
+        return Optimality(log_weights, best / temperature, temperature)
 
 
 def elite(fraction: Any) -> Elite:
@@ -100,7 +98,8 @@ def exponential(temperature: Any = None, *, target_ess: Any = None, standardize:
     Args:
         temperature: λ > 0 in reward units, or in standard deviations of the returns with `standardize`. None
             adapts it at each iteration.
-        target_ess: the effective sample size to adapt to, as a fraction of the plans in (0, 1]; 0.1 unless given.
+        target_ess: the effective sample size to adapt to, as a fraction of the plans in (0, 1], but no fewer than
+            two; 0.1 unless given.
         standardize: divide returns by their standard deviation first.
 
     Returns:
@@ -121,33 +120,38 @@ def exponential(temperature: Any = None, *, target_ess: Any = None, standardize:
     return Exponential(real("temperature", temperature, above=0.0), None, bool(standardize))
 
 
-def _indicator(chosen: Array, returns: Float[Array, " K"]) -> Optimality:
-    log_weights = jnp.where(chosen & jnp.isfinite(returns), 0.0, -jnp.inf)
-    return Optimality(log_weights, jnp.zeros(()), jnp.full((), jnp.nan))
+def _indicator(chosen: Bool[Array, " K"], returns: Float[Array, " K"]) -> Optimality:
+    return Optimality(jnp.where(chosen & jnp.isfinite(returns), 0.0, -jnp.inf), jnp.zeros(()), None)
 
 
-def _spread(regret: Float[Array, " K"], valid: Array, scale: Float[Array, ""]) -> Float[Array, ""]:
-    """The standard deviation of the valid returns, in units that neither overflow nor vanish."""
-    unit = jnp.where(valid, regret, 0.0) / scale
+def _spread(regret: Float[Array, " K"], valid: Bool[Array, " K"]) -> Float[Array, ""]:
+    """The standard deviation of the valid returns, without overflow; 1 where they are all equal."""
+    scale = jnp.max(regret)
+    unit = regret / jnp.where(scale > 0, scale, 1.0)
     num_valid = jnp.maximum(valid.sum(), 1)
     mean = unit.sum() / num_valid
-    return scale * jnp.sqrt((jnp.where(valid, unit - mean, 0.0) ** 2).sum() / num_valid)
+    deviation = jnp.sqrt((jnp.where(valid, unit - mean, 0.0) ** 2).sum() / num_valid)
+    return jnp.where(scale > 0, scale * deviation, 1.0)
 
 
 def _temperature_for_ess(
-    regret: Float[Array, " K"], scale: Float[Array, ""], target: Float[Array, ""]
+    regret: Float[Array, " K"], valid: Bool[Array, " K"], fraction: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """The least temperature whose effective sample size reaches `target`, by bisection of its logarithm."""
+    """The least temperature whose effective sample size reaches the target; 1 where all returns are equal.
 
-    def ess(log_temperature: Float[Array, ""]) -> Float[Array, ""]:
-        return effective_sample_size(jnp.exp(-regret / jnp.exp(log_temperature)))  # the best plan weighs 1
+    By bisection of its logarithm over all positive floats: whatever the unit of returns, and however bad the worst.
+    """
+    num_valid = valid.sum()
+    target = jnp.maximum(fraction * num_valid, jnp.minimum(2.0, 0.5 * (1 + num_valid)))
 
     def bisect(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = 0.5 * (low + high)
-        enough = ess(middle) >= target
+        weights = jnp.where(valid, jnp.exp(-regret / jnp.exp(middle)), 0.0)  # the best plan weighs 1
+        enough = effective_sample_size(weights) >= target
         return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
 
-    center = jnp.log(scale)
-    width = jnp.log(1e8)
-    return jnp.exp(jax.lax.fori_loop(0, _BISECTIONS, bisect, (center - width, center + width))[1])
+    limits = jnp.finfo(regret.dtype)
+    bracket = tuple(jnp.asarray(x, regret.dtype) for x in (math.log(limits.tiny), math.log(limits.max) - 1.0))
+    log_temperature = jax.lax.fori_loop(0, _BISECTIONS, bisect, bracket)[1]
+    return jax.lax.stop_gradient(jnp.where(jnp.max(regret) > 0, jnp.exp(log_temperature), 1.0))

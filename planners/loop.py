@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, Key
 from ..dynamics.base import Model, State, integer, pytree, static
 from .base import Belief, Info, Likelihood, Planner, Plans, Prior
 from .diagnostics import Weighed, diagnose, log_normalize
-from .rollout import rollout
+from .priors import as_prior
+from .rollout import check_sharding, rollout
 
 
 @pytree
@@ -43,7 +44,17 @@ class SamplingPlanner:
     sharding: NamedSharding | None = static()
 
     def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Info]:
-        """Run the loop from `belief`."""
+        """Run the loop from `belief`.
+
+        Raises:
+            ValueError: if `belief` is not of the family and shape of `self.belief`.
+        """
+        expected, given = (
+            (jax.tree.structure(tree), [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)])
+            for tree in (self.belief, belief)
+        )
+        if expected != given:
+            raise ValueError(f"belief must be of the planner's own family, {expected}, got {given}")
 
         def iterate(belief: Any, keys: Array) -> tuple[Any, Info]:
             sample_key, noise_key = keys
@@ -62,16 +73,20 @@ class SamplingPlanner:
 
     def _weigh(self, belief: Any, plans: Plans, returns: Float[Array, " K"]) -> Weighed:
         valid = jnp.isfinite(returns)
+        log_ratio = None if self.prior is None else self.prior.log_ratio(plans, belief)
+        if log_ratio is not None:  # a density may be zero, but neither NaN nor infinite
+            valid &= log_ratio < jnp.inf
         optimality = self.likelihood(jnp.where(valid, returns, -jnp.inf))
-        log_weights = optimality.log_weights
-        if self.prior is not None:
-            log_weights += self.prior.log_ratio(plans, belief)
-        normalized = log_normalize(log_weights)
+        log_ratios = optimality.log_weights
+        if log_ratio is not None:
+            log_ratios = jnp.where(valid, log_ratios + log_ratio, -jnp.inf)
+        normalized = log_normalize(log_ratios)
         degenerate = normalized.degenerate
-        if self.prior is None:  # equal returns tell nothing: do not drift with the noise of the samples
+        if log_ratio is None:  # equal returns tell nothing: do not drift with the noise of the samples
             best = jnp.max(returns, initial=-jnp.inf, where=valid)
-            degenerate |= jnp.all(~valid | (returns == best))
-        return Weighed(log_weights, optimality, normalized, degenerate)
+            rounding = 8.0 * jnp.finfo(returns.dtype).eps * jnp.abs(best)
+            degenerate |= jnp.all(valid & (best - returns <= rounding))
+        return Weighed(valid, log_ratios, optimality, normalized, degenerate)
 
     def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:
         """The first action of the belief's mode."""
@@ -94,6 +109,14 @@ class LoopOptions(TypedDict, total=False):
     warm_start: bool
     rollout_chunk_size: int | None
     sharding: NamedSharding | None
+
+
+def check_options(factory: str, options: LoopOptions) -> LoopOptions:
+    """Return the options of the factory of that name, or raise a `TypeError` for one that does not exist."""
+    for name in options:
+        if name not in LoopOptions.__annotations__:
+            raise TypeError(f"{factory}() got an unexpected keyword argument {name!r}")
+    return options
 
 
 class Episode(NamedTuple):
@@ -169,7 +192,7 @@ def episode(
         model: what to imagine with.
         env: what to act in; may be another model.
         key: of everything random.
-        num_steps: the number T of steps, static.
+        num_steps: the number T of steps; under jit a static argument.
         observe: turns a state of `env` into one of `model`; None where they are the same.
 
     Returns:
@@ -199,7 +222,7 @@ def sampling_planner(
     belief: Belief,
     likelihood: Likelihood,
     *,
-    prior: Prior | None = None,
+    prior: Any = None,
     num_samples: int,
     num_iterations: int = 1,
     include_mode: bool = False,
@@ -212,7 +235,8 @@ def sampling_planner(
     Args:
         belief: q₀, where inference starts.
         likelihood: W, how returns become weights.
-        prior: adds log p − log q to the log-weights; None leaves it out, at no cost.
+        prior: an object with `log_prob(plans [K, H, A]) -> [K]` or a `Prior`, a pytree: adds log p − log q to the
+            log-weights. None leaves it out, at no cost.
         num_samples: the number K of plans per iteration, at least 2.
         num_iterations: the number I of iterations, at least 1.
         include_mode: whether the mode of the belief is one of the K plans.
@@ -226,18 +250,14 @@ def sampling_planner(
     Raises:
         ValueError: for a parameter outside its range.
     """
-    if sharding is not None and not (
-        isinstance(sharding, NamedSharding) and len(sharding.spec) and sharding.spec[0] is not None
-    ):
-        raise ValueError(f"sharding must be a NamedSharding whose spec names a mesh axis first, got {sharding!r}")
     return SamplingPlanner(
         belief=belief,
         likelihood=likelihood,
-        prior=prior,
+        prior=None if prior is None else as_prior(prior),
         num_samples=integer("num_samples", num_samples, 2),
         num_iterations=integer("num_iterations", num_iterations),
         include_mode=bool(include_mode),
         warm_start=bool(warm_start),
         rollout_chunk_size=None if rollout_chunk_size is None else integer("rollout_chunk_size", rollout_chunk_size),
-        sharding=sharding,
+        sharding=check_sharding(sharding),
     )

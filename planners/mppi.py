@@ -5,8 +5,8 @@ from typing import Any, Unpack
 from ..dynamics.base import real
 from .families import gaussian
 from .likelihoods import exponential
-from .loop import LoopOptions, SamplingPlanner, sampling_planner
-from .priors import ShrunkPrior, fixed_prior
+from .loop import LoopOptions, SamplingPlanner, check_options, sampling_planner
+from .priors import ShrunkPrior
 
 
 def mppi(
@@ -21,7 +21,7 @@ def mppi(
     standardize: bool = False,
     cross_term: Any = None,
     prior: Any = None,
-    include_mean: bool = False,
+    include_mode: bool = False,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner:
     """Model predictive path integral control (Williams et al., 2017): the mean of plans weighted by exp(R/λ).
@@ -33,13 +33,14 @@ def mppi(
         num_iterations: the number I of iterations.
         std: of the plans around their mean, scalar, [A] or [H, A]; 1 is half the actuators' range.
         temperature: λ in reward units; None adapts it to `target_ess`.
-        target_ess: the effective sample size to adapt to, as a fraction of the plans; 0.1 unless given.
+        target_ess: the effective sample size to adapt to, as a fraction of the plans, no fewer than two; 0.1 unless
+            given.
         standardize: divide returns by their standard deviation first; `temperature` is then relative to it.
         cross_term: the weight 1 − α of Williams' cross term λ uᵀΣ⁻¹ε, in [0, 1], which prices control; 1 is the
             original, None (as most implementations) leaves it out.
         prior: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree: the weights become those of the posterior
             under it. Not together with `cross_term`, which is such a prior.
-        include_mean: whether the mean is one of the plans.
+        include_mode: whether the mean is one of the plans.
         **options: see `LoopOptions`.
 
     Returns:
@@ -52,14 +53,12 @@ def mppi(
         raise ValueError("cross_term is a prior around the present mean: give it or prior, got both")
     if cross_term is not None:
         prior = ShrunkPrior(real("cross_term", cross_term, minimum=0.0, maximum=1.0))
-    elif prior is not None:
-        prior = fixed_prior(prior)
     return sampling_planner(
         gaussian(horizon, action_size, std=std, learn_std=False),
         exponential(temperature, target_ess=target_ess, standardize=standardize),
         prior=prior,
         num_samples=num_samples,
         num_iterations=num_iterations,
-        include_mode=include_mean,
-        **options,
+        include_mode=include_mode,
+        **check_options("mppi", options),
     )

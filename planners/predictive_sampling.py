@@ -4,7 +4,7 @@ from typing import Any, Unpack
 
 from .families import gaussian
 from .likelihoods import Best
-from .loop import LoopOptions, SamplingPlanner, sampling_planner
+from .loop import LoopOptions, SamplingPlanner, check_options, sampling_planner
 
 
 def predictive_sampling(
@@ -37,5 +37,5 @@ def predictive_sampling(
         num_samples=num_samples,
         num_iterations=num_iterations,
         include_mode=True,
-        **options,
+        **check_options("predictive_sampling", options),
     )

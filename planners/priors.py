@@ -3,10 +3,11 @@
 import dataclasses
 from typing import Any
 
+import jax
 from jaxtyping import Array, Float
 
 from ..dynamics.base import pytree
-from .base import Belief, Plans
+from .base import Belief, Plans, Prior
 
 
 @pytree
@@ -43,18 +44,20 @@ class ShrunkPrior:
         return base.log_prob(plans) - belief.log_prob(plans)
 
 
-def fixed_prior(distribution: Any) -> FixedPrior:
+def as_prior(prior: Any) -> Prior:
     """Check a user's prior.
 
     Args:
-        distribution: an object with `log_prob(plans [K, H, A]) -> [K]`, and a pytree, so that jit can take it.
+        prior: a `Prior`, or an object with `log_prob(plans [K, H, A]) -> [K]`; a pytree, so that jit can take it.
 
     Returns:
         The prior as the loop wants it.
 
     Raises:
-        ValueError: if it has no `log_prob`.
+        ValueError: if it is neither, or no pytree.
     """
-    if not callable(getattr(distribution, "log_prob", None)):
-        raise ValueError(f"prior must have a method log_prob(plans), got {distribution!r}")
-    return FixedPrior(distribution)
+    if not any(callable(getattr(prior, name, None)) for name in ("log_prob", "log_ratio")):
+        raise ValueError(f"prior must have a method log_prob(plans), got {prior!r}")
+    if jax.tree_util.treedef_is_leaf(jax.tree.structure(prior)):
+        raise ValueError(f"prior must be a pytree: register {type(prior).__name__} with JAX, got {prior!r}")
+    return prior if callable(getattr(prior, "log_ratio", None)) else FixedPrior(prior)

@@ -4,7 +4,7 @@ from typing import Any, Unpack
 
 from .families import gaussian
 from .likelihoods import Best
-from .loop import LoopOptions, SamplingPlanner, sampling_planner
+from .loop import LoopOptions, SamplingPlanner, check_options, sampling_planner
 
 
 def random_shooting(
@@ -23,4 +23,6 @@ def random_shooting(
         The planner.
     """
     belief = gaussian(horizon, action_size, std=std, learn_std=False)
-    return sampling_planner(belief, Best(), num_samples=num_samples, **({"warm_start": False} | options))
+    return sampling_planner(
+        belief, Best(), num_samples=num_samples, **({"warm_start": False} | check_options("random_shooting", options))
+    )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Key
 
-from ..dynamics.base import Model, State, Step
+from ..dynamics.base import Model, State, Step, integer
 from .base import Plan, Plans
 
 # On a CPU the states of a block should stay in a core's cache; `python -m mirrax.benchmarks.blocks` measures it.
@@ -55,12 +55,18 @@ def rollout(
 
     Returns:
         Returns [K], reward units; NaN or infinite where a rollout diverged.
-    """
 
-    def blocks(model: Model, key: Array, state: State, plans: Plans) -> Float[Array, " K"]:
-        size = automatic_chunk_size(state) if chunk_size is None else chunk_size
-        num_blocks = math.ceil(len(plans) / size)
-        score = jax.vmap(lambda plan: _score(model, key, state, plan))
+    Raises:
+        ValueError: if `plans` are no plans, or an option is out of its range.
+    """
+    if jnp.ndim(plans) != 3 or not len(plans):
+        raise ValueError(f"plans must have shape [K, H, A] with K >= 1, got {jnp.shape(plans)}")
+    keys = jax.random.split(key, plans.shape[1])
+    block_size = automatic_chunk_size(state) if chunk_size is None else integer("chunk_size", chunk_size)
+
+    def blocks(model: Model, keys: Array, state: State, plans: Plans) -> Float[Array, " K"]:
+        num_blocks = math.ceil(len(plans) / block_size)
+        score = jax.vmap(lambda plan: _score(model, keys, state, plan))
         if num_blocks == 1:
             return score(plans)
         # equal blocks, so that one program serves them all; at most num_blocks − 1 plans are made up
@@ -69,22 +75,23 @@ def rollout(
         return jax.lax.map(score, padded).reshape(-1)[: len(plans)]
 
     if sharding is None:
-        return blocks(model, key, state, plans)
+        return blocks(model, keys, state, plans)
+    check_sharding(sharding)
     axis, mesh = sharding.spec[0], sharding.mesh
     num_devices = math.prod(mesh.shape[name] for name in (axis if isinstance(axis, tuple) else (axis,)))
     share = math.ceil(len(plans) / num_devices)
 
-    def spread(model: Model, key: Array, state: State, plans: Plans) -> Float[Array, " K"]:
+    def spread(model: Model, keys: Array, state: State, plans: Plans) -> Float[Array, " K"]:
         padded = _pad(plans, num_devices * share)
         own = jax.lax.dynamic_slice_in_dim(padded, jax.lax.axis_index(axis) * share, share)
-        return jax.lax.all_gather(blocks(model, key, state, own), axis, tiled=True)[: len(plans)]
+        return jax.lax.all_gather(blocks(model, keys, state, own), axis, tiled=True)[: len(plans)]
 
     # Not a mere constraint on `plans`: each device runs its own loops, so that a solver that iterates until its
-    # slowest plan has converged does not wait for those of other devices. All goes in and comes out whole, which
-    # any mesh takes, with automatic or explicit axes.
+    # slowest plan has converged does not wait for those of other devices. All goes in and comes out whole, on meshes
+    # of automatic and of explicit axes alike.
     whole = PartitionSpec()
     return jax.shard_map(spread, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False)(
-        model, key, state, plans
+        model, keys, state, plans
     )
 
 
@@ -112,7 +119,16 @@ def trajectory(model: Model, key: Key[Array, ""], state: State, plan: Plan) -> T
     return Trajectory(steps.state, steps.reward, steps.discount, value)
 
 
-def _score(model: Model, key: Array, state: State, plan: Plan) -> Float[Array, ""]:
+def check_sharding(sharding: NamedSharding | None) -> NamedSharding | None:
+    """Return what says how to spread plans, or raise a `ValueError` if it does not say it."""
+    if sharding is None or (
+        isinstance(sharding, NamedSharding) and len(sharding.spec) and sharding.spec[0] is not None
+    ):
+        return sharding
+    raise ValueError(f"sharding must be a NamedSharding whose spec names a mesh axis first, got {sharding!r}")
+
+
+def _score(model: Model, keys: Array, state: State, plan: Plan) -> Float[Array, ""]:
     """The return of one plan."""
 
     def body(
@@ -122,7 +138,6 @@ def _score(model: Model, key: Array, state: State, plan: Plan) -> Float[Array, "
         step = _counted(model, inputs, state, weight)
         return (step.state, weight * step.discount, total + weight * step.reward), None
 
-    keys = jax.random.split(key, len(plan))
     (state, weight, total), _ = jax.lax.scan(body, (state, jnp.ones(()), jnp.zeros(())), (keys, plan))
     return total + weight * jnp.where(weight == 0, 0.0, model.value(state))
 

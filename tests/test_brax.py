@@ -116,6 +116,17 @@ def test_a_diverged_simulation_earns_nan(hopper):
     assert jnp.isnan(jax.jit(hopper.step)(KEY, bad, jnp.zeros(3)).reward)
 
 
+def test_a_simulation_that_diverges_in_silence_earns_nan():
+    """A reward of 1 for being upright is a reward of 1 for being nowhere."""
+
+    class Silent(Counter):
+        def step(self, state, action):
+            return super().step(state, action).replace(obs=state.obs * jnp.nan, reward=1.0)
+
+    model = dynamics.brax(Silent())
+    assert jnp.isnan(model.step(KEY, model.init(KEY), jnp.zeros(1)).reward)
+
+
 def test_mppi_plans_through_a_real_environment(hopper):
     planner = planners.mppi(8, 3, num_samples=64)
     before = planner.belief
@@ -148,6 +159,29 @@ def test_an_environment_by_its_methods_alone():
 
     model = dynamics.brax(Duck())
     np.testing.assert_array_equal(planners.rollout(model, KEY, model.init(KEY), jnp.zeros((1, 6, 2))), 1 + 2 + 3)
+
+
+def test_an_environment_behind_a_foreign_wrapper_works(hopper):
+    class Foreign:
+        def __init__(self, env):
+            self._env = env
+
+        def __getattr__(self, name):
+            return getattr(self._env, name)
+
+    model = dynamics.brax(Foreign(hopper.env))
+    assert model.sys is None
+    state = jax.eval_shape(model.init, KEY)
+    assert jax.eval_shape(model.step, KEY, state, jax.ShapeDtypeStruct((3,), float)).reward.shape == ()
+
+
+def test_what_is_no_state_is_named():
+    class Broken(Counter):
+        def reset(self, rng):
+            return {"obs": jnp.zeros(1)}
+
+    with pytest.raises(ValueError, match="must return a Brax State with reward and done, got dict"):
+        dynamics.brax(Broken()).init(KEY)
 
 
 def test_the_callers_state_is_left_alone():
@@ -232,6 +266,9 @@ def test_swimmer_steps():
         ((Awkward,), {}, "name_or_env must be the name of a Brax environment or an instance"),
         ((3,), {}, "name_or_env must be the name of a Brax environment or an instance"),
         ((training.VmapWrapper(Counter()),), {}, "single environment, got a batched one"),
+        ((Counter(),), {"action_range": (1.0, -1.0)}, r"action_range must have low < high, got \(1.0, -1.0\)"),
+        ((Counter(),), {"action_range": 2.0}, r"action_range must be a pair \(low, high\), got 2.0"),
+        ((Counter(),), {"action_range": (0.0, float("nan"))}, r"action_range \(high\) must be finite, got nan"),
         (
             (training.AutoResetWrapper(training.VmapWrapper(Counter())),),
             {},

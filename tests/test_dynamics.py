@@ -161,6 +161,15 @@ def test_parameters_of_functions_stay_traced():
             "repeats must be an integer of at least 1, got 0",
         ),
         (lambda: unchecked(dynamics.with_value)(dynamics.pendulum(), 1.0), "value must be callable, got 1.0"),
+        (
+            lambda: dynamics.point_mass(obstacles=(1.5, 0.0, 0.5)),
+            r"obstacles must be rows \(x, y, radius\), got shape \(3,\)",
+        ),
+        (lambda: dynamics.point_mass(obstacles=[(1.5, 0.0, -0.5)]), "radius of an obstacle must be finite and >= 0"),
+        (
+            lambda: dynamics.from_function(lambda *_: None, 2, action_range=([0.0, 1.0, 2.0], 3.0)),
+            r"action_range \(low\) must have shape \(2,\), got \(3,\)",
+        ),
         (lambda: dynamics.point_mass(goal=(1.0, 2.0, 3.0)), r"goal must have shape \(2,\), got \(3,\)"),
     ],
 )

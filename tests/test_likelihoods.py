@@ -78,6 +78,29 @@ def test_extreme_returns_give_finite_weights(name, returns):
     np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["raw", "adapted"])
+@pytest.mark.parametrize("terrible", [-1e6, -1e12, -1e30])
+def test_one_terrible_return_does_not_change_the_other_weights(name, terrible):
+    returns = jnp.arange(20.0) / 4
+    likelihood = LIKELIHOODS[name] if name == "raw" else planners.exponential(target_ess=0.2)
+    alone = likelihood(returns)
+    spoilt = likelihood(jnp.append(returns, terrible))
+    if name == "raw":
+        assert spoilt.temperature == alone.temperature
+    weights = weigh(likelihood, jnp.append(returns, terrible))
+    assert weights[-1] == 0
+    expected = 0.2 * 21 if name == "adapted" else effective_sample_size(weigh(likelihood, returns))
+    np.testing.assert_allclose(effective_sample_size(weights), expected, rtol=1e-3)
+
+
+def test_the_target_counts_the_plans_that_are_valid_and_never_fewer_than_two():
+    returns = jnp.append(10.0 * jnp.arange(5.0), jnp.full(95, -jnp.inf))
+    weights = weigh(planners.exponential(target_ess=0.5), returns)
+    np.testing.assert_allclose(effective_sample_size(weights), 2.5, rtol=1e-3)
+    few = weigh(planners.exponential(), jnp.arange(8.0))
+    np.testing.assert_allclose(effective_sample_size(few), 2.0, rtol=1e-3)
+
+
 @pytest.mark.parametrize("temperature", [1e-30, 1e30])
 def test_extreme_temperatures(temperature):
     returns = jnp.array([0.0, 1.0, 4.0, 4.0])

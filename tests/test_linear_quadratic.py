@@ -121,6 +121,8 @@ def test_wrong_shapes_are_named():
     eye = jnp.eye(2)
     with pytest.raises(ValueError, match=r"Q must have shape \(2, 2\) to fit B \(2, 2\), got \(3, 3\)"):
         dynamics.linear_quadratic(eye, eye, jnp.eye(3), eye)
+    with pytest.raises(ValueError, match="Q must be symmetric"):
+        dynamics.linear_quadratic(eye, eye, jnp.array([[1.0, 1.0], [0.0, 1.0]]), eye)
     with pytest.raises(ValueError, match="B must be a matrix"):
         dynamics.linear_quadratic(eye, jnp.ones(2), eye, eye)
     with pytest.raises(ValueError, match="prior_mean must come with a prior_covariance"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from problems import target, unchecked
 
-from mirrax import dynamics, planners
+from mirrax import cli, dynamics, planners
 
 HORIZON, ACTIONS = 5, 2
 KEY = jax.random.key(0)
@@ -73,10 +73,8 @@ def assert_close(left, right, **tolerance):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), left, right)
 
 
-def test_every_factory_is_in_the_table():
-    assert {factory.__name__ for factory, _, _ in PLANNERS.values()} == {
-        name for name in planners.__all__ if name in ("random_shooting", "predictive_sampling", "cem", "mppi")
-    }
+def test_every_planner_that_the_command_line_knows_is_in_the_table():
+    assert {factory.__name__ for factory, _, _ in PLANNERS.values()} == set(cli.PLANNERS)
 
 
 @every
@@ -190,7 +188,9 @@ def test_if_all_diverge_the_belief_stays(name, reward):
     assert_close(belief, planner.belief)
     assert info.degenerate.all()
     np.testing.assert_array_equal(info.num_invalid, planner.num_samples)
-    assert not any(jnp.isnan(x).any() for x in (info.weights, info.kl, info.entropy, info.ess, info.elbo_gap[:0]))
+    assert not any(jnp.isnan(leaf).any() for leaf in jax.tree.leaves(dataclasses.replace(info, returns=info.weights)))
+    np.testing.assert_allclose(info.posterior_kl, 0.0, atol=1e-5)
+    np.testing.assert_array_equal(info.elbo_gap, 0.0)
 
 
 @every
@@ -205,26 +205,144 @@ def test_equal_returns_teach_nothing(name):
         assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(belief))
 
 
+def walls(key, state, action):
+    """TARGET where no action exceeds 0.6 in its second coordinate; beyond that the return is NaN."""
+    return state, jnp.where(action[1] > 0.6, jnp.nan, -jnp.sum((action - 0.5) ** 2)), 1.0
+
+
+WALLS = dynamics.from_function(walls, ACTIONS)
+
+
 @every
-def test_diagnostics_keep_their_identities(name):
-    planner = make(name)
-    _, info = infer(planner, TARGET, KEY, START, None)
-    samples = planner.num_samples
-    assert (
-        (info.ess >= 1 - 1e-4) & (info.ess <= info.perplexity * (1 + 1e-4)) & (info.perplexity <= samples * 1.0001)
-    ).all()
-    np.testing.assert_allclose(info.ess, 1 / (info.weights**2).sum(-1), rtol=1e-4)
-    np.testing.assert_allclose(info.max_weight, info.weights.max(-1))
-    assert (info.ess / samples <= jnp.exp(-info.posterior_kl) * 1.0001).all()
-    np.testing.assert_allclose(info.perplexity, samples * jnp.exp(-info.posterior_kl), rtol=1e-4)
-    finite = jnp.isfinite(info.elbo)
-    assert (info.elbo <= info.log_evidence + 1e-4).all()
-    np.testing.assert_allclose(
-        jnp.where(finite, info.elbo_gap, 0.0),
-        jnp.where(finite, info.log_evidence - info.elbo, 0.0),
-        atol=1e-4,
+@pytest.mark.parametrize("model", [TARGET, WALLS], ids=["all valid", "some invalid"])
+def test_diagnostics_are_their_definitions(name, model):
+    """Every field of one iteration, recomputed from returns, weights and beliefs in double precision."""
+    planner = dataclasses.replace(make(name), num_iterations=1)
+    before = planner.belief
+    after, info = infer(planner, model, KEY, START, None)
+    returns, weights = np.asarray(info.returns[0], float), np.asarray(info.weights[0], float)
+    valid, samples = np.isfinite(returns), len(returns)
+    assert info.num_invalid[0] == samples - valid.sum()
+    assert (weights[~valid] == 0).all()
+    np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(info.ess[0], 1 / (weights**2).sum(), rtol=1e-4)
+    np.testing.assert_allclose(info.max_weight[0], weights.max(), rtol=1e-6)
+    positive = weights[weights > 0]
+    entropy = -(positive * np.log(positive)).sum()
+    np.testing.assert_allclose(info.perplexity[0], np.exp(entropy), rtol=1e-4)
+    np.testing.assert_allclose(info.posterior_kl[0], np.log(samples) - entropy, atol=1e-4)
+    assert info.ess[0] / samples <= np.exp(-info.posterior_kl[0]) * 1.0001  # Rényi-2 ≥ KL
+    np.testing.assert_allclose(info.entropy[0], after.entropy(), rtol=1e-5)
+    np.testing.assert_allclose(info.kl[0], after.kl(before), rtol=1e-4, atol=1e-5)
+    assert not info.degenerate[0]
+    if info.temperature is None:
+        elites = (weights > 0).sum()
+        assert info.elbo[0] == -np.inf
+        np.testing.assert_allclose(info.log_evidence[0], np.log(elites / samples), rtol=1e-5)
+        return
+    log_utility = returns / float(info.temperature[0])
+    if planner.prior is None:
+        ratio = log_utility
+    else:
+        plans = before.sample(jax.random.split(KEY, (1, 2))[0, 0], samples)
+        assert_close(after.mean, jnp.einsum("k,kha->ha", info.weights[0], plans), atol=1e-5)  # these are the plans
+        ratio = log_utility + np.asarray(planner.prior.log_ratio(plans, before), float)
+    expected = np.where(valid, np.exp(ratio - ratio[valid].max()), 0.0)
+    np.testing.assert_allclose(weights, expected / expected.sum(), rtol=2e-3, atol=1e-6)
+    log_evidence = np.log(expected.sum()) + ratio[valid].max() - np.log(samples)
+    np.testing.assert_allclose(info.log_evidence[0], log_evidence, rtol=1e-4, atol=1e-4)
+    elbo = ratio[valid].mean() + np.log(valid.mean())
+    np.testing.assert_allclose(info.elbo[0], elbo, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(info.elbo_gap[0], log_evidence - elbo, rtol=1e-3, atol=1e-3)
+    assert info.elbo_gap[0] >= 0
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"temperature": 0.7}, lambda returns: 0.7),
+        ({"temperature": 0.7, "standardize": True}, lambda returns: 0.7 * returns.std()),
+    ],
+)
+def test_the_temperature_that_is_told_is_the_one_that_was_asked_for(options, expected):
+    _, info = infer(planners.mppi(HORIZON, ACTIONS, num_samples=64, **options), TARGET, KEY, START, None)
+    np.testing.assert_allclose(info.temperature[0], expected(np.asarray(info.returns[0], float)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["random_shooting", "predictive_sampling", "mppi", "mppi, temperature"])
+def test_a_lone_survivor_is_followed(name):
+    """All plans but one diverge: the belief must not stay where plans diverge."""
+
+    def step(key, state, action):
+        return state, jnp.where(action[0] > 0.75, 1.0, jnp.nan), 1.0
+
+    planner = dataclasses.replace(make(name, std=0.4), belief=planners.gaussian(1, 1, std=0.4, learn_std=False))
+    planner = dataclasses.replace(planner, num_samples=32, num_iterations=1)
+    model = dynamics.from_function(step, 1)
+    key = next(
+        key
+        for key in jax.random.split(jax.random.key(0), 100)
+        if (planner.belief.sample(jax.random.split(key, (1, 2))[0, 0], 32) > 0.75).sum() == 1
     )
-    assert (info.kl >= -1e-5).all()
+    belief, info = infer(planner, model, key, START, None)
+    assert info.num_invalid[0] == 31
+    assert not info.degenerate[0]
+    assert belief.mean[0, 0] > 0.75
+
+
+@pytest.mark.parametrize("name", ["mppi", "mppi, temperature", "cem"])
+def test_one_terrible_plan_does_not_spoil_the_others(name):
+    """A return of −10¹² is finite; it must count for nothing, and not set the scale for the rest."""
+
+    def step(key, state, action):
+        return state, jnp.where(action[1] > 0.9, -1e12, -jnp.sum((action - 0.5) ** 2)), 1.0
+
+    planner = make(name, num_samples=256)
+    belief = planner.belief
+    for _ in range(6):
+        belief, info = infer(
+            dataclasses.replace(planner, belief=belief), dynamics.from_function(step, ACTIONS), KEY, START, None
+        )
+    _, first = infer(planner, dynamics.from_function(step, ACTIONS), KEY, START, None)
+    assert (first.returns < -1e11).any()
+    assert jnp.abs(belief.mean - 0.5).max() < 0.4 * jnp.abs(planner.belief.mean - 0.5).max() + 0.1
+
+
+def test_a_prior_that_fails_for_a_plan_excludes_that_plan():
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Box:
+        bad: jax.Array
+
+        def log_prob(self, plans):
+            return jnp.where((jnp.abs(plans) < 1.0).all((-2, -1)), 0.0, self.bad)
+
+    for bad, counted in ((jnp.nan, True), (jnp.inf, True), (-jnp.inf, False)):
+        planner = planners.mppi(1, ACTIONS, num_samples=64, std=0.8, temperature=1.0, prior=Box(jnp.array(bad)))
+        belief, info = infer(planner, TARGET, KEY, START, None)
+        plans = planner.belief.sample(jax.random.split(KEY, (1, 2))[0, 0], 64)
+        outside = (jnp.abs(plans) >= 1.0).any((-2, -1))
+        assert outside.any()
+        assert (jnp.where(outside, info.weights[0], 0.0) == 0).all()
+        assert info.num_invalid[0] == (outside.sum() if counted else 0)
+        assert jnp.isfinite(belief.mean).all()
+
+
+def test_gradients_pass_through_an_inference_with_invalid_plans():
+    def mean(temperature):
+        planner = planners.mppi(1, ACTIONS, num_samples=64, temperature=temperature)
+        return planners.infer(planner, WALLS, KEY, START, None)[0].mean.sum()
+
+    slope = jax.jit(jax.grad(mean))(0.5)
+    difference = (mean(0.51) - mean(0.49)) / 0.02
+    np.testing.assert_allclose(slope, difference, rtol=2e-2)
+
+
+def test_flags_that_find_bugs_find_none():
+    with jax.debug_nans(True):
+        for name in ("cem", "mppi", "predictive_sampling"):
+            belief, _ = jax.jit(planners.infer)(make(name), TARGET, KEY, START, None)
+            assert jnp.isfinite(belief.mean).all()
 
 
 @every
@@ -311,6 +429,21 @@ def test_the_model_may_differ_from_the_environment():
     assert jnp.isfinite(episode.rewards).all()
 
 
+class Unregistered:
+    def log_prob(self, plans):
+        return jnp.zeros(len(plans))
+
+
+@pytest.mark.parametrize(
+    "factory", [planners.cem, planners.mppi, planners.random_shooting, planners.predictive_sampling]
+)
+def test_an_unknown_option_is_refused_by_the_factorys_name(factory):
+    with pytest.raises(TypeError, match=rf"{factory.__name__}\(\) got an unexpected keyword argument 'num_sample'"):
+        factory(3, 1, num_sample=3)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        factory(3, 1, **({"prior": None} if factory is not planners.mppi else {"prio": None}))
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -335,11 +468,25 @@ def test_the_model_may_differ_from_the_environment():
             r"cross_term must be finite and >= 0 and <= 1, got 2\.0",
         ),
         (lambda: planners.mppi(3, 1, prior=3), r"prior must have a method log_prob\(plans\), got 3"),
-        (lambda: planners.mppi(3, 1, prior=planners.gaussian(3, 1), cross_term=0.1), "got both"),
+        (lambda: planners.mppi(3, 1, prior=Unregistered()), "prior must be a pytree: register Unregistered with JAX"),
+        (lambda: planners.cem(3, 1, num_elites=3, elite_fraction=0.1), "give one, got 3 and 0.1"),
         (
-            lambda: unchecked(planners.sampling_planner)(None, None, num_samples=2, sharding="x"),
-            "sharding must be a Named",
+            lambda: planners.infer(make("cem"), TARGET, KEY, START, planners.gaussian(2, 2)),
+            "belief must be of the planner",
         ),
+        (
+            lambda: planners.infer(make("mppi"), TARGET, KEY, START, make("cem").belief),
+            "belief must be of the planner",
+        ),
+        (
+            lambda: unchecked(planners.rollout)(TARGET, KEY, START, jnp.zeros((3, 2))),
+            r"shape \[K, H, A\] with K >= 1",
+        ),
+        (
+            lambda: planners.rollout(TARGET, KEY, START, jnp.zeros((3, 2, 2)), chunk_size=0),
+            "chunk_size must be an int",
+        ),
+        (lambda: planners.mppi(3, 1, prior=planners.gaussian(3, 1), cross_term=0.1), "got both"),
     ],
 )
 def test_mistakes_are_named(build, message):

@@ -40,10 +40,10 @@ class Gaussian:
 
     def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "Gaussian":
         """The moments of the weighted plans, which minimise the forward divergence; the variance is not unbiased."""
-        mean = jnp.einsum("k,kha->ha", weights, plans)  # μ = Σ w a
+        mean = _average(weights, plans)  # μ = Σ w a
         if not self.learn_std:
             return dataclasses.replace(self, mean=self._smooth(mean, self.mean))
-        variance = jnp.einsum("k,kha->ha", weights, (plans - mean) ** 2)  # σ² = Σ w (a − μ)²
+        variance = _average(weights, (plans - mean) ** 2)  # σ² = Σ w (a − μ)²
         std = jnp.maximum(self._smooth(jnp.sqrt(variance), self.std), self.std_min)
         return dataclasses.replace(self, mean=self._smooth(mean, self.mean), std=std)
 
@@ -70,6 +70,11 @@ class Gaussian:
 
     def _smooth(self, new: Plan, old: Plan) -> Plan:
         return new if self.smoothing is None else (1.0 - self.smoothing) * new + self.smoothing * old
+
+
+def _average(weights: Float[Array, " K"], values: Plans) -> Plan:
+    # in full precision: accelerators multiply matrices in less, which would round even the best plan
+    return jnp.einsum("k,kha->ha", weights, values, precision=jax.lax.Precision.HIGHEST)
 
 
 def gaussian(

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ def _option(metavar: str) -> Any:
 OptionalInt = Annotated[int | None, _option("INT")]
 OptionalFloat = Annotated[float | None, _option("FLOAT")]
 
+BENCHMARKS = ("speed", "blocks")
 PLANNERS = ("random_shooting", "predictive_sampling", "cem", "mppi")
 
 
@@ -69,7 +71,7 @@ class List:
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """Run a benchmark and print its table."""
+    """Run a benchmark and print its table; `mirrax bench NAME --help` shows its options."""
 
     name: Annotated[Literal["speed", "blocks"], tyro.conf.Positional]
     """speed: the loop against a bare scan. blocks: what blocks and devices gain, model by model."""
@@ -77,14 +79,19 @@ class Bench:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse `arguments` (those of the process unless given) and do as they say; a user's mistake exits with 2."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        match command := parse(arguments):
+        if given[:1] == ["bench"] and given[1:2] and given[1] in BENCHMARKS:  # its options are its own
+            importlib.import_module(f"mirrax.benchmarks.{given[1]}").main(given[2:])
+            return
+        match command := parse(given):
             case Run():
                 _run(command)
             case List():
                 _list()
-            case Bench():
-                importlib.import_module(f"mirrax.benchmarks.{command.name}").main([])
+    except KeyboardInterrupt:
+        print("mirrax: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
     except _Mistake as mistake:
         print(f"mirrax: error: {mistake}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -145,10 +152,11 @@ def _run(command: Run) -> None:
     with _mistakes():
         if command.planner not in PLANNERS:
             raise ValueError(f"unknown planner {command.planner!r}; choose one of: {', '.join(PLANNERS)}")
-        if command.devices is not None and command.devices < 1:
-            raise ValueError(f"devices must be an integer of at least 1, got {command.devices}")
-        if not -(2**63) <= command.seed < 2**63:
-            raise ValueError(f"seed must fit 64 bits, got {command.seed}")
+        most = 8 * (os.cpu_count() or 1)
+        if command.devices is not None and not 1 <= command.devices <= most:
+            raise ValueError(f"devices must lie between 1 and {most}, got {command.devices}")
+        if not 0 <= command.seed < 2**32:
+            raise ValueError(f"seed must lie between 0 and {2**32 - 1}, got {command.seed}")
         use_cores(command.devices)
         _keep_compiled_programs()
         task = find_task(command.model)
@@ -165,7 +173,7 @@ def _run(command: Run) -> None:
         )
         out = Path("runs") / f"{command.model}-{command.planner}" if command.out is None else command.out
         out.mkdir(parents=True, exist_ok=True)
-        (out / "result.json").open("a").close()  # not writable? better now than after the run
+        tempfile.TemporaryFile(dir=out).close()  # not writable? better now than after the run
 
     record = Record()
     interrupted = False
@@ -176,17 +184,11 @@ def _run(command: Run) -> None:
                 progress.show(stage, record)
     except KeyboardInterrupt:
         interrupted = True
+    except (OverflowError, MemoryError, jax.errors.JaxRuntimeError) as error:
+        raise _Mistake(f"this does not fit the machine: {' '.join(str(error).split())[:200]}") from error
     settings |= {"steps": num_steps, "devices": num_devices}
-    write_results(
-        out,
-        command.model,
-        command.planner,
-        model,
-        record,
-        settings=settings,
-        seed=command.seed,
-        interrupted=interrupted,
-    )
+    names = (command.model, command.planner)
+    write_results(out, *names, planner, model, record, settings=settings, seed=command.seed, interrupted=interrupted)
     if interrupted:
         raise SystemExit(130)
 
@@ -252,16 +254,14 @@ class _Progress:
 
     def show(self, stage: str, record: Any) -> None:
         """Tell how far the run is."""
-        step = len(record.rewards)
+        step = len(record.moments)
         if stage == "compiling":
             text = f"{self.name}: compiling (first time: up to a minute)"
         elif step == 0:
             text = f"{self.name}: compiled in {record.compile_s:.1f} s"
         else:
-            text = (
-                f"{self.name}: return {sum(record.rewards):.1f}, {record.plan_ms[-1]:.0f} ms/plan, "
-                f"ESS {record.ess[-1]:.0f}"
-            )
+            last, so_far = record.moments[-1], sum(moment.reward for moment in record.moments)
+            text = f"{self.name}: return {so_far:.1f}, {last.plan_ms:.0f} ms/plan, ESS {last.ess:.0f}"
         if self.console.is_terminal:
             self.bar.update(self.task, description=text, completed=step)
         elif step == 0 or step == self.num_steps or step % max(1, self.num_steps // 10) == 0 or record.done:

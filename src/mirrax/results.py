@@ -1,5 +1,6 @@
 """What a run leaves: result.json, report.html, and a summary on the terminal."""
 
+import dataclasses
 import json
 import math
 import sys
@@ -24,6 +25,7 @@ def write_results(
     out: Path,
     model_name: str,
     planner_name: str,
+    planner: Any,
     model: Model,
     record: Record,
     *,
@@ -37,6 +39,7 @@ def write_results(
         out: the folder to write to, which exists.
         model_name: for the reader.
         planner_name: for the reader.
+        planner: what drove.
         model: what was driven.
         record: what happened.
         settings: the planner's, and the number of steps and devices.
@@ -44,26 +47,34 @@ def write_results(
         interrupted: whether the user ended the run before its time.
     """
     looks = figure(model)
-    moved = None
-    if looks is not None and looks.follow and record.poses:
-        moved = float(record.poses[-1][looks.tracked, 0] - record.poses[0][looks.tracked, 0])
-    plan_ms = np.array(record.plan_ms)
+    moments = record.moments
+    rewards, plan_ms, ess = (
+        np.array([getattr(moment, name) for moment in moments], float) for name in ("reward", "plan_ms", "ess")
+    )
+    actions = np.array([moment.action for moment in moments], float).reshape(len(moments), model.action_size)
+    poses = paths = moved = None
+    if looks is not None and moments and record.start is not None:
+        poses = np.array([moment.pose for moment in moments])
+        paths = np.array([moment.path for moment in moments])
+        if looks.follow:
+            moved = float(poses[-1, looks.tracked, 0] - record.start[looks.tracked, 0])
     backend = getattr(getattr(model, "env", None), "backend", None)
     device = f"{jax.devices()[0].device_kind} × {settings['devices']}"
     result = {
         "model": model_name,
         "planner": planner_name,
         "backend": backend,
-        "settings": settings,
+        "settings": dict(settings),
+        "parameters": _described(planner),
         "seed": seed,
         "versions": {"python": sys.version.split()[0]}
         | {name: metadata.version(name) for name in ("mirrax", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx")},
         "device": device,
-        "rewards": record.rewards,
-        "return": sum(record.rewards),
-        "plan_ms": record.plan_ms,
-        "ess": record.ess,
-        "num_invalid": record.num_invalid,
+        "rewards": rewards.tolist(),
+        "return": float(rewards.sum()),
+        "plan_ms": plan_ms.tolist(),
+        "ess": ess.tolist(),
+        "num_invalid": [moment.num_invalid for moment in moments],
         "compile_s": record.compile_s,
         "forward_m": moved,
         "done": record.done,
@@ -75,9 +86,9 @@ def write_results(
     summary = {
         "Model": model_name + (f" ({backend})" if backend else ""),
         "Planner": planner_name,
-        "Return": f"{result['return']:.1f} in {len(record.rewards)} steps, {ended}",
+        "Return": f"{result['return']:.1f} in {len(moments)} steps, {ended}",
         **({} if moved is None else {"Forward": f"{moved:.1f} m"}),
-        **({} if len(plan_ms) == 0 else {"Planning": f"{np.median(plan_ms):.0f} ms per step (median)"}),
+        **({} if not moments else {"Planning": f"{np.median(plan_ms):.0f} ms per step (median)"}),
         "Compilation": f"{record.compile_s:.1f} s",
         "Device": device,
         "Settings": ", ".join(f"{name} {value:g}" for name, value in settings.items() if value is not None),
@@ -88,13 +99,13 @@ def write_results(
         title=f"{model_name}, driven by {planner_name}",
         summary=summary,
         figure=looks,
-        poses=np.array(record.poses) if record.poses else None,
-        paths=np.array(record.paths) if record.paths else None,
+        poses=poses,
+        paths=paths,
         dt=float(getattr(model, "dt", 1.0)),
-        rewards=np.array(record.rewards, float),
+        rewards=rewards,
         plan_ms=plan_ms,
-        ess=np.array(record.ess, float),
-        actions=np.array(record.actions, float).reshape(len(record.actions), model.action_size),
+        ess=ess,
+        actions=actions,
     )
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
@@ -106,6 +117,19 @@ def write_results(
     ):
         table.add_row(label, value)
     Console().print(table, highlight=False)
+
+
+def _described(part: Any) -> Any:
+    """The parameters of a planner as they were in the end, defaults included: what it takes to repeat the run."""
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+        fields = {field.name: _described(getattr(part, field.name)) for field in dataclasses.fields(part)}
+        return {"kind": type(part).__name__} | fields
+    if part is None or isinstance(part, bool | int | str):
+        return part
+    if isinstance(part, jax.Array):
+        values = np.unique(np.asarray(part))
+        return values[0].item() if len(values) == 1 else np.asarray(part).tolist()
+    return str(part)
 
 
 def _plain(value: Any) -> Any:

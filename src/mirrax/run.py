@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,29 +15,41 @@ from mirrax.dynamics import Model
 from mirrax.figures import figure
 
 
-@dataclasses.dataclass
-class Record:
-    """What has happened so far; one entry per step in each list.
+class Moment(NamedTuple):
+    """One step of a run.
 
     Attributes:
-        rewards: per step.
+        reward: of the step.
         plan_ms: the time that planning took, without compilation, ms.
         ess: effective sample size of the last iteration, plans.
         num_invalid: how many of the plans of the last iteration diverged.
-        actions: [A] each.
-        poses: of the figure's bodies before the step, [B, 7] each; empty without a figure.
-        paths: of the tracked body under the plan, [H, 3] each; empty without a figure.
+        action: executed, [A].
+        pose: of the figure's bodies after the step, [B, 7]; None without a figure.
+        path: of the tracked body under the plan, [H, 3]; None without a figure.
+    """
+
+    reward: float
+    plan_ms: float
+    ess: float
+    num_invalid: int
+    action: np.ndarray
+    pose: np.ndarray | None
+    path: np.ndarray | None
+
+
+@dataclasses.dataclass
+class Record:
+    """What has happened so far.
+
+    Attributes:
+        moments: one per step.
+        start: the pose of the figure's bodies before the first step, [B, 7]; None without a figure.
         compile_s: the time that compilation took, s.
         done: whether the episode ended by itself.
     """
 
-    rewards: list[float] = dataclasses.field(default_factory=list)
-    plan_ms: list[float] = dataclasses.field(default_factory=list)
-    ess: list[float] = dataclasses.field(default_factory=list)
-    num_invalid: list[int] = dataclasses.field(default_factory=list)
-    actions: list[np.ndarray] = dataclasses.field(default_factory=list)
-    poses: list[np.ndarray] = dataclasses.field(default_factory=list)
-    paths: list[np.ndarray] = dataclasses.field(default_factory=list)
+    moments: list[Moment] = dataclasses.field(default_factory=list)
+    start: np.ndarray | None = None
     compile_s: float = 0.0
     done: bool = False
 
@@ -73,10 +85,9 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
         belief, info = planners.infer(planner, model, infer_key, state, belief)
         return planner.act(act_key, belief), planner.shift(belief), belief.mode(), info.ess[-1], info.num_invalid[-1]
 
-    def look(model: Model, key: Any, state: Any, plan: Any) -> tuple[Any, Any]:
+    def look_ahead(model: Model, key: Any, state: Any, plan: Any) -> Any:
         assert looks is not None
-        ahead = planners.trajectory(model, key, state, plan).states
-        return looks.poses(state), jax.vmap(looks.poses)(ahead)[:, looks.tracked, :3]
+        return jax.vmap(looks.poses)(planners.trajectory(model, key, state, plan).states)[:, looks.tracked, :3]
 
     def compiled(function: Any, *arguments: Any) -> Any:
         return jax.jit(function, out_shardings=place).lower(*arguments).compile()
@@ -86,7 +97,9 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
     plan_step = compiled(think, planner, model, plan_key, state, belief)
     zero = jax.device_put(jnp.zeros(model.action_size), place)
     act_step = compiled(lambda model, *arguments: model.step(*arguments), model, step_key, state, zero)
-    look_step = compiled(look, model, plan_key, state, belief.mode()) if looks is not None else None
+    if looks is not None:
+        pose_of, path_of = compiled(looks.poses, state), compiled(look_ahead, model, plan_key, state, belief.mode())
+        record.start = np.asarray(pose_of(state))
     record.compile_s = time.perf_counter() - started
     yield "running"
 
@@ -95,20 +108,14 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
         began = time.perf_counter()
         action, belief, plan, ess, num_invalid = jax.block_until_ready(plan_step(planner, model, key, state, belief))
         plan_ms = 1e3 * (time.perf_counter() - began)
-        pose = path = None
-        if look_step is not None:
-            pose, path = (np.asarray(x) for x in look_step(model, key, state, plan))
+        path = None if looks is None else np.asarray(path_of(model, key, state, plan))
         state, reward, discount = act_step(model, noise_key, state, action)
-        # all at once at the end: an interruption must not leave half a step
-        record.rewards.append(float(reward))
-        record.plan_ms.append(plan_ms)
-        record.ess.append(float(ess))
-        record.num_invalid.append(int(num_invalid))
-        record.actions.append(np.asarray(action))
-        if pose is not None and path is not None:
-            record.poses.append(pose)
-            record.paths.append(path)
+        pose = None if looks is None else np.asarray(pose_of(state))
         record.done = bool(discount == 0)
+        # at once: an interruption must not leave half a step
+        record.moments.append(
+            Moment(float(reward), plan_ms, float(ess), int(num_invalid), np.asarray(action), pose, path)
+        )
         yield "running"
         if record.done:
             break
