@@ -300,7 +300,7 @@ def test_one_terrible_plan_does_not_spoil_the_others(name):
     planner = make(name, num_samples=256)
     belief = planner.belief
     for _ in range(6):
-        belief, info = infer(
+        belief, _ = infer(
             dataclasses.replace(planner, belief=belief), dynamics.from_function(step, ACTIONS), KEY, START, None
         )
     _, first = infer(planner, dynamics.from_function(step, ACTIONS), KEY, START, None)
