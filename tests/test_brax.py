@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from brax.envs import base as brax_base
 from brax.envs.wrappers import training
+from problems import unchecked
 
 from mirrax import dynamics, planners
 
@@ -278,7 +279,7 @@ def test_swimmer_steps():
 )
 def test_mistakes_are_named(arguments, options, message):
     with pytest.raises(ValueError, match=message):
-        dynamics.brax(*arguments, **options)
+        unchecked(dynamics.brax)(*arguments, **options)
 
 
 def test_a_wrong_action_is_named(hopper):
