@@ -77,9 +77,8 @@ class SamplingPlanner:
         if log_ratio is not None:  # a density may be zero, but neither NaN nor infinite
             valid &= log_ratio < jnp.inf
         optimality = self.likelihood(jnp.where(valid, returns, -jnp.inf))
-        log_ratios = optimality.log_weights
-        if log_ratio is not None:
-            log_ratios = jnp.where(valid, log_ratios + log_ratio, -jnp.inf)
+        log_ratios = optimality.log_weights if log_ratio is None else optimality.log_weights + log_ratio
+        log_ratios = jnp.where(valid, log_ratios, -jnp.inf)  # whatever a user's likelihood says of them
         normalized = log_normalize(log_ratios)
         degenerate = normalized.degenerate
         if log_ratio is None:  # equal returns tell nothing: do not drift with the noise of the samples

@@ -308,6 +308,19 @@ def test_one_terrible_plan_does_not_spoil_the_others(name):
     assert jnp.abs(belief.mean - 0.5).max() < 0.4 * jnp.abs(planner.belief.mean - 0.5).max() + 0.1
 
 
+def test_no_likelihood_can_give_weight_to_a_plan_that_diverged():
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Careless:
+        def __call__(self, returns):
+            return planners.Optimality(jnp.zeros(len(returns)), jnp.zeros(()), None)
+
+    planner = planners.sampling_planner(planners.gaussian(1, ACTIONS), Careless(), num_samples=64)
+    _, info = infer(planner, WALLS, KEY, START, None)
+    assert info.num_invalid[0] > 0
+    assert (jnp.where(jnp.isfinite(info.returns), 0.0, info.weights) == 0).all()
+
+
 def test_a_prior_that_fails_for_a_plan_excludes_that_plan():
     @jax.tree_util.register_dataclass
     @dataclasses.dataclass
