@@ -98,6 +98,14 @@ def to_range(action: Float[Array, " A"], low: Any, high: Any) -> Float[Array, " 
     return low + (jnp.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
 
 
+def scalar(name: str, value: Any) -> Float[Array, ""]:
+    """Return what a user's function gave as a float scalar, or raise a `ValueError` that names it."""
+    array = jnp.asarray(value)
+    if array.shape != () or array.dtype == bool:
+        raise ValueError(f"{name} must be a scalar number, got {array.dtype} of shape {array.shape}")
+    return array.astype(float)
+
+
 def integer(name: str, value: Any, minimum: int = 1) -> int:
     """Return `value` as an int, or raise a `ValueError` if it is none or lies below `minimum`."""
     try:
@@ -173,5 +181,4 @@ def traceable(function: Callable[..., Any]) -> Callable[..., Any]:
     A callable that is a pytree already (`jax.tree_util.Partial`, a module with weights) keeps its leaves traced; a
     plain function becomes part of the compiled program.
     """
-    is_leaf = jax.tree_util.treedef_is_leaf(jax.tree_util.tree_structure(function))
-    return jax.tree_util.Partial(function) if is_leaf else function
+    return jax.tree_util.Partial(function) if jax.tree_util.all_leaves([function]) else function

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from .base import State, Step, check_action, integer, interval, pytree, static, to_range, traceable
+from .base import State, Step, check_action, integer, interval, pytree, scalar, static, to_range, traceable
 
 
 @pytree
@@ -52,15 +52,13 @@ class FunctionModel:
         if not isinstance(result, tuple) or len(result) != 3:
             raise ValueError(f"step must return (state, reward, discount), got {type(result).__name__}: {result!r}")
         state, reward, discount = result
-        reward, discount = jnp.asarray(reward, float), jnp.asarray(discount, float)
-        for name, number in (("reward", reward), ("discount", discount)):
-            if number.shape != ():
-                raise ValueError(f"step must return a scalar {name}, got shape {number.shape}")
-        return Step(state, reward, discount)
+        if jnp.result_type(discount) == bool:
+            raise ValueError("discount of a step must be a number, 0 where the episode ends, got a boolean, Gym's done?")
+        return Step(state, scalar("reward of a step", reward), scalar("discount of a step", discount))
 
     def value(self, state: State) -> Float[Array, ""]:
         """The user's value of `state`, or zero."""
-        return jnp.zeros(()) if self.value_function is None else jnp.asarray(self.value_function(state), float)
+        return jnp.zeros(()) if self.value_function is None else scalar("value", self.value_function(state))
 
 
 def from_function(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from .base import Step, check_action, pytree, real
+from .base import Step, check_action, integer, pytree, real
 
 
 class QuadraticCost(NamedTuple):
@@ -107,7 +107,7 @@ class LinearQuadratic:
     def plan_cost(self, state: Float[Array, " n"], horizon: int) -> QuadraticCost:
         """The noiseless cost of plans from `state` [n] over `horizon` steps, as a quadratic in the plan."""
         with jax.default_matmul_precision("highest"):
-            return self._stack(state, horizon)[0]
+            return self._stack(state, integer("horizon", horizon))[0]
 
     def plan_posterior(
         self,
@@ -134,7 +134,12 @@ class LinearQuadratic:
 
         Returns:
             Mean, covariance and log-evidence.
+
+        Raises:
+            ValueError: if `horizon` is no positive integer, `temperature` not positive, or a mean comes without a
+                covariance.
         """
+        horizon, temperature = integer("horizon", horizon), real("temperature", temperature, above=0.0)
         with jax.default_matmul_precision("highest"):  # a yardstick: accelerators would round matrix products
             return self._plan_posterior(state, horizon, temperature, prior_mean, prior_covariance, outside)
 
@@ -199,7 +204,11 @@ class LinearQuadratic:
 
         Returns:
             Gains, offsets, covariances and the cost-to-go V₀, with log-evidence −V₀(s)/β.
+
+        Raises:
+            ValueError: if `horizon` is no positive integer, or `temperature` not positive.
         """
+        horizon, temperature = integer("horizon", horizon), real("temperature", temperature, above=0.0)
         n, m = self.B.shape
         R = self.R if prior_covariance is None else self.R + temperature * jnp.linalg.inv(prior_covariance)
 
@@ -287,14 +296,14 @@ def linear_quadratic(
         q: linear cost of the state, [n]; zero unless given.
         r: linear cost of the action, [m]; zero unless given.
         qf: linear final cost, [n]; q unless given.
-        W: covariance of the noise, [n, n]; None for none.
+        W: covariance of the noise, [n, n], positive semi-definite; None for none.
         start: where episodes start, [n]; ones unless given.
 
     Returns:
         The model; all its parameters are traced.
 
     Raises:
-        ValueError: for a parameter of the wrong shape, not finite, or not symmetric where it must be.
+        ValueError: for a parameter of the wrong shape, not finite, or not symmetric (W: semi-definite) where it must be.
     """
     if jnp.ndim(B) != 2:
         raise ValueError(f"B must be a matrix [n, m], got shape {jnp.shape(B)}")
@@ -308,6 +317,10 @@ def linear_quadratic(
         matrix = real(name, value, shape=shape)
         if name in symmetric and not isinstance(matrix, jax.core.Tracer) and not jnp.allclose(matrix, matrix.T):
             raise ValueError(f"{name} must be symmetric, got {value!r}")
+        if name == "W" and not isinstance(matrix, jax.core.Tracer):
+            eigenvalues = jnp.linalg.eigvalsh(matrix)
+            if eigenvalues[0] < -1e-5 * jnp.abs(eigenvalues).max():
+                raise ValueError(f"W must be positive semi-definite, got {value!r}")
         return matrix
 
     q_array = array("q", q, zero(n), (n,))

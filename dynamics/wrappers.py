@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from .base import Model, State, Step, integer, pytree, real, static, traceable
+from .base import Model, State, Step, integer, pytree, real, scalar, static, traceable
 
 
 @pytree
@@ -37,7 +37,7 @@ class WithValue:
 
     def value(self, state: State) -> Float[Array, ""]:
         """The value that was given."""
-        return jnp.asarray(self.value_function(state), float)
+        return scalar("value", self.value_function(state))
 
 
 @pytree

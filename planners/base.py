@@ -5,6 +5,8 @@ K counts plans, H the steps of the horizon, A the actuators, I iterations.
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..dynamics.base import Model, State, pytree
@@ -116,6 +118,25 @@ class Info:
     temperature: Float[Array, "..."] | None
     num_invalid: Int[Array, "..."]
     degenerate: Bool[Array, "..."]
+
+
+def check_part(name: str, part: Any, *methods: str) -> Any:
+    """Return `part`, or raise a `ValueError` unless it is a pytree (so that jit can take it) with these methods."""
+    if isinstance(part, type):
+        raise ValueError(f"{name} must be an instance, got the class {part.__name__}")
+    missing = [method for method in methods if not callable(getattr(part, method, None))]
+    if missing:
+        raise ValueError(f"{name} must have {', '.join(missing)}, got {part!r}")
+    if jax.tree_util.all_leaves([part]):
+        raise ValueError(f"{name} must be a pytree: register {type(part).__name__} with JAX, got {part!r}")
+    return part
+
+
+def check_per_plan(name: str, values: Any, num_samples: int) -> Float[Array, " K"]:
+    """Return what a user's function gave for K plans, or raise a `ValueError` unless its shape is [K]."""
+    if jnp.shape(values) != (num_samples,):
+        raise ValueError(f"{name} must have shape ({num_samples},), one entry per plan, got {jnp.shape(values)}")
+    return values
 
 
 @runtime_checkable

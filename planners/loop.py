@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Key
 
 from ..dynamics.base import Model, State, integer, pytree, static
-from .base import Belief, Info, Likelihood, Planner, Plans, Prior
+from .base import Belief, Info, Likelihood, Optimality, Planner, Plans, Prior, check_part, check_per_plan
 from .diagnostics import Weighed, diagnose, log_normalize
 from .priors import as_prior
 from .rollout import check_sharding, rollout
@@ -74,9 +74,13 @@ class SamplingPlanner:
     def _weigh(self, belief: Any, plans: Plans, returns: Float[Array, " K"]) -> Weighed:
         valid = jnp.isfinite(returns)
         log_ratio = None if self.prior is None else self.prior.log_ratio(plans, belief)
-        if log_ratio is not None:  # a density may be zero, but neither NaN nor infinite
-            valid &= log_ratio < jnp.inf
+        if log_ratio is not None:
+            check_per_plan("log_ratio of the prior", log_ratio, len(plans))
+            valid &= log_ratio < jnp.inf  # a density may be zero, but neither NaN nor infinite
         optimality = self.likelihood(jnp.where(valid, returns, -jnp.inf))
+        if not isinstance(optimality, Optimality):
+            raise ValueError(f"likelihood must return planners.Optimality, got {type(optimality).__name__}")
+        check_per_plan("log_weights of the likelihood", optimality.log_weights, len(plans))
         log_ratios = optimality.log_weights if log_ratio is None else optimality.log_weights + log_ratio
         log_ratios = jnp.where(valid, log_ratios, -jnp.inf)  # whatever a user's likelihood says of them
         normalized = log_normalize(log_ratios)
@@ -123,7 +127,7 @@ class Episode(NamedTuple):
 
     Attributes:
         states: in which the actions were taken, the environment's pytree with a leading axis T.
-        actions: [T, A].
+        actions: [T, A], on the scale of plans, whose actuators clip it to [-1, 1].
         rewards: [T]; zero after the end.
         discounts: [T]; zero from the end on.
         infos: of each planning, with a leading axis T.
@@ -150,7 +154,13 @@ def infer(planner: Planner, model: Model, key: Key[Array, ""], state: State, bel
 
     Returns:
         The belief, whose `mode()` is the plan [H, A], and the planner's info, one row per iteration.
+
+    Raises:
+        ValueError: if the planner is none, or the model.
     """
+    for name, part, protocol in (("planner", planner, Planner), ("model", model, Model)):
+        if not isinstance(part, protocol):
+            raise ValueError(f"{name} must be a {name}, got {type(part).__name__}: planner comes first, then model")
     return planner.improve(model, key, state, planner.belief if belief is None else belief)
 
 
@@ -168,7 +178,7 @@ def plan(
             programs; `planner.belief` and a belief are one.)
 
     Returns:
-        The action [A], the belief to plan from at the next time step, and the planner's info.
+        The action [A], on the scale of plans, whose actuators clip it to [-1, 1]; the belief to plan from at the next time step, and the planner's info.
     """
     infer_key, act_key = jax.random.split(key)
     belief, info = infer(planner, model, infer_key, state, belief)
@@ -250,8 +260,8 @@ def sampling_planner(
         ValueError: for a parameter outside its range.
     """
     return SamplingPlanner(
-        belief=belief,
-        likelihood=likelihood,
+        belief=check_part("belief", belief, *(name for name in vars(Belief) if not name.startswith("_"))),
+        likelihood=check_part("likelihood", likelihood, "__call__"),
         prior=None if prior is None else as_prior(prior),
         num_samples=integer("num_samples", num_samples, 2),
         num_iterations=integer("num_iterations", num_iterations),

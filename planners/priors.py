@@ -3,11 +3,10 @@
 import dataclasses
 from typing import Any
 
-import jax
 from jaxtyping import Array, Float
 
 from ..dynamics.base import pytree
-from .base import Belief, Plans, Prior
+from .base import Belief, Plans, Prior, check_part, check_per_plan
 
 
 @pytree
@@ -22,7 +21,8 @@ class FixedPrior:
 
     def log_ratio(self, plans: Plans, belief: Belief) -> Float[Array, " K"]:
         """Log p(a) − log q(a) of each plan."""
-        return self.distribution.log_prob(plans) - belief.log_prob(plans)
+        log_prob = check_per_plan("log_prob of the prior", self.distribution.log_prob(plans), len(plans))
+        return log_prob - belief.log_prob(plans)
 
 
 @pytree
@@ -56,8 +56,6 @@ def as_prior(prior: Any) -> Prior:
     Raises:
         ValueError: if it is neither, or no pytree.
     """
-    if not any(callable(getattr(prior, name, None)) for name in ("log_prob", "log_ratio")):
-        raise ValueError(f"prior must have a method log_prob(plans), got {prior!r}")
-    if jax.tree_util.treedef_is_leaf(jax.tree.structure(prior)):
-        raise ValueError(f"prior must be a pytree: register {type(prior).__name__} with JAX, got {prior!r}")
-    return prior if callable(getattr(prior, "log_ratio", None)) else FixedPrior(prior)
+    if callable(getattr(prior, "log_ratio", None)):
+        return check_part("prior", prior)
+    return FixedPrior(check_part("prior", prior, "log_prob"))

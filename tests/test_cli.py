@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import mirrax
 from mirrax import planners
 from mirrax.benchmarks.tasks import TASKS
 from mirrax.cli import PLANNERS, main
@@ -101,7 +102,7 @@ def test_an_episode_that_ends_is_done(tmp_path):
         (("run", "ant", "--backend", "nosuch"), "unknown Brax backend 'nosuch'; choose one of: spring"),
         (("run", "pendulum", "--planner", "cem", "--temperature", "1"), "--temperature is not an option of cem"),
         (("run", "pendulum", "--temperature", "1", "--target-ess", "0.1"), "give one of them"),
-        (("run", "pendulum", "--out", "file/below"), "Not a directory"),
+        (("run", "pendulum", "--out", "file/below"), "out must be a folder to write to, got 'file/below': Not a dir"),
         (("run", "pendulum", "--out", "/proc/nowhere"), "/proc/nowhere"),
     ],
 )
@@ -124,6 +125,11 @@ def test_what_does_not_parse_is_explained(capsys, arguments):
     assert "Traceback" not in captured.out + captured.err
 
 
+def test_it_tells_its_version(capsys):
+    main(["--version"])
+    assert capsys.readouterr().out == f"mirrax {mirrax.__version__}\n"
+
+
 def test_help_explains_every_option(capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["run", "--help"])
@@ -133,22 +139,32 @@ def test_help_explains_every_option(capsys):
         assert option in out
 
 
-def test_an_interrupted_run_writes_what_there_is(tmp_path):
-    command = [sys.executable, "-m", "mirrax", "run", "pendulum", "--horizon", "4", "--num-samples", "32"]
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+def interrupted(folder, model, word):
+    """Run until `word` is printed, then press Ctrl-C a little later."""
+    command = [sys.executable, "-m", "mirrax", "run", model, "--horizon", "4", "--num-samples", "32"]
     process = subprocess.Popen(
         [*command, "--steps", "1000000", "--out", "x"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     assert process.stdout is not None
-    for line in process.stdout:
-        if "compiled in" in line:
-            break
+    assert any(word in line for line in process.stdout)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
+
+
+def test_an_interruption_while_compiling_ends_at_once_and_writes_nothing(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "result.json").write_text("an earlier one")
+    interrupted(tmp_path, "hopper", "compiling")
+    assert (tmp_path / "x" / "result.json").read_text() == "an earlier one"
+
+
+def test_an_interrupted_run_writes_what_there_is(tmp_path):
+    interrupted(tmp_path, "pendulum", "compiled in")
     result = json.loads((tmp_path / "x" / "result.json").read_text())
     assert result["interrupted"] is True
     assert 0 < len(result["rewards"]) < 1_000_000

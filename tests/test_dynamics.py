@@ -150,7 +150,15 @@ def test_parameters_of_functions_stay_traced():
         ),
         (
             lambda: dynamics.from_function(lambda *_: (0.0, jnp.zeros(2), 1.0), 1).step(KEY, 0.0, jnp.zeros(1)),
-            r"scalar reward, got shape \(2,\)",
+            r"reward of a step must be a scalar number, got float32 of shape \(2,\)",
+        ),
+        (
+            lambda: dynamics.from_function(lambda *_: (0.0, 0.0, jnp.array(True)), 1).step(KEY, 0.0, jnp.zeros(1)),
+            "discount of a step must be a number, 0 where the episode ends, got a boolean",
+        ),
+        (
+            lambda: dynamics.with_value(dynamics.pendulum(), lambda state: state).value(jnp.zeros(2)),
+            r"value must be a scalar number, got float32 of shape \(2,\)",
         ),
         (
             lambda: dynamics.discounted(dynamics.pendulum(), 1.1),

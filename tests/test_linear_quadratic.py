@@ -127,3 +127,7 @@ def test_wrong_shapes_are_named():
         dynamics.linear_quadratic(eye, jnp.ones(2), eye, eye)
     with pytest.raises(ValueError, match="prior_mean must come with a prior_covariance"):
         random_linear_quadratic().plan_posterior(jnp.zeros(3), 2, 1.0, prior_mean=jnp.zeros((2, 2)))
+    with pytest.raises(ValueError, match="W must be positive semi-definite"):
+        dynamics.linear_quadratic(eye, eye, eye, eye, W=-eye)
+    with pytest.raises(ValueError, match=r"temperature must be finite and > 0, got -1\.0"):
+        random_linear_quadratic().policy(3, -1.0)

@@ -69,6 +69,11 @@ def _pay(reward, key, state, action):
     return state, reward, 1.0
 
 
+def first_plans(planner, key):
+    """The plans [K, H, A] that `infer` draws first: the one test that knows how the loop splits its key."""
+    return planner.belief.sample(jax.random.split(key, (planner.num_iterations, 2))[0, 0], planner.num_samples)
+
+
 def assert_close(left, right, **tolerance):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), left, right)
 
@@ -244,7 +249,7 @@ def test_diagnostics_are_their_definitions(name, model):
     if planner.prior is None:
         ratio = log_utility
     else:
-        plans = before.sample(jax.random.split(KEY, (1, 2))[0, 0], samples)
+        plans = first_plans(planner, KEY)
         assert_close(after.mean, jnp.einsum("k,kha->ha", info.weights[0], plans), atol=1e-5)  # these are the plans
         ratio = log_utility + np.asarray(planner.prior.log_ratio(plans, before), float)
     expected = np.where(valid, np.exp(ratio - ratio[valid].max()), 0.0)
@@ -282,7 +287,7 @@ def test_a_lone_survivor_is_followed(name):
     key = next(
         key
         for key in jax.random.split(jax.random.key(0), 100)
-        if (planner.belief.sample(jax.random.split(key, (1, 2))[0, 0], 32) > 0.75).sum() == 1
+        if (first_plans(planner, key) > 0.75).sum() == 1
     )
     belief, info = infer(planner, model, key, START, None)
     assert info.num_invalid[0] == 31
@@ -333,7 +338,7 @@ def test_a_prior_that_fails_for_a_plan_excludes_that_plan():
     for bad, counted in ((jnp.nan, True), (jnp.inf, True), (-jnp.inf, False)):
         planner = planners.mppi(1, ACTIONS, num_samples=64, std=0.8, temperature=1.0, prior=Box(jnp.array(bad)))
         belief, info = infer(planner, TARGET, KEY, START, None)
-        plans = planner.belief.sample(jax.random.split(KEY, (1, 2))[0, 0], 64)
+        plans = first_plans(planner, KEY)
         outside = (jnp.abs(plans) >= 1.0).any((-2, -1))
         assert outside.any()
         assert (jnp.where(outside, info.weights[0], 0.0) == 0).all()
@@ -352,10 +357,12 @@ def test_gradients_pass_through_an_inference_with_invalid_plans():
 
 
 def test_flags_that_find_bugs_find_none():
-    with jax.debug_nans(True):
-        for name in ("cem", "mppi", "predictive_sampling"):
-            belief, _ = jax.jit(planners.infer)(make(name), TARGET, KEY, START, None)
-            assert jnp.isfinite(belief.mean).all()
+    model = dynamics.point_mass()
+    with jax.debug_nans(True), jax.debug_key_reuse(True):
+        for name in ("cem", "mppi", "mppi, cross term", "predictive_sampling"):
+            key = jax.random.key(3)  # of its own: a key that is used up cannot be given again
+            episode = jax.jit(planners.episode, static_argnames="num_steps")(make(name), model, model, key, 3)
+            assert jnp.isfinite(episode.rewards).all()
 
 
 @every
@@ -447,6 +454,19 @@ class Unregistered:
         return jnp.zeros(len(plans))
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Flat:
+    def log_prob(self, plans):
+        return jnp.zeros((len(plans), 1))
+
+
+def weighing(likelihood):
+    """An inference with a likelihood that breaks the rules."""
+    planner = planners.sampling_planner(planners.gaussian(1, ACTIONS), likelihood, num_samples=64)
+    planners.infer(planner, TARGET, KEY, START)
+
+
 @pytest.mark.parametrize(
     "factory", [planners.cem, planners.mppi, planners.random_shooting, planners.predictive_sampling]
 )
@@ -480,7 +500,37 @@ def test_an_unknown_option_is_refused_by_the_factorys_name(factory):
             lambda: planners.mppi(3, 1, cross_term=2.0),
             r"cross_term must be finite and >= 0 and <= 1, got 2\.0",
         ),
-        (lambda: planners.mppi(3, 1, prior=3), r"prior must have a method log_prob\(plans\), got 3"),
+        (lambda: planners.mppi(3, 1, prior=3), "prior must have log_prob, got 3"),
+        (lambda: planners.mppi(1, ACTIONS, prior=planners.Gaussian), "prior must be an instance, got the class Gaussian"),
+        (
+            lambda: unchecked(planners.sampling_planner)("Gaussian", planners.Best(), num_samples=3),
+            "belief must have sample, log_prob, fit, mode, shift, entropy, kl, got 'Gaussian'",
+        ),
+        (
+            lambda: unchecked(planners.sampling_planner)(planners.gaussian(1, 1), planners.Elite, num_samples=3),
+            "likelihood must be an instance, got the class Elite",
+        ),
+        (
+            lambda: unchecked(planners.sampling_planner)(planners.gaussian(1, 1), jnp.exp, num_samples=3),
+            "likelihood must be a pytree",
+        ),
+        (
+            lambda: weighing(jax.tree_util.Partial(lambda returns: returns)),
+            "likelihood must return planners.Optimality, got ",
+        ),
+        (
+            lambda: weighing(jax.tree_util.Partial(lambda returns: planners.Best()(returns)._replace(log_weights=0.0))),
+            r"log_weights of the likelihood must have shape \(64,\), one entry per plan, got \(\)",
+        ),
+        (
+            lambda: planners.infer(make("mppi", prior=Flat()), TARGET, KEY, START),
+            r"log_prob of the prior must have shape \(64,\), one entry per plan, got \(64, 1\)",
+        ),
+        (
+            lambda: unchecked(planners.infer)(TARGET, make("cem"), KEY, START),
+            "planner must be a planner, got FunctionModel",
+        ),
+        (lambda: unchecked(planners.infer)(make("cem"), None, KEY, START), "model must be a model, got NoneType"),
         (lambda: planners.mppi(3, 1, prior=Unregistered()), "prior must be a pytree: register Unregistered with JAX"),
         (lambda: planners.cem(3, 1, num_elites=3, elite_fraction=0.1), "give one, got 3 and 0.1"),
         (

@@ -13,6 +13,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from mirrax import __version__
+from mirrax.interruption import interruptible
+
 
 def _option(metavar: str) -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
@@ -57,7 +60,7 @@ class Run:
     seed: int = 0
     """Of everything random."""
     out: Annotated[Path | None, _option("DIR")] = None
-    """Folder for result.json and report.html; runs/MODEL-PLANNER unless given."""
+    """Folder for result.json and report.html, which are overwritten; runs/MODEL-PLANNER unless given."""
     devices: OptionalInt = None
     """Devices to spread the plans over; all cores (or accelerators) unless given."""
     rollout_chunk_size: OptionalInt = None
@@ -80,18 +83,19 @@ class Bench:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse `arguments` (those of the process unless given) and do as they say; a user's mistake exits with 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        print(f"mirrax {__version__}")
+        return
     try:
-        if given[:1] == ["bench"] and given[1:2] and given[1] in BENCHMARKS:  # its options are its own
-            importlib.import_module(f"mirrax.benchmarks.{given[1]}").main(given[2:])
-            return
-        match command := parse(given):
-            case Run():
-                _run(command)
-            case List():
-                _list()
-    except KeyboardInterrupt:
-        print("mirrax: interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+        with interruptible(nothing_to_save=lambda: True, leave=_say_interrupted):
+            if given[:1] == ["bench"] and given[1:2] and given[1] in BENCHMARKS:  # its options are its own
+                importlib.import_module(f"mirrax.benchmarks.{given[1]}").main(given[2:])
+                return
+            match command := parse(given):
+                case Run():
+                    _run(command)
+                case List():
+                    _list()
     except _Mistake as mistake:
         print(f"mirrax: error: {mistake}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -172,25 +176,35 @@ def _run(command: Run) -> None:
             action_size=model.action_size, **settings, sharding=sample_sharding(num_devices)
         )
         out = Path("runs") / f"{command.model}-{command.planner}" if command.out is None else command.out
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()  # not writable? better now than after the run
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=out).close()  # not writable? better now than after the run
+        except OSError as error:
+            raise ValueError(f"out must be a folder to write to, got {str(out)!r}: {error.strerror}") from error
 
     record = Record()
-    interrupted = False
     progress = _Progress(command, num_steps)
-    try:
-        with progress:
-            for stage in drive(planner, model, record, num_steps=num_steps, seed=command.seed):
-                progress.show(stage, record)
-    except KeyboardInterrupt:
-        interrupted = True
-    except (OverflowError, MemoryError, jax.errors.JaxRuntimeError) as error:
-        raise _Mistake(f"this does not fit the machine: {' '.join(str(error).split())[:200]}") from error
-    settings |= {"steps": num_steps, "devices": num_devices}
-    names = (command.model, command.planner)
-    write_results(out, *names, planner, model, record, settings=settings, seed=command.seed, interrupted=interrupted)
+    with interruptible(nothing_to_save=lambda: not record.moments, leave=progress.abandon) as asked_to_end:
+        try:
+            with progress:
+                for stage in drive(planner, model, record, num_steps=num_steps, seed=command.seed):
+                    progress.show(stage, record)
+                    if interrupted := asked_to_end():
+                        break
+        except (OverflowError, MemoryError, jax.errors.JaxRuntimeError) as error:
+            raise _Mistake(f"this does not fit the machine: {' '.join(str(error).split())[:200]}") from error
+        settings |= {"steps": num_steps, "devices": num_devices}
+        names = (command.model, command.planner)
+        interrupted = interrupted and not record.done and len(record.moments) < num_steps
+        write_results(
+            out, *names, planner, model, record, settings=settings, seed=command.seed, interrupted=interrupted
+        )
     if interrupted:
         raise SystemExit(130)
+
+
+def _say_interrupted() -> None:
+    print("mirrax: interrupted", file=sys.stderr, flush=True)
 
 
 def _keep_compiled_programs() -> None:
@@ -206,8 +220,8 @@ def _settings(command: Run, task: Any, factory: Callable[..., Any]) -> dict[str,
     """The factory's arguments: the task's, overruled by the user's; an option that the planner lacks is a mistake."""
     from mirrax.planners import LoopOptions
 
-    known = [name for name, p in inspect.signature(factory).parameters.items() if p.kind is not p.VAR_KEYWORD]
-    known += LoopOptions.__annotations__
+    parameters = inspect.signature(factory).parameters
+    known = [name for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD] + [*LoopOptions.__annotations__]
     options = ("horizon", "num_samples", "num_iterations", "std", "temperature", "target_ess", "elite_fraction")
     given = {name: getattr(command, name) for name in (*options, "rollout_chunk_size")}
     given = {name: value for name, value in given.items() if value is not None}
@@ -217,7 +231,9 @@ def _settings(command: Run, task: Any, factory: Callable[..., Any]) -> dict[str,
             raise ValueError(
                 f"--{name.replace('_', '-')} is not an option of {factory.__name__}, which takes {takes}"
             )
-    usual = {"horizon": task.horizon, "num_samples": task.num_samples, "num_iterations": task.num_iterations}
+    defaults = {name: parameters[name].default for name in options if name in parameters}
+    usual = {name: value for name, value in defaults.items() if isinstance(value, int | float)}
+    usual |= {"horizon": task.horizon, "num_samples": task.num_samples, "num_iterations": task.num_iterations}
     usual |= task.options if command.planner == "mppi" else {}
     if "target_ess" in given:
         usual.pop("temperature", None)
@@ -251,6 +267,12 @@ class _Progress:
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
+
+    def abandon(self) -> None:
+        """Leave the terminal as it was: the process is about to end."""
+        self.console.show_cursor(True)
+        print(file=sys.stderr)
+        _say_interrupted()
 
     def show(self, stage: str, record: Any) -> None:
         """Tell how far the run is."""

@@ -88,7 +88,7 @@ def write_report(
         rewards: per step, [T].
         plan_ms: planning time per step, [T], ms.
         ess: effective sample size per step, [T], plans.
-        actions: executed, [T, A]; [-1, 1] is the actuators' range.
+        actions: executed, clipped to [-1, 1], the actuators' range, [T, A].
 
     Raises:
         ValueError: if the arrays disagree about the number of steps, or `dt` is not positive.

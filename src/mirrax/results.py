@@ -48,8 +48,9 @@ def write_results(
     """
     looks = figure(model)
     moments = record.moments
-    rewards, plan_ms, ess = (
-        np.array([getattr(moment, name) for moment in moments], float) for name in ("reward", "plan_ms", "ess")
+    rewards, plan_ms, ess, temperature = (
+        np.array([getattr(moment, name) for moment in moments], float)
+        for name in ("reward", "plan_ms", "ess", "temperature")
     )
     actions = np.array([moment.action for moment in moments], float).reshape(len(moments), model.action_size)
     poses = paths = moved = None
@@ -70,10 +71,12 @@ def write_results(
         "versions": {"python": sys.version.split()[0]}
         | {name: metadata.version(name) for name in ("mirrax", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx")},
         "device": device,
+        "actions": actions.tolist(),
         "rewards": rewards.tolist(),
         "return": float(rewards.sum()),
         "plan_ms": plan_ms.tolist(),
         "ess": ess.tolist(),
+        "temperature": temperature.tolist(),
         "num_invalid": [moment.num_invalid for moment in moments],
         "compile_s": record.compile_s,
         "forward_m": moved,
@@ -82,13 +85,14 @@ def write_results(
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     (out / "result.json").write_text(json.dumps(_plain(result), indent=2) + "\n", encoding="utf-8")
-    ended = "interrupted" if interrupted else "ended by itself" if record.done else "complete"
+    ended = "interrupted" if interrupted else "the episode ended" if record.done else "complete"
     summary = {
         "Model": model_name + (f" ({backend})" if backend else ""),
         "Planner": planner_name,
         "Return": f"{result['return']:.1f} in {len(moments)} steps, {ended}",
         **({} if moved is None else {"Forward": f"{moved:.1f} m"}),
         **({} if not moments else {"Planning": f"{np.median(plan_ms):.0f} ms per step (median)"}),
+        **({"Temperature": f"{np.median(temperature):.3g} (median)"} if np.isfinite(temperature).any() else {}),
         "Compilation": f"{record.compile_s:.1f} s",
         "Device": device,
         "Settings": ", ".join(f"{name} {value:g}" for name, value in settings.items() if value is not None),

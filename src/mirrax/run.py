@@ -22,8 +22,9 @@ class Moment(NamedTuple):
         reward: of the step.
         plan_ms: the time that planning took, without compilation, ms.
         ess: effective sample size of the last iteration, plans.
+        temperature: of the last iteration's likelihood, reward units; NaN where there is none.
         num_invalid: how many of the plans of the last iteration diverged.
-        action: executed, [A].
+        action: as the actuators take it, clipped to [-1, 1], [A].
         pose: of the figure's bodies after the step, [B, 7]; None without a figure.
         path: of the tracked body under the plan, [H, 3]; None without a figure.
     """
@@ -31,6 +32,7 @@ class Moment(NamedTuple):
     reward: float
     plan_ms: float
     ess: float
+    temperature: float
     num_invalid: int
     action: np.ndarray
     pose: np.ndarray | None
@@ -45,7 +47,7 @@ class Record:
         moments: one per step.
         start: the pose of the figure's bodies before the first step, [B, 7]; None without a figure.
         compile_s: the time that compilation took, s.
-        done: whether the episode ended by itself.
+        done: whether the episode ended, by a discount of 0.
     """
 
     moments: list[Moment] = dataclasses.field(default_factory=list)
@@ -83,7 +85,9 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
     def think(planner: Any, model: Model, key: Any, state: Any, belief: Any) -> tuple[Any, ...]:
         infer_key, act_key = jax.random.split(key)  # as `planners.plan`, but it tells the plan too
         belief, info = planners.infer(planner, model, infer_key, state, belief)
-        return planner.act(act_key, belief), planner.shift(belief), belief.mode(), info.ess[-1], info.num_invalid[-1]
+        temperature = jnp.nan if info.temperature is None else info.temperature[-1]
+        told = {"ess": info.ess[-1], "temperature": temperature, "num_invalid": info.num_invalid[-1]}
+        return planner.act(act_key, belief), planner.shift(belief), belief.mode(), told
 
     def look_ahead(model: Model, key: Any, state: Any, plan: Any) -> Any:
         assert looks is not None
@@ -106,16 +110,16 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
     for t in range(num_steps):
         key, noise_key = (jax.device_put(jax.random.fold_in(k, t), place) for k in (plan_key, step_key))
         began = time.perf_counter()
-        action, belief, plan, ess, num_invalid = jax.block_until_ready(plan_step(planner, model, key, state, belief))
+        action, belief, plan, told = jax.block_until_ready(plan_step(planner, model, key, state, belief))
         plan_ms = 1e3 * (time.perf_counter() - began)
         path = None if looks is None else np.asarray(path_of(model, key, state, plan))
         state, reward, discount = act_step(model, noise_key, state, action)
         pose = None if looks is None else np.asarray(pose_of(state))
         record.done = bool(discount == 0)
+        action = np.clip(np.asarray(action), -1.0, 1.0)
         # at once: an interruption must not leave half a step
-        record.moments.append(
-            Moment(float(reward), plan_ms, float(ess), int(num_invalid), np.asarray(action), pose, path)
-        )
+        told = {name: np.asarray(value).item() for name, value in told.items()}
+        record.moments.append(Moment(float(reward), plan_ms, **told, action=action, pose=pose, path=path))
         yield "running"
         if record.done:
             break

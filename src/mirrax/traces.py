@@ -26,7 +26,7 @@ def draw_traces(
         rewards: per step, [T].
         plan_ms: planning time per step, [T], ms.
         ess: effective sample size per step, [T], plans.
-        actions: executed, [T, A].
+        actions: executed, clipped to [-1, 1], [T, A].
 
     Returns:
         Heading, remark and SVG of each trace.
@@ -56,11 +56,18 @@ def draw_traces(
         ),
         (
             "Effective sample size",
-            "plans that share the weight",
+            _share(ess),
             _line_plot(time, ess, "plans", green, floor=0.0),
         ),
-        ("Actions", "±1 is the actuators' range", "".join(drawn)),
+        ("Actions", "as the actuators take them: clipped to ±1, the ends of their range", "".join(drawn)),
     ]
+
+
+def _share(ess: Float[np.ndarray, " T"]) -> str:
+    if (ess == 1.0).all():
+        return "the best plan takes all the weight"
+    steady = np.ptp(ess) <= 0.01 * ess.max()
+    return "plans that share the weight" + ("; held by choice of planner" if steady else "")
 
 
 def _line_plot(
