@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_table(
         f"{options.num_samples} plans × {options.horizon} steps on devices of kind {jax.devices()[0].device_kind}: "
         f"how many times faster than one block on one device ({first})",
-        ("model", "state kB", "auto block", f"{first}, ms", *others, "rel. |Δ return|"),
+        ("model", "state kB", "auto block", f"{first}, ms", *others, "rel. Δ return"),
         ([name, *_measure(name, options, variants)] for name in options.models),
     )
 

@@ -24,12 +24,14 @@ class Options:
 
     model: str = "ant"
     """Name of a model."""
-    num_samples: tuple[int, ...] = (256, 512)
+    num_samples: tuple[int, ...] = (224, 256, 512)
     """Numbers of plans."""
     horizon: int = 20
     """Steps of the plans."""
     rounds: int = 15
     """How often each program is timed."""
+    compilations: int = 3
+    """How often each program is compiled."""
 
 
 def bare_scan(model: Model, key: Any, state: Any, plans: Any) -> Any:
@@ -54,6 +56,7 @@ def sampled_scan(model: Model, key: Any, state: Any, belief: Any, num_samples: i
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
     options = tyro.cli(Options, prog="mirrax.benchmarks.speed", args=arguments)
+    jax.config.update("jax_enable_compilation_cache", False)  # to measure compilation, not the reading of a file
     model = find_task(options.model).make(None)
     print_table(
         f"{options.model}, {options.horizon} steps, one block on one device of kind {jax.devices()[0].device_kind}",
@@ -85,7 +88,7 @@ def _measure(model: Model, num_samples: int, options: Options) -> list[list[str]
             name: (planners.infer, (planner, model, key, state, planner.belief)) for name, planner in several.items()
         }
 
-    timings = compare(programs(options.horizon), options.rounds)
+    timings = compare(programs(options.horizon), options.rounds, options.compilations)
     bare = timings["bare scan"]
     rows = []
     for name, (function, arguments) in programs(4 * options.horizon).items():

@@ -17,7 +17,7 @@ class Timing:
     Attributes:
         milliseconds: median over the rounds.
         ratios: to each program of the same call, the median over the rounds of its time over that one's.
-        compile_seconds: of tracing, lowering and compiling.
+        compile_seconds: of tracing, lowering and compiling; the least of several.
         temporary_bytes: that XLA plans to use besides arguments and results; 0 where it does not tell.
         value: what it returned.
     """
@@ -29,24 +29,28 @@ class Timing:
     value: Any
 
 
-def compare(programs: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]], rounds: int) -> dict[str, Timing]:
+def compare(
+    programs: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]], rounds: int, compilations: int = 1
+) -> dict[str, Timing]:
     """Time programs against each other.
 
     Args:
         programs: name -> (function, arguments), each to be compiled by itself.
         rounds: how often all are called in turn, after one call to warm up.
+        compilations: how often all are compiled in turn, each time from nothing.
 
     Returns:
         name -> timing, in the same order.
     """
     compiled: dict[str, Any] = {}
-    seconds: dict[str, float] = {}
-    values: dict[str, Any] = {}
-    for name, (function, arguments) in programs.items():
-        began = time.perf_counter()
-        compiled[name] = jax.jit(function).lower(*arguments).compile()
-        seconds[name] = time.perf_counter() - began
-        values[name] = jax.block_until_ready(compiled[name](*arguments))
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(compilations):
+        for name, (function, arguments) in programs.items():
+            jax.clear_caches()  # of what was traced before
+            began = time.perf_counter()
+            compiled[name] = jax.jit(function).lower(*arguments).compile()
+            seconds[name].append(time.perf_counter() - began)
+    values = {name: jax.block_until_ready(compiled[name](*arguments)) for name, (_, arguments) in programs.items()}
     times: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(rounds):
         for name, (_, arguments) in programs.items():
@@ -62,7 +66,7 @@ def compare(programs: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]], 
                 other: statistics.median(a / b for a, b in zip(own, reference, strict=True))
                 for other, reference in times.items()
             },
-            compile_seconds=seconds[name],
+            compile_seconds=min(seconds[name]),
             temporary_bytes=0 if memory is None else memory.temp_size_in_bytes,
             value=values[name],
         )

@@ -52,8 +52,10 @@ class FunctionModel:
         if not isinstance(result, tuple) or len(result) != 3:
             raise ValueError(f"step must return (state, reward, discount), got {type(result).__name__}: {result!r}")
         state, reward, discount = result
-        if jnp.result_type(discount) == bool:
-            raise ValueError("discount of a step must be a number, 0 where the episode ends, got a boolean, Gym's done?")
+        if jnp.asarray(discount).dtype == bool:
+            raise ValueError(
+                "discount of a step must be a number, 0 where the episode ends, got a boolean (Gym's done?)"
+            )
         return Step(state, scalar("reward of a step", reward), scalar("discount of a step", discount))
 
     def value(self, state: State) -> Float[Array, ""]:

@@ -303,7 +303,8 @@ def linear_quadratic(
         The model; all its parameters are traced.
 
     Raises:
-        ValueError: for a parameter of the wrong shape, not finite, or not symmetric (W: semi-definite) where it must be.
+        ValueError: for a parameter of the wrong shape, not finite, or not symmetric (W: semi-definite) where it must
+            be.
     """
     if jnp.ndim(B) != 2:
         raise ValueError(f"B must be a matrix [n, m], got shape {jnp.shape(B)}")

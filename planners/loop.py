@@ -127,7 +127,7 @@ class Episode(NamedTuple):
 
     Attributes:
         states: in which the actions were taken, the environment's pytree with a leading axis T.
-        actions: [T, A], on the scale of plans, whose actuators clip it to [-1, 1].
+        actions: [T, A], on the scale of plans, which the model clips to [-1, 1].
         rewards: [T]; zero after the end.
         discounts: [T]; zero from the end on.
         infos: of each planning, with a leading axis T.
@@ -160,7 +160,7 @@ def infer(planner: Planner, model: Model, key: Key[Array, ""], state: State, bel
     """
     for name, part, protocol in (("planner", planner, Planner), ("model", model, Model)):
         if not isinstance(part, protocol):
-            raise ValueError(f"{name} must be a {name}, got {type(part).__name__}: planner comes first, then model")
+            raise ValueError(f"{name} must be a {name}, got {type(part).__name__} (the planner comes first)")
     return planner.improve(model, key, state, planner.belief if belief is None else belief)
 
 
@@ -178,7 +178,8 @@ def plan(
             programs; `planner.belief` and a belief are one.)
 
     Returns:
-        The action [A], on the scale of plans, whose actuators clip it to [-1, 1]; the belief to plan from at the next time step, and the planner's info.
+        The action [A], on the scale of plans, which the model clips to [-1, 1]; the belief to plan from at the next
+        time step; and the planner's info.
     """
     infer_key, act_key = jax.random.split(key)
     belief, info = infer(planner, model, infer_key, state, belief)

@@ -285,9 +285,7 @@ def test_a_lone_survivor_is_followed(name):
     planner = dataclasses.replace(planner, num_samples=32, num_iterations=1)
     model = dynamics.from_function(step, 1)
     key = next(
-        key
-        for key in jax.random.split(jax.random.key(0), 100)
-        if (first_plans(planner, key) > 0.75).sum() == 1
+        key for key in jax.random.split(jax.random.key(0), 100) if (first_plans(planner, key) > 0.75).sum() == 1
     )
     belief, info = infer(planner, model, key, START, None)
     assert info.num_invalid[0] == 31
@@ -501,7 +499,10 @@ def test_an_unknown_option_is_refused_by_the_factorys_name(factory):
             r"cross_term must be finite and >= 0 and <= 1, got 2\.0",
         ),
         (lambda: planners.mppi(3, 1, prior=3), "prior must have log_prob, got 3"),
-        (lambda: planners.mppi(1, ACTIONS, prior=planners.Gaussian), "prior must be an instance, got the class Gaussian"),
+        (
+            lambda: planners.mppi(1, ACTIONS, prior=planners.Gaussian),
+            "prior must be an instance, got the class Gaussian",
+        ),
         (
             lambda: unchecked(planners.sampling_planner)("Gaussian", planners.Best(), num_samples=3),
             "belief must have sample, log_prob, fit, mode, shift, entropy, kl, got 'Gaussian'",
@@ -519,7 +520,9 @@ def test_an_unknown_option_is_refused_by_the_factorys_name(factory):
             "likelihood must return planners.Optimality, got ",
         ),
         (
-            lambda: weighing(jax.tree_util.Partial(lambda returns: planners.Best()(returns)._replace(log_weights=0.0))),
+            lambda: weighing(
+                jax.tree_util.Partial(lambda returns: planners.Best()(returns)._replace(log_weights=0.0))
+            ),
             r"log_weights of the likelihood must have shape \(64,\), one entry per plan, got \(\)",
         ),
         (

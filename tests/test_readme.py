@@ -3,13 +3,15 @@
 import pathlib
 import re
 import shlex
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from mirrax import dynamics, planners
+from mirrax import planners
 from mirrax.cli import PLANNERS, Run, parse
+from mirrax.report import report_episode
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -18,12 +20,12 @@ EXAMPLE, ENVIRONMENT, FUNCTION, COST, DEVICES = BLOCKS
 
 
 def run(code, **replacements):
-    """Execute a block, with smaller numbers, on top of the first one's imports."""
+    """Execute a block, with smaller numbers, by itself."""
     for old, new in replacements.items():
         old = old.replace("__", "=")
         assert old in code, old
         code = code.replace(old, new)
-    names = {"jax": jax, "jnp": jnp, "dynamics": dynamics, "planners": planners}
+    names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)
     return names
 
@@ -49,10 +51,12 @@ def test_ones_own_environment_is_a_model():
     assert plans_through(names["model"])
 
 
-def test_ones_own_function_is_driven_to_its_goal(capsys):
+def test_ones_own_function_is_driven_to_its_goal(capsys, tmp_path):
     names = run(FUNCTION)
     assert jnp.hypot(*(names["episode"].final_state[:2] - 1.0)) < 0.2
     assert capsys.readouterr().out
+    report_episode(tmp_path / "car.html", names["car"], names["episode"])
+    assert "<svg" in (tmp_path / "car.html").read_text()
 
 
 def test_ones_own_cost_is_a_model():
@@ -61,7 +65,8 @@ def test_ones_own_cost_is_a_model():
 
 
 def test_plans_spread_over_devices():
-    names = run(DEVICES)
+    # this process has its devices already, and may not change their number
+    names = run(DEVICES, **{"jax.config.update(": "print("})
     assert names["planner"].sharding.num_devices == jax.device_count()
 
 

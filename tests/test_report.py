@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from mirrax import dynamics
+from mirrax import dynamics, planners
 from mirrax.figures import Figure, Kind, Shape, figure
-from mirrax.report import write_report
+from mirrax.report import report_episode, write_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 
@@ -173,6 +173,24 @@ def test_a_model_without_looks_has_its_traces(tmp_path):
     page = write(tmp_path / "report.html", model=object(), **arrays)
     assert "srcdoc=" not in page
     assert page.count("<svg") == 6
+
+
+def test_an_episode_of_ones_own_has_a_page_up_to_its_end(tmp_path):
+    cart = dynamics.cartpole(track=0.2)
+    planner = planners.random_shooting(2, 1, num_samples=2, std=5.0)
+    play = jax.jit(jax.vmap(lambda key: planners.episode(planner, cart, cart, key, 60)))
+    batch = play(jax.random.split(jax.random.key(0), 2))
+    with pytest.raises(ValueError, match=r"episode must be one episode, .* of shape \(2, 60\)"):
+        report_episode(tmp_path / "report.html", cart, batch)
+    episode = jax.tree.map(lambda leaf: leaf[0], batch)
+    num_steps = int((episode.discounts == 0).argmax()) + 1
+    assert 1 < num_steps < 60
+    report_episode(tmp_path / "report.html", cart, episode, title="A short track")
+    page = (tmp_path / "report.html").read_text()
+    assert "A short track" in page
+    assert f"in {num_steps} steps" in page
+    assert "3-D playback" in page
+    assert "Planning time" not in page
 
 
 def test_every_kind_of_shape_can_be_shown(tmp_path):

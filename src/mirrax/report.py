@@ -5,10 +5,15 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from mirrax.dynamics import Model
 from mirrax.figures import Figure
+from mirrax.figures import figure as figure_of
+from mirrax.planners import Episode
 from mirrax.scene import record
 from mirrax.traces import draw_traces
 
@@ -57,6 +62,7 @@ footer { margin-top: 20px; text-align: right; }
 @media (max-width: 600px) { main { padding: 16px 10px 28px; }
   .scene iframe { height: 62vw; min-height: 320px; }
   .summary { grid-template-columns: repeat(2, 1fr); } }
+.traces .card:not(.wide) svg.narrow { display: block; } .traces .card:not(.wide) svg.wide { display: none; }
 @media (max-width: 760px) { .traces svg.narrow { display: block; } .traces svg.wide { display: none; } }
 """
 
@@ -71,7 +77,7 @@ def write_report(
     paths: Float[np.ndarray, "T H 3"] | None,
     dt: float,
     rewards: Float[np.ndarray, " T"],
-    plan_ms: Float[np.ndarray, " T"],
+    plan_ms: Float[np.ndarray, " T"] | None,
     ess: Float[np.ndarray, " T"],
     actions: Float[np.ndarray, "T A"],
 ) -> None:
@@ -82,11 +88,11 @@ def write_report(
         title: the heading, plain text.
         summary: what to tell of the run, label -> value, plain text.
         figure: the looks of the model; None leaves out the 3-D scene.
-        poses: of each body of `figure` before each step, [T, B, 7]: position (m), quaternion (w, x, y, z).
+        poses: of each body of `figure` after each step, [T, B, 7]: position (m), quaternion (w, x, y, z).
         paths: of the tracked body under each step's plan, [T, H, 3], m; None draws none.
         dt: duration of a step, s.
         rewards: per step, [T].
-        plan_ms: planning time per step, [T], ms.
+        plan_ms: planning time per step, [T], ms; None leaves out its trace.
         ess: effective sample size per step, [T], plans.
         actions: executed, clipped to [-1, 1], the actuators' range, [T, A].
 
@@ -94,8 +100,8 @@ def write_report(
         ValueError: if the arrays disagree about the number of steps, or `dt` is not positive.
     """
     series = {"rewards": rewards, "plan_ms": plan_ms, "ess": ess, "actions": actions}
-    arrays = {name: np.asarray(value, float) for name, value in series.items()}
-    num_steps, dt = len(arrays["rewards"]), float(dt)
+    arrays = {name: None if value is None else np.asarray(value, float) for name, value in series.items()}
+    num_steps, dt = len(rewards), float(dt)
     if not dt > 0.0:
         raise ValueError(f"dt must be positive, got {dt}")
     for name, value in {**arrays, "poses": poses, "paths": paths}.items():
@@ -108,6 +114,60 @@ def write_report(
         scene = record(figure, np.asarray(poses, float), plans, dt)
     traces = draw_traces(dt, **arrays) if num_steps > 0 else []
     Path(path).write_text(_page(title, summary, scene, traces), encoding="utf-8")
+
+
+def report_episode(
+    path: str | os.PathLike[str],
+    model: Model,
+    episode: Episode,
+    *,
+    title: str = "Episode",
+    summary: Mapping[str, str] | None = None,
+    dt: float | None = None,
+) -> None:
+    """Write one self-contained HTML page about an episode of `planners.episode`, up to its end.
+
+    Args:
+        path: the file to write; its folder must exist.
+        model: whose states the episode's are. It decides what they look like: a Brax environment like its robot; of
+            another model of one's own the page has the traces only.
+        episode: one episode; of a batch choose one first.
+        title: the heading, plain text.
+        summary: what to tell of the run, label -> value, plain text; the return unless given.
+        dt: duration of a step, s; the model's own unless given, or 1.
+
+    Raises:
+        ValueError: if `episode` is a batch of episodes, or `dt` is not positive.
+    """
+    if episode.rewards.ndim != 1:
+        raise ValueError(
+            f"episode must be one episode, with rewards [T], got rewards of shape {episode.rewards.shape}"
+        )
+    ended = np.asarray(episode.discounts) == 0
+    num_steps = int(ended.argmax()) + 1 if ended.any() else len(ended)
+    looks = figure_of(model)
+    poses = None
+    if looks is not None:  # states are those before each step
+        states = jax.tree.map(
+            lambda before, last: jnp.concatenate([before[1:], last[None]])[:num_steps],
+            episode.states,
+            episode.final_state,
+        )
+        poses = np.asarray(jax.jit(jax.vmap(looks.poses))(states))
+    rewards = np.asarray(episode.rewards)[:num_steps]
+    write_report(
+        path,
+        title=title,
+        summary={"Return": f"{rewards.sum():.1f} in {num_steps} steps"} if summary is None else summary,
+        figure=looks,
+        poses=poses,
+        paths=None,
+        dt=float(getattr(model, "dt", 1.0)) if dt is None else dt,
+        rewards=rewards,
+        plan_ms=None,
+        ess=np.asarray(episode.infos.ess)[:num_steps, -1],
+        actions=np.clip(np.asarray(episode.actions)[:num_steps], -1.0, 1.0),
+    )
 
 
 def _page(title: str, summary: Mapping[str, str], scene: str | None, traces: list[tuple[str, str, str]]) -> str:

@@ -15,7 +15,7 @@ def draw_traces(
     dt: float,
     *,
     rewards: Float[np.ndarray, " T"],
-    plan_ms: Float[np.ndarray, " T"],
+    plan_ms: Float[np.ndarray, " T"] | None,
     ess: Float[np.ndarray, " T"],
     actions: Float[np.ndarray, "T A"],
 ) -> list[tuple[str, str, str]]:
@@ -24,7 +24,7 @@ def draw_traces(
     Args:
         dt: duration of a step, s.
         rewards: per step, [T].
-        plan_ms: planning time per step, [T], ms.
+        plan_ms: planning time per step, [T], ms; None leaves it out.
         ess: effective sample size per step, [T], plans.
         actions: executed, clipped to [-1, 1], [T, A].
 
@@ -32,6 +32,28 @@ def draw_traces(
         Heading, remark and SVG of each trace.
     """
     time = dt * np.arange(len(rewards))
+    drawn = [_action_plot(time, actions, dt, wide=wide) for wide in (True, False)]  # the page shows what fits
+    blue, _, green = _COLOURS[:3]
+    return [
+        ("Reward", "per step", _line_plot(time, rewards, "reward", blue)),
+        (
+            "Return",
+            "sum of rewards so far",
+            _line_plot(time, np.nancumsum(rewards), "return", blue, fill=True),
+        ),
+        *([] if plan_ms is None else [_planning_trace(time, plan_ms, dt)]),
+        (
+            "Effective sample size",
+            _share(ess),
+            _line_plot(time, ess, "plans", green, floor=0.0),
+        ),
+        ("Actions", "as the actuators take them: clipped to ±1, the ends of their range", "".join(drawn)),
+    ]
+
+
+def _planning_trace(
+    time: Float[np.ndarray, " T"], plan_ms: Float[np.ndarray, " T"], dt: float
+) -> tuple[str, str, str]:
     # The first call compiles: shown, it would flatten all others.
     slow = len(plan_ms) > 1 and plan_ms[0] > 5 * np.nanmax([*plan_ms[1:], 0.0])
     planning = np.concatenate([[np.nan], plan_ms[1:]]) if slow else plan_ms
@@ -40,27 +62,8 @@ def draw_traces(
     deadline = 1e3 * dt if len(known) and known.max() > 0.3e3 * dt else None
     remarks = ["dashed: real time"] if deadline else []
     remarks += [f"first step, not shown: {plan_ms[0]:,.0f} ms"] if slow else []
-    drawn = [_action_plot(time, actions, dt, wide=wide) for wide in (True, False)]  # the page shows what fits
-    blue, orange, green = _COLOURS[:3]
-    return [
-        ("Reward", "per step", _line_plot(time, rewards, "reward", blue)),
-        (
-            "Return",
-            "sum of rewards so far",
-            _line_plot(time, np.nancumsum(rewards), "return", blue, fill=True),
-        ),
-        (
-            "Planning time",
-            "; ".join(remarks) or "per step",
-            _line_plot(time, planning, "ms", orange, floor=0.0, level=deadline),
-        ),
-        (
-            "Effective sample size",
-            _share(ess),
-            _line_plot(time, ess, "plans", green, floor=0.0),
-        ),
-        ("Actions", "as the actuators take them: clipped to ±1, the ends of their range", "".join(drawn)),
-    ]
+    plot = _line_plot(time, planning, "ms", _COLOURS[1], floor=0.0, level=deadline)
+    return "Planning time", "; ".join(remarks) or "per step", plot
 
 
 def _share(ess: Float[np.ndarray, " T"]) -> str:
