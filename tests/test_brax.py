@@ -173,7 +173,7 @@ def test_an_environment_behind_a_foreign_wrapper_works(hopper):
     model = dynamics.brax(Foreign(hopper.env))
     assert model.sys is None
     state = jax.eval_shape(model.init, KEY)
-    assert jax.eval_shape(model.step, KEY, state, jax.ShapeDtypeStruct((3,), float)).reward.shape == ()
+    assert jax.eval_shape(model.step, KEY, state, jax.ShapeDtypeStruct((3,), jnp.float32)).reward.shape == ()
 
 
 def test_what_is_no_state_is_named():
@@ -244,7 +244,7 @@ def test_swimmer_steps():
     """On JAX ≥ 0.10, where Brax alone does not."""
     model = dynamics.brax("swimmer", n_frames=1)
     state = jax.eval_shape(model.init, KEY)
-    step = jax.eval_shape(model.step, KEY, state, jax.ShapeDtypeStruct((2,), float))
+    step = jax.eval_shape(model.step, KEY, state, jax.ShapeDtypeStruct((2,), jnp.float32))
     assert step.reward.shape == ()
 
 
@@ -285,7 +285,7 @@ def test_mistakes_are_named(arguments, options, message):
 def test_a_wrong_action_is_named(hopper):
     state = jax.eval_shape(hopper.init, KEY)
     with pytest.raises(ValueError, match=r"action must have shape \(3,\), got \(2,\)"):
-        jax.eval_shape(hopper.step, KEY, state, jax.ShapeDtypeStruct((2,), float))
+        jax.eval_shape(hopper.step, KEY, state, jax.ShapeDtypeStruct((2,), jnp.float32))
 
 
 def test_brax_says_nothing_of_itself():
@@ -297,7 +297,7 @@ def test_brax_says_nothing_of_itself():
         from mirrax import dynamics
         model = dynamics.brax("ant", "mjx")
         key = jax.random.key(0)
-        jax.eval_shape(model.step, key, jax.eval_shape(model.init, key), jax.ShapeDtypeStruct((8,), float))
+        jax.eval_shape(model.step, key, jax.eval_shape(model.init, key), jax.ShapeDtypeStruct((8,), jax.numpy.float32))
     """)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout + result.stderr == ""

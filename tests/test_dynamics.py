@@ -105,7 +105,7 @@ def test_parameters_are_traced_and_checked(name):
 
 
 def test_functions_become_models():
-    model = dynamics.from_function(lambda key, state, action: (state + action.sum(), 3, False), 2)
+    model = dynamics.from_function(lambda key, state, action: (state + action.sum(), 3, 0), 2)
     step = unchecked(model.step)(KEY, jnp.zeros(()), [1, 2])
     assert (step.state, step.reward, step.discount) == (3.0, 3.0, 0.0)
     assert step.reward.dtype == step.discount.dtype == jnp.zeros(()).dtype

@@ -110,7 +110,7 @@ def test_memory_does_not_grow_with_the_horizon(chunk_size):
     model, num_plans = dynamics.cartpole(), 256
 
     def temporary(horizon):
-        plans = jax.ShapeDtypeStruct((num_plans, horizon, 1), float)
+        plans = jax.ShapeDtypeStruct((num_plans, horizon, 1), jnp.zeros(()).dtype)
         function = jax.jit(lambda plans: planners.rollout(model, KEY, jnp.zeros(4), plans, chunk_size=chunk_size))
         return function.lower(plans).compile().memory_analysis().temp_size_in_bytes
 
