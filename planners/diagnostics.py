@@ -70,10 +70,11 @@ def diagnose(returns: Float[Array, " K"], weighed: Weighed, before: Belief, afte
     """
     log_scale, (log_weights, log_total, _) = weighed.optimality.log_scale, weighed.normalized
     valid, num_samples = weighed.valid, len(returns)
-    num_valid = jnp.maximum(valid.sum(), 1)
+    num_valid = valid.sum()
+    some, share = num_valid > 0, jnp.maximum(num_valid, 1) / num_samples
     # of q(a | valid) = q(a)/p(valid), whose −log q is greater by log p(valid)
-    mean_log_ratio = jnp.where(valid, weighed.log_ratios, 0.0).sum() / num_valid + jnp.log(num_valid / num_samples)
-    elbo = jnp.where(valid.any(), mean_log_ratio, -jnp.inf) + log_scale
+    mean_log_ratio = jnp.where(valid, weighed.log_ratios, 0.0).mean() / share + jnp.log(share)
+    elbo = jnp.where(some, mean_log_ratio, -jnp.inf) + log_scale
     log_evidence = log_total - jnp.log(num_samples) + log_scale
     weights = jnp.exp(log_weights)
     weight_entropy = -jnp.where(weights > 0, weights * log_weights, 0.0).sum()
@@ -82,14 +83,14 @@ def diagnose(returns: Float[Array, " K"], weighed: Weighed, before: Belief, afte
         weights=weights,
         elbo=elbo,
         log_evidence=log_evidence,
-        elbo_gap=jnp.where(valid.any(), log_evidence - elbo, 0.0),
+        elbo_gap=jnp.where(some, log_evidence - elbo, 0.0),
         posterior_kl=jnp.log(num_samples) - weight_entropy,  # Σ w log(K w)
-        ess=effective_sample_size(weights),
+        ess=1.0 / (weights**2).sum(),
         max_weight=weights.max(),
         perplexity=jnp.exp(weight_entropy),
         entropy=after.entropy(),
         kl=after.kl(before),
         temperature=weighed.optimality.temperature,
-        num_invalid=(~valid).sum(),
+        num_invalid=num_samples - num_valid,
         degenerate=weighed.degenerate,
     )

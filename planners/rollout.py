@@ -1,4 +1,4 @@
-"""Returns of plans: a scan over time, vmapped over plans, in blocks that fit the cache, over all devices."""
+"""Returns of plans: a scan over time of all plans at once, in blocks that fit the cache, over all devices."""
 
 import math
 from typing import NamedTuple
@@ -66,13 +66,12 @@ def rollout(
 
     def blocks(model: Model, keys: Array, state: State, plans: Plans) -> Float[Array, " K"]:
         num_blocks = math.ceil(len(plans) / block_size)
-        score = jax.vmap(lambda plan: _score(model, keys, state, plan))
         if num_blocks == 1:
-            return score(plans)
+            return _score(model, keys, state, plans)
         # equal blocks, so that one program serves them all; at most num_blocks − 1 plans are made up
         size = math.ceil(len(plans) / num_blocks)
         padded = _pad(plans, num_blocks * size).reshape(num_blocks, size, *plans.shape[1:])
-        return jax.lax.map(score, padded).reshape(-1)[: len(plans)]
+        return jax.lax.map(lambda block: _score(model, keys, state, block), padded).reshape(-1)[: len(plans)]
 
     if sharding is None:
         return blocks(model, keys, state, plans)
@@ -128,18 +127,23 @@ def check_sharding(sharding: NamedSharding | None) -> NamedSharding | None:
     raise ValueError(f"sharding must be a NamedSharding whose spec names a mesh axis first, got {sharding!r}")
 
 
-def _score(model: Model, keys: Array, state: State, plan: Plan) -> Float[Array, ""]:
-    """The return of one plan."""
+def _score(model: Model, keys: Array, state: State, plans: Plans) -> Float[Array, " K"]:
+    """The returns of plans, all at once."""
 
-    def body(
-        carry: tuple[State, Array, Array], inputs: tuple[Array, Array]
-    ) -> tuple[tuple[State, Array, Array], None]:
+    def advance(carry: tuple[State, Array, Array], key: Array, action: Array) -> tuple[State, Array, Array]:
         state, weight, total = carry
-        step = _counted(model, inputs, state, weight)
-        return (step.state, weight * step.discount, total + weight * step.reward), None
+        step = _counted(model, (key, action), state, weight)
+        return step.state, weight * step.discount, total + weight * step.reward
 
-    (state, weight, total), _ = jax.lax.scan(body, (state, jnp.ones(()), jnp.zeros(())), (keys, plan))
-    return total + weight * jnp.where(weight == 0, 0.0, model.value(state))
+    def finish(carry: tuple[State, Array, Array]) -> Float[Array, ""]:
+        state, weight, total = carry
+        return total + weight * jnp.where(weight == 0, 0.0, model.value(state))
+
+    # A scan of a vmap, not a vmap of a scan: that would trace the model once and then batch it, at the cost of both.
+    start = jax.vmap(lambda _: (state, jnp.ones(()), jnp.zeros(())))(plans)
+    everywhere = jax.vmap(advance, in_axes=(0, None, 0))
+    carry, _ = jax.lax.scan(lambda carry, now: (everywhere(carry, *now), None), start, (keys, plans.swapaxes(0, 1)))
+    return jax.vmap(finish)(carry)
 
 
 def _counted(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:

@@ -297,7 +297,8 @@ def test_brax_says_nothing_of_itself():
         from mirrax import dynamics
         model = dynamics.brax("ant", "mjx")
         key = jax.random.key(0)
-        jax.eval_shape(model.step, key, jax.eval_shape(model.init, key), jax.ShapeDtypeStruct((8,), jax.numpy.float32))
+        action = jax.ShapeDtypeStruct((8,), jax.numpy.float32)
+        jax.eval_shape(model.step, key, jax.eval_shape(model.init, key), action)
     """)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout + result.stderr == ""
