@@ -99,12 +99,13 @@ def write_report(
     Raises:
         ValueError: if the arrays disagree about the number of steps, or `dt` is not positive.
     """
-    series = {"rewards": rewards, "plan_ms": plan_ms, "ess": ess, "actions": actions}
-    arrays = {name: None if value is None else np.asarray(value, float) for name, value in series.items()}
+    rewards, ess, actions = (np.asarray(series, float) for series in (rewards, ess, actions))
+    plan_ms = None if plan_ms is None else np.asarray(plan_ms, float)
     num_steps, dt = len(rewards), float(dt)
     if not dt > 0.0:
         raise ValueError(f"dt must be positive, got {dt}")
-    for name, value in {**arrays, "poses": poses, "paths": paths}.items():
+    series = {"plan_ms": plan_ms, "ess": ess, "actions": actions, "poses": poses, "paths": paths}
+    for name, value in series.items():
         if value is not None and len(value) != num_steps:
             raise ValueError(f"{name} must have one row per step ({num_steps}), got {len(value)}")
 
@@ -112,7 +113,7 @@ def write_report(
     if figure is not None and poses is not None and num_steps > 0:
         plans = None if paths is None else np.asarray(paths, float)
         scene = record(figure, np.asarray(poses, float), plans, dt)
-    traces = draw_traces(dt, **arrays) if num_steps > 0 else []
+    traces = draw_traces(dt, rewards=rewards, plan_ms=plan_ms, ess=ess, actions=actions) if num_steps > 0 else []
     Path(path).write_text(_page(title, summary, scene, traces), encoding="utf-8")
 
 
