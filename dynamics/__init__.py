@@ -7,6 +7,7 @@ from .function import FunctionModel, from_function
 from .linear_quadratic import LinearQuadratic, linear_quadratic
 from .pendulum import Pendulum, pendulum
 from .point_mass import PointMass, point_mass
+from .uncertain import Ensemble, Randomized, ensemble, randomized
 from .wrappers import ActionRepeat, Discounted, WithValue, action_repeat, discounted, with_value
 
 __all__ = [
@@ -14,11 +15,13 @@ __all__ = [
     "BraxModel",
     "CartPole",
     "Discounted",
+    "Ensemble",
     "FunctionModel",
     "LinearQuadratic",
     "Model",
     "Pendulum",
     "PointMass",
+    "Randomized",
     "Step",
     "WithValue",
     "action_repeat",
@@ -26,9 +29,11 @@ __all__ = [
     "brax_names",
     "cartpole",
     "discounted",
+    "ensemble",
     "from_function",
     "linear_quadratic",
     "pendulum",
     "point_mass",
+    "randomized",
     "with_value",
 ]

@@ -85,6 +85,32 @@ class Model(Protocol):
         ...
 
 
+def scenario_count(model: Any) -> int | None:
+    """In how many scenarios a model wants a plan to be tried: None for a model that is the same in all.
+
+    Args:
+        model: a model that has `num_scenarios` and `scenarios(key, num)`, or a wrapper (a model with a field `model`)
+            of one, or any other.
+    """
+    if callable(getattr(model, "scenarios", None)):
+        return model.num_scenarios
+    return scenario_count(model.model) if hasattr(model, "model") else None
+
+
+def scenarios(model: Any, key: Key[Array, ""], num: int) -> Any:
+    """The models that hold in `num` scenarios, as one model whose leaves have a leading axis.
+
+    Args:
+        model: one whose `scenario_count` is not None.
+        key: of what is random about them.
+        num: how many.
+    """
+    if callable(getattr(model, "scenarios", None)):
+        return model.scenarios(key, num)
+    inner = scenarios(model.model, key, num)
+    return jax.vmap(lambda inner: dataclasses.replace(model, model=inner))(inner)
+
+
 def check_action(action: Any, action_size: int) -> Float[Array, " A"]:
     """Return `action` as a float array, or raise a `ValueError` that says which shape the model wants."""
     action = jnp.asarray(action, float)
@@ -114,6 +140,17 @@ def integer(name: str, value: Any, minimum: int = 1) -> int:
         number = None
     if number is None or number < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+    return number
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return `value`, which decides a size, as a float, or raise a `ValueError` unless it lies in [0, 1]."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a number that is not traced (it decides a size), got {value!r}") from error
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"{name} must lie in [0, 1], got {value!r}")
     return number
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..dynamics.base import Model, State, pytree
+from .warm_start import Shift
 
 Plans = Float[Array, "K H A"]
 Plan = Float[Array, "H A"]
@@ -17,7 +18,15 @@ Plan = Float[Array, "H A"]
 
 @runtime_checkable
 class Belief(Protocol):
-    """A distribution q(a) over plans, from a family onto which weighted plans can be projected."""
+    """A distribution q(a) over plans, from a family onto which weighted plans can be projected.
+
+    What searches by more than a family may also define any of:
+
+    * `propose(key, num_samples) -> Proposal`, in the place of `sample`;
+    * `update(plans, weights, returns) -> belief`, in the place of `fit`, where the returns themselves matter;
+    * `center() -> plan`, around which it samples, where that is not its mode;
+    * `random_mode(key) -> plan`, one of several modes, each as often as it is probable.
+    """
 
     def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
         """Draw plans a ~ q."""
@@ -35,17 +44,59 @@ class Belief(Protocol):
         """The plan to execute."""
         ...
 
-    def shift(self, initial: Any) -> Any:
+    def shift(self, initial: Any, how: Shift) -> Any:
         """The belief one time step later; what it cannot know yet comes from `initial`."""
         ...
 
-    def entropy(self) -> Float[Array, ""]:
-        """−E log q, in nats."""
+    def entropy(self) -> Float[Array, ""] | None:
+        """−E log q, in nats; None where it has no density."""
         ...
 
-    def kl(self, other: Any) -> Float[Array, ""]:
-        """KL(q ‖ other), in nats."""
+    def kl(self, other: Any) -> Float[Array, ""] | None:
+        """KL(q ‖ other), in nats; None where it has no density."""
         ...
+
+
+class Proposal(NamedTuple):
+    """Plans to look at.
+
+    Attributes:
+        plans: [K, H, A].
+        belief: what proposed them, with what it remembers of that.
+        log_correction: log q(a) − log r(a) of plans that were drawn from another distribution r than q, [K]; None
+            where they were drawn from q.
+    """
+
+    plans: Plans
+    belief: Any
+    log_correction: Float[Array, " K"] | None
+
+
+def propose(belief: Any, key: Key[Array, ""], num_samples: int) -> Proposal:
+    """Plans to look at, by the belief's own `propose` if it has one, else by its `sample`."""
+    own = getattr(belief, "propose", None)
+    return Proposal(belief.sample(key, num_samples), belief, None) if own is None else own(key, num_samples)
+
+
+def update(belief: Any, plans: Plans, weights: Float[Array, " K *H"], returns: Float[Array, " K"]) -> Any:
+    """What is believed after these plans, by the belief's own `update` if it has one, else by its `fit`.
+
+    Args:
+        belief: what the plans were proposed by.
+        plans: [K, H, A].
+        weights: [K], they sum to 1; [K, H] where each step has its own.
+        returns: [K]; −inf for plans that must get no weight.
+
+    Returns:
+        A belief of the same structure.
+    """
+    own = getattr(belief, "update", None)
+    return belief.fit(plans, weights) if own is None else own(plans, weights, returns)
+
+
+def center(belief: Any) -> Plan:
+    """The plan around which a belief samples."""
+    return getattr(belief, "center", belief.mode)()
 
 
 class Optimality(NamedTuple):
@@ -86,20 +137,24 @@ class Info:
     """What happened in an inference; one row per iteration.
 
     Attributes:
-        returns: of each plan as the rollout gave it, [..., K], reward units.
-        weights: of each plan, they sum to 1, [..., K].
+        returns: of each plan as the rollout gave it, [..., K], reward units; under several scenarios what the risk
+            measure makes of them. Where later iterations look at fewer plans, their rows end in NaN.
+        weights: of each plan, they sum to 1, [..., K]; where every step has its own, their mean over the steps.
         elbo: E[log W + log p − log q], nats, of q restricted to the plans that are valid; −inf for an indicator
             likelihood.
-        log_evidence: log E_q[W p/q], an estimate of log p(O = 1) that is meaningless when `ess` is below 5 or so.
-            Plans that are not valid are impossible: W = 0.
+        log_evidence: log E_q[W p/q], an estimate of log p(O = 1) that is meaningless when `evidence_ess` is below 5
+            or so. Plans that are not valid are impossible: W = 0.
         elbo_gap: log_evidence − elbo, estimates KL(q ‖ posterior); 0 where no plan is valid.
-        posterior_kl: Σ w log(K w), estimates KL(posterior ‖ q).
-        ess: effective sample size 1/Σw², between 1 and K.
+        posterior_kl: Σ w log(K w) of the weights before the step size κ, estimates KL(posterior ‖ q).
+        evidence_ess: effective sample size of these, on which `log_evidence` and `posterior_kl` rest.
+        ess: effective sample size 1/Σw² of `weights`, between 1 and K.
         max_weight: the greatest weight.
         perplexity: exp of the weights' entropy, between `ess` and K.
-        entropy: of the belief after the iteration, nats.
-        kl: of the belief after from the belief before the iteration, nats.
-        temperature: of the likelihood, in reward units; None where it has none.
+        entropy: of the belief after the iteration, nats; None where it has no density.
+        kl: of the belief after from the belief before the iteration, nats; None where it has no density.
+        temperature: of the likelihood, in reward units; None where it has none. Under a prior it is that of the
+            posterior, where the iterations end, whatever the step size.
+        step_size: κ of the mirror descent; None where there is none, and steps are whole.
         num_invalid: how many plans had a return, or a log p, that was NaN or infinite; they got no weight.
         degenerate: whether nothing could be learnt (no valid return, or all equal): the belief stayed as it was.
     """
@@ -110,12 +165,14 @@ class Info:
     log_evidence: Float[Array, "..."]
     elbo_gap: Float[Array, "..."]
     posterior_kl: Float[Array, "..."]
+    evidence_ess: Float[Array, "..."]
     ess: Float[Array, "..."]
     max_weight: Float[Array, "..."]
     perplexity: Float[Array, "..."]
-    entropy: Float[Array, "..."]
-    kl: Float[Array, "..."]
+    entropy: Float[Array, "..."] | None
+    kl: Float[Array, "..."] | None
     temperature: Float[Array, "..."] | None
+    step_size: Float[Array, "..."] | None
     num_invalid: Int[Array, "..."]
     degenerate: Bool[Array, "..."]
 

@@ -2,10 +2,9 @@
 
 from typing import Any, Unpack
 
-from ..dynamics.base import integer
 from .families import gaussian
 from .likelihoods import elite
-from .loop import LoopOptions, SamplingPlanner, check_options, sampling_planner
+from .loop import LoopOptions, SamplingPlanner, compose
 
 
 def cem(
@@ -19,6 +18,7 @@ def cem(
     num_elites: int | None = None,
     std_min: Any = 0.05,
     smoothing: Any = 0.1,
+    noise_exponent: Any = None,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner:
@@ -34,6 +34,7 @@ def cem(
         num_elites: their number instead, from 2 to `num_samples`.
         std_min: the floor of the std, against collapse before the best is found.
         smoothing: the share of the old mean and std that a refit keeps, in [0, 1); None for none.
+        noise_exponent: correlates the plans in time as noise of the spectrum 1/f^exponent; None for none.
         include_mode: whether the mean is one of the plans.
         **options: see `LoopOptions`.
 
@@ -43,19 +44,15 @@ def cem(
     Raises:
         ValueError: for a parameter outside its range.
     """
-    if num_elites is not None:
-        if elite_fraction is not None:
-            raise ValueError(
-                f"num_elites is elite_fraction in plans: give one, got {num_elites} and {elite_fraction}"
-            )
-        if integer("num_elites", num_elites, 2) > integer("num_samples", num_samples, 2):
-            raise ValueError(f"num_elites must be <= num_samples ({num_samples}), got {num_elites}")
-        elite_fraction = num_elites / num_samples
-    return sampling_planner(
-        gaussian(horizon, action_size, std=std, std_min=std_min, smoothing=smoothing),
-        elite(0.1 if elite_fraction is None else elite_fraction),
+    return compose(
+        "cem",
+        lambda steps: gaussian(
+            steps, action_size, std=std, std_min=std_min, smoothing=smoothing, noise_exponent=noise_exponent
+        ),
+        horizon,
+        elite(elite_fraction, num_elites=num_elites, num_samples=num_samples),
+        options,
         num_samples=num_samples,
         num_iterations=num_iterations,
         include_mode=include_mode,
-        **check_options("cem", options),
     )

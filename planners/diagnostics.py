@@ -44,23 +44,32 @@ class Weighed(NamedTuple):
     Attributes:
         valid: which plans have a return and a prior density that can be used, [K].
         log_ratios: log W + log p − log q, up to the likelihood's `log_scale`, [K]; −inf where not valid.
+        log_base: log q − log r of plans drawn from r, [K], 0 where r = q: what they weigh by themselves.
         optimality: what the likelihood said.
-        normalized: the weights.
+        posterior: the weights of the posterior, softmax(log_ratios + log_base).
+        normalized: the weights to fit the belief to, softmax(κ log_ratios + log_base).
+        step_size: κ; None for 1.
         degenerate: whether nothing can be learnt from them.
     """
 
     valid: Bool[Array, " K"]
     log_ratios: Float[Array, " K"]
+    log_base: Float[Array, " K"] | None
     optimality: Optimality
+    posterior: Normalized
     normalized: Normalized
+    step_size: Float[Array, ""] | None
     degenerate: Bool[Array, ""]
 
 
-def diagnose(returns: Float[Array, " K"], weighed: Weighed, before: Belief, after: Belief) -> Info:
+def diagnose(
+    returns: Float[Array, " K"], weights: Float[Array, " K"], weighed: Weighed, before: Belief, after: Belief
+) -> Info:
     """The diagnostics of one iteration.
 
     Args:
         returns: as the rollout gave them, [K].
+        weights: to which the belief was fitted, [K]; where every step has its own, their mean.
         weighed: what the plans weigh.
         before: q, from which plans were drawn.
         after: what they were projected onto.
@@ -68,29 +77,41 @@ def diagnose(returns: Float[Array, " K"], weighed: Weighed, before: Belief, afte
     Returns:
         One row of `Info`.
     """
-    log_scale, (log_weights, log_total, _) = weighed.optimality.log_scale, weighed.normalized
+    log_scale, (log_weights, log_total, _) = weighed.optimality.log_scale, weighed.posterior
     valid, num_samples = weighed.valid, len(returns)
     num_valid = valid.sum()
-    some, share = num_valid > 0, jnp.maximum(num_valid, 1) / num_samples
+    some = num_valid > 0
+    uniform = -jnp.log(num_samples)
+    if weighed.log_base is None:
+        log_base, base = uniform, jnp.asarray(1.0 / num_samples)
+        share = jnp.maximum(num_valid, 1) / num_samples
+    else:
+        log_base, _, _ = log_normalize(weighed.log_base)
+        base = jnp.exp(log_base)
+        share = jnp.maximum(jnp.where(valid, base, 0.0).sum(), jnp.finfo(returns.dtype).tiny)
     # of q(a | valid) = q(a)/p(valid), whose −log q is greater by log p(valid)
-    mean_log_ratio = jnp.where(valid, weighed.log_ratios, 0.0).mean() / share + jnp.log(share)
-    elbo = jnp.where(some, mean_log_ratio, -jnp.inf) + log_scale
-    log_evidence = log_total - jnp.log(num_samples) + log_scale
-    weights = jnp.exp(log_weights)
-    weight_entropy = -jnp.where(weights > 0, weights * log_weights, 0.0).sum()
+    counted = valid & (base > 0)
+    mean_log_ratio = jnp.where(counted, base * jnp.where(counted, weighed.log_ratios, 0.0), 0.0).sum() / share
+    elbo = jnp.where(some, mean_log_ratio + jnp.log(share), -jnp.inf) + log_scale
+    log_evidence = log_total + uniform + log_scale
+    posterior = jnp.exp(log_weights)
+    relative = jnp.where(posterior > 0, log_weights - log_base, 0.0)
+    entropy = -jnp.where(weights > 0, weights * jnp.log(jnp.where(weights > 0, weights, 1.0)), 0.0).sum()
     return Info(
         returns=returns,
         weights=weights,
         elbo=elbo,
         log_evidence=log_evidence,
         elbo_gap=jnp.where(some, log_evidence - elbo, 0.0),
-        posterior_kl=jnp.log(num_samples) - weight_entropy,  # Σ w log(K w)
+        posterior_kl=jnp.where(some, (posterior * relative).sum(), 0.0),  # Σ w log(w/b), b = 1/K
+        evidence_ess=1.0 / (posterior**2).sum(),
         ess=1.0 / (weights**2).sum(),
         max_weight=weights.max(),
-        perplexity=jnp.exp(weight_entropy),
+        perplexity=jnp.exp(entropy),
         entropy=after.entropy(),
         kl=after.kl(before),
         temperature=weighed.optimality.temperature,
+        step_size=weighed.step_size,
         num_invalid=num_samples - num_valid,
         degenerate=weighed.degenerate,
     )

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..dynamics.base import pytree, real, static
+from ..dynamics.base import integer, pytree, real, static
 from .base import Optimality
 from .diagnostics import effective_sample_size
 
+_NEARLY_ONE = 1e-6  # of r − 1: the q-exponential is the exponential to the resolution of float32
 _BISECTIONS = 40  # of the logarithm of all positive floats: below the resolution of float32
 
 
@@ -54,11 +55,13 @@ class Exponential:
             finite return (but no fewer than two), a scalar in (0, 1]; None if the temperature is given. Gradients
             take the adapted temperature for a constant.
         standardize: divide returns by their standard deviation before.
+        by_range: divide returns by the difference of the greatest and the least before.
     """
 
     temperature: Float[Array, ""] | None
     target_ess: Float[Array, ""] | None
     standardize: bool = static()
+    by_range: bool = static()
 
     def __call__(self, returns: Float[Array, " K"]) -> Optimality:
         """Weigh plans by their returns [K]."""
@@ -70,6 +73,9 @@ class Exponential:
             temperature = _temperature_for_ess(regret, valid, self.target_ess)
         elif self.standardize:
             temperature = self.temperature * _spread(regret, valid)
+        elif self.by_range:
+            worst = jnp.max(regret)
+            temperature = self.temperature * jnp.where(worst > 0, worst, 1.0)
         else:
             temperature = self.temperature
         # subtract, then divide: the other way round loses the digits that tell great returns apart
@@ -77,22 +83,100 @@ class Exponential:
         return Optimality(log_weights, best / temperature, temperature)
 
 
-def elite(fraction: Any) -> Elite:
-    """Make the likelihood of CEM.
+@pytree
+class QExponential:
+    """W = (1 − (R_max − R)/γ)₊^(1/(r−1)), the q-exponential of Tsallis (Wang et al., 2021, section IV-A).
+
+    r → 1 is `Exponential` with λ = γ (r − 1), r → ∞ the indicator of R_max − R < γ: `Elite`.
+
+    Attributes:
+        r: the order, >= 1, a scalar.
+        fraction: γ is such that this fraction of the plans (but no fewer than two) has weight, a scalar in (0, 1];
+            None if the temperature is given.
+        temperature: λ = γ (r − 1), a scalar, in reward units; None if the fraction is given.
+    """
+
+    r: Float[Array, ""]
+    fraction: Float[Array, ""] | None
+    temperature: Float[Array, ""] | None
+
+    def __call__(self, returns: Float[Array, " K"]) -> Optimality:
+        """Weigh plans by their returns [K]."""
+        valid = jnp.isfinite(returns)
+        best = jnp.where(valid.any(), jnp.max(returns), 0.0)
+        regret = jnp.minimum(jnp.where(valid, best - returns, 0.0), jnp.finfo(returns.dtype).max)
+        order = self.r - 1.0
+        exponential = order < _NEARLY_ONE
+        order = jnp.where(exponential, 1.0, order)  # the branch that is not taken must not divide by zero
+        if self.temperature is not None:
+            share = jnp.where(exponential | (regret == 0), 0.0, regret * (order / self.temperature))
+            limit = -regret / self.temperature
+            log_scale = best / self.temperature
+        else:
+            assert self.fraction is not None  # one of the two is given: see `q_exponential`
+            gamma = _threshold(regret, valid, self.fraction)
+            share = jnp.where(regret > 0, regret / jnp.where(gamma > 0, gamma, 1.0), 0.0)
+            share = jnp.where((gamma > 0) | (regret == 0), share, 2.0)  # ties at the top: all of them, and no other
+            limit = jnp.where(regret > 0, -jnp.inf, 0.0)
+            log_scale = jnp.zeros(())
+        inside = share < 1.0
+        power = jnp.log1p(-jnp.where(inside, share, 0.0)) / order
+        log_weights = jnp.where(exponential, limit, jnp.where(inside, power, -jnp.inf))
+        return Optimality(jnp.where(valid, log_weights, -jnp.inf), log_scale, self.temperature)
+
+
+def q_exponential(r: Any, *, elite_fraction: Any = None, temperature: Any = None) -> QExponential:
+    """Make the likelihood of Tsallis variational inference.
 
     Args:
-        fraction: of the plans that are elite, in (0, 1].
+        r: the order, >= 1 (infinite too): 1 is exponential, infinity an indicator.
+        elite_fraction: of the plans that have weight, in (0, 1], two at least; 0.1 unless given.
+        temperature: λ > 0 in reward units instead, the scale near the best return.
 
     Returns:
         The likelihood.
 
     Raises:
-        ValueError: if `fraction` lies outside (0, 1].
+        ValueError: for a value outside its range, or both scales.
     """
-    return Elite(real("elite_fraction", fraction, above=0.0, maximum=1.0))
+    if elite_fraction is not None and temperature is not None:
+        raise ValueError(
+            f"elite_fraction and temperature both set the scale: give one, got {elite_fraction!r} and {temperature!r}"
+        )
+    infinite = not isinstance(r, jax.core.Tracer) and jnp.ndim(r) == 0 and r == math.inf
+    order = jnp.asarray(math.inf, float) if infinite else real("r", r, minimum=1.0)
+    if temperature is not None:
+        return QExponential(order, None, real("temperature", temperature, above=0.0))
+    fraction = 0.1 if elite_fraction is None else elite_fraction
+    return QExponential(order, real("elite_fraction", fraction, above=0.0, maximum=1.0), None)
 
 
-def exponential(temperature: Any = None, *, target_ess: Any = None, standardize: bool = False) -> Exponential:
+def elite(fraction: Any = None, *, num_elites: Any = None, num_samples: int | None = None) -> Elite:
+    """Make the likelihood of CEM.
+
+    Args:
+        fraction: of the plans that are elite, in (0, 1]; 0.1 unless given.
+        num_elites: their number instead, from 2 to `num_samples`.
+        num_samples: the number K of plans, of which `num_elites` are elite.
+
+    Returns:
+        The likelihood.
+
+    Raises:
+        ValueError: for a value outside its range, or both a fraction and a number.
+    """
+    if num_elites is not None:
+        if fraction is not None:
+            raise ValueError(f"num_elites is elite_fraction in plans: give one, got {num_elites} and {fraction}")
+        if integer("num_elites", num_elites, 2) > integer("num_samples", num_samples, 2):
+            raise ValueError(f"num_elites must be <= num_samples ({num_samples}), got {num_elites}")
+        fraction = num_elites / num_samples
+    return Elite(real("elite_fraction", 0.1 if fraction is None else fraction, above=0.0, maximum=1.0))
+
+
+def exponential(
+    temperature: Any = None, *, target_ess: Any = None, standardize: bool = False, by_range: bool = False
+) -> Exponential:
     """Make the likelihood of MPPI and variational inference; the temperature is raw, relative or adapted.
 
     Args:
@@ -101,27 +185,42 @@ def exponential(temperature: Any = None, *, target_ess: Any = None, standardize:
         target_ess: the effective sample size to adapt to, as a fraction of the plans in (0, 1], but no fewer than
             two; 0.1 unless given.
         standardize: divide returns by their standard deviation first.
+        by_range: divide returns by the difference of the greatest and the least first.
 
     Returns:
         The likelihood.
 
     Raises:
-        ValueError: for values outside these ranges, or both a temperature and a target.
+        ValueError: for values outside these ranges, both a temperature and a target, or both scales.
     """
     if temperature is not None and target_ess is not None:
         raise ValueError(
             f"target_ess adapts the temperature: give one of them, got {temperature!r} and {target_ess!r}"
         )
-    if temperature is None and standardize:
-        raise ValueError("standardize needs a temperature to apply to the standardised returns, got None")
+    if standardize and by_range:
+        raise ValueError("standardize and by_range both divide the returns: give one")
+    if temperature is None and (standardize or by_range):
+        name = "standardize" if standardize else "by_range"
+        raise ValueError(f"{name} needs a temperature to apply to the scaled returns, got None")
     if temperature is None:
         target = real("target_ess", 0.1 if target_ess is None else target_ess, above=0.0, maximum=1.0)
-        return Exponential(None, target, False)
-    return Exponential(real("temperature", temperature, above=0.0), None, bool(standardize))
+        return Exponential(None, target, False, False)
+    return Exponential(real("temperature", temperature, above=0.0), None, bool(standardize), bool(by_range))
 
 
 def _indicator(chosen: Bool[Array, " K"], returns: Float[Array, " K"]) -> Optimality:
     return Optimality(jnp.where(chosen & jnp.isfinite(returns), 0.0, -jnp.inf), jnp.zeros(()), None)
+
+
+def _threshold(regret: Float[Array, " K"], valid: Bool[Array, " K"], fraction: Float[Array, ""]) -> Float[Array, ""]:
+    """The least regret that is too great to be elite, 0 where ties leave none."""
+    num_samples = len(regret)
+    number = jnp.clip(jnp.round(fraction * num_samples), 2, num_samples).astype(int)
+    ordered = jnp.sort(jnp.where(valid, regret, jnp.inf))
+    worst = jnp.max(regret)
+    first = ordered[jnp.minimum(number, num_samples - 1)]
+    # none is too great: a little above the worst, so that it counts
+    return jnp.where((number < num_samples) & jnp.isfinite(first), first, worst * (1.0 + 1e-5))
 
 
 def _spread(regret: Float[Array, " K"], valid: Bool[Array, " K"]) -> Float[Array, ""]:

@@ -1,6 +1,7 @@
 """Planning as inference: the one loop, and what is built around it (infer, plan, episode)."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import jax
@@ -8,11 +9,31 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Key
 
-from ..dynamics.base import Model, State, integer, pytree, static
-from .base import Belief, Info, Likelihood, Optimality, Planner, Plans, Prior, check_part, check_per_plan
+from ..dynamics.base import Model, State, fraction, integer, pytree, real, static
+from .base import (
+    Belief,
+    Info,
+    Likelihood,
+    Optimality,
+    Planner,
+    Plans,
+    Prior,
+    Proposal,
+    center,
+    check_part,
+    check_per_plan,
+    propose,
+    update,
+)
 from .diagnostics import Weighed, diagnose, log_normalize
+from .families import Categorical, Enumeration, Remembering, Splined, Strategy, splined
 from .priors import as_prior
-from .rollout import check_sharding, rollout
+from .risk import Risk, as_risk, entropic
+from .rollout import Scores, check_sharding, score
+from .step_sizes import StepSize
+from .warm_start import Shift, shift_by_one
+
+EXECUTIONS = ("mode", "sample", "component")
 
 
 @pytree
@@ -25,21 +46,37 @@ class SamplingPlanner:
         belief: q₀, where inference starts, and what a warm start falls back on.
         likelihood: W, how returns become weights.
         prior: adds log p − log q to the log-weights; None leaves it out.
-        num_samples: the number K of plans per iteration.
+        step_size: κ, how far an iteration goes towards the posterior; None for all the way.
+        risk: what a plan's returns in several scenarios are worth together; None for their mean.
+        warm_start: how beliefs move on by a time step; None to forget them.
+        num_samples: the number K of plans per iteration, or of each iteration.
         num_iterations: the number I of iterations.
-        include_mode: whether the mode of the belief is one of the K plans.
-        warm_start: whether planning at the next time step starts from this one's belief, shifted.
-        rollout_chunk_size: how many plans to roll out at once; None chooses for the backend.
+        include_mode: whether the centre of the belief is one of the K plans.
+        explore_fraction: of the plans that have the initial belief's spread around the present centre.
+        clip_plans: whether plans are clipped to [-1, 1] before they are tried and fitted to.
+        per_step: whether every step is weighed by what remains of the return from there on.
+        execute: "mode", "sample" or "component".
+        num_scenarios: in how many scenarios a plan is tried; None for as many as the model wants.
+        common_noise: whether all plans meet the same scenarios.
+        rollout_chunk_size: how many rollouts to do at once; None chooses for the backend.
         sharding: how to spread plans over devices; None for one device.
     """
 
     belief: Belief
     likelihood: Likelihood
     prior: Prior | None
-    num_samples: int = static()
+    step_size: StepSize | None
+    risk: Risk | None
+    warm_start: Shift | None
+    num_samples: int | tuple[int, ...] = static()
     num_iterations: int = static()
     include_mode: bool = static()
-    warm_start: bool = static()
+    explore_fraction: float = static()
+    clip_plans: bool = static()
+    per_step: bool = static()
+    execute: str = static()
+    num_scenarios: int | None = static()
+    common_noise: bool = static()
     rollout_chunk_size: int | None = static()
     sharding: NamedSharding | None = static()
 
@@ -56,70 +93,210 @@ class SamplingPlanner:
         if expected != given:
             raise ValueError(f"belief must be of the planner's own family, {expected}, got {given}")
 
-        def iterate(belief: Any, keys: Array) -> tuple[Any, Info]:
+        def iterate(belief: Any, keys: Array, num_samples: int) -> tuple[Any, Info]:
             sample_key, noise_key = keys
-            plans = belief.sample(sample_key, self.num_samples)  # a ~ q
-            if self.include_mode:
-                plans = plans.at[0].set(belief.mode())
-            returns = rollout(
-                model, noise_key, state, plans, chunk_size=self.rollout_chunk_size, sharding=self.sharding
+            before = belief
+            plans, belief, log_base = self._propose(sample_key, belief, num_samples)  # a ~ q
+            scores = score(
+                model,
+                noise_key,
+                state,
+                plans,
+                num_scenarios=self.num_scenarios,
+                common_noise=self.common_noise,
+                risk=self.risk,
+                policy=getattr(self.prior, "policy", None),
+                to_go=self.per_step,
+                chunk_size=self.rollout_chunk_size,
+                sharding=self.sharding,
             )  # R(τ)
-            weighed = self._weigh(belief, plans, returns)  # W(R) [p(a)/q(a)]
-            fitted = belief.fit(plans, jnp.exp(weighed.normalized.log_weights))  # argmin KL(Σ w δ_a ‖ q)
-            fitted = jax.tree.map(lambda new, old: jnp.where(weighed.degenerate, old, new), fitted, belief)
-            return fitted, diagnose(returns, weighed, belief, fitted)
+            weighed = self._weigh(belief, plans, scores, log_base)  # W(R) [p(a)/q(a)]
+            weights = jnp.exp(weighed.normalized.log_weights)
+            if scores.to_go is not None:
+                weights = self._weigh_steps(weighed, scores.to_go)
+            scored = jnp.where(weighed.valid, scores.returns, -jnp.inf)
+            fitted = update(belief, plans, weights, scored)  # argmin KL(Σ w δ_a ‖ q)
+            fitted = jax.tree.map(lambda new, old: jnp.where(weighed.degenerate, old, new), fitted, before)
+            weights = weights.mean(-1) if self.per_step else weights
+            return fitted, diagnose(scores.returns, weights, weighed, before, fitted)
 
-        return jax.lax.scan(iterate, belief, jax.random.split(key, (self.num_iterations, 2)))
+        keys = jax.random.split(key, (self.num_iterations, 2))
+        if isinstance(self.num_samples, int):
+            size = self.num_samples
+            return jax.lax.scan(lambda belief, keys: iterate(belief, keys, size), belief, keys)
+        infos = []
+        for size, pair in zip(self.num_samples, keys, strict=True):  # another size is another program
+            belief, info = iterate(belief, pair, size)
+            idle = (0, max(self.num_samples) - size)
+            infos.append(
+                dataclasses.replace(
+                    info,
+                    returns=jnp.pad(info.returns, idle, constant_values=jnp.nan),
+                    weights=jnp.pad(info.weights, idle),
+                )
+            )
+        return belief, jax.tree.map(lambda *rows: jnp.stack(rows), *infos)
 
-    def _weigh(self, belief: Any, plans: Plans, returns: Float[Array, " K"]) -> Weighed:
+    def _propose(self, key: Key[Array, ""], belief: Any, num_samples: int) -> Proposal:
+        num_explored = round(self.explore_fraction * num_samples)
+        sample_key, explore_key = (key, key) if num_explored == 0 else jax.random.split(key)
+        plans, belief, log_base = propose(belief, sample_key, num_samples)
+        if num_explored:
+            away = center(belief) - center(self.belief)
+            first = int(self.include_mode)
+            explored = away + self.belief.sample(explore_key, num_explored)
+            plans = plans.at[first : first + num_explored].set(explored)
+            if self.prior is not None:  # what was drawn from a mixture has the mixture's density r
+                log_q, share = belief.log_prob(plans), num_explored / num_samples
+                log_wide = self.belief.log_prob(plans - away)
+                log_base = log_q - jnp.logaddexp(jnp.log1p(-share) + log_q, jnp.log(share) + log_wide)
+        if self.include_mode:
+            plans = plans.at[0].set(center(belief))
+        return Proposal(jnp.clip(plans, -1.0, 1.0) if self.clip_plans else plans, belief, log_base)
+
+    def _weigh(self, belief: Any, plans: Plans, scores: Scores, log_base: Float[Array, " K"] | None) -> Weighed:
+        returns = scores.returns
         valid = jnp.isfinite(returns)
         log_ratio = None if self.prior is None else self.prior.log_ratio(plans, belief)
         if log_ratio is not None:
             check_per_plan("log_ratio of the prior", log_ratio, len(plans))
+            if scores.log_prob is not None:  # a prior over actions in states, known after the rollout only
+                log_ratio += scores.log_prob
             valid &= log_ratio < jnp.inf  # a density may be zero, but neither NaN nor infinite
-        optimality = self.likelihood(jnp.where(valid, returns, -jnp.inf))
-        if not isinstance(optimality, Optimality):
-            raise ValueError(f"likelihood must return planners.Optimality, got {type(optimality).__name__}")
-        check_per_plan("log_weights of the likelihood", optimality.log_weights, len(plans))
+        optimality = _optimality(self.likelihood, jnp.where(valid, returns, -jnp.inf))
         log_ratios = optimality.log_weights if log_ratio is None else optimality.log_weights + log_ratio
         log_ratios = jnp.where(valid, log_ratios, -jnp.inf)  # whatever a user's likelihood says of them
-        normalized = log_normalize(log_ratios)
-        degenerate = normalized.degenerate
+        posterior = normalized = log_normalize(log_ratios if log_base is None else log_ratios + log_base)
+        size = None
+        if self.step_size is not None:  # q⁺ ∝ q^(1−κ) (p W)^κ
+            size = self.step_size(log_ratios)
+            stepped = jnp.where(log_ratios > -jnp.inf, size * jnp.where(valid, log_ratios, 0.0), -jnp.inf)
+            normalized = log_normalize(stepped if log_base is None else stepped + log_base)
+        degenerate = posterior.degenerate
         if log_ratio is None:  # equal returns tell nothing: do not drift with the noise of the samples
             best = jnp.max(returns, initial=-jnp.inf, where=valid)
             rounding = 8.0 * jnp.finfo(returns.dtype).eps * jnp.abs(best)
             degenerate |= jnp.all(valid & (best - returns <= rounding))
-        return Weighed(valid, log_ratios, optimality, normalized, degenerate)
+        return Weighed(valid, log_ratios, log_base, optimality, posterior, normalized, size, degenerate)
+
+    def _weigh_steps(self, weighed: Weighed, to_go: Float[Array, "K H"]) -> Float[Array, "K H"]:
+        """Weights of every step by what remains of the return."""
+        scored = jnp.where(weighed.valid[:, None], to_go, -jnp.inf)
+        log_weights = jax.vmap(
+            lambda returns: log_normalize(_optimality(self.likelihood, returns).log_weights).log_weights,
+            in_axes=1,
+            out_axes=1,
+        )(scored)
+        return jnp.exp(log_weights)
 
     def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:
-        """The first action of the belief's mode."""
-        return belief.mode()[0]
+        """The first action of the plan to execute: the belief's mode, a sample of it, or one of its modes."""
+        if self.execute == "sample":
+            return belief.sample(key, 1)[0, 0]
+        return belief.random_mode(key)[0] if self.execute == "component" else belief.mode()[0]
 
     def shift(self, belief: Any) -> Any:
         """The belief from which to plan at the next time step."""
-        return belief.shift(self.belief) if self.warm_start else self.belief
+        return self.belief if self.warm_start is None else belief.shift(self.belief, self.warm_start)
 
 
 class LoopOptions(TypedDict, total=False):
     """What every sampling planner takes besides its own arguments.
 
     Attributes:
+        num_knots: plan over so many knots of a spline rather than over steps; None (the default) for steps. `std` and
+            the like are then those of the knots.
+        interpolation: "zero" holds each knot until the next, "linear", or "cubic" (the default).
+        num_scenarios: in how many scenarios, each with its own noise, a plan is tried; None (the default) for as many
+            as the model says, 1 for most.
+        common_noise: whether all plans meet the same scenarios; True unless given. Fresh noise for each plan lets
+            planners profit from luck.
+        risk: what the returns of a plan in several scenarios are worth together: "mean" (the default), "worst",
+            "best", `planners.entropic(theta)`, `value_at_risk(alpha)`, `conditional_value_at_risk(alpha)`, or a
+            callable pytree that maps returns [M] to a scalar.
+        explore_fraction: of the plans that have the initial spread around the present plan, in [0, 1); 0 unless
+            given.
+        clip_plans: whether plans are clipped to [-1, 1] before they are tried and fitted to, which keeps a plan from
+            drifting beyond the actuators' range, but is biased; False unless given. Not under a prior.
+        execute: "mode" (the default), "sample" draws from the belief, "component" draws one of a mixture's modes.
         warm_start: whether planning at the next time step starts from this one's belief, shifted; True unless given.
-        rollout_chunk_size: how many plans to roll out at once; None (the default) chooses for the backend.
+        tail: the action that a warm start appends: "hold" (the default) repeats the last, "zero", or "initial".
+        inflation: the factor ≥ 1 by which a warm start widens the variances that it carries on; None (the default)
+            starts from the initial ones again.
+        rollout_chunk_size: how many rollouts to do at once; None (the default) chooses for the backend.
         sharding: how to spread plans over devices, by a mesh axis named first in its spec; None for one device.
     """
 
+    num_knots: int | None
+    interpolation: str | None
+    num_scenarios: int | None
+    common_noise: bool
+    risk: Any
+    explore_fraction: float
+    clip_plans: bool
+    execute: str
     warm_start: bool
+    tail: str
+    inflation: Any
     rollout_chunk_size: int | None
     sharding: NamedSharding | None
 
 
-def check_options(factory: str, options: LoopOptions) -> LoopOptions:
-    """Return the options of the factory of that name, or raise a `TypeError` for one that does not exist."""
+def compose(
+    factory: str,
+    make: Callable[[int], Any],
+    horizon: int,
+    likelihood: Likelihood,
+    options: LoopOptions,
+    *,
+    wrap: Callable[[Any], Any] | None = None,
+    **own: Any,
+) -> SamplingPlanner:
+    """What factories do: a belief over steps or knots, a likelihood, the factory's own arguments, and the options.
+
+    Args:
+        factory: its name, for errors.
+        make: makes the belief over so many steps, or knots.
+        horizon: the number H of steps.
+        likelihood: how returns become weights.
+        options: those that the user gave.
+        wrap: what to make of the belief over plans; None to leave it.
+        **own: arguments of `sampling_planner` that the factory chooses.
+
+    Returns:
+        The planner.
+
+    Raises:
+        TypeError: for an option that does not exist.
+        ValueError: for one outside its range.
+    """
     for name in options:
         if name not in LoopOptions.__annotations__:
             raise TypeError(f"{factory}() got an unexpected keyword argument {name!r}")
-    return options
+    given: dict[str, Any] = dict(options)
+    belief = splined(make, horizon, given.pop("num_knots", None), given.pop("interpolation", None))
+    return sampling_planner(belief if wrap is None else wrap(belief), likelihood, **(own | given))
+
+
+def risk_at(rho: Any, temperature: Any, standardize: bool = False) -> Any:
+    """The risk measure that places the expectation over scenarios in or out of exp(R/λ).
+
+    Args:
+        rho: ρ: 0 inside, 1 outside; None for no risk measure.
+        temperature: λ in reward units.
+        standardize: whether λ is relative to the returns instead.
+
+    Returns:
+        log E[exp(ρ R/λ)] · λ/ρ as a measure, or None.
+
+    Raises:
+        ValueError: if ρ is given, but not the λ that it refers to.
+    """
+    if rho is None:
+        return None
+    if temperature is None or standardize:
+        raise ValueError(f"rho needs a temperature in reward units, got rho={rho!r} and temperature={temperature!r}")
+    return entropic(real("rho", rho) / real("temperature", temperature, above=0.0))
 
 
 class Episode(NamedTuple):
@@ -233,26 +410,47 @@ def sampling_planner(
     likelihood: Likelihood,
     *,
     prior: Any = None,
-    num_samples: int,
+    step_size: StepSize | None = None,
+    num_samples: int | Sequence[int],
     num_iterations: int = 1,
     include_mode: bool = False,
+    per_step: bool = False,
+    num_scenarios: int | None = None,
+    common_noise: bool = True,
+    risk: Any = None,
+    explore_fraction: float = 0.0,
+    clip_plans: bool = False,
+    execute: str = "mode",
     warm_start: bool = True,
+    tail: str = "hold",
+    inflation: Any = None,
     rollout_chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
 ) -> SamplingPlanner:
-    """Compose a planner of any components; the factories do no more.
+    """Compose a planner of any components; the factories do no more. `LoopOptions` tells of the other options.
 
     Args:
         belief: q₀, where inference starts.
         likelihood: W, how returns become weights.
         prior: an object with `log_prob(plans [K, H, A]) -> [K]` or a `Prior`, a pytree: adds log p − log q to the
             log-weights. None leaves it out, at no cost.
-        num_samples: the number K of plans per iteration, at least 2.
+        step_size: chooses κ of the mirror descent, see `planners.step_size`; needs a prior. None goes all the way.
+        num_samples: the number K of plans per iteration, at least 2; or one number for each iteration.
         num_iterations: the number I of iterations, at least 1.
-        include_mode: whether the mode of the belief is one of the K plans.
-        warm_start: whether planning at the next time step starts from this one's belief, shifted.
-        rollout_chunk_size: how many plans to roll out at once; None chooses for the backend.
-        sharding: how to spread plans over devices, by a mesh axis named first in its spec; None for one device.
+        include_mode: whether the centre of the belief is one of the K plans.
+        per_step: whether every step is weighed by what remains of the return from there on (path integrals); for
+            Gaussian beliefs over steps, without a prior.
+        num_scenarios: see `LoopOptions`.
+        common_noise: see `LoopOptions`.
+        risk: see `LoopOptions`.
+        explore_fraction: see `LoopOptions`.
+        clip_plans: see `LoopOptions`.
+        execute: see `LoopOptions`.
+        warm_start: see `LoopOptions`.
+        tail: see `LoopOptions`.
+        inflation: see `LoopOptions`.
+        rollout_chunk_size: see `LoopOptions`.
+        sharding: see `LoopOptions`.
 
     Returns:
         The planner.
@@ -260,14 +458,60 @@ def sampling_planner(
     Raises:
         ValueError: for a parameter outside its range.
     """
+    belief = check_part("belief", belief, *(name for name in vars(Belief) if not name.startswith("_")))
+    num_iterations = integer("num_iterations", num_iterations)
+    sizes: int | tuple[int, ...]
+    if isinstance(num_samples, Sequence):
+        sizes = tuple(integer("num_samples", size, 2) for size in num_samples)
+        if len(sizes) != num_iterations:
+            raise ValueError(f"num_samples must be one number, or {num_iterations} of them, got {num_samples!r}")
+        sizes = sizes[0] if len(set(sizes)) == 1 else sizes
+    else:
+        sizes = integer("num_samples", num_samples, 2)
+    if step_size is not None and prior is None:
+        raise ValueError("step_size needs a prior: mirror descent goes towards the posterior under it, got None")
+    if per_step and prior is not None:
+        raise ValueError("per_step takes no prior, which weighs plans as a whole")
+    if clip_plans and prior is not None:
+        raise ValueError("clip_plans takes no prior: the density of clipped plans is not the belief's")
+    explored = fraction("explore_fraction", explore_fraction)
+    if explored and not _movable(belief):
+        raise ValueError(f"explore_fraction must be 0 for {type(belief).__name__}, got {explore_fraction!r}")
+    if execute not in EXECUTIONS:
+        raise ValueError(f"execute must be one of {', '.join(EXECUTIONS)}, got {execute!r}")
+    if execute == "component" and not hasattr(belief, "random_mode"):
+        raise ValueError(f"execute='component' needs a belief of several modes, got {type(belief).__name__}")
     return SamplingPlanner(
-        belief=check_part("belief", belief, *(name for name in vars(Belief) if not name.startswith("_"))),
+        belief=belief,
         likelihood=check_part("likelihood", likelihood, "__call__"),
         prior=None if prior is None else as_prior(prior),
-        num_samples=integer("num_samples", num_samples, 2),
-        num_iterations=integer("num_iterations", num_iterations),
+        step_size=None if step_size is None else check_part("step_size", step_size, "__call__"),
+        risk=None if risk is None else as_risk(risk),
+        warm_start=shift_by_one(len(belief.mode()), tail=tail, inflation=inflation) if warm_start else None,
+        num_samples=sizes,
+        num_iterations=num_iterations,
         include_mode=bool(include_mode),
-        warm_start=bool(warm_start),
+        explore_fraction=explored,
+        clip_plans=bool(clip_plans),
+        per_step=bool(per_step),
+        execute=execute,
+        num_scenarios=None if num_scenarios is None else integer("num_scenarios", num_scenarios),
+        common_noise=bool(common_noise),
         rollout_chunk_size=None if rollout_chunk_size is None else integer("rollout_chunk_size", rollout_chunk_size),
         sharding=check_sharding(sharding),
     )
+
+
+def _optimality(likelihood: Likelihood, returns: Float[Array, " K"]) -> Optimality:
+    optimality = likelihood(returns)
+    if not isinstance(optimality, Optimality):
+        raise ValueError(f"likelihood must return planners.Optimality, got {type(optimality).__name__}")
+    check_per_plan("log_weights of the likelihood", optimality.log_weights, len(returns))
+    return optimality
+
+
+def _movable(belief: Any) -> bool:
+    """Whether plans of a belief can be moved to another centre: not where actions are discrete, or evolve."""
+    if isinstance(belief, Remembering | Splined):
+        return _movable(belief.belief if isinstance(belief, Remembering) else belief.knots)
+    return not isinstance(belief, Categorical | Enumeration | Strategy)

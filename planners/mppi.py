@@ -3,9 +3,9 @@
 from typing import Any, Unpack
 
 from ..dynamics.base import real
-from .families import gaussian
+from .families import gaussian, gaussian_of
 from .likelihoods import exponential
-from .loop import LoopOptions, SamplingPlanner, check_options, sampling_planner
+from .loop import LoopOptions, SamplingPlanner, compose, risk_at
 from .priors import ShrunkPrior
 
 
@@ -19,8 +19,13 @@ def mppi(
     temperature: Any = None,
     target_ess: Any = None,
     standardize: bool = False,
+    rho: Any = None,
     cross_term: Any = None,
     prior: Any = None,
+    covariance: str = "fixed",
+    std_min: Any = 0.05,
+    smoothing: Any = None,
+    noise_exponent: Any = None,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner:
@@ -36,10 +41,17 @@ def mppi(
         target_ess: the effective sample size to adapt to, as a fraction of the plans, no fewer than two; 0.1 unless
             given.
         standardize: divide returns by their standard deviation first; `temperature` is then relative to it.
+        rho: where the expectation over scenarios sits: 0 inside of exp(R/λ) as `None`, 1 outside, below 0 averse;
+            needs a temperature in reward units.
         cross_term: the weight 1 − α of Williams' cross term λ uᵀΣ⁻¹ε, in [0, 1], which prices control; 1 is the
             original, None (as most implementations) leaves it out.
         prior: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree: the weights become those of the posterior
             under it. Not together with `cross_term`, which is such a prior.
+        covariance: "fixed" learns the mean only; "diagonal", "full" and "kronecker" adapt the covariance too, which
+            without a prior collapses to `std_min` sooner or later.
+        std_min: the floor of an adapted std.
+        smoothing: the share of the old mean and std that an iteration keeps, in [0, 1); None for none.
+        noise_exponent: correlates the plans in time as noise of the spectrum 1/f^exponent; None for none.
         include_mode: whether the mean is one of the plans.
         **options: see `LoopOptions`.
 
@@ -53,12 +65,20 @@ def mppi(
         raise ValueError("cross_term is a prior around the present mean: give it or prior, got both")
     if cross_term is not None:
         prior = ShrunkPrior(real("cross_term", cross_term, minimum=0.0, maximum=1.0))
-    return sampling_planner(
-        gaussian(horizon, action_size, std=std, learn_std=False),
+    parameters = {"std": std, "std_min": std_min, "smoothing": smoothing, "noise_exponent": noise_exponent}
+    return compose(
+        "mppi",
+        lambda steps: (
+            gaussian(steps, action_size, learn_std=False, **parameters)
+            if covariance == "fixed"
+            else gaussian_of(covariance, steps, action_size, **parameters)
+        ),
+        horizon,
         exponential(temperature, target_ess=target_ess, standardize=standardize),
+        options,
         prior=prior,
+        risk=risk_at(rho, temperature, standardize),
         num_samples=num_samples,
         num_iterations=num_iterations,
         include_mode=include_mode,
-        **check_options("mppi", options),
     )

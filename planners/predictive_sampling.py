@@ -4,7 +4,7 @@ from typing import Any, Unpack
 
 from .families import gaussian
 from .likelihoods import Best
-from .loop import LoopOptions, SamplingPlanner, check_options, sampling_planner
+from .loop import LoopOptions, SamplingPlanner, compose
 
 
 def predictive_sampling(
@@ -14,6 +14,7 @@ def predictive_sampling(
     num_samples: int = 128,
     num_iterations: int = 1,
     std: Any = 0.3,
+    noise_exponent: Any = None,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner:
     """Predictive sampling (Howell et al., 2022): the best of the present plan and Gaussian variations of it.
@@ -26,16 +27,19 @@ def predictive_sampling(
         num_samples: the number K of plans, the present one included.
         num_iterations: the number I of iterations.
         std: of the variations, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        noise_exponent: correlates the variations in time as noise of the spectrum 1/f^exponent; None for none.
         **options: see `LoopOptions`.
 
     Returns:
         The planner.
     """
-    return sampling_planner(
-        gaussian(horizon, action_size, std=std, learn_std=False),
+    return compose(
+        "predictive_sampling",
+        lambda steps: gaussian(steps, action_size, std=std, learn_std=False, noise_exponent=noise_exponent),
+        horizon,
         Best(),
+        options,
         num_samples=num_samples,
         num_iterations=num_iterations,
         include_mode=True,
-        **check_options("predictive_sampling", options),
     )

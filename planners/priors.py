@@ -1,12 +1,12 @@
 """Priors over plans, as the log importance ratio log p(a) − log q(a) that they add to the weights."""
 
-import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from jaxtyping import Array, Float
 
-from ..dynamics.base import pytree
-from .base import Belief, Plans, Prior, check_part, check_per_plan
+from ..dynamics.base import pytree, traceable
+from .base import Belief, Plans, Prior, center, check_part, check_per_plan
 
 
 @pytree
@@ -26,8 +26,32 @@ class FixedPrior:
 
 
 @pytree
+class FlatPrior:
+    """No preference among plans, p(a) = 1: improper, so that evidences are relative to the Lebesgue measure."""
+
+    def log_ratio(self, plans: Plans, belief: Belief) -> Float[Array, " K"]:
+        """−log q(a) of each plan."""
+        return -belief.log_prob(plans)
+
+
+@pytree
+class PolicyPrior:
+    """A prior over actions in states, p(a) = Π_t p(a_t | s_t) along the rollout. Make one with `policy_prior`.
+
+    Attributes:
+        policy: (state, action [A]) -> log p(action | state).
+    """
+
+    policy: Callable[..., Any]
+
+    def log_ratio(self, plans: Plans, belief: Belief) -> Float[Array, " K"]:
+        """−log q(a) of each plan; the loop adds Σ log p(a_t | s_t), which only the rollout knows."""
+        return -belief.log_prob(plans)
+
+
+@pytree
 class ShrunkPrior:
-    """A Gaussian prior around the belief's own mean, shrunk: p = N(α U, Σ) where q = N(U, Σ).
+    """The belief itself around its own mean, shrunk: p = N(α U, Σ) where q = N(U, Σ).
 
     Up to a constant log p − log q = −(1 − α) Uᵀ Σ⁻¹ ε, the cross term of Williams et al. (2017, Eq. 24~), whose
     fixed point minimises cost + λ (1 − α)/2 UᵀΣ⁻¹U.
@@ -38,10 +62,29 @@ class ShrunkPrior:
 
     shrinkage: Float[Array, ""]
 
-    def log_ratio(self, plans: Plans, belief: Any) -> Float[Array, " K"]:
-        """Log p(a) − log q(a) of each plan under a Gaussian belief."""
-        base = dataclasses.replace(belief, mean=(1.0 - self.shrinkage) * belief.mean)
-        return base.log_prob(plans) - belief.log_prob(plans)
+    def log_ratio(self, plans: Plans, belief: Belief) -> Float[Array, " K"]:
+        """Log p(a) − log q(a) of each plan, p being q moved to (1 − shrinkage) times its centre."""
+        return belief.log_prob(plans + self.shrinkage * center(belief)) - belief.log_prob(plans)
+
+
+def policy_prior(log_prob: Callable[..., Any]) -> PolicyPrior:
+    """Make a prior of a policy, such as an amortised one.
+
+    Under a stochastic model log p is averaged over the scenarios, as if it were a reward; after an end it is 0.
+
+    Args:
+        log_prob: (state, action [A]) -> log p(action | state), a scalar: a density on the scale of plans, unbounded.
+            A callable pytree (a network with weights) stays traced.
+
+    Returns:
+        The prior.
+
+    Raises:
+        ValueError: if `log_prob` is not callable.
+    """
+    if not callable(log_prob):
+        raise ValueError(f"log_prob must be callable, got {log_prob!r}")
+    return PolicyPrior(traceable(log_prob))
 
 
 def as_prior(prior: Any) -> Prior:

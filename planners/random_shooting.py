@@ -4,7 +4,7 @@ from typing import Any, Unpack
 
 from .families import gaussian
 from .likelihoods import Best
-from .loop import LoopOptions, SamplingPlanner, check_options, sampling_planner
+from .loop import LoopOptions, SamplingPlanner, compose
 
 
 def random_shooting(
@@ -22,7 +22,12 @@ def random_shooting(
     Returns:
         The planner.
     """
-    belief = gaussian(horizon, action_size, std=std, learn_std=False)
-    return sampling_planner(
-        belief, Best(), num_samples=num_samples, **({"warm_start": False} | check_options("random_shooting", options))
+    return compose(
+        "random_shooting",
+        lambda steps: gaussian(steps, action_size, std=std, learn_std=False),
+        horizon,
+        Best(),
+        options,
+        num_samples=num_samples,
+        warm_start=False,
     )

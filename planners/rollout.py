@@ -1,15 +1,18 @@
 """Returns of plans: a scan over time of all plans at once, in blocks that fit the cache, over all devices."""
 
+import functools
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
-from ..dynamics.base import Model, State, Step, integer
+from ..dynamics.base import Model, State, Step, integer, scalar, scenario_count, scenarios
 from .base import Plan, Plans
+from .risk import Risk
 
 # On a CPU the states of a block should stay in a core's cache; `python -m mirrax.benchmarks.blocks` measures it.
 _CACHE_BYTES = 320 * 1024
@@ -38,59 +41,137 @@ def rollout(
     state: State,
     plans: Plans,
     *,
+    num_scenarios: int | None = None,
+    common_noise: bool = True,
+    risk: Risk | None = None,
     chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
 ) -> Float[Array, " K"]:
     """The return of each plan, Σ_t (Π_{s<t} γ_s) r_t + (Π γ) value: what follows an end counts for nothing.
 
-    All plans meet the same noise (common random numbers). Memory does not grow with the horizon.
+    Unless asked otherwise all plans meet the same scenarios (common random numbers). Memory does not grow with the
+    horizon.
 
     Args:
         model: what to imagine with.
-        key: of the model's noise.
+        key: of the model's noise, and of the scenarios of a model that has several.
         state: where all plans start.
         plans: [K, H, A].
+        num_scenarios: in how many scenarios M, each with its own noise, a plan is tried; None for as many as the
+            model says (`dynamics.randomized`, `dynamics.ensemble`), 1 for others.
+        common_noise: whether all plans meet the same M scenarios. If each has its own, an average inside of the
+            exponential exp(R/λ) acts, over many plans, like an expectation partly outside of it (ρ = 1/M).
+        risk: what the returns in the M scenarios are worth together; None for their mean.
         chunk_size: at most so many plans at once on a device; None chooses what is fast on the backend.
         sharding: how to spread the plans over devices: its mesh, and the first axis of its spec.
 
     Returns:
-        Returns [K], reward units; NaN or infinite where a rollout diverged.
+        Returns [K], reward units; NaN or infinite where a rollout diverged in any scenario.
 
     Raises:
         ValueError: if `plans` are no plans, or an option is out of its range.
     """
     if jnp.ndim(plans) != 3 or not len(plans):
         raise ValueError(f"plans must have shape [K, H, A] with K >= 1, got {jnp.shape(plans)}")
-    keys = jax.random.split(key, plans.shape[1])
-    block_size = automatic_chunk_size(state) if chunk_size is None else integer("chunk_size", chunk_size)
+    return score(
+        model,
+        key,
+        state,
+        plans,
+        num_scenarios=num_scenarios,
+        common_noise=common_noise,
+        risk=risk,
+        chunk_size=chunk_size,
+        sharding=sharding,
+    ).returns
 
-    def blocks(model: Model, keys: Array, state: State, plans: Plans) -> Float[Array, " K"]:
+
+class Scores(NamedTuple):
+    """What rollouts tell of plans.
+
+    Attributes:
+        returns: [K], reward units; NaN or infinite where a rollout diverged in any scenario.
+        to_go: what remains of them from each step on, [K, H], if asked for.
+        log_prob: Σ_t log p(a_t | s_t) up to an end, the mean over scenarios, [K], if a policy was given.
+    """
+
+    returns: Float[Array, " K"]
+    to_go: Float[Array, "K H"] | None
+    log_prob: Float[Array, " K"] | None
+
+
+def score(
+    model: Model,
+    key: Key[Array, ""],
+    state: State,
+    plans: Plans,
+    *,
+    num_scenarios: int | None = None,
+    common_noise: bool = True,
+    risk: Risk | None = None,
+    policy: Callable[..., Any] | None = None,
+    to_go: bool = False,
+    chunk_size: int | None = None,
+    sharding: NamedSharding | None = None,
+) -> Scores:
+    """What `rollout` gives, and more if asked for.
+
+    Args:
+        model: see `rollout`.
+        key: see `rollout`.
+        state: see `rollout`.
+        plans: see `rollout`.
+        num_scenarios: see `rollout`.
+        common_noise: see `rollout`.
+        risk: see `rollout`.
+        policy: (state, action [A]) -> log p(action | state), a scalar, to sum along each rollout.
+        to_go: whether to tell what remains of the return from each step on.
+        chunk_size: see `rollout`.
+        sharding: see `rollout`.
+
+    Returns:
+        The scores.
+
+    Raises:
+        ValueError: see `rollout`.
+    """
+    if num_scenarios is None:
+        num_scenarios = scenario_count(model) or 1
+    integer("num_scenarios", num_scenarios)
+    block_size = automatic_chunk_size(state) if chunk_size is None else integer("chunk_size", chunk_size)
+    block_size = max(block_size // num_scenarios, 1)
+    parts = (model, risk, policy)
+    score_block = functools.partial(_score, num_scenarios=num_scenarios, common_noise=common_noise, to_go=to_go)
+
+    def blocks(parts: Any, key: Array, state: State, plans: Plans, first: Array) -> Scores:
         num_blocks = math.ceil(len(plans) / block_size)
         if num_blocks == 1:
-            return _score(model, keys, state, plans)
+            return score_block(parts, key, state, plans, first)
         # equal blocks, so that one program serves them all; at most num_blocks − 1 plans are made up
         size = math.ceil(len(plans) / num_blocks)
         padded = _pad(plans, num_blocks * size).reshape(num_blocks, size, *plans.shape[1:])
-        return jax.lax.map(lambda block: _score(model, keys, state, block), padded).reshape(-1)[: len(plans)]
+        firsts = first + size * jnp.arange(num_blocks)
+        scores = jax.lax.map(lambda block: score_block(parts, key, state, *block), (padded, firsts))
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[: len(plans)], scores)
 
     if sharding is None:
-        return blocks(model, keys, state, plans)
+        return blocks(parts, key, state, plans, jnp.zeros((), int))
     check_sharding(sharding)
     axis, mesh = sharding.spec[0], sharding.mesh
     num_devices = math.prod(mesh.shape[name] for name in (axis if isinstance(axis, tuple) else (axis,)))
     share = math.ceil(len(plans) / num_devices)
 
-    def spread(model: Model, keys: Array, state: State, plans: Plans) -> Float[Array, " K"]:
-        padded = _pad(plans, num_devices * share)
-        own = jax.lax.dynamic_slice_in_dim(padded, jax.lax.axis_index(axis) * share, share)
-        return jax.lax.all_gather(blocks(model, keys, state, own), axis, tiled=True)[: len(plans)]
+    def spread(parts: Any, key: Array, state: State, plans: Plans) -> Scores:
+        padded, first = _pad(plans, num_devices * share), jax.lax.axis_index(axis) * share
+        own = blocks(parts, key, state, jax.lax.dynamic_slice_in_dim(padded, first, share), first)
+        return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, axis, tiled=True)[: len(plans)], own)
 
     # Not a mere constraint on `plans`: each device runs its own loops, so that a solver that iterates until its
     # slowest plan has converged does not wait for those of other devices. All goes in and comes out whole, on meshes
     # of automatic and of explicit axes alike.
     whole = PartitionSpec()
     return jax.shard_map(spread, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False)(
-        model, keys, state, plans
+        parts, key, state, plans
     )
 
 
@@ -98,8 +179,8 @@ def trajectory(model: Model, key: Key[Array, ""], state: State, plan: Plan) -> T
     """Follow one plan and keep what happens on the way; vmap it for several.
 
     Args:
-        model: what to imagine with.
-        key: of the model's noise; the same key gives the same noise as in `rollout`.
+        model: what to imagine with; of a model that has several scenarios the first.
+        key: of the model's noise; the same key gives the same noise as in `rollout`, there of the first scenario.
         state: where the plan starts.
         plan: [H, A].
 
@@ -112,6 +193,9 @@ def trajectory(model: Model, key: Key[Array, ""], state: State, plan: Plan) -> T
         step = _counted(model, inputs, state, weight)
         return (step.state, weight * step.discount), step
 
+    if scenario_count(model) is not None:
+        key, models = _drawn(model, key, scenario_count(model) or 1)
+        model = jax.tree.map(lambda leaf: leaf[0], models)
     keys = jax.random.split(key, len(plan))
     (state, weight), steps = jax.lax.scan(body, (state, jnp.ones(())), (keys, plan))
     value = jnp.where(weight == 0, 0.0, model.value(state))
@@ -127,23 +211,107 @@ def check_sharding(sharding: NamedSharding | None) -> NamedSharding | None:
     raise ValueError(f"sharding must be a NamedSharding whose spec names a mesh axis first, got {sharding!r}")
 
 
-def _score(model: Model, keys: Array, state: State, plans: Plans) -> Float[Array, " K"]:
-    """The returns of plans, all at once."""
+class _Carry(NamedTuple):
+    """Where a rollout is: how much what follows counts, what was earned, and log p of the actions, if asked for."""
 
-    def advance(carry: tuple[State, Array, Array], key: Array, action: Array) -> tuple[State, Array, Array]:
-        state, weight, total = carry
-        step = _counted(model, (key, action), state, weight)
-        return step.state, weight * step.discount, total + weight * step.reward
+    state: State
+    weight: Float[Array, ""]
+    total: Float[Array, ""]
+    log_prob: Float[Array, ""] | None
 
-    def finish(carry: tuple[State, Array, Array]) -> Float[Array, ""]:
-        state, weight, total = carry
-        return total + weight * jnp.where(weight == 0, 0.0, model.value(state))
 
-    # A scan of a vmap, not a vmap of a scan: that would trace the model once and then batch it, at the cost of both.
-    start = jax.vmap(lambda _: (state, jnp.ones(()), jnp.zeros(())))(plans)
-    everywhere = jax.vmap(advance, in_axes=(0, None, 0))
-    carry, _ = jax.lax.scan(lambda carry, now: (everywhere(carry, *now), None), start, (keys, plans.swapaxes(0, 1)))
-    return jax.vmap(finish)(carry)
+_Axes = tuple[int | None, int | None]  # along plans, along scenarios
+_NO_AXES: _Axes = (None, None)
+
+
+def _score(
+    parts: tuple[Model, Risk | None, Callable[..., Any] | None],
+    key: Key[Array, ""],
+    state: State,
+    plans: Plans,
+    first: Int[Array, ""],
+    *,
+    num_scenarios: int,
+    common_noise: bool,
+    to_go: bool,
+) -> Scores:
+    """What rollouts tell of plans, all at once; `first` is the number of the first of them."""
+    (model, risk, policy), horizon = parts, plans.shape[1]
+
+    def advance(model: Model, key: Array, at: _Carry, action: Array) -> _Carry:
+        step = _counted(model, (key, action), at.state, at.weight)
+        log_prob = at.log_prob
+        if policy is not None and log_prob is not None:
+            log_prob += jnp.where(at.weight == 0, 0.0, scalar("log p of a policy", policy(at.state, action)))
+        return _Carry(step.state, at.weight * step.discount, at.total + at.weight * step.reward, log_prob)
+
+    def finish(model: Model, at: _Carry) -> Float[Array, ""]:
+        return at.total + at.weight * jnp.where(at.weight == 0, 0.0, model.value(at.state))
+
+    # What holds in the scenarios: along an axis of its own, which plans share unless each has its own noise.
+    own = None if common_noise else jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(len(plans)))
+    models, model_axes = model, _NO_AXES
+    if scenario_count(model) is not None:
+        draw = functools.partial(_drawn, model, num_scenarios=num_scenarios)
+        if own is None:
+            (key, models), model_axes = draw(key), (None, 0)
+        else:
+            (own, models), model_axes = jax.vmap(draw)(own), (0, 0)
+    if own is None:
+        keys, key_axis = _scenario_keys(key, num_scenarios, horizon), None
+    else:
+        keys, key_axis = jax.vmap(lambda k: _scenario_keys(k, num_scenarios, horizon), out_axes=1)(own), 0
+
+    # A scan of vmaps, not a vmap of a scan: that would trace the model once and then batch it, at the cost of both.
+    start = _Carry(state, jnp.ones(()), jnp.zeros(()), None if policy is None else jnp.zeros(()))
+    if one := num_scenarios == 1 and model_axes == _NO_AXES:  # without an axis of length 1, which costs a little
+        keys = keys[..., 0]
+    else:
+        advance = jax.vmap(advance, in_axes=(model_axes[1], 0, 0, None))
+        finish = jax.vmap(finish, in_axes=(model_axes[1], 0))
+        start = jax.vmap(lambda _: start)(jnp.arange(num_scenarios))
+    advance = jax.vmap(advance, in_axes=(model_axes[0], key_axis, 0, 0))
+    finish = jax.vmap(finish, in_axes=(model_axes[0], 0))
+    start = jax.vmap(lambda _: start)(plans)
+
+    def body(at: _Carry, now: tuple[Array, Array]) -> tuple[_Carry, Array | None]:
+        return advance(models, now[0], at, now[1]), at.total if to_go else None
+
+    end, earned = jax.lax.scan(body, start, (keys, plans.swapaxes(0, 1)))
+    returns, log_prob = finish(models, end), end.log_prob
+    remaining = None if earned is None else jnp.moveaxis(returns - earned, 0, 1)
+    if one:
+        return Scores(returns, remaining, log_prob)
+    return Scores(
+        _certain(risk, returns),
+        None if remaining is None else _certain(risk, remaining),
+        None if log_prob is None else log_prob.mean(-1),
+    )
+
+
+def _certain(risk: Risk | None, returns: Float[Array, "*K M"]) -> Float[Array, "*K"]:
+    """What returns in several scenarios are worth together; NaN where any of them is not finite."""
+    valid = jnp.isfinite(returns).all(-1)
+    finite = jnp.where(valid[..., None], returns, 0.0)
+    if risk is None:
+        return jnp.where(valid, finite.mean(-1), jnp.nan)
+    worth = jax.vmap(lambda own: scalar("risk", risk(own)))(finite.reshape(-1, finite.shape[-1]))
+    return jnp.where(valid, worth.reshape(valid.shape), jnp.nan)
+
+
+def _drawn(model: Model, key: Key[Array, ""], num_scenarios: int) -> tuple[Array, Any]:
+    """A key of the noise, and the models that hold in the scenarios."""
+    noise_key, model_key = jax.random.split(key)
+    return noise_key, scenarios(model, model_key, num_scenarios)
+
+
+def _scenario_keys(key: Key[Array, ""], num_scenarios: int, horizon: int) -> Key[Array, "H M"]:
+    """The keys of each step in each scenario; those of the first scenario are those of a rollout in one."""
+    steps = jax.random.split(key, horizon)
+    if num_scenarios == 1:
+        return steps[:, None]
+    others = jax.vmap(lambda step: jax.random.split(step, num_scenarios - 1))(steps)
+    return jnp.concatenate([steps[:, None], others], axis=1)
 
 
 def _counted(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:

@@ -3,6 +3,7 @@
 import pathlib
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 4)  # for the tests of sharding; all others use the first
@@ -11,3 +12,10 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 # Check every shape annotation of the package from here on: this must come before anything imports it.
 install_import_hook("mirrax", "beartype.beartype")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Every compiled program maps memory, of which a process may have so many pieces: past them XLA crashes."""
+    yield
+    jax.clear_caches()

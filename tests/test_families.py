@@ -67,7 +67,7 @@ def test_fixed_std_floor_and_smoothing():
 
 def test_shift_moves_the_mean_and_restores_the_rest(belief):
     initial = planners.gaussian(3, 2, std=0.5)
-    shifted = belief.shift(initial)
+    shifted = belief.shift(initial, planners.shift_by_one(3))
     np.testing.assert_allclose(shifted.mean, MEAN[jnp.array([1, 2, 2])])
     np.testing.assert_allclose(shifted.std, 0.5)
 

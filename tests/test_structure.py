@@ -20,12 +20,40 @@ FACE = sorted((ROOT / "src" / "mirrax").glob("*.py"))
 # The layers of `planners`: a file imports from the layers below its own only.
 LAYERS = [
     {"dynamics.base"},
+    {"planners.warm_start", "planners.noise"},
     {"planners.base"},
-    {"planners.diagnostics"},
-    {"planners.likelihoods", "planners.priors", "planners.families.gaussian", "planners.families"},
+    {"planners.diagnostics", "planners.families.moments"},
+    {"planners.likelihoods", "planners.priors", "planners.risk", "planners.step_sizes"},
+    {
+        "planners.families.gaussian",
+        "planners.families.full",
+        "planners.families.kronecker",
+        "planners.families.categorical",
+        "planners.families.remembering",
+        "planners.families.splined",
+        "planners.families.strategy",
+    },
+    {
+        "planners.families.annealed",
+        "planners.families.covariances",
+        "planners.families.enumeration",
+        "planners.families.mixture",
+    },
+    {"planners.families"},
     {"planners.rollout"},
     {"planners.loop"},
-    {"planners.random_shooting", "planners.predictive_sampling", "planners.cem", "planners.mppi"},
+    {
+        "planners.random_shooting",
+        "planners.predictive_sampling",
+        "planners.cem",
+        "planners.icem",
+        "planners.mppi",
+        "planners.pi2",
+        "planners.tsallis",
+        "planners.dial",
+        "planners.evolution",
+        "planners.vi_mpc",
+    },
 ]
 
 

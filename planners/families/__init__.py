@@ -1,5 +1,37 @@
 """Families of beliefs over plans."""
 
+from .annealed import Annealed, annealed
+from .categorical import Categorical, categorical
+from .covariances import gaussian_of
+from .enumeration import Enumeration, enumeration
+from .full import FullGaussian, full_gaussian
 from .gaussian import Gaussian, gaussian
+from .kronecker import KroneckerGaussian, kronecker_gaussian
+from .mixture import Mixture, mixture
+from .remembering import Remembering, remembering
+from .splined import Splined, splined
+from .strategy import Strategy, strategy
 
-__all__ = ["Gaussian", "gaussian"]
+__all__ = [
+    "Annealed",
+    "Categorical",
+    "Enumeration",
+    "FullGaussian",
+    "Gaussian",
+    "KroneckerGaussian",
+    "Mixture",
+    "Remembering",
+    "Splined",
+    "Strategy",
+    "annealed",
+    "categorical",
+    "enumeration",
+    "full_gaussian",
+    "gaussian",
+    "gaussian_of",
+    "kronecker_gaussian",
+    "mixture",
+    "remembering",
+    "splined",
+    "strategy",
+]

@@ -1,4 +1,4 @@
-"""Independent Gaussian actions."""
+"""Gaussian actions, independent or correlated in time."""
 
 import dataclasses
 from typing import Any
@@ -9,43 +9,63 @@ from jaxtyping import Array, Float, Key
 
 from ...dynamics.base import integer, pytree, real, static
 from ..base import Plan, Plans
+from ..noise import coloured_correlation
+from ..warm_start import Shift
+from .moments import average, bias_correction
 
 
 @pytree
 class Gaussian:
-    """q(a) = Π N(a; mean, std²). Make one with `gaussian`.
+    """q(a) = N(a; mean, std²), independent or correlated in time. Make one with `gaussian`.
 
     Attributes:
         mean: [H, A].
         std: [H, A].
         std_min: the floor below which a learnt std does not fall, a scalar.
         smoothing: the share of the old mean (and std, if learnt) that a fit keeps, in [0, 1), a scalar; None for 0.
+        color: L of the correlation L Lᵀ between steps, the same for every actuator, [H, H]; None where they are
+            independent. A fit leaves it as it is.
         learn_std: whether a fit moves the std too, or the mean only.
+        unbiased: whether a fit makes up for what a small effective sample takes from the variance.
+        about_old_mean: whether a fit measures the variance about the mean before the fit, as evolution strategies do.
     """
 
     mean: Float[Array, "H A"]
     std: Float[Array, "H A"]
     std_min: Float[Array, ""]
     smoothing: Float[Array, ""] | None
+    color: Float[Array, "H H"] | None
     learn_std: bool = static()
+    unbiased: bool = static()
+    about_old_mean: bool = static()
 
     def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
         """Draw plans [K, H, A]."""
         # drawn flat: XLA takes three times as long to compile the generator over several axes
         noise = jax.random.normal(key, (num_samples * self.mean.size,), self.mean.dtype)
-        return self.mean + self.std * noise.reshape(num_samples, *self.mean.shape)
+        noise = noise.reshape(num_samples, *self.mean.shape)
+        if self.color is not None:
+            noise = jnp.einsum("hs,ksa->kha", self.color, noise, precision="highest")
+        return self.mean + self.std * noise
 
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
         """Log q(a) of each plan."""
-        z = (plans - self.mean) / self.std
-        return -0.5 * (z**2).sum((-2, -1)) - jnp.log(self.std).sum() - 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi)
+        z = self._whiten((plans - self.mean) / self.std)
+        return -0.5 * (z**2).sum((-2, -1)) - self._log_det() - 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi)
 
-    def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "Gaussian":
-        """The moments of the weighted plans, which minimise the forward divergence; the variance is not unbiased."""
-        mean = _average(weights, plans)  # μ = Σ w a
+    def fit(self, plans: Plans, weights: Float[Array, " K *H"]) -> "Gaussian":
+        """The moments of the weighted plans, which minimise the forward divergence over mean and std.
+
+        Under mirror descent with step size κ the mean ends at that of the posterior for every κ, the variance at its
+        marginal variance for κ = 1 and at that of the greatest ELBO, 1/Λᵢᵢ of its precision Λ, as κ → 0.
+        """
+        mean = average(weights, plans)  # μ = Σ w a
         if not self.learn_std:
             return dataclasses.replace(self, mean=self._smooth(mean, self.mean))
-        variance = _average(weights, (plans - mean) ** 2)  # σ² = Σ w (a − μ)²
+        around = self.mean if self.about_old_mean else mean
+        variance = average(weights, (plans - around) ** 2)  # σ² = Σ w (a − μ)²
+        if self.unbiased and not self.about_old_mean:
+            variance *= bias_correction(weights)[..., None] if weights.ndim == 2 else bias_correction(weights)
         std = jnp.maximum(self._smooth(jnp.sqrt(variance), self.std), self.std_min)
         return dataclasses.replace(self, mean=self._smooth(mean, self.mean), std=std)
 
@@ -53,30 +73,51 @@ class Gaussian:
         """The mean."""
         return self.mean
 
-    def shift(self, initial: "Gaussian") -> "Gaussian":
-        """The mean one step later, its last action held; all else as in `initial`, so that it can move again."""
-        return dataclasses.replace(initial, mean=jnp.concatenate([self.mean[1:], self.mean[-1:]]))
+    def shift(self, initial: "Gaussian", how: Shift) -> "Gaussian":
+        """The mean one step later; the std as in `initial`, or carried on and inflated."""
+        mean = how.plans(self.mean, initial.mean)
+        std = initial.std if how.inflation is None else jnp.sqrt(how.variances(self.std**2, initial.std**2))
+        return dataclasses.replace(initial, mean=mean, std=std)
 
     def entropy(self) -> Float[Array, ""]:
-        """½ d log(2πe) + Σ log σ, nats."""
-        return 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi * jnp.e) + jnp.log(self.std).sum()
+        """½ d log(2πe) + ½ log det Σ, nats."""
+        return 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi * jnp.e) + self._log_det()
 
     def kl(self, other: "Gaussian") -> Float[Array, ""]:
-        """KL(self ‖ other), nats."""
-        ratio = (self.std / other.std) ** 2
-        return 0.5 * (ratio + ((self.mean - other.mean) / other.std) ** 2 - 1.0 - jnp.log(ratio)).sum()
+        """KL(self ‖ other), nats; both of the same correlation in time, or none."""
+        if self.color is None:
+            ratio = (self.std / other.std) ** 2
+            return 0.5 * (ratio + ((self.mean - other.mean) / other.std) ** 2 - 1.0 - jnp.log(ratio)).sum()
+        scale = self.std / other.std  # S⁻¹ S' of each actuator, around the same correlation
+        spread = other._whiten(jnp.einsum("ha,hs->ash", scale, self.color).transpose(1, 2, 0))
+        far = other._whiten(((self.mean - other.mean) / other.std)[None])
+        return 0.5 * ((spread**2).sum() + (far**2).sum() - self.mean.size) - jnp.log(scale).sum()
 
     def covariance(self) -> Float[Array, "d d"]:
         """The covariance of the flattened plan, [H·A, H·A]."""
-        return jnp.diag(self.std.reshape(-1) ** 2)
+        if self.color is None:
+            return jnp.diag(self.std.reshape(-1) ** 2)
+        correlation = jnp.einsum("ij,kj->ik", self.color, self.color, precision="highest")
+        std = self.std.reshape(-1)
+        return std[:, None] * jnp.kron(correlation, jnp.eye(self.std.shape[1])) * std
+
+    def _whiten(self, z: Plans) -> Plans:
+        """L⁻¹ z along the steps."""
+        if self.color is None:
+            return z
+        flat = z.swapaxes(0, 1).reshape(z.shape[1], -1)
+        white = jax.scipy.linalg.solve_triangular(self.color, flat, lower=True)
+        return white.reshape(z.shape[1], z.shape[0], z.shape[2]).swapaxes(0, 1)
+
+    def _log_det(self) -> Float[Array, ""]:
+        """½ log det Σ."""
+        log_det = jnp.log(self.std).sum()
+        if self.color is None:
+            return log_det
+        return log_det + self.mean.shape[1] * jnp.log(jnp.diagonal(self.color)).sum()
 
     def _smooth(self, new: Plan, old: Plan) -> Plan:
         return new if self.smoothing is None else (1.0 - self.smoothing) * new + self.smoothing * old
-
-
-def _average(weights: Float[Array, " K"], values: Plans) -> Plan:
-    # in full precision: accelerators multiply matrices in less, which would round even the best plan
-    return jnp.einsum("k,kha->ha", weights, values, precision=jax.lax.Precision.HIGHEST)
 
 
 def gaussian(
@@ -88,8 +129,11 @@ def gaussian(
     std_min: Any = 0.05,
     smoothing: Any = None,
     learn_std: bool = True,
+    unbiased: bool = False,
+    about_old_mean: bool = False,
+    noise_exponent: Any = None,
 ) -> Gaussian:
-    """Make a belief of independent Gaussian actions.
+    """Make a belief of Gaussian actions, independent of each other, or correlated in time like coloured noise.
 
     Args:
         horizon: the number H of steps.
@@ -99,6 +143,10 @@ def gaussian(
         std_min: the floor of a learnt std, > 0.
         smoothing: the share of the old parameters that a fit keeps, in [0, 1); None for none.
         learn_std: whether fits move the std too.
+        unbiased: whether fits make up for what a small effective sample takes from the variance.
+        about_old_mean: whether fits measure the variance about the mean before.
+        noise_exponent: correlates the steps as noise of the spectrum 1/f^exponent, >= 0: 1 pink, 2 Brownian; None (or
+            0, at some cost) for independent steps.
 
     Returns:
         The belief.
@@ -112,5 +160,13 @@ def gaussian(
         std=real("std", std, above=0.0, shape=shape),
         std_min=real("std_min", std_min, above=0.0),
         smoothing=None if smoothing is None else real("smoothing", smoothing, minimum=0.0, below=1.0),
+        color=None if noise_exponent is None else _color(shape[0], noise_exponent),
         learn_std=bool(learn_std),
+        unbiased=bool(unbiased),
+        about_old_mean=bool(about_old_mean),
     )
+
+
+def _color(horizon: int, exponent: Any) -> Float[Array, "H H"]:
+    correlation = coloured_correlation(horizon, exponent)
+    return jnp.linalg.cholesky(correlation + 1e-6 * jnp.eye(horizon))

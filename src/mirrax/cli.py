@@ -25,7 +25,18 @@ OptionalInt = Annotated[int | None, _option("INT")]
 OptionalFloat = Annotated[float | None, _option("FLOAT")]
 
 BENCHMARKS = ("speed", "blocks")
-PLANNERS = ("random_shooting", "predictive_sampling", "cem", "mppi")
+PLANNERS = (
+    "random_shooting",
+    "predictive_sampling",
+    "cem",
+    "icem",
+    "mppi",
+    "pi2",
+    "tsallis",
+    "dial",
+    "evolution",
+    "vi_mpc",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,158 @@
+"""Models that are not known for sure: parameters drawn at random, or several models at once.
+
+A planner's rollout tries each plan in several scenarios, and in each of them one model holds from the first step to
+the last. Planners do not know of it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from .base import Model, State, Step, integer, pytree, static, traceable
+
+
+@pytree
+class Randomized:
+    """A model whose parameters are drawn anew for each scenario: domain randomisation. Make one with `randomized`.
+
+    Attributes:
+        model: the model underneath.
+        sampler: (key, model) -> the model with other parameters.
+        num_scenarios: in how many scenarios planners try a plan, unless they are told otherwise.
+    """
+
+    model: Model
+    sampler: Callable[..., Any]
+    num_scenarios: int = static()
+
+    @property
+    def action_size(self) -> int:
+        """The number A of actuators."""
+        return self.model.action_size
+
+    def scenarios(self, key: Key[Array, ""], num: int) -> Any:
+        """`num` models of different parameters, as one model whose leaves have a leading axis."""
+        return jax.vmap(lambda key: self.draw(key))(jax.random.split(key, num))
+
+    def draw(self, key: Key[Array, ""]) -> Any:
+        """A model whose parameters stay as they are drawn here.
+
+        Raises:
+            ValueError: if the sampler returns no model of the same structure.
+        """
+        drawn = self.sampler(key, self.model)
+        forms: list[Any] = [jax.tree.structure(model) for model in (self.model, drawn)]
+        if forms[0] != forms[1]:
+            raise ValueError(f"sampler must return a model of the same structure, {forms[0]}, got {forms[1]}")
+        return drawn
+
+    def init(self, key: Key[Array, ""]) -> State:
+        """Draw a first state of a model with parameters drawn at random."""
+        model_key, init_key = jax.random.split(key)
+        return self.draw(model_key).init(init_key)
+
+    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+        """Step a model with parameters drawn for this step only; for an environment whose stay, use `draw`."""
+        model_key, step_key = jax.random.split(key)
+        return self.draw(model_key).step(step_key, state, action)
+
+    def value(self, state: State) -> Float[Array, ""]:
+        """The value of the model underneath."""
+        return self.model.value(state)
+
+
+@pytree
+class Ensemble:
+    """Several models at once, as learned ones are. Make one with `ensemble`.
+
+    Attributes:
+        members: the models as one whose leaves have a leading axis.
+        num_scenarios: their number.
+    """
+
+    members: Any
+    num_scenarios: int = static()
+
+    @property
+    def action_size(self) -> int:
+        """The number A of actuators."""
+        return self.members.action_size
+
+    def scenarios(self, key: Key[Array, ""], num: int) -> Any:
+        """The members in their order, around and around if there are fewer than `num`."""
+        if num == self.num_scenarios:
+            return self.members
+        return jax.tree.map(lambda leaf: leaf[jnp.arange(num) % self.num_scenarios], self.members)
+
+    def member(self, index: Any) -> Any:
+        """The member of that number, from 0."""
+        return jax.tree.map(lambda leaf: leaf[index], self.members)
+
+    def init(self, key: Key[Array, ""]) -> State:
+        """Draw a first state of a member drawn at random."""
+        member_key, init_key = jax.random.split(key)
+        return self._any(member_key).init(init_key)
+
+    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+        """Step a member drawn for this step only (TS1 of Chua et al., 2018); in a rollout one member stays (TS∞)."""
+        member_key, step_key = jax.random.split(key)
+        return self._any(member_key).step(step_key, state, action)
+
+    def value(self, state: State) -> Float[Array, ""]:
+        """The members' mean value."""
+        return jax.vmap(lambda member: member.value(state))(self.members).mean()
+
+    def _any(self, key: Key[Array, ""]) -> Any:
+        return self.member(jax.random.randint(key, (), 0, self.num_scenarios))
+
+
+def randomized(model: Model, sampler: Callable[..., Any], num: int = 8) -> Randomized:
+    """Let planners try each plan under several draws of the model's parameters.
+
+    The draws are new in each iteration of each planning, and the same for all its plans.
+
+    Args:
+        model: any model.
+        sampler: (key, model) -> the model with other parameters, such as
+            `lambda key, model: dataclasses.replace(model, mass=model.mass * jax.random.uniform(key, minval=0.8))`.
+        num: the number of draws.
+
+    Returns:
+        The uncertain model. Its states are those of `model`.
+
+    Raises:
+        ValueError: if `sampler` is not callable or `num` not positive.
+    """
+    if not callable(sampler):
+        raise ValueError(f"sampler must be callable, got {sampler!r}")
+    return Randomized(model, traceable(sampler), integer("num", num))
+
+
+def ensemble(models: Sequence[Model]) -> Ensemble:
+    """Let planners try each plan in several models.
+
+    Args:
+        models: one or more of the same kind, which differ in traced parameters only (masses, weights of a network).
+
+    Returns:
+        The models as one. Its states are those of each of them.
+
+    Raises:
+        ValueError: if there are none, or if they differ in structure or shapes.
+    """
+    if not isinstance(models, Sequence) or not models:
+        raise ValueError(f"models must be a sequence of at least one model, got {models!r}")
+
+    def form(model: Model) -> Any:
+        return jax.tree.structure(model), [jnp.shape(leaf) for leaf in jax.tree.leaves(model)]
+
+    for number, model in enumerate(models):
+        if form(model) != form(models[0]):
+            raise ValueError(
+                f"models must have the same structure and shapes; number {number} has {form(model)}, "
+                f"number 0 {form(models[0])}"
+            )
+    return Ensemble(jax.tree.map(lambda *leaves: jnp.stack(leaves), *models), len(models))

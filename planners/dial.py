@@ -1,0 +1,80 @@
+"""Diffusion-inspired annealing, and model-based diffusion."""
+
+from typing import Any, Unpack
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..dynamics.base import integer, real
+from .families import annealed, gaussian
+from .likelihoods import exponential
+from .loop import LoopOptions, SamplingPlanner, compose
+
+
+def dial(
+    horizon: int,
+    action_size: int,
+    *,
+    num_samples: int = 512,
+    num_iterations: int = 4,
+    std: Any = 0.5,
+    temperature: Any = 0.1,
+    iteration_factor: Any = 0.5,
+    horizon_factor: Any = 0.9,
+    diffusion: bool = False,
+    include_mode: bool = True,
+    **options: Unpack[LoopOptions],
+) -> SamplingPlanner:
+    """DIAL-MPC (Xue et al., 2024): MPPI on standardised returns whose noise is annealed over iterations and horizon.
+
+    In iteration i the std of step (or knot) h of H is `std` · iteration_factor^i · horizon_factor^(H−1−h): coarse
+    first, then fine, and finer for what comes soon.
+
+    Args:
+        horizon: the number H of steps.
+        action_size: the number A of actuators.
+        num_samples: the number K of plans per iteration.
+        num_iterations: the number I of iterations. For the first planning of an episode take more, as in
+            `planners.infer(dataclasses.replace(planner, num_iterations=10), ...)`.
+        std: of the plans in the first iteration at the end of the horizon, scalar, [A] or [H, A].
+        temperature: in standard deviations of the returns.
+        iteration_factor: by which the noise falls from iteration to iteration, in (0, 1].
+        horizon_factor: by which the noise is smaller a step (or knot) earlier, in (0, 1].
+        diffusion: anneal as model-based diffusion (Pan et al., 2024) does: σ_i = √(1 − Π_{j≤i} (1 − β_j)) with β from
+            10⁻⁴ to 10⁻², last to first, instead of `iteration_factor`. It wants 50 to 300 iterations, `std` and
+            `horizon_factor` of 1, and no warm start.
+        include_mode: whether the mean is one of the plans.
+        **options: see `LoopOptions`.
+
+    Returns:
+        The planner.
+
+    Raises:
+        ValueError: for a parameter outside its range.
+    """
+    across = real("horizon_factor", horizon_factor, above=0.0, maximum=1.0)
+    falling = real("iteration_factor", iteration_factor, above=0.0, maximum=1.0)
+    iterations = integer("num_iterations", num_iterations)
+    schedule = _diffusion(iterations) if diffusion else falling ** jnp.arange(iterations)
+
+    def belief(steps: int) -> Any:
+        widths = across ** jnp.arange(steps - 1, -1, -1)[:, None]
+        spread = real("std", std, above=0.0, shape=(steps, action_size)) * widths
+        return annealed(gaussian(steps, action_size, std=spread, learn_std=False), schedule)
+
+    return compose(
+        "dial",
+        belief,
+        horizon,
+        exponential(temperature, standardize=True),
+        options,
+        num_samples=num_samples,
+        num_iterations=num_iterations,
+        include_mode=include_mode,
+    )
+
+
+def _diffusion(iterations: int) -> Float[Array, " I"]:
+    """The noise of the reverse process, σ_i = √(1 − ᾱ_i), from the last to the first."""
+    alpha_bar = jnp.cumprod(1.0 - jnp.linspace(1e-4, 1e-2, iterations))
+    return jnp.sqrt(1.0 - alpha_bar)[::-1]

@@ -1,0 +1,94 @@
+"""A Gaussian whose noise falls from iteration to iteration by a schedule."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from ...dynamics.base import pytree, real
+from ..base import Plan, Plans
+from ..warm_start import Shift
+from .gaussian import Gaussian
+
+
+@pytree
+class Annealed:
+    """q_i(a) = N(a; mean, (f_i std)²) in iteration i. Make one with `annealed`.
+
+    Attributes:
+        gaussian: mean, and the std on which the schedule acts.
+        schedule: the factors f_i, [I]; the last one stays.
+        iteration: i, how many fits there have been since the last shift, a scalar.
+    """
+
+    gaussian: Gaussian
+    schedule: Float[Array, " I"]
+    iteration: Int[Array, ""]
+
+    @property
+    def mean(self) -> Plan:
+        """Of the Gaussian, [H, A]."""
+        return self.gaussian.mean
+
+    @property
+    def std(self) -> Plan:
+        """In this iteration, [H, A]."""
+        return self._now().std
+
+    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+        """Draw plans [K, H, A]."""
+        return self._now().sample(key, num_samples)
+
+    def log_prob(self, plans: Plans) -> Float[Array, " K"]:
+        """Log q(a) of each plan."""
+        return self._now().log_prob(plans)
+
+    def fit(self, plans: Plans, weights: Float[Array, " K *H"]) -> "Annealed":
+        """The mean of the weighted plans, and the noise of the next iteration."""
+        return dataclasses.replace(self, gaussian=self.gaussian.fit(plans, weights), iteration=self.iteration + 1)
+
+    def mode(self) -> Plan:
+        """The mean."""
+        return self.gaussian.mean
+
+    def shift(self, initial: "Annealed", how: Shift) -> "Annealed":
+        """The mean one step later, at the beginning of the schedule."""
+        return dataclasses.replace(initial, gaussian=self.gaussian.shift(initial.gaussian, how))
+
+    def entropy(self) -> Float[Array, ""]:
+        """In this iteration, nats."""
+        return self._now().entropy()
+
+    def kl(self, other: "Annealed") -> Float[Array, ""]:
+        """KL(self ‖ other), nats, each in its iteration."""
+        return self._now().kl(other._now())
+
+    def covariance(self) -> Float[Array, "d d"]:
+        """The covariance of the flattened plan in this iteration, [H·A, H·A]."""
+        return self._now().covariance()
+
+    def _now(self) -> Gaussian:
+        factor = self.schedule[jnp.minimum(self.iteration, len(self.schedule) - 1)]
+        return dataclasses.replace(self.gaussian, std=factor * self.gaussian.std)
+
+
+def annealed(gaussian: Gaussian, schedule: Any) -> Annealed:
+    """Let the noise of a Gaussian follow a schedule; use one that does not learn its std.
+
+    Args:
+        gaussian: the belief whose mean is learnt.
+        schedule: factors on its std, one per iteration, [I], > 0.
+
+    Returns:
+        The belief.
+
+    Raises:
+        ValueError: if the schedule is none, or the Gaussian learns its std.
+    """
+    factors = real("schedule", schedule, above=0.0, shape=None)
+    if factors.ndim != 1 or not len(factors):
+        raise ValueError(f"schedule must have shape [I], one factor per iteration, got {factors.shape}")
+    if gaussian.learn_std:
+        raise ValueError("gaussian must not learn its std under a schedule: give it learn_std=False")
+    return Annealed(gaussian, factors, jnp.zeros((), int))

@@ -1,0 +1,136 @@
+"""Gaussian plans with any covariance."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from ...dynamics.base import integer, pytree, real
+from ..base import Plan, Plans
+from ..noise import coloured_correlation
+from ..warm_start import Shift
+from .moments import average, bias_correction
+
+
+@pytree
+class FullGaussian:
+    """q(a) = N(a; mean, L Lᵀ) over flattened plans. Make one with `full_gaussian`.
+
+    Attributes:
+        mean: [H, A].
+        scale_tril: L, lower triangular, [d, d] with d = H · A, step by step.
+        std_min: of noise that a fit adds to the covariance, a scalar.
+        smoothing: the share of the old mean and covariance that a fit keeps, in [0, 1), a scalar; None for 0.
+    """
+
+    mean: Float[Array, "H A"]
+    scale_tril: Float[Array, "d d"]
+    std_min: Float[Array, ""]
+    smoothing: Float[Array, ""] | None
+
+    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+        """Draw plans [K, H, A]."""
+        noise = jax.random.normal(key, (num_samples * self.mean.size,), self.mean.dtype)
+        deviations = jnp.matmul(noise.reshape(num_samples, -1), self.scale_tril.T, precision="highest")
+        return self.mean + deviations.reshape(num_samples, *self.mean.shape)
+
+    def log_prob(self, plans: Plans) -> Float[Array, " K"]:
+        """Log q(a) of each plan."""
+        flat = (plans - self.mean).reshape(len(plans), -1)
+        z = jax.scipy.linalg.solve_triangular(self.scale_tril, flat.T, lower=True)
+        return -0.5 * (z**2).sum(0) - self._log_det() - 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi)
+
+    def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "FullGaussian":
+        """The moments of the weighted plans, which minimise the forward divergence; exact for every step size κ.
+
+        The covariance Σ is unbiased, and shrunk towards its diagonal, (1 − s) Σ + s diag Σ with s = 1 − ESS/(2d),
+        where the effective sample size is less than twice the d numbers of a plan.
+        """
+        mean = average(weights, plans)  # μ = Σ w a
+        flat = (plans - mean).reshape(len(plans), -1)
+        covariance = jnp.einsum("k,ki,kj->ij", weights, flat, flat, precision="highest") * bias_correction(weights)
+        shrinkage = jnp.clip(1.0 - 0.5 / ((weights**2).sum() * flat.shape[1]), 0.0, 1.0)
+        covariance = jnp.where(jnp.eye(len(covariance)) > 0, 1.0, 1.0 - shrinkage) * covariance
+        if self.smoothing is not None:
+            mean = (1.0 - self.smoothing) * mean + self.smoothing * self.mean
+            covariance = (1.0 - self.smoothing) * covariance + self.smoothing * self.covariance()
+        return dataclasses.replace(self, mean=mean, scale_tril=self._factor(covariance))
+
+    def mode(self) -> Plan:
+        """The mean."""
+        return self.mean
+
+    def shift(self, initial: "FullGaussian", how: Shift) -> "FullGaussian":
+        """The mean one step later; the covariance as in `initial`, or carried on and inflated."""
+        mean = how.plans(self.mean, initial.mean)
+        if how.inflation is None:
+            return dataclasses.replace(initial, mean=mean)
+        covariance = how.covariance(self.covariance(), initial.covariance(), self.mean.shape[1])
+        return dataclasses.replace(initial, mean=mean, scale_tril=self._factor(covariance))
+
+    def entropy(self) -> Float[Array, ""]:
+        """½ d log(2πe) + ½ log det Σ, nats."""
+        return 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi * jnp.e) + self._log_det()
+
+    def kl(self, other: "FullGaussian") -> Float[Array, ""]:
+        """KL(self ‖ other), nats."""
+        both = jnp.concatenate([self.scale_tril, (self.mean - other.mean).reshape(-1, 1)], axis=1)
+        white = jax.scipy.linalg.solve_triangular(other.scale_tril, both, lower=True)
+        return 0.5 * ((white**2).sum() - self.mean.size) + other._log_det() - self._log_det()
+
+    def covariance(self) -> Float[Array, "d d"]:
+        """The covariance of the flattened plan, [H·A, H·A]."""
+        return jnp.matmul(self.scale_tril, self.scale_tril.T, precision="highest")
+
+    def _log_det(self) -> Float[Array, ""]:
+        """½ log det Σ."""
+        return jnp.log(jnp.diagonal(self.scale_tril)).sum()
+
+    def _factor(self, covariance: Float[Array, "d d"]) -> Float[Array, "d d"]:
+        """L of Σ + std_min² 1; the present one should rounding have made Σ indefinite."""
+        scale_tril = jnp.linalg.cholesky(covariance + self.std_min**2 * jnp.eye(len(covariance)))
+        return jnp.where(jnp.isfinite(scale_tril).all(), scale_tril, self.scale_tril)
+
+
+def full_gaussian(
+    horizon: int,
+    action_size: int,
+    *,
+    mean: Any = 0.0,
+    std: Any = 0.5,
+    std_min: Any = 0.01,
+    smoothing: Any = None,
+    noise_exponent: Any = None,
+) -> FullGaussian:
+    """Make a Gaussian belief whose covariance is learnt in full, from more than H · A effective plans if it may be.
+
+    Args:
+        horizon: the number H of steps.
+        action_size: the number A of actuators.
+        mean: scalar, [A] or [H, A]; 1 is the end of the actuators' range.
+        std: at the start, scalar, [A] or [H, A], > 0, in the same unit.
+        std_min: of noise that fits add to the covariance, > 0.
+        smoothing: the share of the old mean and covariance that a fit keeps, in [0, 1); None for none.
+        noise_exponent: correlates the steps at the start as noise of the spectrum 1/f^exponent, >= 0; None for
+            independent steps.
+
+    Returns:
+        The belief.
+
+    Raises:
+        ValueError: for a parameter outside its range or of another shape.
+    """
+    shape = (integer("horizon", horizon), integer("action_size", action_size))
+    deviations = real("std", std, above=0.0, shape=shape)
+    scale_tril = jnp.eye(deviations.size)
+    if noise_exponent is not None:
+        correlation = coloured_correlation(horizon, noise_exponent) + 1e-6 * jnp.eye(horizon)
+        scale_tril = jnp.kron(jnp.linalg.cholesky(correlation), jnp.eye(action_size))
+    return FullGaussian(
+        mean=real("mean", mean, shape=shape),
+        scale_tril=deviations.reshape(-1, 1) * scale_tril,
+        std_min=real("std_min", std_min, above=0.0),
+        smoothing=None if smoothing is None else real("smoothing", smoothing, minimum=0.0, below=1.0),
+    )

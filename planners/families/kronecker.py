@@ -1,0 +1,176 @@
+"""Gaussian plans whose covariance is a product: one between steps, one between actuators."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from ...dynamics.base import integer, pytree, real
+from ..base import Plan, Plans
+from ..noise import coloured_correlation
+from ..warm_start import Shift
+from .moments import average, bias_correction
+
+
+@pytree
+class KroneckerGaussian:
+    """q(a) = N(a; mean, C ⊗ Σ), the matrix normal distribution. Make one with `kronecker_gaussian`.
+
+    Attributes:
+        mean: [H, A].
+        time_tril: of the correlation C between steps, lower triangular, [H, H]; the mean of C's diagonal is 1.
+        action_tril: of the covariance Σ between actuators, lower triangular, [A, A].
+        std_min: of noise that a fit adds to the covariance, a scalar.
+        smoothing: the share of the old mean and factors that a fit keeps, in [0, 1), a scalar; None for 0.
+    """
+
+    mean: Float[Array, "H A"]
+    time_tril: Float[Array, "H H"]
+    action_tril: Float[Array, "A A"]
+    std_min: Float[Array, ""]
+    smoothing: Float[Array, ""] | None
+
+    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+        """Draw plans [K, H, A]."""
+        noise = jax.random.normal(key, (num_samples * self.mean.size,), self.mean.dtype)
+        noise = noise.reshape(num_samples, *self.mean.shape)
+        return self.mean + jnp.einsum("hs,ksb,ab->kha", self.time_tril, noise, self.action_tril, precision="highest")
+
+    def log_prob(self, plans: Plans) -> Float[Array, " K"]:
+        """Log q(a) of each plan."""
+        z = _solve_steps(self.time_tril, _solve_actuators(self.action_tril, plans - self.mean))
+        return -0.5 * (z**2).sum((-2, -1)) - self._log_det() - 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi)
+
+    def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "KroneckerGaussian":
+        """The weighted mean, and one round of the alternation that maximises the likelihood of the two factors.
+
+        The flip-flop of Dutilleul (1999), unbiased. Each factor is shrunk to its diagonal where the effective sample
+        is too small for it.
+        """
+        mean = average(weights, plans)
+        deviations, (horizon, action_size) = plans - mean, self.mean.shape
+        factor, ess = bias_correction(weights), 1.0 / (weights**2).sum()
+        white = _solve_steps(self.time_tril, deviations)  # C^(−½) (a − μ)
+        sigma = jnp.einsum("k,kha,khb->ab", weights, white, white, precision="highest") * factor / horizon
+        action_tril = self._mix(
+            _shrink(sigma, ess * horizon) + self.std_min**2 * jnp.eye(action_size), self.action_tril
+        )
+        white = _solve_actuators(action_tril, deviations)  # (a − μ) Σ^(−½)
+        time = jnp.einsum("k,kha,ksa->hs", weights, white, white, precision="highest") * factor / action_size
+        time = _shrink(time, ess * action_size)
+        scale = jnp.trace(time) / horizon  # which of the factors has it is a convention
+        time_tril = self._mix(time / scale + 1e-4 * jnp.eye(horizon), self.time_tril)
+        if self.smoothing is not None:
+            mean = (1.0 - self.smoothing) * mean + self.smoothing * self.mean
+        return dataclasses.replace(
+            self, mean=mean, time_tril=time_tril, action_tril=jnp.sqrt(jnp.maximum(scale, 1e-6)) * action_tril
+        )
+
+    def mode(self) -> Plan:
+        """The mean."""
+        return self.mean
+
+    def shift(self, initial: "KroneckerGaussian", how: Shift) -> "KroneckerGaussian":
+        """The mean one step later; the factors as in `initial`, or carried on and inflated."""
+        mean = how.plans(self.mean, initial.mean)
+        if how.inflation is None:
+            return dataclasses.replace(initial, mean=mean)
+        time = how.covariance(_square(self.time_tril), _square(initial.time_tril), 1)
+        scale = jnp.trace(time) / len(time)
+        time_tril = self._mix(time / scale, self.time_tril)
+        room = jnp.trace(_square(initial.action_tril)) / (scale * jnp.trace(_square(self.action_tril)))
+        action_tril = jnp.sqrt(scale * jnp.clip(room, 1.0 / how.inflation, 1.0)) * self.action_tril
+        return dataclasses.replace(initial, mean=mean, time_tril=time_tril, action_tril=action_tril)
+
+    def entropy(self) -> Float[Array, ""]:
+        """½ d log(2πe) + ½ log det Σ, nats."""
+        return 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi * jnp.e) + self._log_det()
+
+    def kl(self, other: "KroneckerGaussian") -> Float[Array, ""]:
+        """KL(self ‖ other), nats."""
+        far = _solve_steps(other.time_tril, _solve_actuators(other.action_tril, (self.mean - other.mean)[None]))
+        time = jax.scipy.linalg.solve_triangular(other.time_tril, self.time_tril, lower=True)
+        action = jax.scipy.linalg.solve_triangular(other.action_tril, self.action_tril, lower=True)
+        traces = (time**2).sum() * (action**2).sum()  # tr(X ⊗ Y) = tr X · tr Y
+        return 0.5 * (traces + (far**2).sum() - self.mean.size) + other._log_det() - self._log_det()
+
+    def covariance(self) -> Float[Array, "d d"]:
+        """The covariance of the flattened plan, [H·A, H·A]."""
+        return jnp.kron(_square(self.time_tril), _square(self.action_tril))
+
+    def _log_det(self) -> Float[Array, ""]:
+        """½ log det (C ⊗ Σ)."""
+        horizon, action_size = self.mean.shape
+        logs = [jnp.log(jnp.diagonal(tril)).sum() for tril in (self.time_tril, self.action_tril)]
+        return action_size * logs[0] + horizon * logs[1]
+
+    def _mix(self, new: Float[Array, "n n"], old_tril: Float[Array, "n n"]) -> Float[Array, "n n"]:
+        """The factor of the new matrix, smoothed; the old one should rounding have made it indefinite."""
+        if self.smoothing is not None:
+            new = (1.0 - self.smoothing) * new + self.smoothing * _square(old_tril)
+        tril = jnp.linalg.cholesky(new)
+        return jnp.where(jnp.isfinite(tril).all(), tril, old_tril)
+
+
+def kronecker_gaussian(
+    horizon: int,
+    action_size: int,
+    *,
+    mean: Any = 0.0,
+    std: Any = 0.5,
+    std_min: Any = 0.01,
+    smoothing: Any = None,
+    noise_exponent: Any = None,
+) -> KroneckerGaussian:
+    """Make a Gaussian belief that learns one covariance between steps and one between actuators.
+
+    Args:
+        horizon: the number H of steps.
+        action_size: the number A of actuators.
+        mean: scalar, [A] or [H, A]; 1 is the end of the actuators' range.
+        std: at the start, scalar or [A], > 0, in the same unit.
+        std_min: of noise that fits add to the covariance, > 0.
+        smoothing: the share of the old mean and factors that a fit keeps, in [0, 1); None for none.
+        noise_exponent: correlates the steps at the start as noise of the spectrum 1/f^exponent, >= 0; None for
+            independent steps.
+
+    Returns:
+        The belief.
+
+    Raises:
+        ValueError: for a parameter outside its range or of another shape.
+    """
+    horizon, action_size = integer("horizon", horizon), integer("action_size", action_size)
+    correlation = jnp.eye(horizon)
+    if noise_exponent is not None:
+        correlation = coloured_correlation(horizon, noise_exponent) + 1e-4 * jnp.eye(horizon)
+    return KroneckerGaussian(
+        mean=real("mean", mean, shape=(horizon, action_size)),
+        time_tril=jnp.linalg.cholesky(correlation / correlation[0, 0]),
+        action_tril=jnp.diag(real("std", std, above=0.0, shape=(action_size,))),
+        std_min=real("std_min", std_min, above=0.0),
+        smoothing=None if smoothing is None else real("smoothing", smoothing, minimum=0.0, below=1.0),
+    )
+
+
+def _square(tril: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    return jnp.matmul(tril, tril.T, precision="highest")
+
+
+def _shrink(matrix: Float[Array, "n n"], sample_size: Float[Array, ""]) -> Float[Array, "n n"]:
+    """Shrink off the diagonal by 1 − (sample size)/(2n), where that is positive."""
+    shrinkage = jnp.clip(1.0 - 0.5 * sample_size / len(matrix), 0.0, 1.0)
+    return jnp.where(jnp.eye(len(matrix)) > 0, 1.0, 1.0 - shrinkage) * matrix
+
+
+def _solve_steps(tril: Float[Array, "H H"], plans: Plans) -> Plans:
+    flat = plans.swapaxes(0, 1).reshape(plans.shape[1], -1)
+    solved = jax.scipy.linalg.solve_triangular(tril, flat, lower=True)
+    return solved.reshape(plans.shape[1], plans.shape[0], -1).swapaxes(0, 1)
+
+
+def _solve_actuators(tril: Float[Array, "A A"], plans: Plans) -> Plans:
+    flat = plans.reshape(-1, plans.shape[-1])
+    return jax.scipy.linalg.solve_triangular(tril, flat.T, lower=True).T.reshape(plans.shape)

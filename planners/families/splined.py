@@ -1,0 +1,163 @@
+"""Beliefs over the knots of a spline are beliefs over smooth plans."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+from scipy.interpolate import CubicSpline
+
+from ...dynamics.base import integer, pytree
+from ..base import Plan, Plans, Proposal, center, propose, update
+from ..warm_start import Shift
+
+INTERPOLATIONS = ("zero", "linear", "cubic")
+
+
+@pytree
+class Splined:
+    """A belief over plans a = B k whose knots k follow a belief of any family. Make one with `splined`.
+
+    Attributes:
+        knots: the belief over knots [N, A].
+        expand: B, from knots to plans, [H, N].
+        reduce: its left inverse, from plans to the nearest knots, [N, H].
+        advance: from plans to the knots of the spline one step later, [N, H].
+    """
+
+    knots: Any
+    expand: Float[Array, "H N"]
+    reduce: Float[Array, "N H"]
+    advance: Float[Array, "N H"]
+
+    def propose(self, key: Key[Array, ""], num_samples: int) -> Proposal:
+        """Plans through the knots that the belief over them proposes."""
+        drawn = propose(self.knots, key, num_samples)
+        return Proposal(self._plan(drawn.plans), dataclasses.replace(self, knots=drawn.belief), drawn.log_correction)
+
+    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+        """Draw plans [K, H, A]."""
+        return self._plan(self.knots.sample(key, num_samples))
+
+    def log_prob(self, plans: Plans) -> Float[Array, " K"]:
+        """Log q of each plan's knots: a density on the splines, not on all plans."""
+        return self.knots.log_prob(self._knot(plans))
+
+    def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "Splined":
+        """Fit the belief to the knots of the plans."""
+        return dataclasses.replace(self, knots=self.knots.fit(self._knot(plans), weights))
+
+    def update(self, plans: Plans, weights: Float[Array, " K"], returns: Float[Array, " K"]) -> "Splined":
+        """Fit the belief to the knots of the plans, or whatever it does with returns."""
+        return dataclasses.replace(self, knots=update(self.knots, self._knot(plans), weights, returns))
+
+    def mode(self) -> Plan:
+        """The plan through the most probable knots."""
+        return self._plan(self.knots.mode())
+
+    def center(self) -> Plan:
+        """The plan through the knots around which the belief samples."""
+        return self._plan(center(self.knots))
+
+    def random_mode(self, key: Key[Array, ""]) -> Plan:
+        """The plan through the knots of one of several modes."""
+        return self._plan(self.knots.random_mode(key))
+
+    def shift(self, initial: "Splined", how: Shift) -> "Splined":
+        """The spline one step later, its knots evaluated anew."""
+        return dataclasses.replace(
+            self, knots=self.knots.shift(initial.knots, how.through(self.expand, self.advance))
+        )
+
+    def entropy(self) -> Float[Array, ""] | None:
+        """Of the knots, nats."""
+        return self.knots.entropy()
+
+    def kl(self, other: "Splined") -> Float[Array, ""] | None:
+        """Between the knots, nats."""
+        return self.knots.kl(other.knots)
+
+    def covariance(self) -> Float[Array, "d d"]:
+        """The covariance of the flattened plan, [H·A, H·A], of rank N·A."""
+        action_size = self.mode().shape[1]
+        expand = jnp.kron(self.expand, jnp.eye(action_size))
+        return jnp.einsum("ij,jk,lk->il", expand, self.knots.covariance(), expand, precision="highest")
+
+    @property
+    def mean(self) -> Plan:
+        """The plan through the mean knots, [H, A]."""
+        return self._plan(self.knots.mean)
+
+    def _plan(self, knots: Float[Array, "*K N A"]) -> Float[Array, "*K H A"]:
+        return jnp.einsum("hn,...na->...ha", self.expand, knots, precision="highest")
+
+    def _knot(self, plans: Plans) -> Float[Array, "K N A"]:
+        return jnp.einsum("nh,kha->kna", self.reduce, plans, precision="highest")
+
+
+def splined(make: Callable[[int], Any], horizon: int, num_knots: int | None, interpolation: str | None = None) -> Any:
+    """Make a belief over plans through knots, evenly spread from the first step to the last.
+
+    The plans are a product with a constant matrix, so that any family over knots is one over plans.
+
+    Args:
+        make: makes the belief over so many knots.
+        horizon: the number H of steps.
+        num_knots: the number N of knots, from 2 (for "zero" from 1) to H; None for a belief over steps, without a
+            spline.
+        interpolation: "zero" holds each knot until the next, "linear", or "cubic" (a natural spline); None for cubic.
+
+    Returns:
+        The belief over plans.
+
+    Raises:
+        ValueError: for a parameter outside its range.
+    """
+    if num_knots is None:
+        if interpolation is not None:
+            raise ValueError(f"interpolation needs num_knots, got {interpolation!r} and None")
+        return make(horizon)
+    interpolation = "cubic" if interpolation is None else interpolation
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
+    least = 1 if interpolation == "zero" else 2
+    if integer("num_knots", num_knots, least) > integer("horizon", horizon):
+        raise ValueError(f"num_knots must be <= horizon ({horizon}), got {num_knots}")
+    basis = spline_basis(horizon, num_knots, interpolation)
+    reduce = np.linalg.pinv(basis)
+    advance = reduce
+    if interpolation != "zero":  # read the shifted plan where the knots stand; a held knot would never move that way
+        times = _knot_times(horizon, num_knots)
+        below = np.minimum(np.floor(times).astype(int), horizon - 2)
+        advance = np.zeros((num_knots, horizon))
+        advance[np.arange(num_knots), below] = 1.0 - (times - below)
+        advance[np.arange(num_knots), below + 1] += times - below
+        # what a cubic spline is between steps, a straight line is not: let knots be knots again without a shift
+        advance = np.linalg.solve(advance @ basis, advance)
+    as_array = (jnp.asarray(matrix, float) for matrix in (basis, reduce, advance))
+    return Splined(make(num_knots), *as_array)
+
+
+def spline_basis(horizon: int, num_knots: int, interpolation: str) -> np.ndarray:
+    """The plan [H, N] of each knot alone being 1.
+
+    Args:
+        horizon: the number H of steps.
+        num_knots: the number N of knots.
+        interpolation: "zero", "linear" or "cubic".
+
+    Returns:
+        The matrix from knots to plans.
+    """
+    steps, knots, unit = np.arange(horizon), _knot_times(horizon, num_knots), np.eye(num_knots)
+    if interpolation == "zero":
+        return unit[np.minimum(steps * num_knots // horizon, num_knots - 1)]
+    if interpolation == "linear" or num_knots == 2:
+        return np.stack([np.interp(steps, knots, column) for column in unit], axis=1)
+    return CubicSpline(knots, unit, bc_type="natural")(steps)
+
+
+def _knot_times(horizon: int, num_knots: int) -> np.ndarray:
+    return np.linspace(0.0, horizon - 1.0, num_knots) if num_knots > 1 else np.zeros(1)

@@ -1,0 +1,165 @@
+"""Evolution strategies of evosax as beliefs."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from ...dynamics.base import integer, pytree, real, static
+from ..base import Plan, Plans, Proposal
+from ..warm_start import Shift
+
+
+@pytree
+class Strategy:
+    """The state of an evolution strategy (Lange, 2022). Make one with `strategy`.
+
+    It has no density: no prior can weigh its plans, and entropy and divergence are None.
+
+    Attributes:
+        state: of the strategy.
+        params: of the strategy.
+        std: the unit in which the strategy searches, [H, A].
+        key: of what is random after the returns are known.
+        algorithm: the evosax strategy.
+    """
+
+    state: Any
+    params: Any
+    std: Float[Array, "H A"]
+    key: Key[Array, ""]
+    algorithm: Any = static()
+
+    def propose(self, key: Key[Array, ""], num_samples: int) -> Proposal:
+        """The strategy's next population; `num_samples` must be its size."""
+        ask_key, tell_key = jax.random.split(key)
+        population, state = self.algorithm.ask(ask_key, self.state, self.params)
+        if len(population) != num_samples:
+            raise ValueError(f"num_samples must be the population size {len(population)}, got {num_samples}")
+        return Proposal(self.std * population, dataclasses.replace(self, state=state, key=tell_key), None)
+
+    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+        """The plans [K, H, A] of the next population."""
+        return self.propose(key, num_samples).plans
+
+    def log_prob(self, plans: Plans) -> Float[Array, " K"]:
+        """It has none."""
+        raise ValueError("an evolution strategy has no density: it takes no prior and no step size")
+
+    def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "Strategy":
+        """Take the weights for returns."""
+        return self.update(plans, weights, weights)
+
+    def update(self, plans: Plans, weights: Float[Array, " K"], returns: Float[Array, " K"]) -> "Strategy":
+        """Tell the strategy what its population was worth; NaN is how it knows failures."""
+        fitness = jnp.where(returns > -jnp.inf, -returns, jnp.nan)
+        state, _ = self.algorithm.tell(self.key, plans / self.std, fitness, self.state, self.params)
+        state = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), state, self.state)
+        return dataclasses.replace(self, state=state)
+
+    def mode(self) -> Plan:
+        """The strategy's mean; where it has none, the best plan of the population or of all."""
+        for name, number in (("mean", 1), ("population", 2)):
+            known = getattr(self.state, name, None)
+            if known is not None and known.ndim == number:
+                best = known if number == 1 else known[jnp.argmin(self.state.fitness)]
+                return self.std * best.reshape(self.std.shape)
+        found = self.state.best_solution.reshape(-1, *self.std.shape)  # of each, where there are several populations
+        best = found[jnp.argmin(self.state.best_fitness)]
+        return self.std * jnp.where(jnp.isfinite(best), best, 0.0)
+
+    def shift(self, initial: "Strategy", how: Shift) -> "Strategy":
+        """The mean (or the population) one step later in the strategy's initial state."""
+
+        def moved(flat: Float[Array, "*K d"]) -> Float[Array, "*K d"]:
+            plans = self.std * flat.reshape(*flat.shape[:-1], *self.std.shape)
+            return (how.plans(plans, jnp.zeros_like(self.std)) / initial.std).reshape(flat.shape)
+
+        names = [name for name in ("mean", "population") if hasattr(self.state, name)]
+        return dataclasses.replace(
+            initial, state=initial.state.replace(**{name: moved(getattr(self.state, name)) for name in names})
+        )
+
+    def entropy(self) -> None:
+        """It has none."""
+        return None
+
+    def kl(self, other: "Strategy") -> None:
+        """It has none."""
+        return None
+
+
+def strategy(
+    horizon: int,
+    action_size: int,
+    *,
+    algorithm: Any = "CMA_ES",
+    num_samples: int,
+    std: Any = 0.5,
+    elite_fraction: Any = None,
+    params: Any = None,
+) -> Strategy:
+    """Make a belief of an evolution strategy.
+
+    Args:
+        horizon: the number H of steps (or knots).
+        action_size: the number A of actuators.
+        algorithm: the name of one of `evosax.algorithms`, such a class, or an instance made for a population of
+            `num_samples` solutions of shape [H, A].
+        num_samples: the size K of the population.
+        std: the unit in which it searches, scalar, [A] or [H, A], > 0: a strategy's own initial std of 1 is this.
+        elite_fraction: of the population that is elite, in (0, 1], a number; None for the strategy's own.
+        params: its hyperparameters by name, which are traced; those that are not given are its own.
+
+    Returns:
+        The belief.
+
+    Raises:
+        ValueError: for a strategy or parameter that does not exist.
+    """
+    from evosax import algorithms  # a heavy import, for those who evolve
+
+    shape = (integer("horizon", horizon), integer("action_size", action_size))
+    num_samples = integer("num_samples", num_samples, 2)
+    chosen = algorithms.algorithms.get(algorithm) if isinstance(algorithm, str) else algorithm
+    if not callable(getattr(chosen, "tell", None)):
+        known = ", ".join(sorted(algorithms.algorithms))
+        raise ValueError(f"strategy must be a class or an instance of evosax, or one of {known}, got {algorithm!r}")
+    if isinstance(chosen, type):
+        fraction = None if elite_fraction is None else real("elite_fraction", elite_fraction, above=0.0, maximum=1.0)
+        made = _instance(chosen, num_samples, shape, None if fraction is None else float(fraction))
+    elif elite_fraction is None:
+        made = chosen
+    else:
+        raise ValueError(f"elite_fraction must be None for an instance, which has its own, got {elite_fraction!r}")
+    own = made.default_params
+    for name, value in (params or {}).items():
+        if not hasattr(own, name):
+            raise ValueError(f"params of {type(made).__name__} are {', '.join(vars(own)) or 'none'}, got {name!r}")
+        own = own.replace(**{name: value})
+    own = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), own)
+    key = jax.random.key(0)
+    if hasattr(made, "get_population"):  # a population to begin with, of which nothing is known yet
+        population = jax.random.normal(key, (num_samples, *shape))
+        state = made.init(key, population, jnp.full(num_samples, 1e9), own)
+    else:
+        start = jnp.zeros((made.num_populations, *shape) if hasattr(made, "num_populations") else shape)
+        state = made.init(key, start, own)
+    # as it is after the first generation, or JAX compiles anew
+    state = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), state)
+    return Strategy(state, own, real("std", std, above=0.0, shape=shape), key, made)
+
+
+@functools.cache
+def _instance(chosen: Any, num_samples: int, shape: tuple[int, ...], elite_fraction: float | None) -> Any:
+    """One object per strategy and size: JAX compiles anew for another one."""
+    try:
+        made = chosen(population_size=num_samples, solution=jnp.zeros(shape))
+    except TypeError as error:
+        raise ValueError(f"strategy {chosen.__name__} needs more than a size: give an instance ({error})") from error
+    if elite_fraction is not None:
+        made.elite_ratio = elite_fraction
+    return made

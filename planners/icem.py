@@ -1,0 +1,90 @@
+"""The improved cross-entropy method."""
+
+from typing import Any, Unpack
+
+from ..dynamics.base import fraction, integer
+from .families import gaussian, remembering
+from .likelihoods import elite
+from .loop import LoopOptions, SamplingPlanner, compose
+
+
+def icem(
+    horizon: int,
+    action_size: int,
+    *,
+    num_samples: int = 128,
+    num_iterations: int = 3,
+    std: Any = 0.5,
+    elite_fraction: Any = None,
+    num_elites: int | None = None,
+    std_min: Any = 0.05,
+    smoothing: Any = 0.1,
+    noise_exponent: Any = 2.0,
+    population_decay: float = 1.25,
+    keep_fraction: float = 0.3,
+    shift_fraction: float = 0.3,
+    execute_best: bool = True,
+    include_mode: bool = True,
+    **options: Unpack[LoopOptions],
+) -> SamplingPlanner:
+    """The improved cross-entropy method (Pinneri et al., 2020): coloured noise, elites kept, the best executed.
+
+    Elites are part of the budget here, and the mean is among the plans of each iteration, not the last one's only.
+
+    Args:
+        horizon: the number H of steps.
+        action_size: the number A of actuators.
+        num_samples: the number K of plans of the first iteration.
+        num_iterations: the number I of iterations.
+        std: at the start of each planning, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        elite_fraction: of the plans that are elite, in (0, 1]; at least two are. 0.1 unless given.
+        num_elites: their number in the first iteration instead, from 2 to `num_samples`.
+        std_min: the floor of the std.
+        smoothing: the share of the old mean and std that a refit keeps, in [0, 1); None for none.
+        noise_exponent: of the noise's spectrum 1/f^exponent, >= 0: from 0.25 for fast gaits to 3 or 4 for reaching;
+            None for white noise.
+        population_decay: the factor >= 1 by which each iteration looks at fewer plans, but twice the elites at least.
+            Above 1 each iteration is a program of its own to compile.
+        keep_fraction: of the elites that the next iteration looks at again, in [0, 1].
+        shift_fraction: of the elites that the next time step looks at again, shifted by a step, in [0, 1].
+        execute_best: whether to execute the best plan of the last iteration rather than the mean.
+        include_mode: whether the mean is one of the plans.
+        **options: see `LoopOptions`.
+
+    Returns:
+        The planner.
+
+    Raises:
+        ValueError: for a parameter outside its range.
+    """
+    if num_elites is None and elite_fraction is None:
+        elite_fraction = 0.1
+    likelihood = elite(elite_fraction, num_elites=num_elites, num_samples=num_samples)
+    first, iterations = integer("num_samples", num_samples, 2), integer("num_iterations", num_iterations)
+    if not population_decay >= 1.0:
+        raise ValueError(f"population_decay must be >= 1, got {population_decay!r}")
+    kept, shifted = fraction("keep_fraction", keep_fraction), fraction("shift_fraction", shift_fraction)
+    # sizes must be known: a fraction that is traced needs a planner that keeps its population, and no elites
+    elites = 0
+    if population_decay > 1.0 or kept or shifted:
+        share = num_elites / first if num_elites is not None else fraction("elite_fraction", elite_fraction)
+        elites = max(2, round(share * first))
+    sizes = [min(first, max(2 * elites, int(first / population_decay**i))) for i in range(iterations)]
+    return compose(
+        "icem",
+        lambda steps: gaussian(
+            steps, action_size, std=std, std_min=std_min, smoothing=smoothing, noise_exponent=noise_exponent
+        ),
+        horizon,
+        likelihood,
+        options,
+        wrap=lambda belief: remembering(
+            belief,
+            num_kept=round(kept * elites),
+            num_shifted=round(shifted * elites),
+            execute_best=execute_best,
+        ),
+        num_samples=sizes,
+        num_iterations=num_iterations,
+        include_mode=include_mode,
+    )

@@ -1,0 +1,168 @@
+"""Risk measures: what the returns of a plan in several scenarios are worth, as one number in reward units."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..dynamics.base import pytree, real
+from .base import check_part
+
+
+@runtime_checkable
+class Risk(Protocol):
+    """Maps the returns of a plan, one per scenario, to a certainty equivalent."""
+
+    def __call__(self, returns: Float[Array, " M"]) -> Float[Array, ""]:
+        """What the returns [M] are worth; all are finite."""
+        ...
+
+
+@pytree
+class Average:
+    """The expectation: risk neutral. Inside the exponential it makes the structured posterior, exp(E[R]/λ)."""
+
+    def __call__(self, returns: Float[Array, " M"]) -> Float[Array, ""]:
+        """E[R]."""
+        return returns.mean()
+
+
+@pytree
+class WorstCase:
+    """The worst scenario."""
+
+    def __call__(self, returns: Float[Array, " M"]) -> Float[Array, ""]:
+        """Min R."""
+        return returns.min()
+
+
+@pytree
+class BestCase:
+    """The best scenario."""
+
+    def __call__(self, returns: Float[Array, " M"]) -> Float[Array, ""]:
+        """Max R."""
+        return returns.max()
+
+
+@pytree
+class Entropic:
+    """(1/θ) log E[exp(θ R)] = E[R] + θ/2 Var[R] + …: averse for θ < 0, seeking for θ > 0.
+
+    With θ = ρ/λ it places the expectation of the likelihood exp(R/λ): ρ = 0 inside the exponential (the structured
+    posterior), ρ = 1 outside, E[exp(R/λ)] (the posterior that is optimistic about the noise).
+
+    Attributes:
+        theta: θ, a scalar, in units of 1/reward.
+    """
+
+    theta: Float[Array, ""]
+
+    def __call__(self, returns: Float[Array, " M"]) -> Float[Array, ""]:
+        """The entropic certainty equivalent, without overflow, and the mean where θ is 0."""
+        mean = returns.mean()
+        exponent = self.theta * (returns - mean)
+        small = jnp.abs(exponent).max() < 1e-3
+        theta = jnp.where(small, 1.0, self.theta)  # not 0 where the other branch divides by it
+        log_mean = jax.nn.logsumexp(exponent) - jnp.log(len(returns))
+        return mean + jnp.where(small, 0.5 * self.theta * returns.var(), log_mean / theta)
+
+
+@pytree
+class ValueAtRisk:
+    """The return that the share α of the scenarios does not exceed.
+
+    Attributes:
+        alpha: α in (0, 1], a scalar.
+    """
+
+    alpha: Float[Array, ""]
+
+    def __call__(self, returns: Float[Array, " M"]) -> Float[Array, ""]:
+        """The α-quantile inf {x: P(R ≤ x) ≥ α}, one of the returns."""
+        size = len(returns)
+        index = jnp.ceil(self.alpha * size * (1.0 - 1e-6)).astype(int) - 1
+        return jnp.sort(returns)[jnp.clip(index, 0, size - 1)]
+
+
+@pytree
+class ConditionalValueAtRisk:
+    """The mean of the worst share α of the scenarios (Rockafellar and Uryasev, 2000): 0⁺ is the worst, 1 the mean.
+
+    Attributes:
+        alpha: α in (0, 1], a scalar.
+    """
+
+    alpha: Float[Array, ""]
+
+    def __call__(self, returns: Float[Array, " M"]) -> Float[Array, ""]:
+        """Where α M is no integer, the last of the worst counts by its fraction."""
+        tail = jnp.maximum(self.alpha * len(returns), 1e-6)
+        share = jnp.clip(tail - jnp.arange(len(returns)), 0.0, 1.0)
+        return (share * jnp.sort(returns)).sum() / share.sum()
+
+
+def entropic(theta: Any) -> Entropic:
+    """Make the entropic risk measure (1/θ) log E[exp(θ R)].
+
+    Args:
+        theta: θ, in units of 1/reward; below 0 averse, 0 the mean, above 0 seeking.
+
+    Returns:
+        The risk measure.
+
+    Raises:
+        ValueError: if θ is not finite.
+    """
+    return Entropic(real("theta", theta))
+
+
+def value_at_risk(alpha: Any) -> ValueAtRisk:
+    """Make the risk measure that takes the α-quantile of the returns.
+
+    Args:
+        alpha: α in (0, 1].
+
+    Returns:
+        The risk measure.
+
+    Raises:
+        ValueError: if α lies outside (0, 1].
+    """
+    return ValueAtRisk(real("alpha", alpha, above=0.0, maximum=1.0))
+
+
+def conditional_value_at_risk(alpha: Any) -> ConditionalValueAtRisk:
+    """Make the risk measure that takes the mean of the worst share α of the returns.
+
+    Args:
+        alpha: α in (0, 1].
+
+    Returns:
+        The risk measure.
+
+    Raises:
+        ValueError: if α lies outside (0, 1].
+    """
+    return ConditionalValueAtRisk(real("alpha", alpha, above=0.0, maximum=1.0))
+
+
+def as_risk(risk: Any) -> Risk:
+    """Check what a user gave for a risk measure.
+
+    Args:
+        risk: one of "mean", "worst", "best"; or a callable pytree that maps returns [M] to a scalar.
+
+    Returns:
+        The risk measure.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    named: dict[str, Risk] = {"mean": Average(), "worst": WorstCase(), "best": BestCase()}
+    if isinstance(risk, str):
+        if risk not in named:
+            raise ValueError(f"risk must be one of {', '.join(named)}, or a risk measure, got {risk!r}")
+        return named[risk]
+    return check_part("risk", risk, "__call__")

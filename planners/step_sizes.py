@@ -1,0 +1,128 @@
+"""How far an iteration goes towards the posterior: the step size κ of mirror descent.
+
+q⁺ ∝ q^(1−κ) (p W)^κ: the weights are softmax(κ (log W + log p − log q)), one number on all three terms. Its fixed
+point is the posterior p W for every κ in (0, 1]; κ = 1 jumps there, if the samples allow it.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ..dynamics.base import pytree, real
+from .diagnostics import effective_sample_size
+
+_BISECTIONS, _LEAST_LOG = 40, -69.0  # of log κ, down to 1e-30
+
+
+@runtime_checkable
+class StepSize(Protocol):
+    """Chooses κ for the log importance ratios of an iteration."""
+
+    def __call__(self, log_ratios: Float[Array, " K"]) -> Float[Array, ""]:
+        """κ in (0, 1] for log W + log p − log q, [K]; −inf for plans without weight."""
+        ...
+
+
+@pytree
+class FixedStep:
+    """The same κ in all iterations.
+
+    Attributes:
+        size: κ in (0, 1], a scalar.
+    """
+
+    size: Float[Array, ""]
+
+    def __call__(self, log_ratios: Float[Array, " K"]) -> Float[Array, ""]:
+        """κ."""
+        return self.size
+
+
+@pytree
+class EssStep:
+    """The greatest κ ≤ 1 whose weights keep an effective sample size, as in tempered importance sampling.
+
+    Attributes:
+        target: the effective sample size, as a fraction of the plans that can have weight (but no fewer than two), a
+            scalar in (0, 1].
+    """
+
+    target: Float[Array, ""]
+
+    def __call__(self, log_ratios: Float[Array, " K"]) -> Float[Array, ""]:
+        """κ by bisection: the effective sample size of softmax(κ lr) falls with κ."""
+        num_valid = jnp.isfinite(log_ratios).sum()
+        target = jnp.maximum(self.target * num_valid, jnp.minimum(2.0, 0.5 * (1 + num_valid)))
+        return _greatest(log_ratios, lambda weights, valid: effective_sample_size(weights) >= target)
+
+
+@pytree
+class KlStep:
+    """The greatest κ ≤ 1 that moves the belief no further than a trust region (as in REPS, Peters et al., 2010).
+
+    Attributes:
+        max_kl: the bound on KL(q⁺ ‖ q), estimated as Σ w log(K w), nats, a scalar > 0.
+    """
+
+    max_kl: Float[Array, ""]
+
+    def __call__(self, log_ratios: Float[Array, " K"]) -> Float[Array, ""]:
+        """κ by bisection: the divergence of softmax(κ lr) from uniform weights grows with κ."""
+
+        def near(weights: Float[Array, " K"], valid: Bool[Array, " K"]) -> Bool[Array, ""]:
+            share = weights / weights.sum()
+            entropy = -jnp.where(share > 0, share * jnp.log(jnp.where(share > 0, share, 1.0)), 0.0).sum()
+            return jnp.log(valid.sum()) - entropy <= self.max_kl
+
+        return _greatest(log_ratios, near)
+
+
+def step_size(size: Any = None, *, target_ess: Any = None, max_kl: Any = None) -> StepSize:
+    """Make the step size of mirror descent; give one of the three.
+
+    Args:
+        size: κ in (0, 1], the same in all iterations.
+        target_ess: take the greatest κ that keeps this effective sample size, as a fraction of the plans in (0, 1];
+            0.5 if nothing is given.
+        max_kl: take the greatest κ that moves the belief no further than this, nats, > 0.
+
+    Returns:
+        The step size.
+
+    Raises:
+        ValueError: for a value outside its range, or more than one.
+    """
+    given = [
+        name for name, x in (("step_size", size), ("target_ess", target_ess), ("max_kl", max_kl)) if x is not None
+    ]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} all choose the step size: give one")
+    if size is not None:
+        return FixedStep(real("step_size", size, above=0.0, maximum=1.0))
+    if max_kl is not None:
+        return KlStep(real("max_kl", max_kl, above=0.0))
+    return EssStep(real("target_ess", 0.5 if target_ess is None else target_ess, above=0.0, maximum=1.0))
+
+
+def _greatest(
+    log_ratios: Float[Array, " K"], holds: Callable[[Float[Array, " K"], Bool[Array, " K"]], Bool[Array, ""]]
+) -> Float[Array, ""]:
+    """The greatest κ ≤ 1 for which `holds` of the weights exp(κ lr), by bisection of its logarithm."""
+    valid = jnp.isfinite(log_ratios)
+    regret = jnp.where(valid, jnp.max(jnp.where(valid, log_ratios, -jnp.inf)) - log_ratios, 0.0)
+
+    def good(log_size: Float[Array, ""]) -> Bool[Array, ""]:
+        return holds(jnp.where(valid, jnp.exp(-jnp.exp(log_size) * regret), 0.0), valid)
+
+    def bisect(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
+        middle = 0.5 * (low + high)
+        ok = good(middle)
+        return jnp.where(ok, middle, low), jnp.where(ok, high, middle)
+
+    top = jnp.zeros((), log_ratios.dtype)
+    low, _ = jax.lax.fori_loop(0, _BISECTIONS, bisect, (jnp.full_like(top, _LEAST_LOG), top))
+    return jax.lax.stop_gradient(jnp.exp(jnp.where(good(top) | ~valid.any(), top, low)))

@@ -1,0 +1,69 @@
+"""Tsallis variational inference: from MPPI to CEM."""
+
+from typing import Any, Unpack
+
+from .families import gaussian
+from .likelihoods import q_exponential
+from .loop import LoopOptions, SamplingPlanner, compose
+
+
+def tsallis(
+    horizon: int,
+    action_size: int,
+    *,
+    num_samples: int = 256,
+    num_iterations: int = 1,
+    std: Any = 0.5,
+    r: Any = 2.0,
+    elite_fraction: Any = None,
+    temperature: Any = None,
+    learn_std: bool = False,
+    std_min: Any = 0.05,
+    smoothing: Any = None,
+    noise_exponent: Any = None,
+    include_mode: bool = False,
+    **options: Unpack[LoopOptions],
+) -> SamplingPlanner:
+    """Tsallis variational inference (Wang et al., 2021): MPPI at r = 1, CEM at r = ∞, and what lies between.
+
+    Args:
+        horizon: the number H of steps.
+        action_size: the number A of actuators.
+        num_samples: the number K of plans per iteration.
+        num_iterations: the number I of iterations.
+        std: of the plans around their mean, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        r: the order of the q-exponential, >= 1; infinity too.
+        elite_fraction: of the plans that have weight, in (0, 1], two at least; 0.1 unless given.
+        temperature: λ in reward units instead: the weights fall like exp(R/λ) near the best return, and r → 1 is
+            MPPI.
+        learn_std: whether the std is refitted too, as in CEM, or fixed, as in MPPI.
+        std_min: the floor of a learnt std.
+        smoothing: the share of the old mean and std that a refit keeps, in [0, 1); None for none.
+        noise_exponent: correlates the plans in time as noise of the spectrum 1/f^exponent; None for none.
+        include_mode: whether the mean is one of the plans.
+        **options: see `LoopOptions`.
+
+    Returns:
+        The planner.
+
+    Raises:
+        ValueError: for a parameter outside its range.
+    """
+    return compose(
+        "tsallis",
+        lambda steps: gaussian(
+            steps,
+            action_size,
+            std=std,
+            std_min=std_min,
+            smoothing=smoothing,
+            learn_std=learn_std,
+            noise_exponent=noise_exponent,
+        ),
+        horizon,
+        q_exponential(r, elite_fraction=elite_fraction, temperature=temperature),
+        options,
+        num_samples=num_samples,
+        num_iterations=num_iterations,
+        include_mode=include_mode,
+    )

@@ -1,0 +1,146 @@
+"""Variational inference MPC: mirror descent on the ELBO."""
+
+from typing import Any, Unpack
+
+from ..dynamics.base import real
+from .families import categorical, enumeration, gaussian, gaussian_of, mixture, splined
+from .likelihoods import exponential
+from .loop import LoopOptions, SamplingPlanner, compose, risk_at
+from .priors import FlatPrior
+from .step_sizes import step_size as choose_step
+
+
+def vi_mpc(
+    horizon: int,
+    action_size: int,
+    *,
+    num_samples: int = 512,
+    num_iterations: int = 4,
+    std: Any = 0.5,
+    temperature: Any = None,
+    temperature_ess: Any = None,
+    standardize: bool = False,
+    step_size: Any = None,
+    target_ess: Any = None,
+    max_kl: Any = None,
+    prior: Any = None,
+    rho: Any = None,
+    covariance: str = "diagonal",
+    num_components: int = 1,
+    actions: Any = None,
+    enumerate_plans: bool = False,
+    std_min: Any = 0.01,
+    noise_exponent: Any = None,
+    include_mode: bool = False,
+    **options: Unpack[LoopOptions],
+) -> SamplingPlanner:
+    """Variational inference MPC: mirror descent to the posterior p(a) exp(R/λ) over plans, q⁺ ∝ q^(1−κ) (p W)^κ.
+
+    Plans weigh softmax(κ (R/λ + log p − log q)). For every step size κ in (0, 1] the iterations end at the posterior,
+    exactly so for a full covariance on a quadratic return: λ says how much is left to chance, κ only how fast. The
+    published update (Okada and Taniguchi, 2019; Millidge et al., 2020, Eq. 5) is `planners.okada`.
+
+    Args:
+        horizon: the number H of steps.
+        action_size: the number A of actuators.
+        num_samples: the number K of plans per iteration.
+        num_iterations: the number I of iterations.
+        std: of the initial belief and of the default prior, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        temperature: λ of the posterior, in reward units; None adapts it.
+        temperature_ess: the effective sample size of exp(R/λ) alone to adapt to, as a fraction of the plans; 0.1
+            unless given.
+        standardize: divide returns by their standard deviation first; `temperature` is then relative to it.
+        step_size: κ in (0, 1]; None adapts it.
+        target_ess: take the greatest κ that leaves this effective sample size, as a fraction of the plans; 0.5 unless
+            one of the three is given.
+        max_kl: take the greatest κ that moves the belief no further than this, nats.
+        prior: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree; `planners.policy_prior` for one over
+            actions in states; "flat" for none; None for the initial Gaussian (uniform over discrete actions).
+        rho: where the expectation over scenarios sits: 0 inside of exp(R/λ) as `None`, the structured posterior; 1
+            outside, the posterior that is optimistic about the noise; needs a temperature in reward units.
+        covariance: "diagonal", "full" or "kronecker" (between steps and between actuators).
+        num_components: above 1 a mixture of so many diagonal Gaussians.
+        actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian.
+        enumerate_plans: try all C^H plans of discrete actions: exact inference. `num_samples` is then their number.
+        std_min: the floor of the std.
+        noise_exponent: correlates the initial belief in time as noise of the spectrum 1/f^exponent; None for none. A
+            diagonal covariance keeps the correlation as it is.
+        include_mode: whether the mean is one of the plans.
+        **options: see `LoopOptions`.
+
+    Returns:
+        The planner.
+
+    Raises:
+        ValueError: for a parameter outside its range, or several families at once.
+    """
+    families = {
+        "covariance": covariance != "diagonal",
+        "num_components": num_components != 1,
+        "actions": actions is not None,
+    }
+    chosen = [name for name, other in families.items() if other]
+    if len(chosen) > 1:
+        raise ValueError(f"{' and '.join(chosen)} choose different families of beliefs: give one")
+    if enumerate_plans and actions is None:
+        raise ValueError("enumerate_plans needs actions, a list of discrete ones, got None")
+
+    def belief(steps: int) -> Any:
+        if actions is not None:
+            return enumeration(steps, actions) if enumerate_plans else categorical(steps, actions)
+        if num_components != 1:
+            return mixture(steps, action_size, num_components=num_components, std=std, std_min=std_min)
+        return gaussian_of(covariance, steps, action_size, std=std, std_min=std_min, noise_exponent=noise_exponent)
+
+    def wide(steps: int) -> Any:
+        if actions is not None:
+            return categorical(steps, actions)
+        return gaussian(steps, action_size, std=std, noise_exponent=noise_exponent)
+
+    if prior is None:
+        prior = splined(wide, horizon, options.get("num_knots"), options.get("interpolation"))
+    elif isinstance(prior, str):
+        if prior != "flat":
+            raise ValueError(f"prior must be an object with log_prob, 'flat' or None, got {prior!r}")
+        prior = FlatPrior()
+    return compose(
+        "vi_mpc",
+        belief,
+        horizon,
+        exponential(temperature, target_ess=temperature_ess, standardize=standardize),
+        options,
+        prior=prior,
+        step_size=choose_step(step_size, target_ess=target_ess, max_kl=max_kl),
+        risk=risk_at(rho, temperature, standardize),
+        num_samples=len(belief(horizon).log_probs) if enumerate_plans else num_samples,
+        num_iterations=num_iterations,
+        include_mode=include_mode,
+    )
+
+
+def okada(
+    horizon: int, action_size: int, *, temperature: Any = 1.0, lam: Any = 1.0, kappa: Any = 0.5, **options: Any
+) -> SamplingPlanner:
+    """VI-MPC as Okada and Taniguchi (2019, Eq. 6~) parametrise it: plans weigh W^(1/λ) (p/q)^κ, with W = exp(R/β).
+
+    That is mirror descent with step size κ to the posterior at the temperature c β, c = λ κ, which `info.temperature`
+    tells: the two numbers are not independent of the temperature, and the answer is exp(R/β) itself for c = 1 only.
+
+    Args:
+        horizon: the number H of steps.
+        action_size: the number A of actuators.
+        temperature: β, in reward units.
+        lam: λ > 0.
+        kappa: κ in (0, 1]. At 0 nothing is left to chance, and the planner is `mppi` at the temperature β λ with an
+            adapted covariance.
+        **options: as `vi_mpc` takes them.
+
+    Returns:
+        The planner.
+
+    Raises:
+        ValueError: for a parameter outside its range.
+    """
+    step = real("kappa", kappa, above=0.0, maximum=1.0)
+    stationary = real("temperature", temperature, above=0.0) * real("lam", lam, above=0.0) * step
+    return vi_mpc(horizon, action_size, temperature=stationary, step_size=step, **options)
