@@ -15,7 +15,7 @@ def vi_mpc(
     action_size: int,
     *,
     num_samples: int = 512,
-    num_iterations: int = 4,
+    num_iterations: int = 2,
     std: Any = 0.5,
     temperature: Any = None,
     temperature_ess: Any = None,
@@ -24,13 +24,14 @@ def vi_mpc(
     target_ess: Any = None,
     max_kl: Any = None,
     prior: Any = None,
+    prior_std: Any = None,
     rho: Any = None,
     covariance: str = "diagonal",
     num_components: int = 1,
     actions: Any = None,
     enumerate_plans: bool = False,
-    std_min: Any = 0.01,
-    noise_exponent: Any = None,
+    std_min: Any = 0.05,
+    noise_exponent: Any = 2.0,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner:
@@ -45,28 +46,29 @@ def vi_mpc(
         action_size: the number A of actuators.
         num_samples: the number K of plans per iteration.
         num_iterations: the number I of iterations.
-        std: of the initial belief and of the default prior, scalar, [A] or [H, A]; 1 is half the actuators' range.
-        temperature: λ of the posterior, in reward units; None adapts it.
-        temperature_ess: the effective sample size of exp(R/λ) alone to adapt to, as a fraction of the plans; 0.1
-            unless given.
+        std: of the initial belief, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        temperature: λ of the posterior, in reward units; None adapts it, to a posterior as sharp as the samples bear.
+        temperature_ess: the effective sample size of exp(R/λ) alone to adapt to, as a fraction of the plans, no fewer
+            than two; 0.02 unless given.
         standardize: divide returns by their standard deviation first; `temperature` is then relative to it.
         step_size: κ in (0, 1]; None adapts it.
-        target_ess: take the greatest κ that leaves this effective sample size, as a fraction of the plans; 0.5 unless
+        target_ess: take the greatest κ that leaves this effective sample size, as a fraction of the plans; 0.2 unless
             one of the three is given.
         max_kl: take the greatest κ that moves the belief no further than this, nats.
         prior: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree; `planners.policy_prior` for one over
-            actions in states; "flat" for none; None for the initial Gaussian (uniform over discrete actions).
+            actions in states; "flat" for none; None for the Gaussian of `prior_std` (discrete actions: uniform).
+        prior_std: of the prior N(0, prior_std²), with the noise's correlation, scalar, [A] or [H, A]; 1 unless given.
         rho: where the expectation over scenarios sits: 0 inside of exp(R/λ) as `None`, the structured posterior; 1
             outside, the posterior that is optimistic about the noise; needs a temperature in reward units.
         covariance: "diagonal", "full" or "kronecker" (between steps and between actuators).
         num_components: above 1 a mixture of so many diagonal Gaussians.
         actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian.
         enumerate_plans: try all C^H plans of discrete actions: exact inference. `num_samples` is then their number.
-        std_min: the floor of the std.
+        std_min: the floor of the std; what fits add to a covariance.
         noise_exponent: correlates the initial belief in time as noise of the spectrum 1/f^exponent; None for none. A
-            diagonal covariance keeps the correlation as it is.
+            diagonal covariance keeps that correlation; mixtures have none.
         include_mode: whether the mean is one of the plans.
-        **options: see `LoopOptions`.
+        **options: see `LoopOptions`; `inflation` is 1.2 unless given.
 
     Returns:
         The planner.
@@ -84,6 +86,10 @@ def vi_mpc(
         raise ValueError(f"{' and '.join(chosen)} choose different families of beliefs: give one")
     if enumerate_plans and actions is None:
         raise ValueError("enumerate_plans needs actions, a list of discrete ones, got None")
+    if prior_std is not None and (prior is not None or actions is not None):
+        raise ValueError(
+            f"prior_std is that of the default prior of a Gaussian belief, got {prior_std!r} beside another"
+        )
 
     def belief(steps: int) -> Any:
         if actions is not None:
@@ -92,17 +98,22 @@ def vi_mpc(
             return mixture(steps, action_size, num_components=num_components, std=std, std_min=std_min)
         return gaussian_of(covariance, steps, action_size, std=std, std_min=std_min, noise_exponent=noise_exponent)
 
-    def wide(steps: int) -> Any:
+    def uninformed(steps: int) -> Any:
         if actions is not None:
             return categorical(steps, actions)
-        return gaussian(steps, action_size, std=std, noise_exponent=noise_exponent)
+        color = None if num_components != 1 else noise_exponent
+        return gaussian(steps, action_size, std=1.0 if prior_std is None else prior_std, noise_exponent=color)
 
     if prior is None:
-        prior = splined(wide, horizon, options.get("num_knots"), options.get("interpolation"))
+        prior = splined(uninformed, horizon, options.get("num_knots"), options.get("interpolation"))
     elif isinstance(prior, str):
         if prior != "flat":
             raise ValueError(f"prior must be an object with log_prob, 'flat' or None, got {prior!r}")
         prior = FlatPrior()
+    if temperature is None and temperature_ess is None:
+        temperature_ess = 0.02
+    if step_size is None and max_kl is None and target_ess is None:
+        target_ess = 0.2
     return compose(
         "vi_mpc",
         belief,
@@ -115,13 +126,14 @@ def vi_mpc(
         num_samples=len(belief(horizon).log_probs) if enumerate_plans else num_samples,
         num_iterations=num_iterations,
         include_mode=include_mode,
+        inflation=1.2,
     )
 
 
 def okada(
     horizon: int, action_size: int, *, temperature: Any = 1.0, lam: Any = 1.0, kappa: Any = 0.5, **options: Any
 ) -> SamplingPlanner:
-    """VI-MPC as Okada and Taniguchi (2019, Eq. 6~) parametrise it: plans weigh W^(1/λ) (p/q)^κ, with W = exp(R/β).
+    """VI-MPC as Okada and Taniguchi (2019, Eq. 6~) parametrise it: plans weigh W^(1/λ) q^(−κ), with W = exp(R/β).
 
     That is mirror descent with step size κ to the posterior at the temperature c β, c = λ κ, which `info.temperature`
     tells: the two numbers are not independent of the temperature, and the answer is exp(R/β) itself for c = 1 only.
@@ -131,9 +143,9 @@ def okada(
         action_size: the number A of actuators.
         temperature: β, in reward units.
         lam: λ > 0.
-        kappa: κ in (0, 1]. At 0 nothing is left to chance, and the planner is `mppi` at the temperature β λ with an
-            adapted covariance.
-        **options: as `vi_mpc` takes them.
+        kappa: κ in (0, 1]. At 0 nothing would be left to chance, at a stationary temperature of 0: that is `mppi` at
+            the temperature β λ with an adapted covariance.
+        **options: as `vi_mpc` takes them; the prior is flat unless given.
 
     Returns:
         The planner.
@@ -143,4 +155,5 @@ def okada(
     """
     step = real("kappa", kappa, above=0.0, maximum=1.0)
     stationary = real("temperature", temperature, above=0.0) * real("lam", lam, above=0.0) * step
+    options = {"prior": "flat"} | options
     return vi_mpc(horizon, action_size, temperature=stationary, step_size=step, **options)
