@@ -57,18 +57,16 @@ def icem(
     Raises:
         ValueError: for a parameter outside its range.
     """
-    if num_elites is None and elite_fraction is None:
-        elite_fraction = 0.1
     likelihood = elite(elite_fraction, num_elites=num_elites, num_samples=num_samples)
     first, iterations = integer("num_samples", num_samples, 2), integer("num_iterations", num_iterations)
     if not population_decay >= 1.0:
         raise ValueError(f"population_decay must be >= 1, got {population_decay!r}")
     kept, shifted = fraction("keep_fraction", keep_fraction), fraction("shift_fraction", shift_fraction)
-    # sizes must be known: a fraction that is traced needs a planner that keeps its population, and no elites
-    elites = 0
+    elites = 0  # where their number decides a size it must be known, and stays the same as the population shrinks
     if population_decay > 1.0 or kept or shifted:
-        share = num_elites / first if num_elites is not None else fraction("elite_fraction", elite_fraction)
-        elites = max(2, round(share * first))
+        share = fraction("elite_fraction", 0.1 if elite_fraction is None else elite_fraction)
+        elites = max(2, round(share * first)) if num_elites is None else num_elites
+        likelihood = elite(num_elites=elites, num_samples=first)
     sizes = [min(first, max(2 * elites, int(first / population_decay**i))) for i in range(iterations)]
     return compose(
         "icem",

@@ -30,15 +30,19 @@ class Elite:
     """W = 1[R among the best n plans], n = fraction · K: the cross-entropy method (Rubinstein, 1999).
 
     Attributes:
-        fraction: of the plans that are elite, in (0, 1], a scalar; at least two are.
+        fraction: of the plans that are elite, in (0, 1], a scalar; at least two are. None if their number is given.
+        number: of the plans that are elite, a scalar; None if their fraction is given.
     """
 
-    fraction: Float[Array, ""]
+    fraction: Float[Array, ""] | None
+    number: Float[Array, ""] | None
 
     def __call__(self, returns: Float[Array, " K"]) -> Optimality:
         """Weigh plans by their returns [K]."""
         num_samples = len(returns)
-        num_elites = jnp.clip(jnp.round(self.fraction * num_samples), 2, num_samples)
+        number = self.number if self.fraction is None else self.fraction * num_samples
+        assert number is not None  # one of the two is given: see `elite`
+        num_elites = jnp.clip(jnp.round(number), 2, num_samples)
         # by rank, not by a threshold on the returns: ties must not let everyone through
         rank = jnp.zeros(num_samples, int).at[jnp.argsort(-returns)].set(jnp.arange(num_samples))
         return _indicator(rank < num_elites, returns)
@@ -110,17 +114,18 @@ class QExponential:
         order = jnp.where(exponential, 1.0, order)  # the branch that is not taken must not divide by zero
         if self.temperature is not None:
             share = jnp.where(exponential | (regret == 0), 0.0, regret * (order / self.temperature))
+            inside = share < 1.0
             limit = -regret / self.temperature
             log_scale = best / self.temperature
         else:
             assert self.fraction is not None  # one of the two is given: see `q_exponential`
             gamma = _threshold(regret, valid, self.fraction)
             share = jnp.where(regret > 0, regret / jnp.where(gamma > 0, gamma, 1.0), 0.0)
-            share = jnp.where((gamma > 0) | (regret == 0), share, 2.0)  # ties at the top: all of them, and no other
+            inside = (regret < gamma) | (regret == 0)  # ties at the top: all of them, and no other
             limit = jnp.where(regret > 0, -jnp.inf, 0.0)
             log_scale = jnp.zeros(())
-        inside = share < 1.0
-        power = jnp.log1p(-jnp.where(inside, share, 0.0)) / order
+        # division may round up: what is inside has some weight left
+        power = jnp.log1p(-jnp.where(inside, jnp.minimum(share, 1.0 - 1e-6), 0.0)) / order
         log_weights = jnp.where(exponential, limit, jnp.where(inside, power, -jnp.inf))
         return Optimality(jnp.where(valid, log_weights, -jnp.inf), log_scale, self.temperature)
 
@@ -170,8 +175,8 @@ def elite(fraction: Any = None, *, num_elites: Any = None, num_samples: int | No
             raise ValueError(f"num_elites is elite_fraction in plans: give one, got {num_elites} and {fraction}")
         if integer("num_elites", num_elites, 2) > integer("num_samples", num_samples, 2):
             raise ValueError(f"num_elites must be <= num_samples ({num_samples}), got {num_elites}")
-        fraction = num_elites / num_samples
-    return Elite(real("elite_fraction", 0.1 if fraction is None else fraction, above=0.0, maximum=1.0))
+        return Elite(None, jnp.asarray(num_elites, float))
+    return Elite(real("elite_fraction", 0.1 if fraction is None else fraction, above=0.0, maximum=1.0), None)
 
 
 def exponential(

@@ -88,7 +88,7 @@ def vi_mpc(
         raise ValueError("enumerate_plans needs actions, a list of discrete ones, got None")
     if prior_std is not None and (prior is not None or actions is not None):
         raise ValueError(
-            f"prior_std is that of the default prior of a Gaussian belief, got {prior_std!r} beside another"
+            f"prior_std is of the default prior of Gaussian beliefs: give it or another prior, got {prior_std!r}"
         )
 
     def belief(steps: int) -> Any:

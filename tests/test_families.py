@@ -1,4 +1,6 @@
-"""The Gaussian family against scipy and its own definitions."""
+"""Families against scipy, their own definitions, and each other."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -87,3 +89,207 @@ def test_shift_moves_the_mean_and_restores_the_rest(belief):
 def test_mistakes_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         planners.gaussian(**({"horizon": 3, "action_size": 2} | arguments))
+
+
+# Other families --------------------------------------------------------------------------------------------------
+
+
+FAMILIES = {
+    "coloured": planners.gaussian(3, 2, std=STD, noise_exponent=1.5, std_min=1e-3),
+    "full": planners.full_gaussian(3, 2, std=STD, noise_exponent=1.5, std_min=1e-3),
+    "kronecker": planners.kronecker_gaussian(3, 2, std=[0.3, 0.6], noise_exponent=1.5, std_min=1e-3),
+    "mixture": planners.mixture(3, 2, num_components=3, std=0.4, num_draws=2_000),
+    "categorical": planners.categorical(3, [[0.0, 1.0], [1.0, 0.0], [-1.0, -1.0]]),
+    "enumeration": planners.enumeration(3, [[0.0, 1.0], [1.0, 0.0]]),
+    "annealed": planners.annealed(planners.gaussian(3, 2, std=STD, learn_std=False), [1.0, 0.5]),
+}
+any_family = pytest.mark.parametrize("name", FAMILIES)
+
+
+def moved(name):
+    """The family, after a fit to weighted plans of its own."""
+    belief = FAMILIES[name]
+    if name == "enumeration":
+        return belief.fit(belief.propose(jax.random.key(0), 8).plans, jax.nn.softmax(jnp.sin(jnp.arange(8.0))))
+    plans = belief.sample(jax.random.key(3), 200)
+    return belief.fit(plans, jax.nn.softmax(2.0 * plans[:, 0, 0] + plans[:, 1, 1]))
+
+
+@any_family
+def test_entropy_and_divergence_are_means_over_samples(name):
+    belief, other = moved(name), FAMILIES[name]
+    plans = belief.sample(jax.random.key(4), 40_000)
+    log_q, log_p = belief.log_prob(plans), other.log_prob(plans)
+    for told, values in ((belief.entropy(), -log_q), (belief.kl(other), log_q - log_p)):
+        slack = 0.05 if name == "mixture" else 2e-3  # whose own are estimates too
+        assert abs(float(told - values.mean())) < 4.5 * float(values.std()) / 200 + slack
+    np.testing.assert_allclose(belief.kl(belief), 0.0, atol=2e-5)
+    assert belief.kl(other) > 0
+
+
+@any_family
+def test_the_structure_survives_a_fit_and_a_shift(name):
+    initial, belief = FAMILIES[name], moved(name)
+    for how in (planners.shift_by_one(3), planners.shift_by_one(3, inflation=1.3, tail="initial")):
+        shifted = belief.shift(initial, how)
+        assert jax.tree.structure(shifted) == jax.tree.structure(initial)
+        assert [x.aval for x in jax.tree.leaves(shifted)] == [x.aval for x in jax.tree.leaves(initial)]
+        assert jnp.isfinite(shifted.log_prob(shifted.sample(jax.random.key(5), 4))).all()
+        assert shifted.mode().shape == (3, 2)
+
+
+@pytest.mark.parametrize("name", ["coloured", "full", "kronecker", "mixture", "categorical"])
+def test_a_fit_to_many_samples_of_a_member_is_that_member(name):
+    belief = moved(name)
+    plans = belief.sample(jax.random.key(6), 100_000)
+    again = belief.fit(plans, jnp.full(100_000, 1e-5))
+    assert again.kl(belief) < 5e-3 + (0.02 if name == "categorical" else 0.0)  # smoothed
+
+
+def test_a_full_covariance_is_unbiased_and_shrinks_when_it_must():
+    belief = planners.full_gaussian(3, 2, std=1.0, std_min=1e-4)
+    plans = belief.sample(jax.random.key(0), 60)
+    weights = jax.nn.softmax(jax.random.normal(jax.random.key(1), (60,)))
+    ess = float(1 / (weights**2).sum())
+    assert ess > 12  # twice the six numbers of a plan: nothing is shrunk
+    flat = np.asarray(plans, float).reshape(60, 6)
+    w = np.asarray(weights, float)
+    centred = flat - w @ flat
+    truth = (w[:, None] * centred).T @ centred / (1 - (w**2).sum())
+    np.testing.assert_allclose(belief.fit(plans, weights).covariance(), truth, atol=1e-4)
+    few = jax.nn.softmax(12.0 * jax.random.normal(jax.random.key(1), (60,)))
+    assert 1 / (few**2).sum() < 4
+    fitted = belief.fit(plans, few)
+    assert jnp.linalg.eigvalsh(fitted.covariance()).min() > 1e-4
+    assert jnp.isfinite(fitted.log_prob(plans)).all()
+    lone = belief.fit(plans, jnp.zeros(60).at[7].set(1.0))
+    np.testing.assert_allclose(lone.mean, plans[7], rtol=1e-5)
+    assert jnp.isfinite(lone.scale_tril).all()
+
+
+def test_weighted_variances_are_unbiased():
+    """E[Σ w (a − μ_w)²] = (1 − Σ w²) σ²: the correction undoes it."""
+    weights = jax.random.dirichlet(jax.random.key(1), jnp.full(10, 0.5))
+    belief = planners.gaussian(1, 1, std=2.0, unbiased=True, std_min=1e-6)
+    draw = jax.vmap(lambda key: belief.fit(belief.sample(key, 10), weights).std[0, 0] ** 2)
+    variances = draw(jax.random.split(jax.random.key(0), 20_000))
+    factor = min(1 / (1 - float((weights**2).sum())), 2.0) * (1 - float((weights**2).sum()))
+    assert abs(float(variances.mean()) - 4.0 * factor) < 4.5 * float(variances.std()) / 141
+
+
+def weighted_plans():
+    """Plans from a wide Gaussian, weighted to stand for two bumps of weights 0.3 and 0.7."""
+    plans = 3.0 * jax.random.normal(jax.random.key(0), (4_000, 1, 2))
+    bumps = [(0.3, jnp.array([-2.0, 0.0]), 0.3), (0.7, jnp.array([2.0, 1.0]), 0.2)]
+    target = jax.nn.logsumexp(
+        jnp.stack(
+            [
+                jnp.log(weight / variance) - ((plans[:, 0] - mean) ** 2).sum(-1) / (2 * variance)
+                for weight, mean, variance in bumps
+            ]
+        ),
+        axis=0,
+    )
+    return plans, jax.nn.softmax(target + (plans[:, 0] ** 2).sum(-1) / 18.0)
+
+
+def test_mixtures_climb_the_likelihood_and_find_the_bumps():
+    plans, weights = weighted_plans()
+    belief = planners.mixture(1, 2, num_components=2, std=2.0, std_min=1e-3)
+    log_likelihoods = []
+    for _ in range(60):
+        log_likelihoods.append(float(weights @ belief.log_prob(plans)))
+        belief = belief.fit(plans, weights)
+    assert (np.diff(log_likelihoods) > -1e-3).all()  # but for the correction of the variances
+    order = jnp.argsort(belief.means[:, 0, 0])
+    np.testing.assert_allclose(jnp.exp(belief.log_weights)[order], [0.3, 0.7], atol=0.03)
+    np.testing.assert_allclose(belief.means[order, 0], [[-2.0, 0.0], [2.0, 1.0]], atol=0.1)
+    # the fixed point: Σ_k w_k N_m(a_k)/q(a_k) = 1
+    own = jnp.exp(belief._log_joint(plans) - belief.log_weights[:, None] - belief.log_prob(plans))
+    np.testing.assert_allclose(own @ weights, 1.0, atol=1e-3)
+    np.testing.assert_allclose(belief.mode(), belief.means[order[1]])
+    drawn = jax.vmap(belief.random_mode)(jax.random.split(jax.random.key(0), 2_000))
+    np.testing.assert_allclose((drawn[:, 0, 0] > 0).mean(), jnp.exp(belief.log_weights)[order[1]], atol=0.05)
+
+
+def test_one_component_is_a_gaussian():
+    plans, weights = weighted_plans()
+    mixture = planners.mixture(1, 2, num_components=1, std=2.0, std_min=1e-3)
+    gaussian = planners.gaussian(1, 2, std=2.0, std_min=1e-3, unbiased=True)
+    np.testing.assert_allclose(mixture.log_prob(plans), gaussian.log_prob(plans), rtol=1e-5)
+    left, right = mixture.fit(plans, weights), gaussian.fit(plans, weights)
+    np.testing.assert_allclose(left.means[0], right.mean, atol=1e-5)
+    np.testing.assert_allclose(left.stds[0], right.std, rtol=1e-4)
+
+
+def test_a_dead_component_is_revived_at_the_best_plan():
+    plans, weights = weighted_plans()
+    belief = planners.mixture(1, 2, num_components=3, std=1.0)
+    lost = dataclasses.replace(belief, means=belief.means.at[1].set(1e3))
+    fitted = lost.fit(plans, weights)
+    np.testing.assert_allclose(fitted.means[1], plans[jnp.argmax(weights)], rtol=1e-5)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(fitted))
+    np.testing.assert_allclose(jnp.exp(fitted.log_weights).sum(), 1.0, rtol=1e-5)
+    assert jnp.exp(fitted.log_weights).min() > 0.9 * 0.01 / 3
+
+
+def test_categorical_fits_are_weighted_frequencies():
+    belief = FAMILIES["categorical"]
+    plans = belief.sample(jax.random.key(0), 50)
+    weights = jax.nn.softmax(jnp.arange(50.0) / 10)
+    choices = jnp.argmin(((plans[..., None, :] - belief.actions) ** 2).sum(-1), -1)
+    truth = np.zeros((3, 3))
+    for weight, choice in zip(weights, choices, strict=True):
+        truth[np.arange(3), np.asarray(choice)] += float(weight)
+    np.testing.assert_allclose(jnp.exp(belief.fit(plans, weights).log_probs), 0.98 * truth + 0.02 / 3, rtol=1e-4)
+
+
+def test_annealed_noise_follows_its_schedule():
+    belief = FAMILIES["annealed"]
+    plans, weights = belief.sample(jax.random.key(0), 4), jnp.full(4, 0.25)
+    for factor in (1.0, 0.5, 0.5):
+        np.testing.assert_allclose(belief.std, factor * STD, rtol=1e-6)
+        np.testing.assert_allclose(jnp.diagonal(belief.covariance()), (factor * STD).ravel() ** 2, rtol=1e-6)
+        belief = belief.fit(plans, weights)
+    np.testing.assert_allclose(belief.shift(FAMILIES["annealed"], planners.shift_by_one(3)).std, STD)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: planners.annealed(planners.gaussian(3, 1), [1.0]), "gaussian must not learn its std"),
+        (
+            lambda: planners.annealed(planners.gaussian(3, 1, learn_std=False), 1.0),
+            r"schedule must have shape \[I\], one factor per iteration",
+        ),
+        (lambda: planners.categorical(3, [0.0, 1.0]), r"actions must have shape \[C, A\] with C >= 2"),
+        (lambda: planners.categorical(3, [[0.0], [1.0]], smoothing=0.0), "smoothing must be finite and > 0"),
+        (lambda: planners.enumeration(17, [[0.0], [1.0]]), "enumeration needs at most 65536 plans"),
+        (
+            lambda: planners.enumeration(2, [[0.0], [1.0]]).propose(jax.random.key(0), 5),
+            "num_samples must be the number 4 of all plans, got 5",
+        ),
+        (lambda: planners.mixture(3, 1, num_components=0), "num_components must be an integer of at least 1"),
+        (
+            lambda: planners.strategy(3, 1, num_samples=8, algorithm="CMA"),
+            "strategy must be a class or an instance of",
+        ),
+        (lambda: planners.strategy(3, 1, num_samples=8, params={"x": 1.0}), "params of CMA_ES are std_init"),
+        (lambda: planners.strategy(3, 1, num_samples=8, algorithm="SV_CMA_ES"), "needs more than a size"),
+        (lambda: planners.vi_mpc(3, 1, covariance="round"), "covariance must be one of diagonal, full, kronecker"),
+        (lambda: planners.vi_mpc(3, 1, covariance="full", num_components=2), "choose different families"),
+        (lambda: planners.vi_mpc(3, 1, enumerate_plans=True), "enumerate_plans needs actions"),
+        (lambda: planners.vi_mpc(3, 1, prior="wide"), "prior must be an object with log_prob, 'flat' or None"),
+        (lambda: planners.vi_mpc(3, 1, prior="flat", prior_std=1.0), "prior_std is of the default prior"),
+        (lambda: planners.vi_mpc(3, 1, clip_plans=True), "clip_plans takes no prior"),
+        (lambda: planners.cem(3, 1, execute="best"), "execute must be one of mode, sample, component, got 'best'"),
+        (lambda: planners.cem(3, 1, execute="component"), "needs a belief of several modes, got Gaussian"),
+        (lambda: planners.cem(3, 1, explore_fraction=1.5), r"explore_fraction must lie in \[0, 1\], got 1.5"),
+        (lambda: planners.evolution(3, 1, explore_fraction=0.5), "explore_fraction must be 0 for Strategy, got 0.5"),
+        (lambda: planners.icem(3, 1, population_decay=0.5), "population_decay must be >= 1, got 0.5"),
+        (lambda: planners.icem(3, 1, keep_fraction=-0.5), r"keep_fraction must lie in \[0, 1\], got -0.5"),
+    ],
+)
+def test_mistakes_in_other_families_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -16,6 +16,9 @@ LIKELIHOODS = {
     "raw": planners.exponential(0.7),
     "standardized": planners.exponential(0.7, standardize=True),
     "adapted": planners.exponential(target_ess=0.4),
+    "by range": planners.exponential(0.2, by_range=True),
+    "tsallis": planners.q_exponential(1.7, elite_fraction=0.5),
+    "tsallis, temperature": planners.q_exponential(1.7, temperature=0.7),
 }
 weigh = jax.jit(lambda likelihood, returns: jnp.exp(log_normalize(likelihood(returns).log_weights).log_weights))
 returns_strategy = st.lists(st.integers(-1000, 1000), min_size=6, max_size=6, unique=True).map(
@@ -142,6 +145,97 @@ def test_the_gradient_of_degenerate_weights_is_finite():
     assert jnp.isfinite(gradient).all()
 
 
+def test_the_q_exponential_is_the_exponential_at_one():
+    returns = 3.0 * jax.random.normal(jax.random.key(0), (200,))
+    for r, tolerance in ((1.0, 1e-6), (1.0 + 1e-6, 1e-6), (1.001, 2e-3)):
+        tsallis, mppi = planners.q_exponential(r, temperature=0.7)(returns), planners.exponential(0.7)(returns)
+        np.testing.assert_allclose(
+            weigh(planners.q_exponential(r, temperature=0.7), returns),
+            weigh(planners.exponential(0.7), returns),
+            atol=tolerance,
+        )
+        np.testing.assert_allclose(tsallis.log_scale, mppi.log_scale, rtol=1e-6)
+        assert tsallis.temperature == mppi.temperature
+
+
+@pytest.mark.parametrize("fraction", [1e-3, 0.1, 0.37, 1.0])
+def test_the_q_exponential_is_the_elite_indicator_at_infinity(fraction):
+    returns = 3.0 * jax.random.normal(jax.random.key(0), (200,))
+    elite = weigh(planners.elite(fraction), returns)
+    np.testing.assert_array_equal(
+        weigh(planners.q_exponential(float("inf"), elite_fraction=fraction), returns), elite
+    )
+    far = weigh(planners.q_exponential(1e9, elite_fraction=fraction), returns)
+    np.testing.assert_allclose(far, elite, atol=1e-6)
+
+
+@pytest.mark.parametrize("r", [1.5, 2.0, 3.0])
+def test_the_q_exponential_in_between(r):
+    """W = (1 + (r − 1) x)₊^(1/(r−1)) at x = −(R_max − R)/λ, whether its scale is a temperature or a fraction."""
+    returns = jnp.array([4.0, 3.9, 3.5, 2.0, 0.0, -5.0])
+    regret = 4.0 - np.asarray(returns, float)
+
+    def exact(scale):
+        weights = np.maximum(1 - (r - 1) * regret / scale, 0) ** (1 / (r - 1))
+        return weights / weights.sum()
+
+    np.testing.assert_allclose(weigh(planners.q_exponential(r, temperature=1.3), returns), exact(1.3), atol=1e-6)
+    fraction = planners.q_exponential(r, elite_fraction=0.5)  # three of six have weight: γ is the fourth's regret
+    np.testing.assert_allclose(weigh(fraction, returns), exact(2.0 * (r - 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("r", [1.0, 1.5, float("inf")])
+def test_the_q_exponential_of_ties(r):
+    returns = jnp.array([2.0, 2.0, 2.0, 2.0, 1.0, -jnp.inf])
+    weights = weigh(planners.q_exponential(r, elite_fraction=0.3), returns)
+    np.testing.assert_allclose(weights, [0.25, 0.25, 0.25, 0.25, 0.0, 0.0], atol=1e-6)
+    np.testing.assert_allclose(weigh(planners.q_exponential(r, elite_fraction=0.3), jnp.ones(5)), 0.2, rtol=1e-6)
+
+
+def test_weights_by_range_are_path_integrals():
+    returns = jnp.array([1.0, 5.0, 3.0, -jnp.inf])
+    exact = np.exp([-10.0, 0.0, -5.0])
+    np.testing.assert_allclose(
+        weigh(planners.exponential(0.1, by_range=True), returns)[:3], exact / exact.sum(), rtol=1e-5
+    )
+
+
+# Step sizes ----------------------------------------------------------------------------------------------------------
+
+
+RATIOS = 12.0 * jax.random.normal(jax.random.key(1), (300,))
+
+
+def tempered(size):
+    return jnp.exp(log_normalize(size * RATIOS).log_weights)
+
+
+@pytest.mark.parametrize("target", [0.01, 0.2, 0.7])
+def test_a_step_keeps_its_effective_sample_size(target):
+    size = planners.step_size(target_ess=target)(RATIOS)
+    np.testing.assert_allclose(effective_sample_size(tempered(size)), max(target * 300, 2.0), rtol=1e-3)
+    assert 0 < size < 1
+
+
+@pytest.mark.parametrize("bound", [0.05, 0.5, 2.0])
+def test_a_step_stays_in_its_trust_region(bound):
+    weights = np.asarray(tempered(planners.step_size(max_kl=bound)(RATIOS)), float)
+    np.testing.assert_allclose((weights * np.log(300 * weights)).sum(), bound, rtol=1e-3)
+
+
+def test_steps_at_their_ends():
+    """Whole where nothing forbids it; tiny, not zero, where returns are of any size; without NaN where all fail."""
+    for step in (planners.step_size(target_ess=0.5), planners.step_size(max_kl=0.1), planners.step_size(0.3)):
+        fixed = isinstance(step, planners.FixedStep)
+        np.testing.assert_allclose(step(jnp.zeros(10)), 0.3 if fixed else 1.0)
+        np.testing.assert_allclose(step(jnp.full(10, -jnp.inf)), 0.3 if fixed else 1.0)
+        np.testing.assert_allclose(step(jnp.full(10, -jnp.inf).at[3].set(2.0)), 0.3 if fixed else 1.0)
+        huge = step(jnp.linspace(-1e20, 1e20, 10).at[0].set(-jnp.inf))
+        assert fixed or 0 < huge < 1e-18
+    gradient = jax.grad(lambda x: planners.step_size(target_ess=0.5)(x * RATIOS) * x)(1.0)
+    assert jnp.isfinite(gradient)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -154,6 +248,13 @@ def test_the_gradient_of_degenerate_weights_is_finite():
         (lambda: planners.exponential(1.0, target_ess=0.5), "give one of them"),
         (lambda: planners.exponential(target_ess=2.0), "target_ess must be finite and > 0 and <= 1, got 2.0"),
         (lambda: planners.exponential(standardize=True), "standardize needs a temperature"),
+        (lambda: planners.exponential(by_range=True), "by_range needs a temperature"),
+        (lambda: planners.exponential(1.0, standardize=True, by_range=True), "both divide the returns"),
+        (lambda: planners.q_exponential(0.9), "r must be finite and >= 1, got 0.9"),
+        (lambda: planners.q_exponential(2.0, elite_fraction=0.1, temperature=1.0), "both set the scale"),
+        (lambda: planners.step_size(0.0), "step_size must be finite and > 0 and <= 1, got 0.0"),
+        (lambda: planners.step_size(0.5, max_kl=0.1), "step_size and max_kl all choose the step size"),
+        (lambda: planners.step_size(max_kl=-1.0), "max_kl must be finite and > 0, got -1.0"),
     ],
 )
 def test_mistakes_are_named(make, message):

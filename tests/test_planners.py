@@ -312,7 +312,9 @@ def test_diagnostics_are_their_definitions(name, model):
         assert (info.elbo[0] == -np.inf) == (elites < valid.sum())
         np.testing.assert_allclose(info.log_evidence[0], np.log(elites / samples), rtol=1e-5)
         return
-    told = planner.likelihood(jnp.where(valid, info.returns[0], -jnp.inf))  # whose closed forms have tests of their own
+    told = planner.likelihood(
+        jnp.where(valid, info.returns[0], -jnp.inf)
+    )  # whose closed forms have tests of their own
     log_utility = np.asarray(told.log_weights, float) + float(told.log_scale)
     log_base, ratio = np.zeros(samples), log_utility
     if planner.prior is not None:

@@ -41,7 +41,9 @@ def test_risk_measures_are_their_definitions():
 def test_risk_measures_have_their_limits(returns):
     close = {"rtol": 1e-4, "atol": 1e-3 * float(1 + jnp.abs(returns).max())}
     for tail, limit in ((1e-6, "worst"), (1.0, "mean")):
-        np.testing.assert_allclose(planners.conditional_value_at_risk(tail)(returns), as_risk(limit)(returns), **close)
+        np.testing.assert_allclose(
+            planners.conditional_value_at_risk(tail)(returns), as_risk(limit)(returns), **close
+        )
     for tail, limit in ((1e-6, "worst"), (1.0, "best")):
         np.testing.assert_allclose(planners.value_at_risk(tail)(returns), as_risk(limit)(returns), **close)
     spread = float(jnp.ptp(returns)) + 1e-3
@@ -115,9 +117,7 @@ def test_randomized_models_keep_their_parameters_through_a_rollout():
     _, model_key = jax.random.split(KEY)
     masses = jax.vmap(lambda key: heavier(key, model.model).mass)(jax.random.split(model_key, 5))
     each = jnp.stack(
-        [
-            planners.rollout(dataclasses.replace(model.model, mass=mass), KEY, state, plans) for mass in masses
-        ]
+        [planners.rollout(dataclasses.replace(model.model, mass=mass), KEY, state, plans) for mass in masses]
     )
     np.testing.assert_allclose(returns, each.mean(0), rtol=1e-5)
     worst = planners.rollout(model, KEY, state, plans, risk=as_risk("worst"))

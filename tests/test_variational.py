@@ -89,9 +89,10 @@ def test_diagonal_covariance_has_its_own_fixed_point(problem, step):
     if step == 1.0:
         np.testing.assert_allclose(variance, np.diag(covariance), rtol=1e-6)
     elif step == 0.1:
-        assert np.abs(variance * np.diag(precision) - 1).max() < 0.5 * np.abs(
-            np.diag(covariance) * np.diag(precision) - 1
-        ).max()
+        assert (
+            np.abs(variance * np.diag(precision) - 1).max()
+            < 0.5 * np.abs(np.diag(covariance) * np.diag(precision) - 1).max()
+        )
 
 
 def test_the_limit_of_small_steps_is_the_mean_field_optimum(problem):
@@ -188,7 +189,9 @@ class Favourite:
     odds: jax.Array
 
     def log_prob(self, plans):
-        return jnp.where(jnp.abs(plans - 0.2) < 1e-3, self.odds, 0.0).sum((-2, -1)) - 3 * jnp.log(2 + jnp.exp(self.odds))
+        return jnp.where(jnp.abs(plans - 0.2) < 1e-3, self.odds, 0.0).sum((-2, -1)) - 3 * jnp.log(
+            2 + jnp.exp(self.odds)
+        )
 
 
 def exact_posterior(temperature):
