@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from problems import target, unchecked
 
-from mirrax import cli, dynamics, planners
+from mirrax import dynamics, options, planners
 
 HORIZON, ACTIONS = 5, 2
 KEY = jax.random.key(0)
@@ -143,7 +143,7 @@ def assert_close(left, right, **tolerance):
 
 
 def test_every_planner_that_the_command_line_knows_is_in_the_table():
-    assert {factory.__name__ for factory, _, _ in PLANNERS.values()} == {*cli.PLANNERS, "okada"}
+    assert {factory.__name__ for factory, _, _ in PLANNERS.values()} == {*options.PLANNERS, "okada"}
 
 
 @every

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib
 import inspect
+import itertools
 import os
 import sys
 import tempfile
@@ -24,19 +25,7 @@ def _option(metavar: str) -> Any:
 OptionalInt = Annotated[int | None, _option("INT")]
 OptionalFloat = Annotated[float | None, _option("FLOAT")]
 
-BENCHMARKS = ("speed", "blocks")
-PLANNERS = (
-    "random_shooting",
-    "predictive_sampling",
-    "cem",
-    "icem",
-    "mppi",
-    "pi2",
-    "tsallis",
-    "dial",
-    "evolution",
-    "vi_mpc",
-)
+BENCHMARKS = ("speed", "blocks", "returns")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +41,6 @@ class Run:
     """Name of a planner; `mirrax list` shows them."""
     horizon: OptionalInt = None
     """Steps that plans look ahead."""
-    num_samples: OptionalInt = None
-    """Plans per iteration."""
-    num_iterations: OptionalInt = None
-    """Iterations per step."""
-    std: OptionalFloat = None
-    """Standard deviation of the plans; 1 is half the actuators' range."""
-    temperature: OptionalFloat = None
-    """mppi: λ of exp(return/λ), in reward units; adapted to --target-ess unless given."""
-    target_ess: OptionalFloat = None
-    """mppi: effective sample size to adapt the temperature to, as a fraction of the plans."""
-    elite_fraction: OptionalFloat = None
-    """cem: fraction of the plans that are elite."""
     backend: Annotated[str | None, _option("NAME")] = None
     """Physics of a Brax environment: spring, positional, generalized or mjx."""
     steps: OptionalInt = None
@@ -74,8 +51,8 @@ class Run:
     """Folder for result.json and report.html, which are overwritten; runs/MODEL-PLANNER unless given."""
     devices: OptionalInt = None
     """Devices to spread the plans over; all cores (or accelerators) unless given."""
-    rollout_chunk_size: OptionalInt = None
-    """Plans to roll out at once on a device; chosen for the machine unless given."""
+    planner_options: tyro.conf.Suppress[Any] = None
+    """Those of the planner, by name; `parse` fills it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +64,9 @@ class List:
 class Bench:
     """Run a benchmark and print its table; `mirrax bench NAME --help` shows its options."""
 
-    name: Annotated[Literal["speed", "blocks"], tyro.conf.Positional]
-    """speed: the loop against a bare scan. blocks: what blocks and devices gain, model by model."""
+    name: Annotated[Literal["speed", "blocks", "returns"], tyro.conf.Positional]
+    """speed: the loop against a bare scan. blocks: what blocks and devices gain, model by model. returns: what planners
+    earn for equal numbers of model steps."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -114,10 +92,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse(arguments: Sequence[str] | None = None) -> Run | List | Bench:
     """Turn `arguments` (those of the process unless given) into a command; exits with 2 if they make none."""
-    commands: dict[str, Callable[..., Any]] = {"run": Run, "list": List, "bench": Bench}
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    run: Any = _run_with_options(given) if given[:1] == ["run"] else Run
+    commands: dict[str, Callable[..., Any]] = {"run": run, "list": List, "bench": Bench}
     return tyro.extras.subcommand_cli_from_dict(
-        commands, prog="mirrax", description="Planning as inference, in JAX.", args=arguments
+        commands, prog="mirrax", description="Planning as inference, in JAX.", args=given
     )
+
+
+def _run_with_options(given: Sequence[str]) -> Any:
+    """`Run`, with the options of all planners; in the help for one planner, with its own."""
+    from mirrax.options import PLANNERS, planner_options
+
+    named = next((right for left, right in itertools.pairwise(given) if left == "--planner"), None)
+    named = next((word.removeprefix("--planner=") for word in given if word.startswith("--planner=")), named)
+    only = named if named in PLANNERS and {"-h", "--help"} & set(given) else None
+    metavars = {int: "INT", float: "FLOAT", bool: "BOOL", str: "WORD"}
+    fields: list[Any] = [
+        (
+            option.name,
+            Annotated[
+                option.type | None,
+                tyro.conf.arg(metavar=metavars[option.type], help=option.help, help_behavior_hint=""),
+            ],
+            None,
+        )
+        for option in planner_options(only)
+    ]
+    group = dataclasses.make_dataclass("Options", fields, frozen=True, namespace={"__doc__": "Of planners."})
+
+    def run(run: Run, options: Any) -> Run:
+        return dataclasses.replace(run, planner_options=dataclasses.asdict(options))
+
+    unnamed = tyro.conf.arg(name="")
+    run.__annotations__ |= {"run": Annotated[Run, unnamed], "options": Annotated[group, unnamed]}
+    run.__doc__ = Run.__doc__
+    return run
 
 
 class _Mistake(Exception):
@@ -139,6 +149,7 @@ def _list() -> None:
 
     from mirrax import planners
     from mirrax.benchmarks.tasks import TASKS
+    from mirrax.options import PLANNERS
 
     rows = {name: inspect.getdoc(getattr(planners, name)) or "" for name in PLANNERS}
     for title, entries in (
@@ -161,6 +172,7 @@ def _run(command: Run) -> None:
     from mirrax import planners
     from mirrax.benchmarks.devices import sample_sharding, use_cores
     from mirrax.benchmarks.tasks import find_task
+    from mirrax.options import PLANNERS
     from mirrax.results import write_results
     from mirrax.run import Record, drive
 
@@ -229,26 +241,20 @@ def _keep_compiled_programs() -> None:
 
 def _settings(command: Run, task: Any, factory: Callable[..., Any]) -> dict[str, Any]:
     """The factory's arguments: the task's, overruled by the user's; an option that the planner lacks is a mistake."""
-    from mirrax.planners import LoopOptions
+    from mirrax.options import planner_arguments
 
+    given = planner_arguments(command.planner, command.planner_options or {})
     parameters = inspect.signature(factory).parameters
-    known = [name for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD] + [*LoopOptions.__annotations__]
-    options = ("horizon", "num_samples", "num_iterations", "std", "temperature", "target_ess", "elite_fraction")
-    given = {name: getattr(command, name) for name in (*options, "rollout_chunk_size")}
-    given = {name: value for name, value in given.items() if value is not None}
-    for name in given:
-        if name not in known:
-            takes = ", ".join(f"--{option.replace('_', '-')}" for option in options if option in known)
-            raise ValueError(
-                f"--{name.replace('_', '-')} is not an option of {factory.__name__}, which takes {takes}"
-            )
-    defaults = {name: parameters[name].default for name in options if name in parameters}
-    usual = {name: value for name, value in defaults.items() if isinstance(value, int | float)}
-    usual |= {"horizon": task.horizon, "num_samples": task.num_samples, "num_iterations": task.num_iterations}
-    usual |= task.options if command.planner == "mppi" else {}
+    told = ("num_samples", "num_iterations", "std", "elite_fraction")
+    usual = {name: parameters[name].default for name in told if name in parameters}
+    usual |= {"horizon": task.horizon, "num_samples": task.num_samples}
+    if command.planner == "mppi":
+        usual |= {"num_iterations": task.num_iterations} | task.options
     if "target_ess" in given:
         usual.pop("temperature", None)
-    return {name: value for name, value in usual.items() if name in known} | given
+    if command.horizon is not None:
+        given["horizon"] = command.horizon
+    return {name: value for name, value in usual.items() if value is not None} | given
 
 
 class _Progress:

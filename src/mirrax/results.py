@@ -65,7 +65,7 @@ def write_results(
         "model": model_name,
         "planner": planner_name,
         "backend": backend,
-        "settings": dict(settings),
+        "settings": {name: _described(value) for name, value in settings.items()},
         "parameters": _described(planner),
         "seed": seed,
         "versions": {"python": sys.version.split()[0]}
@@ -95,7 +95,7 @@ def write_results(
         **({"Temperature": f"{np.median(temperature):.3g} (median)"} if np.isfinite(temperature).any() else {}),
         "Compilation": f"{record.compile_s:.1f} s",
         "Device": device,
-        "Settings": ", ".join(f"{name} {value:g}" for name, value in settings.items() if value is not None),
+        "Settings": ", ".join(_setting(name, value) for name, value in settings.items() if value is not None),
         "Seed": str(seed),
     }
     write_report(
@@ -123,14 +123,23 @@ def write_results(
     Console().print(table, highlight=False)
 
 
+def _setting(name: str, value: Any) -> str:
+    """One setting as the report tells it."""
+    if isinstance(value, bool | str):
+        return f"{name} {value}"
+    return f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {type(value).__name__}"
+
+
 def _described(part: Any) -> Any:
     """The parameters of a planner as they were in the end, defaults included: what it takes to repeat the run."""
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
         fields = {field.name: _described(getattr(part, field.name)) for field in dataclasses.fields(part)}
         return {"kind": type(part).__name__} | fields
-    if part is None or isinstance(part, bool | int | str):
+    if part is None or isinstance(part, bool | int | float | str):
         return part
-    if isinstance(part, jax.Array):
+    if isinstance(part, tuple):
+        return [_described(entry) for entry in part]
+    if isinstance(part, jax.Array) and not jax.dtypes.issubdtype(part.dtype, jax.dtypes.prng_key):
         values = np.unique(np.asarray(part))
         return values[0].item() if len(values) == 1 else np.asarray(part).tolist()
     return str(part)
