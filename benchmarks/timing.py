@@ -73,9 +73,9 @@ def compare(
     return result
 
 
-def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table that is Markdown too, each row as soon as it is there."""
-    widths = [max(len(heading), 9 if i else 18) for i, heading in enumerate(headings)]
+def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], width: int = 9) -> None:
+    """Print a table that is Markdown too, each row as soon as it is there; columns have at least `width`."""
+    widths = [max(len(heading), width if i else 19) for i, heading in enumerate(headings)]
     rules = ["---".ljust(widths[0]), *("---:".rjust(width) for width in widths[1:])]
     print(f"{title}\n")
     for row in itertools.chain([headings, rules], rows):

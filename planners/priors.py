@@ -91,7 +91,8 @@ def as_prior(prior: Any) -> Prior:
     """Check a user's prior.
 
     Args:
-        prior: a `Prior`, or an object with `log_prob(plans [K, H, A]) -> [K]`; a pytree, so that jit can take it.
+        prior: a `Prior`, or an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree, so that jit can take it; or
+            "flat" for none.
 
     Returns:
         The prior as the loop wants it.
@@ -99,6 +100,10 @@ def as_prior(prior: Any) -> Prior:
     Raises:
         ValueError: if it is neither, or no pytree.
     """
+    if isinstance(prior, str):
+        if prior != "flat":
+            raise ValueError(f"prior must be an object with log_prob, or 'flat', got {prior!r}")
+        return FlatPrior()
     if callable(getattr(prior, "log_ratio", None)):
         return check_part("prior", prior)
     return FixedPrior(check_part("prior", prior, "log_prob"))

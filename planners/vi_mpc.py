@@ -3,10 +3,9 @@
 from typing import Any, Unpack
 
 from ..dynamics.base import real
-from .families import categorical, enumeration, gaussian, gaussian_of, mixture, splined
+from .families import belief_of, categorical, gaussian, splined
 from .likelihoods import exponential
 from .loop import LoopOptions, SamplingPlanner, compose, risk_at
-from .priors import FlatPrior
 from .step_sizes import step_size as choose_step
 
 
@@ -76,40 +75,32 @@ def vi_mpc(
     Raises:
         ValueError: for a parameter outside its range, or several families at once.
     """
-    families = {
-        "covariance": covariance != "diagonal",
-        "num_components": num_components != 1,
-        "actions": actions is not None,
-    }
-    chosen = [name for name, other in families.items() if other]
-    if len(chosen) > 1:
-        raise ValueError(f"{' and '.join(chosen)} choose different families of beliefs: give one")
-    if enumerate_plans and actions is None:
-        raise ValueError("enumerate_plans needs actions, a list of discrete ones, got None")
     if prior_std is not None and (prior is not None or actions is not None):
         raise ValueError(
             f"prior_std is of the default prior of Gaussian beliefs: give it or another prior, got {prior_std!r}"
         )
+    color = noise_exponent if num_components == 1 else None
 
     def belief(steps: int) -> Any:
-        if actions is not None:
-            return enumeration(steps, actions) if enumerate_plans else categorical(steps, actions)
-        if num_components != 1:
-            return mixture(steps, action_size, num_components=num_components, std=std, std_min=std_min)
-        return gaussian_of(covariance, steps, action_size, std=std, std_min=std_min, noise_exponent=noise_exponent)
+        return belief_of(
+            steps,
+            action_size,
+            covariance=covariance,
+            num_components=num_components,
+            actions=actions,
+            enumerate_plans=enumerate_plans,
+            std=std,
+            std_min=std_min,
+            noise_exponent=color,
+        )
 
     def uninformed(steps: int) -> Any:
         if actions is not None:
             return categorical(steps, actions)
-        color = None if num_components != 1 else noise_exponent
         return gaussian(steps, action_size, std=1.0 if prior_std is None else prior_std, noise_exponent=color)
 
     if prior is None:
         prior = splined(uninformed, horizon, options.get("num_knots"), options.get("interpolation"))
-    elif isinstance(prior, str):
-        if prior != "flat":
-            raise ValueError(f"prior must be an object with log_prob, 'flat' or None, got {prior!r}")
-        prior = FlatPrior()
     if temperature is None and temperature_ess is None:
         temperature_ess = 0.02
     if step_size is None and max_kl is None and target_ess is None:

@@ -228,3 +228,20 @@ def test_benchmarks_print_their_tables(tmp_path, arguments, heading):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert heading in done.stdout
     assert "| pendulum" in done.stdout or "| cem" in done.stdout
+
+
+def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
+    """A second run measures nothing that is known; budgets are kept by planners with populations of any kind."""
+    words = ["--models", "pendulum", "--planners", "cem", "icem", "--budgets", "24", "--seeds", "2", "--steps", "3"]
+    command = [sys.executable, "-m", "mirrax", "bench", "returns", *words, "--out", "found"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert "| icem" in done.stdout
+    records = json.loads((tmp_path / "found" / "pendulum.json").read_text())
+    assert [record["planner"] for record in records] == ["cem", "icem"]
+    assert all(0.8 * 24 * 50 < record["model_steps"] <= 24 * 50 for record in records)
+    assert all(len(record["returns"]) == 2 for record in records)
+    assert "<svg" in (tmp_path / "found" / "returns.svg").read_text()
+    records[0]["returns"] = [1.0, 3.0]
+    (tmp_path / "found" / "pendulum.json").write_text(json.dumps(records))
+    again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert "2.0 ± 12.7" in again.stdout  # mean and t₁(0.975) · s/√2

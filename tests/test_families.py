@@ -91,7 +91,7 @@ def test_mistakes_are_named(arguments, message):
         planners.gaussian(**({"horizon": 3, "action_size": 2} | arguments))
 
 
-# Other families --------------------------------------------------------------------------------------------------
+# Other families ----------
 
 
 FAMILIES = {
@@ -279,7 +279,7 @@ def test_annealed_noise_follows_its_schedule():
         (lambda: planners.vi_mpc(3, 1, covariance="round"), "covariance must be one of diagonal, full, kronecker"),
         (lambda: planners.vi_mpc(3, 1, covariance="full", num_components=2), "choose different families"),
         (lambda: planners.vi_mpc(3, 1, enumerate_plans=True), "enumerate_plans needs actions"),
-        (lambda: planners.vi_mpc(3, 1, prior="wide"), "prior must be an object with log_prob, 'flat' or None"),
+        (lambda: planners.vi_mpc(3, 1, prior="wide"), "prior must be an object with log_prob, or 'flat', got 'wide'"),
         (lambda: planners.vi_mpc(3, 1, prior="flat", prior_std=1.0), "prior_std is of the default prior"),
         (lambda: planners.vi_mpc(3, 1, clip_plans=True), "clip_plans takes no prior"),
         (lambda: planners.cem(3, 1, execute="best"), "execute must be one of mode, sample, component, got 'best'"),

@@ -54,7 +54,7 @@ def test_coloured_noise_has_unit_variance_and_the_density_it_says(family):
     np.testing.assert_allclose(belief.entropy(), 0.5 * np.linalg.slogdet(2 * np.pi * np.e * covariance)[1], rtol=1e-2)
 
 
-# Splines -------------------------------------------------------------------------------------------------------------
+# Splines ----------
 
 
 @pytest.mark.parametrize("num_knots", [2, 3, 7, 12])
@@ -129,7 +129,7 @@ def test_held_knots_move_on_too():
     np.testing.assert_allclose(after[::4], [0.75, 0.5, 2.0], atol=1e-5)
 
 
-# Warm starts ---------------------------------------------------------------------------------------------------------
+# Warm starts ----------
 
 
 def test_tails():

@@ -200,7 +200,7 @@ def test_weights_by_range_are_path_integrals():
     )
 
 
-# Step sizes ----------------------------------------------------------------------------------------------------------
+# Step sizes ----------
 
 
 RATIOS = 12.0 * jax.random.normal(jax.random.key(1), (300,))

@@ -1,6 +1,7 @@
 """Stochastic and uncertain models: scenarios, risk measures, and where the expectation sits."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +66,7 @@ def test_every_measure_works_in_a_rollout_and_invalid_scenarios_count():
         planners.rollout(WALK, KEY, jnp.ones(()), plans, num_scenarios=6, risk=as_risk(risk))
         for risk in ("worst", planners.conditional_value_at_risk(0.5), "mean", "best")
     ]
-    for low, high in zip(each[:-1], each[1:], strict=True):
+    for low, high in itertools.pairwise(each):
         assert (low < high).all()
 
     def fragile(key, state, action):
@@ -174,7 +175,7 @@ def test_planners_do_not_know_of_scenarios(make):
         assert edge - 0.25 < furthest <= edge, furthest
 
 
-# Where the expectation sits ------------------------------------------------------------------------------------------
+# Where the expectation sits ----------
 
 
 def lottery(key, state, action):
@@ -242,11 +243,11 @@ def test_fresh_noise_with_one_scenario_is_the_optimistic_answer_in_disguise():
     np.testing.assert_allclose(jnp.exp(belief.log_probs[0, 1]), 0.98 * risky + 0.01, atol=0.02)
 
 
-# Priors over actions in states ---------------------------------------------------------------------------------------
+# Priors over actions in states ----------
 
 
 def test_a_policy_is_a_prior():
-    """A linear Gaussian policy on a linear problem: its plans' posterior is the closed form with that policy's prior."""
+    """Without rewards the posterior is the prior: here that of a linear Gaussian policy in a linear system."""
 
     def step(key, state, action):
         return 0.9 * state + action[0], 0.0, 1.0

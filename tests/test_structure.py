@@ -35,10 +35,10 @@ LAYERS = [
     },
     {
         "planners.families.annealed",
-        "planners.families.covariances",
         "planners.families.enumeration",
         "planners.families.mixture",
     },
+    {"planners.families.choice"},
     {"planners.families"},
     {"planners.rollout"},
     {"planners.loop"},
@@ -93,7 +93,13 @@ def test_imports_go_down(path):
 def test_planner_files_are_short():
     for layer in LAYERS[-1]:
         path = ROOT / f"{layer.replace('.', '/')}.py"
-        assert len(path.read_text().splitlines()) < 100, f"{path.name} should only pick components"
+        tree, text = ast.parse(path.read_text()), path.read_text().splitlines()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.Module) and ast.get_docstring(node):
+                told = node.body[0]
+                text[told.lineno - 1 : told.end_lineno] = [""] * (told.end_lineno - told.lineno + 1)
+        code = [line for line in text if line.strip()]
+        assert len(code) <= 80, f"{path.name} has {len(code)} lines of code; it should only pick components"
 
 
 def test_importing_does_nothing_else():

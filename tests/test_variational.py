@@ -168,7 +168,7 @@ def test_kronecker_covariance_finds_a_product():
     assert info.elbo_gap[-1] < 0.02
 
 
-# Discrete plans, where the loop is the equation itself -----------------------------------------------------------
+# Discrete plans, where the loop is the equation itself ----------
 
 
 LEVELS = jnp.array([[-1.0], [0.2], [1.0]])
@@ -249,7 +249,7 @@ def test_categorical_gives_the_posteriors_marginals():
     np.testing.assert_allclose(info.log_evidence[-1], np.log(np.exp(joint).sum()), atol=0.02)
 
 
-# Two ways round ---------------------------------------------------------------------------------------------------
+# Two ways round ----------
 
 
 def lopsided(key, state, action):

@@ -2,7 +2,7 @@
 
 from .annealed import Annealed, annealed
 from .categorical import Categorical, categorical
-from .covariances import gaussian_of
+from .choice import belief_of, gaussian_of
 from .enumeration import Enumeration, enumeration
 from .full import FullGaussian, full_gaussian
 from .gaussian import Gaussian, gaussian
@@ -24,6 +24,7 @@ __all__ = [
     "Splined",
     "Strategy",
     "annealed",
+    "belief_of",
     "categorical",
     "enumeration",
     "full_gaussian",

@@ -72,16 +72,18 @@ class Strategy:
         return self.std * jnp.where(jnp.isfinite(best), best, 0.0)
 
     def shift(self, initial: "Strategy", how: Shift) -> "Strategy":
-        """The mean (or the population) one step later in the strategy's initial state."""
+        """The mean (or the population, the best first) one step later in the strategy's initial state."""
 
         def moved(flat: Float[Array, "*K d"]) -> Float[Array, "*K d"]:
             plans = self.std * flat.reshape(*flat.shape[:-1], *self.std.shape)
             return (how.plans(plans, jnp.zeros_like(self.std)) / initial.std).reshape(flat.shape)
 
-        names = [name for name in ("mean", "population") if hasattr(self.state, name)]
-        return dataclasses.replace(
-            initial, state=initial.state.replace(**{name: moved(getattr(self.state, name)) for name in names})
-        )
+        kept = {}
+        if hasattr(self.state, "mean"):
+            kept["mean"] = moved(self.state.mean)
+        if hasattr(self.state, "population"):
+            kept["population"] = moved(self.state.population[jnp.argsort(self.state.fitness)])
+        return dataclasses.replace(initial, state=initial.state.replace(**kept))
 
     def entropy(self) -> None:
         """It has none."""

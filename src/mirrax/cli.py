@@ -65,8 +65,8 @@ class Bench:
     """Run a benchmark and print its table; `mirrax bench NAME --help` shows its options."""
 
     name: Annotated[Literal["speed", "blocks", "returns"], tyro.conf.Positional]
-    """speed: the loop against a bare scan. blocks: what blocks and devices gain, model by model. returns: what planners
-    earn for equal numbers of model steps."""
+    """speed: the loop against a bare scan. blocks: what blocks and devices gain, model by model. returns: what
+    planners earn for equal numbers of model steps."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,224 @@
+"""What planners earn in closed loop for equal numbers of model steps, over seeds, with confidence intervals.
+
+`python -m mirrax.benchmarks.returns` prints a table per model, keeps every return in a folder (a run that was
+interrupted goes on where it was), and draws the figure; see --help.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+from scipy.stats import t as student
+
+from mirrax import planners
+from mirrax.benchmarks.tasks import Task, find_task
+from mirrax.benchmarks.timing import print_table
+
+# What planners take here besides their defaults: iterations that divide the smallest budget into enough plans each.
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "random_shooting": {},
+    "predictive_sampling": {},
+    "cem": {"num_iterations": 4},
+    "icem": {"num_iterations": 3},
+    "mppi": {},
+    "pi2": {"num_iterations": 2},
+    "tsallis": {},
+    "dial": {"num_iterations": 2, "num_knots": 8},
+    "evolution": {"num_iterations": 2},
+    "vi_mpc": {"num_iterations": 2},
+}
+SPREAD = {"random_shooting", "cem", "icem", "mppi", "pi2", "tsallis", "dial", "evolution", "vi_mpc"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    models: tuple[str, ...] = ("hopper", "halfcheetah", "ant", "walker2d", "cartpole", "pendulum", "point_mass")
+    """Names of models."""
+    planners: tuple[str, ...] = tuple(SETTINGS)
+    """Names of planners."""
+    budgets: tuple[int, ...] = (64, 256)
+    """Plans per time step, over all iterations; times the horizon these are the model steps."""
+    seeds: int = 5
+    """Episodes per planner and budget."""
+    steps: int = 100
+    """Time steps of an episode."""
+    out: Path = Path("benchmarks/results/returns")
+    """Folder of the returns, one file per model, and of the figure."""
+    draw_only: bool = False
+    """Print and draw what is there, measure nothing."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what is not known yet, print the tables, draw the figure."""
+    options = tyro.cli(Options, prog="mirrax.benchmarks.returns", args=arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    known = {name: _read(options.out / f"{name}.json") for name in options.models}
+    for name in options.models:
+        if not options.draw_only:
+            _measure(name, options, known[name])
+        task = find_task(name)
+        print_table(
+            f"\n`{name}`: return of {options.steps} steps, horizon {task.horizon}, mean of {options.seeds} seeds "
+            "± half of the 95 % confidence interval, by plans per time step",
+            ("planner", *(str(budget) for budget in options.budgets), "s / episode"),
+            (_row(planner, options, known[name]) for planner in options.planners),
+            width=16,
+        )
+    figure(known, options).savefig(options.out / "returns.svg", bbox_inches="tight")
+
+
+def make_planner(name: str, task: Task, action_size: int, budget: int) -> planners.SamplingPlanner:
+    """The planner of that name, with as many plans per iteration as the budget allows.
+
+    Args:
+        name: a key of `SETTINGS`.
+        task: whose horizon it looks ahead; and whose std, where the planner's noise is one of all plans.
+        action_size: the number A of actuators.
+        budget: plans per time step, over all iterations.
+
+    Returns:
+        The planner.
+    """
+    own = dict(SETTINGS[name])
+    if name in SPREAD and "std" in task.options:
+        own["std"] = task.options["std"]
+    if "num_knots" in own:
+        own["num_knots"] = min(own["num_knots"], task.horizon)
+    factory = getattr(planners, name)
+    for size in range(budget // own.get("num_iterations", 1), budget + 1)[::-1]:
+        planner = factory(task.horizon, action_size, num_samples=size, **own)
+        if _plans_per_step(planner) <= budget:
+            return planner
+    raise ValueError(f"budget must allow {own.get('num_iterations', 1)} iterations, got {budget}")
+
+
+def figure(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) -> Any:
+    """Return over model steps, one panel per model.
+
+    Args:
+        known: model -> what was measured.
+        options: which of it to draw.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(4, len(known))
+    rows = -(-len(known) // columns)
+    drawn = Figure(figsize=(3.4 * columns, 2.9 * rows + 0.4), layout="constrained")
+    axes = drawn.subplots(rows, columns, squeeze=False).ravel()
+    styles = {name: (f"C{number % 10}", "osD^v<>Ph*"[number % 10]) for number, name in enumerate(SETTINGS)}
+    for axis, (name, records) in zip(axes, known.items(), strict=False):
+        for planner in options.planners:
+            found = [_find(records, planner, budget, options) for budget in options.budgets]
+            chosen = [record for record in found if record is not None]
+            if not chosen:
+                continue
+            color, marker = styles[planner]
+            steps = [record["model_steps"] for record in chosen]
+            middle, half = zip(*(interval(record["returns"]) for record in chosen), strict=True)
+            axis.errorbar(
+                steps,
+                middle,
+                yerr=half,
+                color=color,
+                marker=marker,
+                ms=4,
+                lw=1.2,
+                capsize=2,
+                label=planner,
+                alpha=0.85,
+            )
+        axis.set_title(name, fontsize=10)
+        axis.set_xscale("log", base=2)
+        axis.tick_params(labelsize=7)
+        axis.grid(alpha=0.25)
+    for axis in axes[len(known) :]:
+        axis.set_axis_off()
+    drawn.supxlabel("model steps per time step", fontsize=9)
+    drawn.supylabel(f"return of {options.steps} steps", fontsize=9)
+    drawn.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    return drawn
+
+
+def interval(returns: Sequence[float]) -> tuple[float, float]:
+    """The mean of returns, and half the length of its 95 % confidence interval by Student's t."""
+    values = np.asarray(returns, float)
+    half = (
+        student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    )
+    return float(values.mean()), float(half)
+
+
+def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
+    task = find_task(name)
+    model = task.make(None)
+    keys = jax.random.split(jax.random.key(0), options.seeds)
+
+    def play(planner: Any, model: Any, keys: Any) -> Any:
+        # one after another: the blocks of a rollout are made to fit the cache
+        return jax.lax.map(
+            lambda key: planners.episode(planner, model, model, key, options.steps).rewards.sum(), keys
+        )
+
+    for planner_name in options.planners:
+        for budget in options.budgets:
+            if _find(known, planner_name, budget, options) is not None:
+                continue
+            planner = make_planner(planner_name, task, model.action_size, budget)
+            program = jax.jit(play).lower(planner, model, keys).compile()
+            began = time.perf_counter()
+            returns = np.asarray(program(planner, model, keys))
+            known.append(
+                {
+                    "planner": planner_name,
+                    "budget": budget,
+                    "model_steps": _plans_per_step(planner) * task.horizon,
+                    "steps": options.steps,
+                    "returns": [round(float(value), 4) for value in returns],
+                    "seconds": round((time.perf_counter() - began) / options.seeds, 3),
+                }
+            )
+            (options.out / f"{name}.json").write_text(
+                "[\n" + ",\n".join(json.dumps(record) for record in known) + "\n]\n"
+            )
+
+
+def _plans_per_step(planner: planners.SamplingPlanner) -> int:
+    sizes = planner.num_samples
+    return sizes * planner.num_iterations if isinstance(sizes, int) else sum(sizes)
+
+
+def _row(planner: str, options: Options, known: Sequence[Mapping[str, Any]]) -> list[str]:
+    records = [_find(known, planner, budget, options) for budget in options.budgets]
+    cells = ["–" if record is None else "{:.1f} ± {:.1f}".format(*interval(record["returns"])) for record in records]
+    last = records[-1]
+    return [planner, *cells, "–" if last is None else f"{last['seconds']:.1f}"]
+
+
+def _find(
+    known: Sequence[Mapping[str, Any]], planner: str, budget: int, options: Options
+) -> Mapping[str, Any] | None:
+    for record in known:
+        if (record["planner"], record["budget"], record["steps"]) == (planner, budget, options.steps) and len(
+            record["returns"]
+        ) == options.seeds:
+            return record
+    return None
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,368 @@
+"""What sets the planners of the variational family apart, each against what its source says."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import random_linear_quadratic, target, unchecked
+
+from mirrax import dynamics, planners
+
+KEY, START = jax.random.key(0), jnp.zeros(())
+HORIZON, ACTIONS = 5, 2
+TARGET = target()
+infer = jax.jit(planners.infer)
+plan = jax.jit(planners.plan)
+
+
+def value_of(belief):
+    return float(planners.rollout(TARGET, KEY, START, belief.mode()[None])[0])
+
+
+# Limits ----------
+
+
+@pytest.mark.parametrize("learn_std", [False, True])
+def test_tsallis_is_mppi_at_one(learn_std):
+    options = {"num_samples": 128, "num_iterations": 3, "std": 0.4, "temperature": 0.5}
+    mppi = planners.mppi(HORIZON, ACTIONS, **options, covariance="diagonal" if learn_std else "fixed")
+    if learn_std:  # MPPI's is unbiased
+        mppi = dataclasses.replace(mppi, belief=dataclasses.replace(mppi.belief, unbiased=False))
+    expected, told = infer(mppi, TARGET, KEY, START, None)
+    for r, tolerance in ((1.0, 1e-6), (1.0001, 1e-3)):
+        belief, info = infer(
+            planners.tsallis(HORIZON, ACTIONS, r=r, learn_std=learn_std, **options), TARGET, KEY, START, None
+        )
+        np.testing.assert_allclose(belief.mean, expected.mean, atol=tolerance)
+        np.testing.assert_allclose(belief.std, expected.std, atol=tolerance)
+        np.testing.assert_allclose(info.weights, told.weights, atol=tolerance)
+
+
+def test_tsallis_is_cem_at_infinity():
+    options = {"num_samples": 128, "num_iterations": 3, "std": 0.4, "elite_fraction": 0.1, "smoothing": 0.2}
+    expected, told = infer(planners.cem(HORIZON, ACTIONS, **options), TARGET, KEY, START, None)
+    for r in (float("inf"), 1e9):
+        belief, info = infer(
+            planners.tsallis(HORIZON, ACTIONS, r=r, learn_std=True, **options), TARGET, KEY, START, None
+        )
+        np.testing.assert_allclose(belief.mean, expected.mean, atol=1e-5)
+        np.testing.assert_allclose(belief.std, expected.std, atol=1e-5)
+        np.testing.assert_allclose(info.weights, told.weights, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda temperature: planners.mppi(HORIZON, ACTIONS, num_samples=64, temperature=temperature),
+        lambda temperature: planners.tsallis(HORIZON, ACTIONS, num_samples=64, temperature=temperature),
+        lambda temperature: planners.vi_mpc(HORIZON, ACTIONS, num_samples=64, temperature=temperature),
+        lambda temperature: planners.vi_mpc(
+            HORIZON, ACTIONS, num_samples=64, temperature=temperature, covariance="full", step_size=1.0
+        ),
+        lambda temperature: planners.vi_mpc(
+            HORIZON, ACTIONS, num_samples=64, temperature=temperature, num_components=3, step_size=1.0
+        ),
+    ],
+    ids=["mppi", "tsallis", "vi_mpc", "vi_mpc, full", "vi_mpc, mixture"],
+)
+@pytest.mark.parametrize("temperature", [1e-30, 1e-8, 1e8, 1e30])
+def test_temperatures_at_both_ends(make, temperature):
+    """Cold: the best plan alone, or an effective sample size near 1. Hot: the returns do not matter."""
+    planner = make(temperature)
+    belief, info = infer(planner, TARGET, KEY, START, None)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(belief))
+    assert jnp.isfinite(info.weights).all()
+    np.testing.assert_allclose(info.weights.sum(-1), 1.0, rtol=1e-4)
+    assert not info.degenerate.any()
+    if temperature < 1 and isinstance(planner.step_size, planners.FixedStep | None):
+        assert info.ess[0] < 1.01
+        assert jnp.argmax(info.weights[0]) == jnp.argmax(info.returns[0])
+    if temperature > 1 and planner.prior is None:
+        assert info.ess[0] > 63
+
+
+def test_a_hot_posterior_is_the_prior():
+    prior = planners.gaussian(3, 1, std=0.8)
+    planner = planners.vi_mpc(
+        3,
+        1,
+        num_samples=20_000,
+        num_iterations=15,
+        temperature=1e8,
+        prior=prior,
+        covariance="full",
+        noise_exponent=None,
+        std_min=1e-3,
+    )
+    belief, info = infer(planner, target(1), KEY, START, None)
+    np.testing.assert_allclose(belief.covariance(), prior.covariance(), atol=0.03)
+    np.testing.assert_allclose(belief.mean, 0.0, atol=0.03)
+    np.testing.assert_allclose(info.log_evidence[-1], 0.0, atol=0.01)
+
+
+# Samples from elsewhere ----------
+
+
+def test_exploring_does_not_bias_the_posterior():
+    """Plans from a mixture of two spreads are weighed by that mixture's density."""
+    model = random_linear_quadratic(n=2, m=1)
+    prior = planners.gaussian(4, 1, std=2.0**0.5)
+    posterior = model.plan_posterior(model.start, 4, 0.8, prior_covariance=prior.covariance())
+    planner = planners.vi_mpc(
+        4,
+        1,
+        num_samples=20_000,
+        num_iterations=20,
+        temperature=0.8,
+        prior=prior,
+        covariance="full",
+        step_size=0.5,
+        noise_exponent=None,
+        std=2.0**0.5,
+        std_min=1e-3,
+        explore_fraction=0.3,
+    )
+    belief, info = infer(planner, model, KEY, model.start, None)
+    truth = np.asarray(posterior.covariance, float)
+    assert np.linalg.norm(belief.covariance() - truth) / np.linalg.norm(truth) < 0.05
+    off = np.asarray(belief.mean - posterior.mean, float).ravel()
+    assert np.sqrt(off @ np.linalg.solve(truth, off) / 4) < 0.05
+    for told in (info.log_evidence, info.elbo):
+        assert abs(float(told[-1] - posterior.log_evidence)) < 0.03
+
+
+def test_explored_plans_have_the_initial_spread_around_the_present_plan():
+    planner = planners.cem(HORIZON, ACTIONS, num_samples=1_000, std=0.5, explore_fraction=0.4, include_mode=True)
+    narrow = dataclasses.replace(planner.belief, mean=jnp.full((HORIZON, ACTIONS), 3.0), std=planner.belief.std / 100)
+    plans, _, log_base = planner._propose(KEY, narrow, 1_000)
+    assert log_base is None
+    np.testing.assert_allclose(plans[0], 3.0)
+    np.testing.assert_allclose(plans[1:401].std(0), 0.5, rtol=0.15)
+    np.testing.assert_allclose(plans[1:401].mean(0), 3.0, atol=0.12)
+    np.testing.assert_allclose(plans[401:].std(0), 0.005, rtol=0.15)
+
+
+def test_clipped_plans_stay_in_range_and_so_does_what_is_fitted():
+    planner = planners.cem(HORIZON, ACTIONS, num_samples=128, std=3.0, clip_plans=True, num_iterations=1)
+    plans, _, _ = planner._propose(KEY, planner.belief, 128)
+    assert jnp.abs(plans).max() == 1.0
+    away = dynamics.from_function(lambda key, state, action: (state, action.sum(), 1.0), ACTIONS)
+    belief, _ = infer(dataclasses.replace(planner, num_iterations=8), away, KEY, START, None)
+    assert 0.9 < belief.mean.max() <= 1.0
+
+
+# iCEM ----------
+
+
+def icem(**options):
+    common = {"num_samples": 60, "num_iterations": 4, "num_elites": 10, "std": 0.4, "population_decay": 1.0}
+    return planners.icem(HORIZON, ACTIONS, **(common | options))
+
+
+def test_icem_never_gets_worse_and_executes_its_best():
+    planner = icem()
+    belief, info = infer(planner, TARGET, KEY, START, None)
+    best = info.returns.max(-1)
+    assert (jnp.diff(best) >= -1e-6).all()
+    np.testing.assert_allclose(value_of(belief), best[-1], rtol=1e-5)
+    mean, _ = infer(icem(execute_best=False), TARGET, KEY, START, None)
+    np.testing.assert_allclose(mean.mode(), mean.belief.mean)
+    assert not np.allclose(mean.mode(), belief.mode())
+
+
+def test_icem_looks_at_elites_again():
+    """Three of ten elites in the next iteration, and three in the next time step, shifted, with a new last action."""
+    planner = icem(num_iterations=1)
+    belief, _ = infer(planner, TARGET, KEY, START, None)
+    assert belief.known.all()
+    assert belief.best.shape == (3, HORIZON, ACTIONS)
+    values = planners.rollout(TARGET, KEY, START, belief.best)
+    assert (jnp.diff(values) <= 0).all()
+    again = belief.propose(jax.random.key(1), 60).plans
+    np.testing.assert_array_equal(again[-3:], belief.best)
+    shifted = planner.shift(belief)
+    later = shifted.propose(jax.random.key(1), 60).plans
+    np.testing.assert_allclose(later[-3:, :-1], belief.best[:, 1:], atol=1e-6)
+    assert not np.allclose(later[-3:, -1], belief.best[:, -1])
+    none = icem(keep_fraction=0.0, shift_fraction=0.0)
+    fresh = infer(none, TARGET, KEY, START, None)[0].propose(jax.random.key(1), 60).plans
+    assert not (jnp.abs(fresh[:, None] - belief.best).max((-2, -1)) < 1e-6).any()
+
+
+def test_icem_shrinks_its_population():
+    planner = icem(num_samples=100, population_decay=1.25, num_iterations=9)
+    assert planner.num_samples == (100, 80, 64, 51, 40, 32, 26, 20, 20)
+    belief, info = infer(planner, TARGET, KEY, START, None)
+    assert info.returns.shape == info.weights.shape == (9, 100)
+    for size, returns, weights in zip(planner.num_samples, info.returns, info.weights, strict=True):
+        assert jnp.isfinite(returns[:size]).all()
+        assert jnp.isnan(returns[size:]).all()
+        assert (weights > 0).sum() == 10
+        assert (weights[size:] == 0).all()
+    np.testing.assert_array_equal(info.num_invalid, 0)
+    assert value_of(belief) > -0.5
+
+
+# Annealing ----------
+
+
+@pytest.mark.parametrize("knots", [None, 3])
+def test_dial_anneals_over_iterations_and_horizon(knots):
+    planner = planners.dial(
+        HORIZON,
+        1,
+        num_samples=4_000,
+        num_iterations=3,
+        std=0.8,
+        iteration_factor=0.5,
+        horizon_factor=0.7,
+        num_knots=knots,
+    )
+    steps = knots or HORIZON
+    belief = planner.belief
+    for i in range(3):
+        own = belief if knots is None else belief.knots
+        expected = 0.8 * 0.5**i * 0.7 ** np.arange(steps - 1, -1, -1)
+        np.testing.assert_allclose(own.std[:, 0], expected, rtol=1e-5)
+        belief = belief.fit(belief.sample(KEY, 8), jnp.full(8, 1 / 8))
+    _, info = infer(planner, target(1), KEY, START, None)
+    spread = info.returns.std(-1)
+    np.testing.assert_allclose(info.temperature, 0.1 * spread, rtol=1e-3)  # in standard deviations
+    assert (jnp.diff(spread) < 0).all()
+
+
+def test_model_based_diffusion_has_its_own_schedule():
+    planner = planners.dial(HORIZON, 1, num_iterations=100, std=1.0, horizon_factor=1.0, diffusion=True)
+    alpha_bar = np.cumprod(1 - np.linspace(1e-4, 1e-2, 100))
+    np.testing.assert_allclose(planner.belief.schedule, np.sqrt(1 - alpha_bar)[::-1], rtol=1e-3)
+
+
+# Path integrals ----------
+
+
+def test_pi2_weighs_each_step_by_what_remains():
+    """Against the loops of the definition: S_kt the cost to go, P = softmax over k of −h (S − min)/(max − min)."""
+
+    def step(key, state, action):
+        state = 0.8 * state + action[0]
+        return state, -(state**2) - 0.1 * action[0] ** 2, 1.0
+
+    model = dynamics.with_value(dynamics.from_function(step, 1), lambda state: -2.0 * state**2)
+    planner = planners.pi2(
+        4, 1, num_samples=30, num_iterations=1, temperature=0.2, std=0.6, learn_std=True, std_min=1e-3
+    )
+    belief, info = infer(planner, model, KEY, jnp.ones(()), None)
+    plans = np.asarray(planner._propose(jax.random.split(KEY, (1, 2))[0, 0], planner.belief, 30)[0], float)
+    rewards = np.zeros((30, 5))
+    for k in range(30):
+        state = 1.0
+        for t in range(4):
+            state = 0.8 * state + plans[k, t, 0]
+            rewards[k, t] = -(state**2) - 0.1 * plans[k, t, 0] ** 2
+        rewards[k, 4] = -2.0 * state**2
+    to_go = np.cumsum(rewards[:, ::-1], axis=1)[:, ::-1][:, :4]
+    np.testing.assert_allclose(info.returns[0], to_go[:, 0], rtol=1e-4)
+    scaled = (to_go - to_go.max(0)) / np.ptp(to_go, axis=0) / 0.2
+    weights = np.exp(scaled) / np.exp(scaled).sum(0)
+    np.testing.assert_allclose(belief.mean[:, 0], (weights * plans[..., 0]).sum(0), atol=1e-4)
+    variance = (weights * plans[..., 0] ** 2).sum(0)  # about the old mean, which was 0
+    np.testing.assert_allclose(belief.std[:, 0], np.sqrt(variance), atol=1e-4)
+    np.testing.assert_allclose(info.weights[0], weights.mean(1), atol=1e-5)
+
+
+# Evolution ----------
+
+
+@pytest.mark.parametrize("name", ["CMA_ES", "Sep_CMA_ES", "SNES", "CR_FM_NES", "DifferentialEvolution", "SAMR_GA"])
+def test_strategies_find_the_optimum(name):
+    planner = planners.evolution(2, 2, strategy=name, num_samples=32, num_iterations=60, std=0.5)
+    belief, info = infer(planner, TARGET, KEY, START, None)
+    np.testing.assert_allclose(belief.mode(), 0.5, atol=0.15)
+    assert info.entropy is None
+    assert info.kl is None
+    shifted = planner.shift(belief)
+    np.testing.assert_allclose(shifted.mode()[0], belief.mode()[1], atol=1e-4)
+    assert jax.tree.structure(shifted) == jax.tree.structure(planner.belief)
+
+
+def test_a_strategy_may_be_an_instance_with_choices_of_its_own():
+    from evosax.algorithms import SV_CMA_ES
+
+    several = SV_CMA_ES(population_size=8, num_populations=4, solution=jnp.zeros((2, 2)))
+    planner = planners.evolution(2, 2, strategy=several, num_samples=32, num_iterations=40)
+    belief, _ = infer(planner, TARGET, KEY, START, None)
+    np.testing.assert_allclose(belief.mode(), 0.5, atol=0.3)
+    with pytest.raises(ValueError, match="num_samples must be the population size 32, got 16"):
+        infer(dataclasses.replace(planner, num_samples=16), TARGET, KEY, START, None)
+    with pytest.raises(ValueError, match="elite_fraction must be None for an instance"):
+        planners.evolution(2, 2, strategy=several, num_samples=32, elite_fraction=0.2)
+
+
+def test_an_evolution_strategy_has_no_density():
+    planner = planners.evolution(2, 2, num_samples=16)
+    with pytest.raises(ValueError, match="an evolution strategy has no density"):
+        planner.belief.log_prob(jnp.zeros((3, 2, 2)))
+
+
+def test_its_elite_fraction_is_the_strategys():
+    half, tenth = (planners.evolution(2, 2, num_samples=40, elite_fraction=x).belief.algorithm for x in (None, 0.1))
+    assert half.num_elites == 20
+    assert tenth.num_elites == 4
+
+
+# What to execute ----------
+
+
+def test_what_is_executed():
+    def act(execute, keys):
+        planner = planners.vi_mpc(3, 1, num_components=2, std=0.1, execute=execute)
+        belief = dataclasses.replace(
+            planner.belief,
+            means=jnp.array([[[-1.0]] * 3, [[1.0]] * 3]),
+            log_weights=jnp.log(jnp.array([0.3, 0.7])),
+        )
+        return jax.vmap(lambda key: planner.act(key, belief))(keys)[:, 0]
+
+    keys = jax.random.split(KEY, 4_000)
+    np.testing.assert_allclose(act("mode", keys), 1.0)
+    component = act("component", keys)
+    np.testing.assert_allclose(jnp.abs(component), 1.0)
+    sample = act("sample", keys)
+    for actions in (component, sample):
+        np.testing.assert_allclose((actions > 0).mean(), 0.7, atol=4.5 * 0.46 / 63)
+    np.testing.assert_allclose(jnp.abs(sample).std(), 0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "full", "kronecker"])
+def test_mppi_adapts_its_covariance(covariance):
+    planner = planners.mppi(
+        HORIZON, ACTIONS, num_samples=500, num_iterations=8, covariance=covariance, std_min=0.02, smoothing=0.1
+    )
+    belief, info = infer(planner, TARGET, KEY, START, None)
+    assert jnp.trace(belief.covariance()) < 0.5 * jnp.trace(planner.belief.covariance())
+    assert jnp.linalg.eigvalsh(belief.covariance()).min() > 0
+    np.testing.assert_allclose(belief.mode(), 0.5, atol=0.15)
+
+
+def composed(**options):
+    return planners.sampling_planner(planners.gaussian(2, 1), planners.Best(), **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: composed(num_samples=4, step_size=planners.step_size(0.5)), "step_size needs a prior"),
+        (lambda: composed(num_samples=(4, 4), num_iterations=3), "num_samples must be one number, or 3 of them"),
+        (lambda: composed(num_samples=4, per_step=True, prior="flat"), "per_step takes no prior"),
+        (lambda: planners.okada(2, 1, kappa=0.0), "kappa must be finite and > 0 and <= 1, got 0.0"),
+        (lambda: planners.okada(2, 1, lam=-1.0), "lam must be finite and > 0, got -1.0"),
+        (lambda: planners.dial(2, 1, iteration_factor=1.5), "iteration_factor must be finite and > 0 and <= 1"),
+        (lambda: planners.mppi(2, 1, prior="none"), "prior must be an object with log_prob, or 'flat', got 'none'"),
+        (lambda: unchecked(planners.icem)(2, 1, keep_fraction="all"), "keep_fraction must be a number"),
+    ],
+)
+def test_mistakes_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
