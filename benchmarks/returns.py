@@ -20,7 +20,8 @@ from mirrax import planners
 from mirrax.benchmarks.tasks import Task, find_task
 from mirrax.benchmarks.timing import print_table
 
-# What planners take here besides their defaults: iterations that divide the smallest budget into enough plans each.
+# What planners take here besides their defaults: iterations that leave the smallest budget enough plans for each. After a
+# comma stands what sets a second entry of the same planner apart.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "random_shooting": {},
     "predictive_sampling": {},
@@ -32,8 +33,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "dial": {"num_iterations": 2, "num_knots": 8},
     "evolution": {"num_iterations": 2},
     "vi_mpc": {"num_iterations": 2},
+    "vi_mpc, best kept": {"num_iterations": 2, "num_kept": 3, "execute": "best"},
 }
-SPREAD = {"random_shooting", "cem", "icem", "mppi", "pi2", "tsallis", "dial", "evolution", "vi_mpc"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,11 +89,11 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
         The planner.
     """
     own = dict(SETTINGS[name])
-    if name in SPREAD and "std" in task.options:
+    if name != "predictive_sampling" and "std" in task.options:  # whose noise is that of a local search
         own["std"] = task.options["std"]
     if "num_knots" in own:
         own["num_knots"] = min(own["num_knots"], task.horizon)
-    factory = getattr(planners, name)
+    factory = getattr(planners, name.split(",")[0])
     for size in range(budget // own.get("num_iterations", 1), budget + 1)[::-1]:
         planner = factory(task.horizon, action_size, num_samples=size, **own)
         if _plans_per_step(planner) <= budget:
@@ -116,7 +117,7 @@ def figure(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) -
     rows = -(-len(known) // columns)
     drawn = Figure(figsize=(3.4 * columns, 2.9 * rows + 0.4), layout="constrained")
     axes = drawn.subplots(rows, columns, squeeze=False).ravel()
-    styles = {name: (f"C{number % 10}", "osD^v<>Ph*"[number % 10]) for number, name in enumerate(SETTINGS)}
+    styles = {name: (f"C{number % 10}", "osD^v<>Ph*X"[number % 11]) for number, name in enumerate(SETTINGS)}
     for axis, (name, records) in zip(axes, known.items(), strict=False):
         for planner in options.planners:
             found = [_find(records, planner, budget, options) for budget in options.budgets]

@@ -1,6 +1,6 @@
 """Models: what a planner imagines with, and what it acts in."""
 
-from .base import Model, Step
+from .base import Model, Step, steps
 from .brax import BraxModel, brax, brax_names
 from .cartpole import CartPole, cartpole
 from .function import FunctionModel, from_function
@@ -35,5 +35,6 @@ __all__ = [
     "pendulum",
     "point_mass",
     "randomized",
+    "steps",
     "with_value",
 ]

@@ -85,6 +85,37 @@ class Model(Protocol):
         ...
 
 
+def duration(model: Any) -> Any:
+    """The duration of one step of a model, s.
+
+    Args:
+        model: one that has `dt`.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    if not hasattr(model, "dt"):
+        raise ValueError(f"model must have dt, the duration of a step in seconds, got {type(model).__name__}")
+    return model.dt
+
+
+def steps(model: Any, seconds: float) -> int:
+    """How many steps of a model last so many seconds, rounded, and one at least: a horizon, say.
+
+    Args:
+        model: one that has `dt`, the duration of a step in seconds.
+        seconds: > 0.
+
+    Returns:
+        The number of steps.
+
+    Raises:
+        ValueError: if the model does not tell its `dt`, or a number is not positive.
+    """
+    dt = float(real("dt of the model", duration(model), above=0.0))
+    return max(1, round(float(real("seconds", seconds, above=0.0)) / dt))
+
+
 def scenario_count(model: Any) -> int | None:
     """In how many scenarios a model wants a plan to be tried: None for a model that is the same in all.
 

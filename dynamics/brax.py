@@ -46,7 +46,10 @@ class BraxModel:
     @property
     def dt(self) -> float:
         """The duration of one step, in seconds (1 where the environment does not tell)."""
-        return float(getattr(self.env, "dt", 1.0))
+        dt, env = float(getattr(self.env, "dt", 1.0)), self.env
+        while "env" in vars(env):  # Brax's wrappers, one of which repeats actions
+            dt, env = dt * vars(env).get("action_repeat", 1), env.env
+        return dt
 
     def init(self, key: Key[Array, ""]) -> State:
         """Reset the environment."""

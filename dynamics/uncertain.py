@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from .base import Model, State, Step, integer, pytree, static, traceable
+from .base import Model, State, Step, duration, integer, pytree, static, traceable
 
 
 @pytree
@@ -32,6 +32,11 @@ class Randomized:
     def action_size(self) -> int:
         """The number A of actuators."""
         return self.model.action_size
+
+    @property
+    def dt(self) -> Any:
+        """The duration of one step of the model underneath, s."""
+        return duration(self.model)
 
     def scenarios(self, key: Key[Array, ""], num: int) -> Any:
         """`num` models of different parameters, as one model whose leaves have a leading axis."""
@@ -80,6 +85,11 @@ class Ensemble:
     def action_size(self) -> int:
         """The number A of actuators."""
         return self.members.action_size
+
+    @property
+    def dt(self) -> Any:
+        """The duration of one step of the first member, s."""
+        return duration(self.member(0))
 
     def scenarios(self, key: Key[Array, ""], num: int) -> Any:
         """The members in their order, around and around if there are fewer than `num`."""

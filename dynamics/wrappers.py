@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from .base import Model, State, Step, integer, pytree, real, scalar, static, traceable
+from .base import Model, State, Step, duration, integer, pytree, real, scalar, static, traceable
 
 
 @pytree
@@ -26,6 +26,11 @@ class WithValue:
     def action_size(self) -> int:
         """The number A of actuators."""
         return self.model.action_size
+
+    @property
+    def dt(self) -> Any:
+        """The duration of one step of the model underneath, s."""
+        return duration(self.model)
 
     def init(self, key: Key[Array, ""]) -> State:
         """Draw a first state of the model underneath."""
@@ -57,6 +62,11 @@ class Discounted:
         """The number A of actuators."""
         return self.model.action_size
 
+    @property
+    def dt(self) -> Any:
+        """The duration of one step of the model underneath, s."""
+        return duration(self.model)
+
     def init(self, key: Key[Array, ""]) -> State:
         """Draw a first state of the model underneath."""
         return self.model.init(key)
@@ -87,6 +97,11 @@ class ActionRepeat:
     def action_size(self) -> int:
         """The number A of actuators."""
         return self.model.action_size
+
+    @property
+    def dt(self) -> Any:
+        """The duration of one step, s: of so many of the model underneath."""
+        return self.repeats * duration(self.model)
 
     def init(self, key: Key[Array, ""]) -> State:
         """Draw a first state of the model underneath."""

@@ -3,7 +3,7 @@
 from typing import Any, Unpack
 
 from ..dynamics.base import fraction, integer
-from .families import gaussian, remembering
+from .families import gaussian
 from .likelihoods import elite
 from .loop import LoopOptions, SamplingPlanner, compose
 
@@ -19,11 +19,10 @@ def icem(
     num_elites: int | None = None,
     std_min: Any = 0.05,
     smoothing: Any = 0.1,
-    noise_exponent: Any = 2.0,
+    noise_exponent: Any = 1.0,
     population_decay: float = 1.25,
     keep_fraction: float = 0.3,
     shift_fraction: float = 0.3,
-    execute_best: bool = True,
     include_mode: bool = True,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner:
@@ -47,9 +46,9 @@ def icem(
             Above 1 each iteration is a program of its own to compile.
         keep_fraction: of the elites that the next iteration looks at again, in [0, 1].
         shift_fraction: of the elites that the next time step looks at again, shifted by a step, in [0, 1].
-        execute_best: whether to execute the best plan of the last iteration rather than the mean.
         include_mode: whether the mean is one of the plans.
-        **options: see `LoopOptions`.
+        **options: see `LoopOptions`; the best plan is executed unless `execute` says otherwise, and `num_kept` is
+            told by the fractions.
 
     Returns:
         The planner.
@@ -59,6 +58,8 @@ def icem(
     """
     likelihood = elite(elite_fraction, num_elites=num_elites, num_samples=num_samples)
     first, iterations = integer("num_samples", num_samples, 2), integer("num_iterations", num_iterations)
+    if "num_kept" in options:
+        raise ValueError("num_kept is keep_fraction and shift_fraction in icem: give those")
     if not population_decay >= 1.0:
         raise ValueError(f"population_decay must be >= 1, got {population_decay!r}")
     kept, shifted = fraction("keep_fraction", keep_fraction), fraction("shift_fraction", shift_fraction)
@@ -76,12 +77,8 @@ def icem(
         horizon,
         likelihood,
         options,
-        wrap=lambda belief: remembering(
-            belief,
-            num_kept=round(kept * elites),
-            num_shifted=round(shifted * elites),
-            execute_best=execute_best,
-        ),
+        kept=(round(kept * elites), round(shifted * elites)),
+        execute="best",
         num_samples=sizes,
         num_iterations=num_iterations,
         include_mode=include_mode,

@@ -26,14 +26,14 @@ from .base import (
     update,
 )
 from .diagnostics import Weighed, diagnose, log_normalize
-from .families import Categorical, Enumeration, Remembering, Splined, Strategy, splined
+from .families import Categorical, Enumeration, Remembering, Splined, Strategy, remembering, splined
 from .priors import as_prior
 from .risk import Risk, as_risk, entropic
 from .rollout import Scores, check_sharding, score
 from .step_sizes import StepSize
 from .warm_start import Shift, shift_by_one
 
-EXECUTIONS = ("mode", "sample", "component")
+EXECUTIONS = ("mode", "best", "sample", "component")
 
 
 @pytree
@@ -55,7 +55,7 @@ class SamplingPlanner:
         explore_fraction: of the plans that have the initial belief's spread around the present centre.
         clip_plans: whether plans are clipped to [-1, 1] before they are tried and fitted to.
         per_step: whether every step is weighed by what remains of the return from there on.
-        execute: "mode", "sample" or "component".
+        execute: "mode", "best", "sample" or "component".
         num_scenarios: in how many scenarios a plan is tried; None for as many as the model wants.
         common_noise: whether all plans meet the same scenarios.
         rollout_chunk_size: how many rollouts to do at once; None chooses for the backend.
@@ -149,7 +149,8 @@ class SamplingPlanner:
             if self.prior is not None:  # what was drawn from a mixture has the mixture's density r
                 log_q, share = belief.log_prob(plans), num_explored / num_samples
                 log_wide = self.belief.log_prob(plans - away)
-                log_base = log_q - jnp.logaddexp(jnp.log1p(-share) + log_q, jnp.log(share) + log_wide)
+                mixed = log_q - jnp.logaddexp(jnp.log1p(-share) + log_q, jnp.log(share) + log_wide)
+                log_base = mixed if log_base is None else log_base + mixed
         if self.include_mode:
             plans = plans.at[0].set(center(belief))
         return Proposal(jnp.clip(plans, -1.0, 1.0) if self.clip_plans else plans, belief, log_base)
@@ -169,7 +170,8 @@ class SamplingPlanner:
         posterior = normalized = log_normalize(log_ratios if log_base is None else log_ratios + log_base)
         size = None
         if self.step_size is not None:  # q⁺ ∝ q^(1−κ) (p W)^κ
-            size = self.step_size(log_ratios)
+            drawn = log_ratios if log_base is None else jnp.where(log_base > -jnp.inf, log_ratios, -jnp.inf)
+            size = self.step_size(drawn)
             stepped = jnp.where(log_ratios > -jnp.inf, size * jnp.where(valid, log_ratios, 0.0), -jnp.inf)
             normalized = log_normalize(stepped if log_base is None else stepped + log_base)
         degenerate = posterior.degenerate
@@ -218,7 +220,10 @@ class LoopOptions(TypedDict, total=False):
             given.
         clip_plans: whether plans are clipped to [-1, 1] before they are tried and fitted to, which keeps a plan from
             drifting beyond the actuators' range, but is biased; False unless given. Not under a prior.
-        execute: "mode" (the default), "sample" draws from the belief, "component" draws one of a mixture's modes.
+        num_kept: how many of the best plans of an iteration the next one looks at again, and the next time step,
+            shifted; 0 unless given. Under a prior they count in no fit, which would bias the posterior.
+        execute: "mode" (the default), "best" takes the best plan of the last iteration, "sample" draws from the
+            belief, "component" draws one of a mixture's modes.
         warm_start: whether planning at the next time step starts from this one's belief, shifted; True unless given.
         tail: the action that a warm start appends: "hold" (the default) repeats the last, "zero", or "initial".
         inflation: the factor ≥ 1 by which a warm start widens the variances that it carries on; None (the default)
@@ -234,6 +239,7 @@ class LoopOptions(TypedDict, total=False):
     risk: Any
     explore_fraction: float
     clip_plans: bool
+    num_kept: int
     execute: str
     warm_start: bool
     tail: str
@@ -249,7 +255,7 @@ def compose(
     likelihood: Likelihood,
     options: LoopOptions,
     *,
-    wrap: Callable[[Any], Any] | None = None,
+    kept: tuple[int, int] | None = None,
     **own: Any,
 ) -> SamplingPlanner:
     """What factories do: a belief over steps or knots, a likelihood, the factory's own arguments, and the options.
@@ -260,7 +266,7 @@ def compose(
         horizon: the number H of steps.
         likelihood: how returns become weights.
         options: those that the user gave.
-        wrap: what to make of the belief over plans; None to leave it.
+        kept: how many plans are looked at again in the next iteration and in the next time step; None for `num_kept`.
         **own: arguments of `sampling_planner` that the factory chooses.
 
     Returns:
@@ -273,9 +279,17 @@ def compose(
     for name in options:
         if name not in LoopOptions.__annotations__:
             raise TypeError(f"{factory}() got an unexpected keyword argument {name!r}")
-    given: dict[str, Any] = dict(options)
+    given: dict[str, Any] = own | options
     belief = splined(make, horizon, given.pop("num_knots", None), given.pop("interpolation", None))
-    return sampling_planner(belief if wrap is None else wrap(belief), likelihood, **(own | given))
+    number = integer("num_kept", given.pop("num_kept", 0), 0)
+    num_kept, num_shifted = (number, number) if kept is None else kept
+    execute_best = given.get("execute") == "best"
+    if num_kept or num_shifted or execute_best:
+        weighed = given.get("prior") is None
+        belief = remembering(
+            belief, num_kept=num_kept, num_shifted=num_shifted, weighed=weighed, execute_best=execute_best
+        )
+    return sampling_planner(belief, likelihood, **given)
 
 
 def risk_at(rho: Any, temperature: Any, standardize: bool = False) -> Any:
@@ -479,6 +493,8 @@ def sampling_planner(
         raise ValueError(f"explore_fraction must be 0 for {type(belief).__name__}, got {explore_fraction!r}")
     if execute not in EXECUTIONS:
         raise ValueError(f"execute must be one of {', '.join(EXECUTIONS)}, got {execute!r}")
+    if execute == "best" and not getattr(belief, "execute_best", False):
+        raise ValueError(f"execute='best' needs a belief that remembers plans, got {type(belief).__name__}")
     if execute == "component" and not hasattr(belief, "random_mode"):
         raise ValueError(f"execute='component' needs a belief of several modes, got {type(belief).__name__}")
     return SamplingPlanner(

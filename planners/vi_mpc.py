@@ -30,7 +30,7 @@ def vi_mpc(
     actions: Any = None,
     enumerate_plans: bool = False,
     std_min: Any = 0.05,
-    noise_exponent: Any = 2.0,
+    noise_exponent: Any = 1.0,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner:

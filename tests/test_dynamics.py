@@ -203,3 +203,17 @@ def test_wrappers_compose():
     step = dynamics.action_repeat(model, 4).step(KEY, jnp.array(1.0), jnp.ones(1))
     np.testing.assert_allclose((step.reward, step.discount), (1 + 0.9 * 2 + 0.81 * 3, 0.0), rtol=1e-6)
     assert jax.tree.leaves(dataclasses.replace(wrapped, discount=jnp.array(0.1)))[-1] == pytest.approx(0.1)
+
+
+def test_seconds_become_steps():
+    pendulum = dynamics.pendulum(dt=0.05)
+    assert dynamics.steps(pendulum, 2.0) == 40
+    assert dynamics.steps(pendulum, 0.001) == 1
+    slow = dynamics.action_repeat(dynamics.with_value(dynamics.discounted(pendulum, 0.9), lambda state: 0.0), 4)
+    assert dynamics.steps(slow, 2.0) == 10
+    assert dynamics.steps(dynamics.ensemble([pendulum, pendulum]), 1.0) == 20
+    assert dynamics.steps(dynamics.randomized(pendulum, lambda key, model: model), 1.0) == 20
+    with pytest.raises(ValueError, match="model must have dt, the duration of a step in seconds, got FunctionModel"):
+        dynamics.steps(dynamics.from_function(lambda key, state, action: (state, 0.0, 1.0), 1), 1.0)
+    with pytest.raises(ValueError, match=r"seconds must be finite and > 0, got -1\.0"):
+        dynamics.steps(pendulum, -1.0)

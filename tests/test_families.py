@@ -282,7 +282,10 @@ def test_annealed_noise_follows_its_schedule():
         (lambda: planners.vi_mpc(3, 1, prior="wide"), "prior must be an object with log_prob, or 'flat', got 'wide'"),
         (lambda: planners.vi_mpc(3, 1, prior="flat", prior_std=1.0), "prior_std is of the default prior"),
         (lambda: planners.vi_mpc(3, 1, clip_plans=True), "clip_plans takes no prior"),
-        (lambda: planners.cem(3, 1, execute="best"), "execute must be one of mode, sample, component, got 'best'"),
+        (
+            lambda: planners.cem(3, 1, execute="last"),
+            "execute must be one of mode, best, sample, component, got 'last'",
+        ),
         (lambda: planners.cem(3, 1, execute="component"), "needs a belief of several modes, got Gaussian"),
         (lambda: planners.cem(3, 1, explore_fraction=1.5), r"explore_fraction must lie in \[0, 1\], got 1.5"),
         (lambda: planners.evolution(3, 1, explore_fraction=0.5), "explore_fraction must be 0 for Strategy, got 0.5"),

@@ -133,6 +133,23 @@ def test_exploring_does_not_bias_the_posterior():
         assert abs(float(told[-1] - posterior.log_evidence)) < 0.03
 
 
+def test_remembered_plans_do_not_bias_the_posterior_and_the_best_is_executed():
+    model = random_linear_quadratic(n=2, m=1)
+    prior = planners.gaussian(4, 1, std=2.0**0.5)
+    posterior = model.plan_posterior(model.start, 4, 0.8, prior_covariance=prior.covariance())
+    options = {"num_samples": 3_000, "num_iterations": 25, "temperature": 0.8, "prior": prior, "covariance": "full"}
+    options |= {"noise_exponent": None, "std": 2.0**0.5, "std_min": 1e-3, "step_size": 0.3}
+    planner = planners.vi_mpc(4, 1, num_kept=1_500, execute="best", **options)  # half of all plans
+    belief, info = infer(planner, model, KEY, model.start, None)
+    truth = np.asarray(posterior.covariance, float)
+    assert np.linalg.norm(belief.covariance() - truth) / np.linalg.norm(truth) < 0.08
+    off = np.asarray(belief.mean - posterior.mean, float).ravel()
+    assert np.sqrt(off @ np.linalg.solve(truth, off) / 4) < 0.08
+    best = planners.rollout(model, KEY, model.start, belief.mode()[None])[0]
+    np.testing.assert_allclose(best, info.returns.max(), rtol=1e-4)
+    assert (info.weights[1:, -1_500:] == 0).all()
+
+
 def test_explored_plans_have_the_initial_spread_around_the_present_plan():
     planner = planners.cem(HORIZON, ACTIONS, num_samples=1_000, std=0.5, explore_fraction=0.4, include_mode=True)
     narrow = dataclasses.replace(planner.belief, mean=jnp.full((HORIZON, ACTIONS), 3.0), std=planner.belief.std / 100)
@@ -167,7 +184,7 @@ def test_icem_never_gets_worse_and_executes_its_best():
     best = info.returns.max(-1)
     assert (jnp.diff(best) >= -1e-6).all()
     np.testing.assert_allclose(value_of(belief), best[-1], rtol=1e-5)
-    mean, _ = infer(icem(execute_best=False), TARGET, KEY, START, None)
+    mean, _ = infer(icem(execute="mode"), TARGET, KEY, START, None)
     np.testing.assert_allclose(mean.mode(), mean.belief.mean)
     assert not np.allclose(mean.mode(), belief.mode())
 
@@ -340,7 +357,7 @@ def test_mppi_adapts_its_covariance(covariance):
     planner = planners.mppi(
         HORIZON, ACTIONS, num_samples=500, num_iterations=8, covariance=covariance, std_min=0.02, smoothing=0.1
     )
-    belief, info = infer(planner, TARGET, KEY, START, None)
+    belief, _ = infer(planner, TARGET, KEY, START, None)
     assert jnp.trace(belief.covariance()) < 0.5 * jnp.trace(planner.belief.covariance())
     assert jnp.linalg.eigvalsh(belief.covariance()).min() > 0
     np.testing.assert_allclose(belief.mode(), 0.5, atol=0.15)

@@ -284,8 +284,8 @@ def test_around_an_obstacle_the_mixture_goes_and_the_gaussian_does_not():
     options |= {"num_knots": 6, "noise_exponent": None}
     follow = jax.vmap(lambda plan: planners.trajectory(model, key, start, plan))
     both, info = infer(planners.vi_mpc(25, 2, num_components=6, **options), model, key, start, None)
-    paths = follow(both._plan(both.knots.means))
-    weights = jnp.exp(both.knots.log_weights)
+    paths = follow(both.means)
+    weights = jnp.exp(both.log_weights)
     at_wall = jnp.argmin(jnp.abs(paths.states[..., 0] - 1.5), axis=1)
     side = jnp.take_along_axis(paths.states[..., 1], at_wall[:, None], 1)[:, 0]
     assert (paths.discounts[weights > 0.05, -1] == 1).all()  # no heavy component runs into the wall

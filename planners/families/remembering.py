@@ -23,6 +23,8 @@ class Remembering:
         shifted: whether a time step has passed since: their last action is then drawn anew.
         num_kept: how many of them are looked at again in the next iteration.
         num_shifted: how many of them in the first iteration of the next time step.
+        weighed: whether they count in fits. They are not drawn from the belief: where it stands for a posterior they
+            must not, and only compete to be the best.
         execute_best: whether the mode is the best plan, rather than the belief's.
     """
 
@@ -32,7 +34,27 @@ class Remembering:
     shifted: Bool[Array, ""]
     num_kept: int = static()
     num_shifted: int = static()
+    weighed: bool = static()
     execute_best: bool = static()
+
+    @property
+    def mean(self) -> Plan:
+        """Of the belief, [H, A]."""
+        return self.belief.mean
+
+    @property
+    def means(self) -> Float[Array, "M H A"]:
+        """Of the belief's components."""
+        return self.belief.means
+
+    @property
+    def log_weights(self) -> Float[Array, " M"]:
+        """Of the belief's components."""
+        return self.belief.log_weights
+
+    def covariance(self) -> Float[Array, "d d"]:
+        """Of the belief, [H·A, H·A]."""
+        return self.belief.covariance()
 
     def propose(self, key: Key[Array, ""], num_samples: int) -> Proposal:
         """Plans of the belief, the last of them replaced by remembered ones."""
@@ -43,7 +65,12 @@ class Remembering:
         last = jnp.where(self.shifted, fresh[:, -1], self.best[:, -1])
         again = jnp.where(wanted[:, None, None], self.best.at[:, -1].set(last), fresh)
         plans = drawn.plans.at[-len(self.best) :].set(again)
-        return Proposal(plans, dataclasses.replace(self, belief=drawn.belief), drawn.log_correction)
+        log_correction = drawn.log_correction
+        if not self.weighed:
+            log_correction = jnp.zeros(num_samples) if log_correction is None else log_correction
+            kept = log_correction[-len(self.best) :]
+            log_correction = log_correction.at[-len(self.best) :].set(jnp.where(wanted, -jnp.inf, kept))
+        return Proposal(plans, dataclasses.replace(self, belief=drawn.belief), log_correction)
 
     def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
         """Draw plans [K, H, A] of the belief."""
@@ -94,13 +121,16 @@ class Remembering:
         return self.belief.kl(other.belief)
 
 
-def remembering(belief: Any, *, num_kept: int = 0, num_shifted: int = 0, execute_best: bool = True) -> Remembering:
+def remembering(
+    belief: Any, *, num_kept: int = 0, num_shifted: int = 0, weighed: bool = True, execute_best: bool = True
+) -> Remembering:
     """Let a belief remember its best plans.
 
     Args:
         belief: of any family.
         num_kept: how many are looked at again in the next iteration.
         num_shifted: how many, shifted by a step, in the first iteration of the next time step.
+        weighed: whether they count in fits; not where the belief stands for a posterior.
         execute_best: whether the mode is the best plan of the last iteration, rather than the belief's.
 
     Returns:
@@ -118,5 +148,6 @@ def remembering(belief: Any, *, num_kept: int = 0, num_shifted: int = 0, execute
         shifted=jnp.zeros((), bool),
         num_kept=num_kept,
         num_shifted=num_shifted,
+        weighed=bool(weighed),
         execute_best=bool(execute_best),
     )

@@ -90,6 +90,16 @@ class Splined:
         """The plan through the mean knots, [H, A]."""
         return self._plan(self.knots.mean)
 
+    @property
+    def means(self) -> Float[Array, "M H A"]:
+        """The plans through the mean knots of the components."""
+        return self._plan(self.knots.means)
+
+    @property
+    def log_weights(self) -> Float[Array, " M"]:
+        """Of the components."""
+        return self.knots.log_weights
+
     def _plan(self, knots: Float[Array, "*K N A"]) -> Float[Array, "*K H A"]:
         return jnp.einsum("hn,...na->...ha", self.expand, knots, precision="highest")
 
