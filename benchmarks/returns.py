@@ -20,8 +20,8 @@ from mirrax import planners
 from mirrax.benchmarks.tasks import Task, find_task
 from mirrax.benchmarks.timing import print_table
 
-# What planners take here besides their defaults: iterations that leave the smallest budget enough plans for each. After a
-# comma stands what sets a second entry of the same planner apart.
+# What planners take here besides their defaults: iterations that leave the smallest budget enough plans for each.
+# After a comma stands what sets a second entry of the same planner apart.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "random_shooting": {},
     "predictive_sampling": {},

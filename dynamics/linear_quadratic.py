@@ -306,16 +306,16 @@ def linear_quadratic(
         ValueError: for a parameter of the wrong shape, not finite, or not symmetric (W: semi-definite) where it must
             be.
     """
-    if jnp.ndim(B) != 2:
+    B = real("B", B, shape=None)
+    if B.ndim != 2:
         raise ValueError(f"B must be a matrix [n, m], got shape {jnp.shape(B)}")
     n, m = jnp.shape(B)
     zero, symmetric = jnp.zeros, ("Q", "R", "Qf", "W")
 
     def array(name: str, value: Any, default: Any, shape: tuple[int, ...]) -> Float[Array, "..."]:
-        value = default if value is None else value
-        if jnp.shape(value) != shape:
-            raise ValueError(f"{name} must have shape {shape} to fit B {(n, m)}, got {jnp.shape(value)}")
-        matrix = real(name, value, shape=shape)
+        matrix = real(name, default if value is None else value, shape=None)
+        if matrix.shape != shape:
+            raise ValueError(f"{name} must have shape {shape} to fit B {(n, m)}, got {matrix.shape}")
         if name in symmetric and not isinstance(matrix, jax.core.Tracer) and not jnp.allclose(matrix, matrix.T):
             raise ValueError(f"{name} must be symmetric, got {value!r}")
         if name == "W" and not isinstance(matrix, jax.core.Tracer):

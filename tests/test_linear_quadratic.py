@@ -131,3 +131,9 @@ def test_wrong_shapes_are_named():
         dynamics.linear_quadratic(eye, eye, eye, eye, W=-eye)
     with pytest.raises(ValueError, match=r"temperature must be finite and > 0, got -1\.0"):
         random_linear_quadratic().policy(3, -1.0)
+
+
+def test_matrices_may_be_lists():
+    model = dynamics.linear_quadratic(A=[[1.0, 0.1], [0.0, 1.0]], B=[[0.0], [0.1]], Q=[[1.0, 0.0], [0.0, 0.1]], R=[[1]])
+    assert model.action_size == 1
+    assert model.A.dtype == model.R.dtype == jnp.float32

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import pytest
 
 from mirrax import planners
-from mirrax.cli import PLANNERS, Run, parse
+from mirrax.cli import Run, parse
+from mirrax.options import PLANNERS
 from mirrax.report import report_episode
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-EXAMPLE, ENVIRONMENT, FUNCTION, COST, DEVICES = BLOCKS
+EXAMPLE, POSTERIOR, UNCERTAIN, ENVIRONMENT, FUNCTION, COST, DEVICES = BLOCKS
 
 
 def run(code, **replacements):
@@ -44,6 +45,20 @@ def test_the_example_drives_the_ant():
     assert jnp.isfinite(names["action"]).all()
     assert names["action"].shape == (8,)
     assert names["state"].pipeline_state.x.pos.shape == (9, 3)
+
+
+def test_the_posterior_is_the_closed_form():
+    names = run(POSTERIOR)
+    exact, belief, info = names["exact"], names["belief"], names["info"]
+    assert jnp.abs(belief.covariance() - exact.covariance).max() < 0.1 * exact.covariance.max()
+    assert abs(float(info.log_evidence[-1] - exact.log_evidence)) < 0.03
+    assert abs(float(info.elbo_gap[-1])) < 0.03
+
+
+def test_plans_under_uncertainty():
+    names = run(UNCERTAIN)
+    assert jnp.isfinite(names["episode"].rewards).all()
+    assert names["episode"].infos.returns.shape == (20, 5, 64)
 
 
 def test_ones_own_environment_is_a_model():
