@@ -17,7 +17,6 @@ def vi_mpc(
     num_iterations: int = 2,
     std: Any = 0.5,
     temperature: Any = None,
-    temperature_ess: Any = None,
     standardize: bool = False,
     step_size: Any = None,
     target_ess: Any = None,
@@ -46,9 +45,8 @@ def vi_mpc(
         num_samples: the number K of plans per iteration.
         num_iterations: the number I of iterations.
         std: of the initial belief, scalar, [A] or [H, A]; 1 is half the actuators' range.
-        temperature: λ of the posterior, in reward units; None adapts it, to a posterior as sharp as the samples bear.
-        temperature_ess: the effective sample size of exp(R/λ) alone to adapt to, as a fraction of the plans, no fewer
-            than two; 0.02 unless given.
+        temperature: λ of the posterior, in reward units; None adapts it, to 0.03 standard deviations of the returns:
+            as cold as this log p − log q, which the samples know only up to some noise, does not drown the returns.
         standardize: divide returns by their standard deviation first; `temperature` is then relative to it.
         step_size: κ in (0, 1]; None adapts it.
         target_ess: take the greatest κ that leaves this effective sample size, as a fraction of the plans; 0.2 unless
@@ -101,19 +99,20 @@ def vi_mpc(
 
     if prior is None:
         prior = splined(uninformed, horizon, options.get("num_knots"), options.get("interpolation"))
-    if temperature is None and temperature_ess is None:
-        temperature_ess = 0.02
+    risk = risk_at(rho, temperature, standardize)
+    if temperature is None:
+        temperature, standardize = 0.03, True
     if step_size is None and max_kl is None and target_ess is None:
         target_ess = 0.2
     return compose(
         "vi_mpc",
         belief,
         horizon,
-        exponential(temperature, target_ess=temperature_ess, standardize=standardize),
+        exponential(temperature, standardize=standardize),
         options,
         prior=prior,
         step_size=choose_step(step_size, target_ess=target_ess, max_kl=max_kl),
-        risk=risk_at(rho, temperature, standardize),
+        risk=risk,
         num_samples=len(belief(horizon).log_probs) if enumerate_plans else num_samples,
         num_iterations=num_iterations,
         include_mode=include_mode,

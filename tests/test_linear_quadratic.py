@@ -134,6 +134,6 @@ def test_wrong_shapes_are_named():
 
 
 def test_matrices_may_be_lists():
-    model = dynamics.linear_quadratic(A=[[1.0, 0.1], [0.0, 1.0]], B=[[0.0], [0.1]], Q=[[1.0, 0.0], [0.0, 0.1]], R=[[1]])
+    model = dynamics.linear_quadratic(A=[[1.0, 0.1], [0, 1]], B=[[0], [0.1]], Q=[[1, 0], [0, 0.1]], R=[[1]])
     assert model.action_size == 1
-    assert model.A.dtype == model.R.dtype == jnp.float32
+    assert model.A.dtype == model.R.dtype == jnp.asarray(1.0).dtype
