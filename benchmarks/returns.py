@@ -111,43 +111,41 @@ def figure(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) -
     Returns:
         A matplotlib figure.
     """
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     columns = min(4, len(known))
     rows = -(-len(known) // columns)
-    drawn = Figure(figsize=(3.4 * columns, 2.9 * rows + 0.4), layout="constrained")
+    drawn = Figure(figsize=(3.4 * columns, 2.9 * rows + 0.5), layout="constrained")
     axes = drawn.subplots(rows, columns, squeeze=False).ravel()
-    styles = {name: (f"C{number % 10}", "osD^v<>Ph*X"[number % 11]) for number, name in enumerate(SETTINGS)}
+    shades = [colormaps["tab20"](number) for number in (*range(0, 20, 2), *range(1, 20, 2))]
+    styles = {name: (shades[number], "osD^v<>Ph*X"[number % 11]) for number, name in enumerate(SETTINGS)}
     for axis, (name, records) in zip(axes, known.items(), strict=False):
-        for planner in options.planners:
+        for number, planner in enumerate(options.planners):
             found = [_find(records, planner, budget, options) for budget in options.budgets]
             chosen = [record for record in found if record is not None]
             if not chosen:
                 continue
             color, marker = styles[planner]
-            steps = [record["model_steps"] for record in chosen]
+            beside = 1.02 ** (number - len(options.planners) // 2)  # or the intervals would hide each other
+            steps = [beside * record["model_steps"] for record in chosen]
             middle, half = zip(*(interval(record["returns"]) for record in chosen), strict=True)
             axis.errorbar(
-                steps,
-                middle,
-                yerr=half,
-                color=color,
-                marker=marker,
-                ms=4,
-                lw=1.2,
-                capsize=2,
-                label=planner,
-                alpha=0.85,
+                steps, middle, yerr=half, color=color, marker=marker, ms=4, lw=1.0, elinewidth=0.8, label=planner
             )
         axis.set_title(name, fontsize=10)
-        axis.set_xscale("log", base=2)
+        axis.set_xscale("log")
+        axis.set_xlabel("model steps per time step", fontsize=8)
+        axis.set_xticks([budget * find_task(name).horizon for budget in options.budgets])
+        axis.minorticks_off()
+        axis.xaxis.set_major_formatter("{x:.0f}")
         axis.tick_params(labelsize=7)
         axis.grid(alpha=0.25)
     for axis in axes[len(known) :]:
         axis.set_axis_off()
-    drawn.supxlabel("model steps per time step", fontsize=9)
-    drawn.supylabel(f"return of {options.steps} steps", fontsize=9)
-    drawn.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    for axis in axes[::columns]:
+        axis.set_ylabel(f"return of {options.steps} steps", fontsize=8)
+    drawn.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     return drawn
 
 

@@ -81,9 +81,8 @@ def diagnose(
     valid, num_samples = weighed.valid, len(returns)
     num_valid = valid.sum()
     some = num_valid > 0
-    uniform = -jnp.log(num_samples)
     if weighed.log_base is None:
-        log_base, base = uniform, jnp.asarray(1.0 / num_samples)
+        log_base, base = -jnp.log(num_samples), jnp.asarray(1.0 / num_samples)
         share = jnp.maximum(num_valid, 1) / num_samples
     else:
         log_base, _, _ = log_normalize(weighed.log_base)
@@ -93,7 +92,9 @@ def diagnose(
     counted = valid & (base > 0)
     mean_log_ratio = jnp.where(counted, base * jnp.where(counted, weighed.log_ratios, 0.0), 0.0).sum() / share
     elbo = jnp.where(some, mean_log_ratio + jnp.log(share), -jnp.inf) + log_scale
-    log_evidence = log_total + uniform + log_scale
+    # plans without weight of their own, which were looked at for other reasons, are no samples
+    drawn = num_samples if weighed.log_base is None else jnp.maximum((weighed.log_base > -jnp.inf).sum(), 1)
+    log_evidence = log_total - jnp.log(drawn) + log_scale
     posterior = jnp.exp(log_weights)
     relative = jnp.where(posterior > 0, log_weights - log_base, 0.0)
     entropy = -jnp.where(weights > 0, weights * jnp.log(jnp.where(weights > 0, weights, 1.0)), 0.0).sum()

@@ -34,8 +34,8 @@ def dial(
         horizon: the number H of steps.
         action_size: the number A of actuators.
         num_samples: the number K of plans per iteration.
-        num_iterations: the number I of iterations. For the first planning of an episode take more, as in
-            `planners.infer(dataclasses.replace(planner, num_iterations=10), ...)`.
+        num_iterations: the number I of iterations. For the first planning of an episode make a planner with more of
+            them, and start this one from its mode: `belief.shift` begins the schedule anew.
         std: of the plans in the first iteration at the end of the horizon, scalar, [A] or [H, A].
         temperature: in standard deviations of the returns.
         iteration_factor: by which the noise falls from iteration to iteration, in (0, 1].

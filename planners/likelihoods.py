@@ -83,7 +83,7 @@ class Exponential:
         else:
             temperature = self.temperature
         # subtract, then divide: the other way round loses the digits that tell great returns apart
-        log_weights = jnp.where(valid, -regret / temperature, -jnp.inf)
+        log_weights = jnp.where(valid, -jnp.where(regret > 0, regret / temperature, 0.0), -jnp.inf)
         return Optimality(log_weights, best / temperature, temperature)
 
 
@@ -243,7 +243,8 @@ def _temperature_for_ess(
 ) -> Float[Array, ""]:
     """The least temperature whose effective sample size reaches the target; 1 where all returns are equal.
 
-    By bisection of its logarithm over all positive floats: whatever the unit of returns, and however bad the worst.
+    By bisection of its logarithm, whatever the unit of returns, and however bad the worst: from a hundredth of the
+    least regret, below which nothing changes (enough plans may tie for the best), to the greatest float.
     """
     num_valid = valid.sum()
     target = jnp.maximum(fraction * num_valid, jnp.minimum(2.0, 0.5 * (1 + num_valid)))
@@ -256,6 +257,8 @@ def _temperature_for_ess(
         return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
 
     limits = jnp.finfo(regret.dtype)
-    bracket = tuple(jnp.asarray(x, regret.dtype) for x in (math.log(limits.tiny), math.log(limits.max) - 1.0))
+    least = jnp.min(jnp.where(regret > 0, regret, limits.max))
+    low = jnp.maximum(jnp.log(least) - math.log(100.0), math.log(limits.tiny) + 2.0)
+    bracket = (low, jnp.full_like(low, math.log(limits.max) - 1.0))
     log_temperature = jax.lax.fori_loop(0, _BISECTIONS, bisect, bracket)[1]
     return jax.lax.stop_gradient(jnp.where(jnp.max(regret) > 0, jnp.exp(log_temperature), 1.0))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypedDict
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from ..dynamics.base import Model, State, fraction, integer, pytree, real, static
 from .base import (
@@ -26,7 +26,7 @@ from .base import (
     update,
 )
 from .diagnostics import Weighed, diagnose, log_normalize
-from .families import Categorical, Enumeration, Remembering, Splined, Strategy, remembering, splined
+from .families import Categorical, Enumeration, Gaussian, Remembering, Splined, Strategy, remembering, splined
 from .priors import as_prior
 from .risk import Risk, as_risk, entropic
 from .rollout import Scores, check_sharding, score
@@ -117,9 +117,12 @@ class SamplingPlanner:
             scored = jnp.where(weighed.valid, scores.returns, -jnp.inf)
             fitted = update(belief, plans, weights, scored)  # argmin KL(Σ w δ_a ‖ q)
             fitted = jax.tree.map(lambda new, old: jnp.where(weighed.degenerate, old, new), fitted, before)
-            weights = weights.mean(-1) if self.per_step else weights
+            if scores.to_go is not None:  # of the steps at which there was something to tell
+                weights = weights.sum(-1) / jnp.maximum(weights.sum(), 1e-30)
             return fitted, diagnose(scores.returns, weights, weighed, before, fitted)
 
+        if not isinstance(self.num_samples, int) and len(self.num_samples) != self.num_iterations:
+            raise ValueError(f"num_iterations must be {len(self.num_samples)}, as many as num_samples has numbers")
         keys = jax.random.split(key, (self.num_iterations, 2))
         if isinstance(self.num_samples, int):
             size = self.num_samples
@@ -147,7 +150,8 @@ class SamplingPlanner:
             explored = away + self.belief.sample(explore_key, num_explored)
             plans = plans.at[first : first + num_explored].set(explored)
             if self.prior is not None:  # what was drawn from a mixture has the mixture's density r
-                log_q, share = belief.log_prob(plans), num_explored / num_samples
+                drawn = num_samples if log_base is None else (log_base > -jnp.inf).sum()
+                log_q, share = belief.log_prob(plans), jnp.asarray(num_explored / drawn)
                 log_wide = self.belief.log_prob(plans - away)
                 mixed = log_q - jnp.logaddexp(jnp.log1p(-share) + log_q, jnp.log(share) + log_wide)
                 log_base = mixed if log_base is None else log_base + mixed
@@ -170,26 +174,23 @@ class SamplingPlanner:
         posterior = normalized = log_normalize(log_ratios if log_base is None else log_ratios + log_base)
         size = None
         if self.step_size is not None:  # q⁺ ∝ q^(1−κ) (p W)^κ
-            drawn = log_ratios if log_base is None else jnp.where(log_base > -jnp.inf, log_ratios, -jnp.inf)
-            size = self.step_size(drawn)
+            size = self.step_size(log_ratios, log_base)
             stepped = jnp.where(log_ratios > -jnp.inf, size * jnp.where(valid, log_ratios, 0.0), -jnp.inf)
             normalized = log_normalize(stepped if log_base is None else stepped + log_base)
         degenerate = posterior.degenerate
         if log_ratio is None:  # equal returns tell nothing: do not drift with the noise of the samples
-            best = jnp.max(returns, initial=-jnp.inf, where=valid)
-            rounding = 8.0 * jnp.finfo(returns.dtype).eps * jnp.abs(best)
-            degenerate |= jnp.all(valid & (best - returns <= rounding))
+            degenerate |= _equal(returns, valid)
         return Weighed(valid, log_ratios, log_base, optimality, posterior, normalized, size, degenerate)
 
     def _weigh_steps(self, weighed: Weighed, to_go: Float[Array, "K H"]) -> Float[Array, "K H"]:
-        """Weights of every step by what remains of the return."""
+        """Weights of every step by what remains of the return; all zero where that is the same for all plans."""
+
+        def weights(returns: Float[Array, " K"]) -> Float[Array, " K"]:
+            log_weights = log_normalize(_optimality(self.likelihood, returns).log_weights).log_weights
+            return jnp.where(_equal(returns, weighed.valid), 0.0, jnp.exp(log_weights))
+
         scored = jnp.where(weighed.valid[:, None], to_go, -jnp.inf)
-        log_weights = jax.vmap(
-            lambda returns: log_normalize(_optimality(self.likelihood, returns).log_weights).log_weights,
-            in_axes=1,
-            out_axes=1,
-        )(scored)
-        return jnp.exp(log_weights)
+        return jax.vmap(weights, in_axes=1, out_axes=1)(scored)
 
     def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:
         """The first action of the plan to execute: the belief's mode, a sample of it, or one of its modes."""
@@ -484,19 +485,31 @@ def sampling_planner(
         sizes = integer("num_samples", num_samples, 2)
     if step_size is not None and prior is None:
         raise ValueError("step_size needs a prior: mirror descent goes towards the posterior under it, got None")
-    if per_step and prior is not None:
-        raise ValueError("per_step takes no prior, which weighs plans as a whole")
+    family = _family(belief)
+    if per_step and (prior is not None or not isinstance(family, Gaussian) or isinstance(belief, Splined)):
+        raise ValueError("per_step takes no prior, and a Gaussian belief over steps: it weighs each step by itself")
     if clip_plans and prior is not None:
         raise ValueError("clip_plans takes no prior: the density of clipped plans is not the belief's")
     explored = fraction("explore_fraction", explore_fraction)
-    if explored and not _movable(belief):
-        raise ValueError(f"explore_fraction must be 0 for {type(belief).__name__}, got {explore_fraction!r}")
+    if explored and isinstance(family, Categorical | Enumeration | Strategy):  # whose plans have no centre to move to
+        raise ValueError(f"explore_fraction must be 0 for {type(family).__name__}, got {explore_fraction!r}")
+    fewest = sizes if isinstance(sizes, int) else min(sizes)
+    kept = max(belief.num_kept, belief.num_shifted) if isinstance(belief, Remembering) else 0
+    if fewest - kept - round(explored * fewest) - bool(include_mode) < 1:
+        raise ValueError(
+            f"num_samples must leave plans to draw beside {kept} kept ones, the fraction {explored:g} of explorers"
+            f"{' and the mode' if include_mode else ''}, got {fewest}"
+        )
+    if isinstance(family, Enumeration) and (kept or include_mode):
+        raise ValueError("num_kept and include_mode replace plans: an enumeration has them all already")
     if execute not in EXECUTIONS:
         raise ValueError(f"execute must be one of {', '.join(EXECUTIONS)}, got {execute!r}")
     if execute == "best" and not getattr(belief, "execute_best", False):
         raise ValueError(f"execute='best' needs a belief that remembers plans, got {type(belief).__name__}")
-    if execute == "component" and not hasattr(belief, "random_mode"):
-        raise ValueError(f"execute='component' needs a belief of several modes, got {type(belief).__name__}")
+    if execute == "component" and not hasattr(family, "random_mode"):
+        raise ValueError(f"execute='component' needs a belief of several modes, got {type(family).__name__}")
+    if execute == "sample" and isinstance(family, Strategy):
+        raise ValueError("execute='sample' needs a belief to draw from, got Strategy")
     return SamplingPlanner(
         belief=belief,
         likelihood=check_part("likelihood", likelihood, "__call__"),
@@ -526,8 +539,15 @@ def _optimality(likelihood: Likelihood, returns: Float[Array, " K"]) -> Optimali
     return optimality
 
 
-def _movable(belief: Any) -> bool:
-    """Whether plans of a belief can be moved to another centre: not where actions are discrete, or evolve."""
-    if isinstance(belief, Remembering | Splined):
-        return _movable(belief.belief if isinstance(belief, Remembering) else belief.knots)
-    return not isinstance(belief, Categorical | Enumeration | Strategy)
+def _equal(returns: Float[Array, " K"], valid: Bool[Array, " K"]) -> Bool[Array, ""]:
+    """Whether all plans are valid and worth the same, but for rounding."""
+    best = jnp.max(returns, initial=-jnp.inf, where=valid)
+    rounding = 8.0 * jnp.finfo(returns.dtype).eps * jnp.abs(best)
+    return jnp.all(valid & (best - returns <= rounding))
+
+
+def _family(belief: Any) -> Any:
+    """What is inside of splines and memories."""
+    while isinstance(belief, Remembering | Splined):
+        belief = belief.belief if isinstance(belief, Remembering) else belief.knots
+    return belief

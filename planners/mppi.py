@@ -3,7 +3,7 @@
 from typing import Any, Unpack
 
 from ..dynamics.base import real
-from .families import gaussian, gaussian_of
+from .families import COVARIANCES, gaussian, gaussian_of
 from .likelihoods import exponential
 from .loop import LoopOptions, SamplingPlanner, compose, risk_at
 from .priors import ShrunkPrior
@@ -61,6 +61,8 @@ def mppi(
     Raises:
         ValueError: for a parameter outside its range.
     """
+    if covariance not in ("fixed", *COVARIANCES):
+        raise ValueError(f"covariance must be one of fixed, {', '.join(COVARIANCES)}, got {covariance!r}")
     if cross_term is not None and prior is not None:
         raise ValueError("cross_term is a prior around the present mean: give it or prior, got both")
     if cross_term is not None:

@@ -32,4 +32,6 @@ def coloured_correlation(num_steps: int, exponent: Any) -> Float[Array, "H H"]:
     power = jnp.maximum(frequency, 1.0 / length) ** -exponent  # s²
     autocovariance = jnp.fft.irfft(power, n=length)  # Wiener and Khinchin
     lag = jnp.abs(jnp.arange(num_steps)[:, None] - jnp.arange(num_steps))
-    return autocovariance[lag] / autocovariance[0]
+    # a little white noise, or rounding would make the smoothest noise of long plans indefinite
+    share = 1e-6 * num_steps
+    return (autocovariance[lag] / autocovariance[0] + share * jnp.eye(num_steps)) / (1.0 + share)

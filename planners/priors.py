@@ -70,7 +70,8 @@ class ShrunkPrior:
 def policy_prior(log_prob: Callable[..., Any]) -> PolicyPrior:
     """Make a prior of a policy, such as an amortised one.
 
-    Under a stochastic model log p is averaged over the scenarios, as if it were a reward; after an end it is 0.
+    Under a stochastic model log p is averaged over the scenarios, as if it were a reward; after an end it is that of
+    the last state before.
 
     Args:
         log_prob: (state, action [A]) -> log p(action | state), a scalar: a density on the scale of plans, unbounded.

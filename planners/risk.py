@@ -66,7 +66,7 @@ class Entropic:
         small = jnp.abs(exponent).max() < 1e-3
         theta = jnp.where(small, 1.0, self.theta)  # not 0 where the other branch divides by it
         log_mean = jax.nn.logsumexp(exponent) - jnp.log(len(returns))
-        return mean + jnp.where(small, 0.5 * self.theta * returns.var(), log_mean / theta)
+        return mean + jnp.where(small, 0.5 * (exponent * (returns - mean)).mean(), log_mean / theta)
 
 
 @pytree

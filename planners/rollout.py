@@ -92,7 +92,8 @@ class Scores(NamedTuple):
     Attributes:
         returns: [K], reward units; NaN or infinite where a rollout diverged in any scenario.
         to_go: what remains of them from each step on, [K, H], if asked for.
-        log_prob: Σ_t log p(a_t | s_t) up to an end, the mean over scenarios, [K], if a policy was given.
+        log_prob: Σ_t log p(a_t | s_t), the mean over scenarios, [K], if a policy was given; after an end in the last
+            state before it.
     """
 
     returns: Float[Array, " K"]
@@ -212,11 +213,12 @@ def check_sharding(sharding: NamedSharding | None) -> NamedSharding | None:
 
 
 class _Carry(NamedTuple):
-    """Where a rollout is: how much what follows counts, what was earned, and log p of the actions, if asked for."""
+    """Where a rollout is: how much what follows counts, what was earned in all and last, log p of the actions."""
 
     state: State
     weight: Float[Array, ""]
     total: Float[Array, ""]
+    gain: Float[Array, ""]
     log_prob: Float[Array, ""] | None
 
 
@@ -240,10 +242,14 @@ def _score(
 
     def advance(model: Model, key: Array, at: _Carry, action: Array) -> _Carry:
         step = _counted(model, (key, action), at.state, at.weight)
-        log_prob = at.log_prob
-        if policy is not None and log_prob is not None:
-            log_prob += jnp.where(at.weight == 0, 0.0, scalar("log p of a policy", policy(at.state, action)))
-        return _Carry(step.state, at.weight * step.discount, at.total + at.weight * step.reward, log_prob)
+        weight, gain = at.weight * step.discount, at.weight * step.reward
+        if policy is None or at.log_prob is None:
+            return _Carry(step.state, weight, at.total + gain, gain, None)
+        # After an end the policy goes on in the last state that it knew: actions that nobody takes must not be
+        # likelier than those that somebody does, or plans would end early to be free of the prior.
+        state = jax.tree.map(lambda new, old: jnp.where(weight == 0, old, new), step.state, at.state)
+        log_prob = at.log_prob + scalar("log p of a policy", policy(at.state, action))
+        return _Carry(state, weight, at.total + gain, gain, log_prob)
 
     def finish(model: Model, at: _Carry) -> Float[Array, ""]:
         return at.total + at.weight * jnp.where(at.weight == 0, 0.0, model.value(at.state))
@@ -263,7 +269,7 @@ def _score(
         keys, key_axis = jax.vmap(lambda k: _scenario_keys(k, num_scenarios, horizon), out_axes=1)(own), 0
 
     # A scan of vmaps, not a vmap of a scan: that would trace the model once and then batch it, at the cost of both.
-    start = _Carry(state, jnp.ones(()), jnp.zeros(()), None if policy is None else jnp.zeros(()))
+    start = _Carry(state, jnp.ones(()), jnp.zeros(()), jnp.zeros(()), None if policy is None else jnp.zeros(()))
     if one := num_scenarios == 1 and model_axes == _NO_AXES:  # without an axis of length 1, which costs a little
         keys = keys[..., 0]
     else:
@@ -275,11 +281,14 @@ def _score(
     start = jax.vmap(lambda _: start)(plans)
 
     def body(at: _Carry, now: tuple[Array, Array]) -> tuple[_Carry, Array | None]:
-        return advance(models, now[0], at, now[1]), at.total if to_go else None
+        at = advance(models, now[0], at, now[1])
+        return at, at.gain if to_go else None
 
-    end, earned = jax.lax.scan(body, start, (keys, plans.swapaxes(0, 1)))
-    returns, log_prob = finish(models, end), end.log_prob
-    remaining = None if earned is None else jnp.moveaxis(returns - earned, 0, 1)
+    end, gains = jax.lax.scan(body, start, (keys, plans.swapaxes(0, 1)))
+    returns, log_prob, remaining = finish(models, end), end.log_prob, None
+    if gains is not None:  # summed from the end: a difference of returns would be all rounding where little remains
+        gains = gains.at[-1].add(returns - end.total)
+        remaining = jnp.moveaxis(jnp.flip(jnp.cumsum(jnp.flip(gains, 0), axis=0), 0), 0, 1)
     if one:
         return Scores(returns, remaining, log_prob)
     return Scores(

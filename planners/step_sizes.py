@@ -21,8 +21,11 @@ _BISECTIONS, _LEAST_LOG = 40, -69.0  # of log κ, down to 1e-30
 class StepSize(Protocol):
     """Chooses κ for the log importance ratios of an iteration."""
 
-    def __call__(self, log_ratios: Float[Array, " K"]) -> Float[Array, ""]:
-        """κ in (0, 1] for log W + log p − log q, [K]; −inf for plans without weight."""
+    def __call__(self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None) -> Any:
+        """κ in (0, 1] for log W + log p − log q, [K], −inf for plans without weight.
+
+        `log_base` is what plans weigh before, [K], where they were not drawn from q; None for equal weights.
+        """
         ...
 
 
@@ -36,7 +39,9 @@ class FixedStep:
 
     size: Float[Array, ""]
 
-    def __call__(self, log_ratios: Float[Array, " K"]) -> Float[Array, ""]:
+    def __call__(
+        self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None
+    ) -> Float[Array, ""]:
         """κ."""
         return self.size
 
@@ -52,11 +57,13 @@ class EssStep:
 
     target: Float[Array, ""]
 
-    def __call__(self, log_ratios: Float[Array, " K"]) -> Float[Array, ""]:
+    def __call__(
+        self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None
+    ) -> Float[Array, ""]:
         """κ by bisection: the effective sample size of softmax(κ lr) falls with κ."""
-        num_valid = jnp.isfinite(log_ratios).sum()
+        num_valid = _counted(log_ratios, log_base).sum()
         target = jnp.maximum(self.target * num_valid, jnp.minimum(2.0, 0.5 * (1 + num_valid)))
-        return _greatest(log_ratios, lambda weights, valid: effective_sample_size(weights) >= target)
+        return _greatest(log_ratios, log_base, lambda weights, valid: effective_sample_size(weights) >= target)
 
 
 @pytree
@@ -69,7 +76,9 @@ class KlStep:
 
     max_kl: Float[Array, ""]
 
-    def __call__(self, log_ratios: Float[Array, " K"]) -> Float[Array, ""]:
+    def __call__(
+        self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None
+    ) -> Float[Array, ""]:
         """κ by bisection: the divergence of softmax(κ lr) from uniform weights grows with κ."""
 
         def near(weights: Float[Array, " K"], valid: Bool[Array, " K"]) -> Bool[Array, ""]:
@@ -77,7 +86,7 @@ class KlStep:
             entropy = -jnp.where(share > 0, share * jnp.log(jnp.where(share > 0, share, 1.0)), 0.0).sum()
             return jnp.log(valid.sum()) - entropy <= self.max_kl
 
-        return _greatest(log_ratios, near)
+        return _greatest(log_ratios, log_base, near)
 
 
 def step_size(size: Any = None, *, target_ess: Any = None, max_kl: Any = None) -> StepSize:
@@ -107,15 +116,26 @@ def step_size(size: Any = None, *, target_ess: Any = None, max_kl: Any = None) -
     return EssStep(real("target_ess", 0.5 if target_ess is None else target_ess, above=0.0, maximum=1.0))
 
 
+def _counted(log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None) -> Bool[Array, " K"]:
+    """Which plans can have weight."""
+    valid = jnp.isfinite(log_ratios)
+    return valid if log_base is None else valid & (log_base > -jnp.inf)
+
+
 def _greatest(
-    log_ratios: Float[Array, " K"], holds: Callable[[Float[Array, " K"], Bool[Array, " K"]], Bool[Array, ""]]
+    log_ratios: Float[Array, " K"],
+    log_base: Float[Array, " K"] | None,
+    holds: Callable[[Float[Array, " K"], Bool[Array, " K"]], Bool[Array, ""]],
 ) -> Float[Array, ""]:
     """The greatest κ ≤ 1 for which `holds` of the weights exp(κ lr), by bisection of its logarithm."""
-    valid = jnp.isfinite(log_ratios)
+    valid = _counted(log_ratios, log_base)
     regret = jnp.where(valid, jnp.max(jnp.where(valid, log_ratios, -jnp.inf)) - log_ratios, 0.0)
+    base = jnp.zeros_like(regret) if log_base is None else jnp.where(valid, log_base, 0.0)
 
     def good(log_size: Float[Array, ""]) -> Bool[Array, ""]:
-        return holds(jnp.where(valid, jnp.exp(-jnp.exp(log_size) * regret), 0.0), valid)
+        logarithms = jnp.where(valid, base - jnp.exp(log_size) * regret, -jnp.inf)
+        greatest = jnp.max(logarithms)
+        return holds(jnp.exp(logarithms - jnp.where(jnp.isfinite(greatest), greatest, 0.0)), valid)
 
     def bisect(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket

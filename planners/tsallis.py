@@ -26,6 +26,8 @@ def tsallis(
 ) -> SamplingPlanner:
     """Tsallis variational inference (Wang et al., 2021): MPPI at r = 1, CEM at r = ∞, and what lies between.
 
+    With a temperature r → 1 is MPPI; with a fraction of elites r → ∞ is CEM (and r → 1 takes the best plan alone).
+
     Args:
         horizon: the number H of steps.
         action_size: the number A of actuators.

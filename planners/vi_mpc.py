@@ -35,9 +35,11 @@ def vi_mpc(
 ) -> SamplingPlanner:
     """Variational inference MPC: mirror descent to the posterior p(a) exp(R/λ) over plans, q⁺ ∝ q^(1−κ) (p W)^κ.
 
-    Plans weigh softmax(κ (R/λ + log p − log q)). For every step size κ in (0, 1] the iterations end at the posterior,
-    exactly so for a full covariance on a quadratic return: λ says how much is left to chance, κ only how fast. The
-    published update (Okada and Taniguchi, 2019; Millidge et al., 2020, Eq. 5) is `planners.okada`.
+    Plans weigh softmax(κ (R/λ + log p − log q)). For every step size κ in (0, 1] the iterations end at the member of
+    the family nearest to the posterior; with a full covariance on a quadratic return that is the posterior itself. λ
+    says how much is left to chance, κ only how fast. (For a posterior to rely on rather than a plan to execute, take
+    a full covariance, or `noise_exponent=None`: see `Gaussian.fit`; and a small `std_min`.) The published update
+    (Okada and Taniguchi, 2019; Millidge et al., 2020, Eq. 5) is `planners.okada`.
 
     Args:
         horizon: the number H of steps.
@@ -60,7 +62,8 @@ def vi_mpc(
         covariance: "diagonal", "full" or "kronecker" (between steps and between actuators).
         num_components: above 1 a mixture of so many diagonal Gaussians.
         actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian.
-        enumerate_plans: try all C^H plans of discrete actions: exact inference. `num_samples` is then their number.
+        enumerate_plans: try all C^H plans of discrete actions: exact inference, in one whole step unless a step size
+            is given. `num_samples` is then their number.
         std_min: the floor of the std; what fits add to a covariance.
         noise_exponent: correlates the initial belief in time as noise of the spectrum 1/f^exponent; None for none. A
             diagonal covariance keeps that correlation; mixtures have none.
@@ -99,11 +102,12 @@ def vi_mpc(
 
     if prior is None:
         prior = splined(uninformed, horizon, options.get("num_knots"), options.get("interpolation"))
+    num_plans = len(belief(options.get("num_knots") or horizon).log_probs) if enumerate_plans else num_samples
     risk = risk_at(rho, temperature, standardize)
     if temperature is None:
         temperature, standardize = 0.03, True
     if step_size is None and max_kl is None and target_ess is None:
-        target_ess = 0.2
+        step_size, target_ess = (1.0, None) if enumerate_plans else (None, 0.2)
     return compose(
         "vi_mpc",
         belief,
@@ -113,7 +117,7 @@ def vi_mpc(
         prior=prior,
         step_size=choose_step(step_size, target_ess=target_ess, max_kl=max_kl),
         risk=risk,
-        num_samples=len(belief(horizon).log_probs) if enumerate_plans else num_samples,
+        num_samples=num_plans,
         num_iterations=num_iterations,
         include_mode=include_mode,
         inflation=1.2,
@@ -146,4 +150,6 @@ def okada(
     step = real("kappa", kappa, above=0.0, maximum=1.0)
     stationary = real("temperature", temperature, above=0.0) * real("lam", lam, above=0.0) * step
     options = {"prior": "flat"} | options
+    if (rho := options.pop("rho", None)) is not None:  # of W itself, whose temperature is β
+        options["risk"] = risk_at(rho, temperature)
     return vi_mpc(horizon, action_size, temperature=stationary, step_size=step, **options)

@@ -42,8 +42,10 @@ class Shift:
         """Variances of independent steps one step later, never inflated beyond the initial ones on average."""
         if self.inflation is None:
             return jnp.broadcast_to(initial, variances.shape)
-        moved = jnp.einsum("hs,...sa->...ha", self.carry**2, variances, precision="highest")
-        moved = moved + self.fresh[:, None] ** 2 * initial[-1]
+        # the variances on either side, not that of their average: a spline would grow sharper with every step
+        carry, fresh = jnp.abs(self.carry), jnp.abs(self.fresh)[:, None]
+        moved = jnp.einsum("hs,...sa->...ha", carry, variances, precision="highest") + fresh * initial[-1]
+        moved = moved / (carry.sum(1)[:, None] + fresh)
         room = initial.sum() / moved.sum((-2, -1), keepdims=True)
         return moved * jnp.clip(room, 1.0, self.inflation)
 

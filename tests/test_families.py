@@ -233,6 +233,14 @@ def test_a_dead_component_is_revived_at_the_best_plan():
     assert jnp.exp(fitted.log_weights).min() > 0.9 * 0.01 / 3
 
 
+def test_dead_components_are_revived_apart():
+    plans, weights = weighted_plans()
+    belief = planners.mixture(1, 2, num_components=4, std=1.0)
+    lost = dataclasses.replace(belief, means=belief.means.at[1:].set(1e3))
+    means = lost.fit(plans, weights).means
+    assert len(jnp.unique(means[:, 0, 0])) == 4
+
+
 def test_categorical_fits_are_weighted_frequencies():
     belief = FAMILIES["categorical"]
     plans = belief.sample(jax.random.key(0), 50)

@@ -31,10 +31,10 @@ def timmer_koenig(length, exponent):
 def test_coloured_correlation_is_the_generators(steps, exponent):
     truth = timmer_koenig(2 * steps, exponent)[:steps, :steps]
     correlation = planners.coloured_correlation(steps, exponent)
-    np.testing.assert_allclose(correlation, truth / truth[0, 0], atol=2e-5)
+    np.testing.assert_allclose(correlation, truth / truth[0, 0], atol=1e-4)
     np.testing.assert_allclose(jnp.diagonal(correlation), 1.0, atol=1e-6)
     if exponent == 0.0:
-        np.testing.assert_allclose(correlation, np.eye(steps), atol=1e-6)
+        np.testing.assert_allclose(correlation, np.eye(steps), atol=1e-5)
     elif steps == 30:
         assert correlation[0, -1] < correlation[0, 1] - 0.1  # no wrapping around
 
@@ -52,6 +52,14 @@ def test_coloured_noise_has_unit_variance_and_the_density_it_says(family):
     truth = -0.5 * (quadratic + np.linalg.slogdet(2 * np.pi * covariance)[1])
     np.testing.assert_allclose(belief.log_prob(plans[:9]), truth, rtol=2e-2, atol=0.5)
     np.testing.assert_allclose(belief.entropy(), 0.5 * np.linalg.slogdet(2 * np.pi * np.e * covariance)[1], rtol=1e-2)
+
+
+@pytest.mark.parametrize("family", [planners.gaussian, planners.full_gaussian, planners.kronecker_gaussian])
+def test_the_smoothest_noise_of_long_plans(family):
+    belief = family(200, 1, noise_exponent=4.0)
+    plans = belief.sample(KEY, 4)
+    assert jnp.isfinite(plans).all()
+    assert jnp.isfinite(belief.log_prob(plans)).all()
 
 
 # Splines ----------
@@ -85,10 +93,9 @@ def test_plans_pass_through_their_knots(interpolation, num_knots):
         lambda n: planners.full_gaussian(n, 2, std=0.4),
         lambda n: planners.kronecker_gaussian(n, 2, std=0.4),
         lambda n: planners.mixture(n, 2, num_components=3, std=0.4),
-        lambda n: planners.categorical(n, [[0.0, 1.0], [1.0, 0.0], [-1.0, -1.0]]),
         lambda n: planners.strategy(n, 2, num_samples=8, algorithm="SNES"),
     ],
-    ids=["gaussian", "full", "kronecker", "mixture", "categorical", "strategy"],
+    ids=["gaussian", "full", "kronecker", "mixture", "strategy"],
 )
 @pytest.mark.parametrize("interpolation", ["zero", "linear", "cubic"])
 def test_any_family_works_over_knots(make, interpolation):
@@ -106,6 +113,21 @@ def test_any_family_works_over_knots(make, interpolation):
     shifted = fitted.shift(belief, planners.shift_by_one(10))
     assert jax.tree.structure(shifted) == jax.tree.structure(belief)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(shifted) if leaf.dtype == float)
+
+
+def test_discrete_actions_are_held():
+    levels = jnp.array([[0.0], [1.0], [-1.0]])
+    belief = planners.splined(lambda n: planners.categorical(n, levels), 10, 4, "zero")
+    plans = belief.sample(KEY, 50)
+    assert (jnp.abs(plans - levels[:, 0]).min(-1) < 1e-5).all()
+    fitted = belief.fit(plans, jax.nn.softmax(plans.sum((-2, -1))))
+    shifted = fitted.shift(belief, planners.shift_by_one(10))
+    np.testing.assert_allclose(jnp.exp(shifted.knots.log_probs).sum(-1), 1.0, rtol=1e-5)
+    before, after = jnp.exp(fitted.knots.log_probs), jnp.exp(shifted.knots.log_probs)
+    assert (after[:-1] >= jnp.minimum(before[:-1], before[1:]) - 1e-5).all()  # between its own and the next one's
+    assert (after[:-1] <= jnp.maximum(before[:-1], before[1:]) + 1e-5).all()
+    with pytest.raises(ValueError, match="interpolation must be zero where actions are discrete, got 'cubic'"):
+        planners.vi_mpc(10, 1, actions=levels, num_knots=4)
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])
@@ -150,8 +172,9 @@ def test_inflation_carries_the_covariance_on(family):
     before = np.asarray(belief.covariance())
     for factor in (1.0, 1.2):
         after = np.asarray(belief.shift(initial, planners.shift_by_one(4, inflation=factor)).covariance())
-        if family == "kronecker":  # the fresh step is fresh on the scale of the others
-            np.testing.assert_allclose(np.trace(after) / np.trace(before), factor, rtol=0.5)
+        if family == "kronecker":  # a product: the fresh step has the initial variance on average over actuators
+            np.testing.assert_allclose(after[:6, :6], factor * before[2:, 2:], rtol=1e-2, atol=2e-3)
+            np.testing.assert_allclose(np.trace(after[6:, 6:]), factor * 2.0, rtol=1e-2)
             continue
         np.testing.assert_allclose(after[:6, :6], factor * before[2:, 2:], rtol=1e-2, atol=2e-3)
         np.testing.assert_allclose(after[6:, 6:], factor * np.eye(2), rtol=1e-2, atol=2e-3)

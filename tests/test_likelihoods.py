@@ -200,6 +200,17 @@ def test_weights_by_range_are_path_integrals():
     )
 
 
+@pytest.mark.parametrize(("samples", "best"), [(1024, 105), (512, 60), (20, 3), (16, 2), (10, 9)])
+def test_the_temperature_where_many_are_best(samples, best):
+    """They reach the target by themselves: all others weigh nothing, and nothing is lost to 0/0."""
+    returns = jnp.zeros(samples).at[:best].set(100.0)
+    optimality = planners.exponential(target_ess=0.1)(returns)
+    assert jnp.isfinite(optimality.temperature)
+    assert optimality.temperature > 0
+    assert jnp.isfinite(optimality.log_scale)
+    np.testing.assert_allclose(weigh(planners.exponential(target_ess=0.1), returns)[:best], 1 / best, rtol=1e-5)
+
+
 # Step sizes ----------
 
 
@@ -221,6 +232,20 @@ def test_a_step_keeps_its_effective_sample_size(target):
 def test_a_step_stays_in_its_trust_region(bound):
     weights = np.asarray(tempered(planners.step_size(max_kl=bound)(RATIOS)), float)
     np.testing.assert_allclose((weights * np.log(300 * weights)).sum(), bound, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "step", [planners.step_size(target_ess=0.3), planners.step_size(max_kl=0.3)], ids=["ess", "kl"]
+)
+def test_a_step_counts_what_plans_weigh_before(step):
+    """Of plans that were drawn elsewhere: the weights that are used have the effective sample size, or divergence."""
+    base = jnp.where(jnp.arange(300) < 30, -40.0, 0.0)
+    ratios = jnp.where(jnp.arange(300) < 30, RATIOS + 40.0, RATIOS)
+    weights = jnp.exp(log_normalize(step(ratios, base) * ratios + base).log_weights)
+    if isinstance(step, planners.EssStep):
+        np.testing.assert_allclose(effective_sample_size(weights), 90.0, rtol=1e-2)
+    else:
+        np.testing.assert_allclose((weights * jnp.log(300 * weights + 1e-30)).sum(), 0.3, atol=1e-2)
 
 
 def test_steps_at_their_ends():

@@ -284,6 +284,23 @@ def test_a_policy_is_a_prior():
         unchecked(planners.policy_prior)(3)
 
 
+@pytest.mark.parametrize("std", [0.1, 2.0])
+def test_a_policy_prior_does_not_reward_an_early_end(std):
+    """Nothing is earned, and every other plan ends at once: the posterior is the prior, whatever its scale."""
+
+    def step(key, state, action):
+        return state, 0.0, jnp.where(action[0] > 0, 0.0, 1.0)
+
+    def log_prob(state, action):
+        return -0.5 * (action[0] / std) ** 2 - jnp.log(std) - 0.5 * jnp.log(2 * jnp.pi)
+
+    options = {"num_samples": 4_000, "num_iterations": 1, "temperature": 1.0, "step_size": 1.0, "std": std}
+    planner = planners.vi_mpc(5, 1, noise_exponent=None, prior=planners.policy_prior(log_prob), **options)
+    belief, info = planners.infer(planner, dynamics.from_function(step, 1), KEY, jnp.zeros(()), None)
+    np.testing.assert_allclose(info.log_evidence[0], 0.0, atol=1e-3)
+    assert abs(float(belief.mean[0, 0])) < 4.5 * std / 63
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

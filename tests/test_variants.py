@@ -150,6 +150,19 @@ def test_remembered_plans_do_not_bias_the_posterior_and_the_best_is_executed():
     assert (info.weights[1:, -1_500:] == 0).all()
 
 
+def test_what_is_remembered_is_no_sample():
+    """Evidence and divergence are those of the other plans, and explorers are counted among those."""
+    prior = planners.gaussian(1, 1, std=1.0)
+    model = dynamics.from_function(lambda key, state, action: (state, -0.5 * action[0] ** 2, 1.0), 1)
+    options = {"num_samples": 2_000, "num_iterations": 12, "temperature": 1.0, "prior": prior, "step_size": 1.0}
+    options |= {"std": 3.0, "std_min": 1e-3, "noise_exponent": None}
+    planner = planners.vi_mpc(1, 1, num_kept=800, explore_fraction=0.5, **options)
+    belief, info = infer(planner, model, KEY, START, None)
+    np.testing.assert_allclose(belief.belief.std, 0.5**0.5, rtol=0.05)
+    np.testing.assert_allclose(info.log_evidence[1:], -0.5 * np.log(2), atol=0.1)
+    assert (info.elbo_gap > -0.05).all()
+
+
 def test_explored_plans_have_the_initial_spread_around_the_present_plan():
     planner = planners.cem(HORIZON, ACTIONS, num_samples=1_000, std=0.5, explore_fraction=0.4, include_mode=True)
     narrow = dataclasses.replace(planner.belief, mean=jnp.full((HORIZON, ACTIONS), 3.0), std=planner.belief.std / 100)
@@ -289,6 +302,20 @@ def test_pi2_weighs_each_step_by_what_remains():
     np.testing.assert_allclose(info.weights[0], weights.mean(1), atol=1e-5)
 
 
+def test_pi2_leaves_steps_alone_that_do_not_matter():
+    """After the first step all plans are worth the same, to the last bit or by rounding only."""
+
+    def step(key, state, action):
+        return state + 1.0, jnp.where(state == 0, -1000.0 - 3.3 * action[0] ** 2, -0.123), 1.0
+
+    planner = planners.pi2(8, 1, num_samples=64, num_iterations=20, learn_std=True)
+    belief, info = infer(planner, dynamics.from_function(step, 1), KEY, START, None)
+    np.testing.assert_array_equal(belief.mean[1:], 0.0)
+    np.testing.assert_array_equal(belief.std[1:], 0.5)
+    assert abs(float(belief.mean[0, 0])) < 0.1
+    np.testing.assert_allclose(info.weights.sum(-1), 1.0, rtol=1e-4)
+
+
 # Evolution ----------
 
 
@@ -352,6 +379,24 @@ def test_what_is_executed():
     np.testing.assert_allclose(jnp.abs(sample).std(), 0.1, rtol=0.1)
 
 
+def test_rho_is_of_the_likelihood_that_okada_writes():
+    planner = planners.okada(4, 1, temperature=2.0, lam=1.0, kappa=0.25, rho=1.0)
+    np.testing.assert_allclose(planner.risk.theta, 0.5)
+    np.testing.assert_allclose(planner.likelihood.temperature, 0.5)
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "full", "kronecker"])
+def test_an_adapted_covariance_has_a_floor(covariance):
+    """However alike the plans, even if only one counts."""
+    belief = planners.families.gaussian_of(covariance, 4, 2, std=0.5, std_min=0.05)
+    for spread, weights in ((1e-3, jnp.full(64, 1 / 64)), (0.5, jnp.zeros(64).at[3].set(1.0))):
+        fitted = belief
+        for _ in range(5):
+            fitted = fitted.fit(spread * jax.random.normal(KEY, (64, 4, 2)), weights)
+        assert jnp.diagonal(fitted.covariance()).min() > 0.95 * 0.05**2
+        assert jnp.isfinite(fitted.log_prob(fitted.sample(KEY, 3))).all()
+
+
 @pytest.mark.parametrize("covariance", ["diagonal", "full", "kronecker"])
 def test_mppi_adapts_its_covariance(covariance):
     planner = planners.mppi(
@@ -373,6 +418,19 @@ def composed(**options):
         (lambda: composed(num_samples=4, step_size=planners.step_size(0.5)), "step_size needs a prior"),
         (lambda: composed(num_samples=(4, 4), num_iterations=3), "num_samples must be one number, or 3 of them"),
         (lambda: composed(num_samples=4, per_step=True, prior="flat"), "per_step takes no prior"),
+        (lambda: planners.cem(2, 1, num_samples=8, num_kept=8), "num_samples must leave plans to draw beside 8 kept"),
+        (lambda: planners.cem(2, 1, num_samples=8, explore_fraction=1.0), "the fraction 1 of explorers, got 8"),
+        (lambda: planners.evolution(2, 1, execute="sample"), "execute='sample' needs a belief to draw from"),
+        (lambda: planners.cem(4, 1, num_knots=2, execute="component"), "a belief of several modes, got Gaussian"),
+        (
+            lambda: planners.vi_mpc(2, 1, actions=[[0.0], [1.0]], enumerate_plans=True, num_kept=1),
+            "an enumeration has them all already",
+        ),
+        (
+            lambda: planners.mppi(2, 1, covariance="round"),
+            "covariance must be one of fixed, diagonal, full, kronecker",
+        ),
+        (lambda: planners.icem(2, 1, num_kept=1), "num_kept is keep_fraction and shift_fraction in icem"),
         (lambda: planners.okada(2, 1, kappa=0.0), "kappa must be finite and > 0 and <= 1, got 0.0"),
         (lambda: planners.okada(2, 1, lam=-1.0), "lam must be finite and > 0, got -1.0"),
         (lambda: planners.dial(2, 1, iteration_factor=1.5), "iteration_factor must be finite and > 0 and <= 1"),

@@ -229,6 +229,18 @@ def test_enumeration_is_the_geometric_path(size):
     np.testing.assert_allclose(np.exp(shifted.log_probs), expected.ravel(), rtol=1e-3)
 
 
+def test_enumeration_is_exact_unless_told_otherwise():
+    planner = planners.vi_mpc(
+        3, 1, actions=LEVELS, enumerate_plans=True, temperature=0.1, prior=Favourite(jnp.log(4.0))
+    )
+    belief, info = infer(planner, TRACK, jax.random.key(0), jnp.zeros(()), None)
+    joint = exact_posterior(0.1)
+    np.testing.assert_allclose(jnp.exp(belief.log_probs), np.exp(joint - np.log(np.exp(joint).sum())), atol=1e-5)
+    np.testing.assert_allclose(info.elbo[-1], info.log_evidence[-1], atol=1e-3)
+    over_knots = planners.vi_mpc(9, 1, actions=LEVELS, enumerate_plans=True, num_knots=3, interpolation="zero")
+    assert over_knots.num_samples == 27
+
+
 def test_categorical_gives_the_posteriors_marginals():
     """At κ = 1 the projection is that of the posterior itself: its marginals, smoothed."""
     planner = planners.vi_mpc(

@@ -2,7 +2,7 @@
 
 from .annealed import Annealed, annealed
 from .categorical import Categorical, categorical
-from .choice import belief_of, gaussian_of
+from .choice import COVARIANCES, belief_of, gaussian_of
 from .enumeration import Enumeration, enumeration
 from .full import FullGaussian, full_gaussian
 from .gaussian import Gaussian, gaussian
@@ -13,6 +13,7 @@ from .splined import Splined, splined
 from .strategy import Strategy, strategy
 
 __all__ = [
+    "COVARIANCES",
     "Annealed",
     "Categorical",
     "Enumeration",

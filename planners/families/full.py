@@ -56,7 +56,7 @@ class FullGaussian:
         if self.smoothing is not None:
             mean = (1.0 - self.smoothing) * mean + self.smoothing * self.mean
             covariance = (1.0 - self.smoothing) * covariance + self.smoothing * self.covariance()
-        return dataclasses.replace(self, mean=mean, scale_tril=self._factor(covariance))
+        return dataclasses.replace(self, mean=mean, scale_tril=self._factor(covariance, self.std_min))
 
     def mode(self) -> Plan:
         """The mean."""
@@ -68,7 +68,7 @@ class FullGaussian:
         if how.inflation is None:
             return dataclasses.replace(initial, mean=mean)
         covariance = how.covariance(self.covariance(), initial.covariance(), self.mean.shape[1])
-        return dataclasses.replace(initial, mean=mean, scale_tril=self._factor(covariance))
+        return dataclasses.replace(initial, mean=mean, scale_tril=self._factor(covariance, 1e-3 * self.std_min))
 
     def entropy(self) -> Float[Array, ""]:
         """½ d log(2πe) + ½ log det Σ, nats."""
@@ -88,9 +88,9 @@ class FullGaussian:
         """½ log det Σ."""
         return jnp.log(jnp.diagonal(self.scale_tril)).sum()
 
-    def _factor(self, covariance: Float[Array, "d d"]) -> Float[Array, "d d"]:
-        """L of Σ + std_min² 1; the present one should rounding have made Σ indefinite."""
-        scale_tril = jnp.linalg.cholesky(covariance + self.std_min**2 * jnp.eye(len(covariance)))
+    def _factor(self, covariance: Float[Array, "d d"], noise: Float[Array, ""]) -> Float[Array, "d d"]:
+        """L of Σ + noise² 1; the present one should rounding have made Σ indefinite."""
+        scale_tril = jnp.linalg.cholesky(covariance + noise**2 * jnp.eye(len(covariance)))
         return jnp.where(jnp.isfinite(scale_tril).all(), scale_tril, self.scale_tril)
 
 
@@ -126,7 +126,7 @@ def full_gaussian(
     deviations = real("std", std, above=0.0, shape=shape)
     scale_tril = jnp.eye(deviations.size)
     if noise_exponent is not None:
-        correlation = coloured_correlation(horizon, noise_exponent) + 1e-6 * jnp.eye(horizon)
+        correlation = coloured_correlation(horizon, noise_exponent)
         scale_tril = jnp.kron(jnp.linalg.cholesky(correlation), jnp.eye(action_size))
     return FullGaussian(
         mean=real("mean", mean, shape=shape),

@@ -54,18 +54,21 @@ class KroneckerGaussian:
         factor, ess = bias_correction(weights), 1.0 / (weights**2).sum()
         white = _solve_steps(self.time_tril, deviations)  # C^(−½) (a − μ)
         sigma = jnp.einsum("k,kha,khb->ab", weights, white, white, precision="highest") * factor / horizon
-        action_tril = self._mix(
-            _shrink(sigma, ess * horizon) + self.std_min**2 * jnp.eye(action_size), self.action_tril
-        )
-        white = _solve_actuators(action_tril, deviations)  # (a − μ) Σ^(−½)
+        sigma = _shrink(sigma, ess * horizon)
+        rounding = 1e-6 * jnp.trace(sigma) + jnp.finfo(sigma.dtype).tiny ** 0.5
+        root = jnp.linalg.cholesky(sigma + rounding * jnp.eye(action_size))
+        white = _solve_actuators(root, deviations)  # (a − μ) Σ^(−½)
         time = jnp.einsum("k,kha,ksa->hs", weights, white, white, precision="highest") * factor / action_size
         time = _shrink(time, ess * action_size)
         scale = jnp.trace(time) / horizon  # which of the factors has it is a convention
-        time_tril = self._mix(time / scale + 1e-4 * jnp.eye(horizon), self.time_tril)
+        known = scale > 1e-3  # else the plans are all the same, and tell nothing of how steps correlate
+        time = jnp.where(known, time / jnp.where(known, scale, 1.0), _square(self.time_tril))
+        time = (time + 1e-4 * jnp.eye(horizon)) / (1.0 + 1e-4)
+        sigma = jnp.where(known, scale, 0.0) * sigma + self.std_min**2 * jnp.eye(action_size)
         if self.smoothing is not None:
             mean = (1.0 - self.smoothing) * mean + self.smoothing * self.mean
         return dataclasses.replace(
-            self, mean=mean, time_tril=time_tril, action_tril=jnp.sqrt(jnp.maximum(scale, 1e-6)) * action_tril
+            self, mean=mean, time_tril=self._mix(time, self.time_tril), action_tril=self._mix(sigma, self.action_tril)
         )
 
     def mode(self) -> Plan:
@@ -77,11 +80,16 @@ class KroneckerGaussian:
         mean = how.plans(self.mean, initial.mean)
         if how.inflation is None:
             return dataclasses.replace(initial, mean=mean)
-        time = how.covariance(_square(self.time_tril), _square(initial.time_tril), 1)
+        time, sigma = _square(self.time_tril), _square(self.action_tril)
+        first_time, first_sigma = _square(initial.time_tril), _square(initial.action_tril)
+        # the new step has the initial variance, which is this many times the present one
+        fresh = first_time * jnp.trace(first_sigma) / jnp.trace(sigma)
+        time = dataclasses.replace(how, inflation=jnp.ones(())).covariance(time, fresh, 1)
         scale = jnp.trace(time) / len(time)
-        time_tril = self._mix(time / scale, self.time_tril)
-        room = jnp.trace(_square(initial.action_tril)) / (scale * jnp.trace(_square(self.action_tril)))
-        action_tril = jnp.sqrt(scale * jnp.clip(room, 1.0 / how.inflation, 1.0)) * self.action_tril
+        room = jnp.trace(first_time) * jnp.trace(first_sigma) / (jnp.trace(time) * jnp.trace(sigma))
+        time_tril = jnp.linalg.cholesky(time / scale + 1e-6 * jnp.eye(len(time)))
+        time_tril = jnp.where(jnp.isfinite(time_tril).all(), time_tril, self.time_tril)
+        action_tril = jnp.sqrt(scale * jnp.clip(room, 1.0, how.inflation)) * self.action_tril
         return dataclasses.replace(initial, mean=mean, time_tril=time_tril, action_tril=action_tril)
 
     def entropy(self) -> Float[Array, ""]:

@@ -49,8 +49,8 @@ class Mixture:
     def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "Mixture":
         """One step of expectation maximisation, in logarithms (Okada and Taniguchi, 2019, Eqs. 9 and 10~).
 
-        The weighted log-likelihood never falls. A component that nothing supports any more starts anew around the
-        best plan, with the spread of all.
+        The weighted log-likelihood never falls. A component that nothing supports any more starts anew around one
+        of the best plans, with the spread of all.
         """
         log_joint = self._log_joint(plans)
         log_share = log_joint - jax.nn.logsumexp(log_joint, axis=0)  # log η_m(a_k)
@@ -65,7 +65,9 @@ class Mixture:
         dead = (total < _DEAD / len(total))[:, None, None]
         overall = jnp.einsum("k,kha->ha", weights, plans, precision="highest")
         spread = jnp.einsum("k,kha->ha", weights, (plans - overall) ** 2, precision="highest")
-        means = jnp.where(dead, plans[jnp.argmax(weights)], means)
+        best = jax.lax.top_k(weights, min(len(total), len(weights)))[1]
+        own_best = jnp.minimum(jnp.cumsum(dead.ravel()) - 1, len(best) - 1)  # the same one would keep them alike
+        means = jnp.where(dead, plans[best[own_best]], means)
         stds = jnp.maximum(jnp.sqrt(jnp.where(dead, spread, variances)), self.std_min)
         return dataclasses.replace(self, means=means, stds=stds, log_weights=_floored(total))
 

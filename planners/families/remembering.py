@@ -103,6 +103,10 @@ class Remembering:
         """Of the belief."""
         return center(self.belief)
 
+    def random_mode(self, key: Key[Array, ""]) -> Plan:
+        """One of the belief's modes."""
+        return self.belief.random_mode(key)
+
     def shift(self, initial: "Remembering", how: Shift) -> "Remembering":
         """Belief and plans one step later."""
         return dataclasses.replace(

@@ -129,7 +129,8 @@ def splined(make: Callable[[int], Any], horizon: int, num_knots: int | None, int
         if interpolation is not None:
             raise ValueError(f"interpolation needs num_knots, got {interpolation!r} and None")
         return make(horizon)
-    interpolation = "cubic" if interpolation is None else interpolation
+    if interpolation is None:
+        interpolation = "cubic"
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
     least = 1 if interpolation == "zero" else 2
@@ -146,8 +147,10 @@ def splined(make: Callable[[int], Any], horizon: int, num_knots: int | None, int
         advance[np.arange(num_knots), below + 1] += times - below
         # what a cubic spline is between steps, a straight line is not: let knots be knots again without a shift
         advance = np.linalg.solve(advance @ basis, advance)
-    as_array = (jnp.asarray(matrix, float) for matrix in (basis, reduce, advance))
-    return Splined(make(num_knots), *as_array)
+    knots = make(num_knots)
+    if hasattr(knots, "actions") and interpolation != "zero":
+        raise ValueError(f"interpolation must be zero where actions are discrete, got {interpolation!r}")
+    return Splined(knots, *(jnp.asarray(matrix, float) for matrix in (basis, reduce, advance)))
 
 
 def spline_basis(horizon: int, num_knots: int, interpolation: str) -> np.ndarray:

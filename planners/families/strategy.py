@@ -54,8 +54,9 @@ class Strategy:
         return self.update(plans, weights, weights)
 
     def update(self, plans: Plans, weights: Float[Array, " K"], returns: Float[Array, " K"]) -> "Strategy":
-        """Tell the strategy what its population was worth; NaN is how it knows failures."""
-        fitness = jnp.where(returns > -jnp.inf, -returns, jnp.nan)
+        """Tell the strategy what its population was worth; failures are worth what the worst of the others is."""
+        worst = jnp.min(returns, initial=jnp.inf, where=returns > -jnp.inf)
+        fitness = -jnp.where(returns > -jnp.inf, returns, jnp.where(jnp.isfinite(worst), worst, 0.0))
         state, _ = self.algorithm.tell(self.key, plans / self.std, fitness, self.state, self.params)
         state = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), state, self.state)
         return dataclasses.replace(self, state=state)
