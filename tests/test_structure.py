@@ -99,7 +99,7 @@ def test_planner_files_are_short():
                 told = node.body[0]
                 text[told.lineno - 1 : told.end_lineno] = [""] * (told.end_lineno - told.lineno + 1)
         code = [line for line in text if line.strip()]
-        assert len(code) <= 80, f"{path.name} has {len(code)} lines of code; it should only pick components"
+        assert len(code) <= 85, f"{path.name} has {len(code)} lines of code; it should only pick components"
 
 
 def test_importing_does_nothing_else():
