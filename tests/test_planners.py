@@ -62,11 +62,6 @@ PLANNERS = {
         {"std": 0.7, "std_min": 0.02, "smoothing": 0.3, "noise_exponent": 1.0},
     ),
     "tsallis": (planners.tsallis, {"num_samples": 64, "num_iterations": 3}, {"r": 1.5, "elite_fraction": 0.2}),
-    "tsallis, temperature": (
-        planners.tsallis,
-        {"num_samples": 64, "num_iterations": 3, "temperature": 0.5, "learn_std": True},
-        {"r": 1.5, "temperature": 1.0},
-    ),
     "dial": (
         planners.dial,
         {"num_samples": 64, "num_iterations": 3, "num_knots": 4, "interpolation": "zero"},
