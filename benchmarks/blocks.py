@@ -14,8 +14,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from mirrax import planners
 from mirrax.benchmarks.devices import sample_sharding, use_cores
+from mirrax.benchmarks.mistakes import one_clear_line
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import compare, print_table
+from mirrax.dynamics.base import Model, integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +44,15 @@ class Options:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
     options = tyro.cli(Options, prog="mirrax.benchmarks.blocks", args=arguments)
-    use_cores(options.devices)
-    num_devices = options.devices or len(jax.devices())
-    sharding = sample_sharding(num_devices)
+    with one_clear_line():
+        for name in ("num_samples", "horizon", "rounds"):
+            integer(name, getattr(options, name))
+        for size in options.chunk_sizes:
+            integer("chunk_sizes", size)
+        use_cores(None if options.devices is None else integer("devices", options.devices))
+        num_devices = options.devices or len(jax.devices())
+        sharding = sample_sharding(num_devices)
+        models = {name: _make(name) for name in options.models}
     chunk_sizes = {"auto": None} | {str(size): size for size in options.chunk_sizes} | {"whole": options.num_samples}
     # the first is what all others are compared with
     variants: dict[str, tuple[int | None, NamedSharding | None]] = {"1 × whole": (options.num_samples, None)}
@@ -56,14 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{options.num_samples} plans × {options.horizon} steps on devices of kind {jax.devices()[0].device_kind}: "
         f"how many times faster than one block on one device ({first})",
         ("model", "state kB", "auto block", f"{first}, ms", *others, "rel. Δ return"),
-        ([name, *_measure(name, options, variants)] for name in options.models),
+        ([name, *_measure(model, options, variants)] for name, model in models.items()),
     )
 
 
-def _measure(name: str, options: Options, variants: dict[str, tuple[int | None, NamedSharding | None]]) -> list[str]:
-    """A row of the table."""
+def _make(name: str) -> Model:
     model_name, _, backend = name.partition(":")
-    model = find_task(model_name).make(backend or None)
+    return find_task(model_name).make(backend or None)
+
+
+def _measure(
+    model: Model, options: Options, variants: dict[str, tuple[int | None, NamedSharding | None]]
+) -> list[str]:
+    """A row of the table."""
     key = jax.random.key(0)
     state = jax.jit(model.init)(key)
     plans = 0.5 * jax.random.normal(key, (options.num_samples, options.horizon, model.action_size))

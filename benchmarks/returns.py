@@ -17,8 +17,10 @@ import tyro
 from scipy.stats import t as student
 
 from mirrax import planners
+from mirrax.benchmarks.mistakes import one_clear_line
 from mirrax.benchmarks.tasks import Task, find_task
 from mirrax.benchmarks.timing import print_table
+from mirrax.dynamics.base import integer
 
 # What planners take here besides their defaults: iterations that leave the smallest budget enough plans for each.
 # After a comma stands what sets a second entry of the same planner apart.
@@ -60,7 +62,9 @@ class Options:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is not known yet, print the tables, draw the figure."""
     options = tyro.cli(Options, prog="mirrax.benchmarks.returns", args=arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
+    with one_clear_line():
+        _check(options)
+        options.out.mkdir(parents=True, exist_ok=True)
     known = {name: _read(options.out / f"{name}.json") for name in options.models}
     for name in options.models:
         if not options.draw_only:
@@ -87,6 +91,9 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
 
     Returns:
         The planner.
+
+    Raises:
+        ValueError: if the budget is too small for it.
     """
     own = dict(SETTINGS[name])
     if name != "predictive_sampling" and "std" in task.options:  # whose noise is that of a local search
@@ -94,11 +101,20 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
     if "num_knots" in own:
         own["num_knots"] = min(own["num_knots"], task.horizon)
     factory = getattr(planners, name.split(",")[0])
-    for size in range(budget // own.get("num_iterations", 1), budget + 1)[::-1]:
-        planner = factory(task.horizon, action_size, num_samples=size, **own)
-        if _plans_per_step(planner) <= budget:
-            return planner
-    raise ValueError(f"budget must allow {own.get('num_iterations', 1)} iterations, got {budget}")
+
+    def make(size: int) -> planners.SamplingPlanner:
+        return factory(task.horizon, action_size, num_samples=size, **own)
+
+    iterations = own.get("num_iterations", 1)
+    if budget < (least := 2 * iterations):
+        raise ValueError(f"budgets must be at least {least} for {name} with {iterations} iterations, got {budget}")
+    equal = budget // iterations
+    planner = make(equal)
+    # a population that shrinks may begin with more
+    for size in range(equal * budget // _plans_per_step(planner), equal, -1):
+        if _plans_per_step(greater := make(size)) <= budget:
+            return greater
+    return planner
 
 
 def figure(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) -> Any:
@@ -156,6 +172,19 @@ def interval(returns: Sequence[float]) -> tuple[float, float]:
         student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
     )
     return float(values.mean()), float(half)
+
+
+def _check(options: Options) -> None:
+    """Raise a `ValueError` for what the user got wrong, before anything is measured."""
+    for name in options.models:
+        find_task(name)
+    for planner in options.planners:
+        if planner not in SETTINGS:
+            raise ValueError(f"unknown planner {planner!r}; choose one of: {', '.join(SETTINGS)}")
+        for budget in options.budgets:
+            make_planner(planner, find_task(options.models[0]), 1, budget)
+    integer("seeds", options.seeds)
+    integer("steps", options.steps)
 
 
 def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:

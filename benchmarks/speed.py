@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import tyro
 
 from mirrax import planners
+from mirrax.benchmarks.mistakes import one_clear_line
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import compare, print_table
-from mirrax.dynamics import Model
+from mirrax.dynamics.base import Model, integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +57,13 @@ def sampled_scan(model: Model, key: Any, state: Any, belief: Any, num_samples: i
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
     options = tyro.cli(Options, prog="mirrax.benchmarks.speed", args=arguments)
+    with one_clear_line():
+        for size in options.num_samples:
+            integer("num_samples", size, 2)
+        for name in ("horizon", "rounds", "compilations"):
+            integer(name, getattr(options, name))
+        model = find_task(options.model).make(None)
     jax.config.update("jax_enable_compilation_cache", False)  # to measure compilation, not the reading of a file
-    model = find_task(options.model).make(None)
     print_table(
         f"{options.model}, {options.horizon} steps, one block on one device of kind {jax.devices()[0].device_kind}",
         ("program", "plans", "ms", "× bare", "× sampled", "compile s", "× bare", "temporary MB", "growth"),

@@ -213,12 +213,11 @@ def check_sharding(sharding: NamedSharding | None) -> NamedSharding | None:
 
 
 class _Carry(NamedTuple):
-    """Where a rollout is: how much what follows counts, what was earned in all and last, log p of the actions."""
+    """Where a rollout is: how much what follows counts, what was earned, and log p of the actions, if asked for."""
 
     state: State
     weight: Float[Array, ""]
     total: Float[Array, ""]
-    gain: Float[Array, ""]
     log_prob: Float[Array, ""] | None
 
 
@@ -240,16 +239,16 @@ def _score(
     """What rollouts tell of plans, all at once; `first` is the number of the first of them."""
     (model, risk, policy), horizon = parts, plans.shape[1]
 
-    def advance(model: Model, key: Array, at: _Carry, action: Array) -> _Carry:
+    def advance(model: Model, key: Array, at: _Carry, action: Array) -> tuple[_Carry, Array]:
         step = _counted(model, (key, action), at.state, at.weight)
         weight, gain = at.weight * step.discount, at.weight * step.reward
         if policy is None or at.log_prob is None:
-            return _Carry(step.state, weight, at.total + gain, gain, None)
+            return _Carry(step.state, weight, at.total + gain, None), gain
         # After an end the policy goes on in the last state that it knew: actions that nobody takes must not be
         # likelier than those that somebody does, or plans would end early to be free of the prior.
         state = jax.tree.map(lambda new, old: jnp.where(weight == 0, old, new), step.state, at.state)
         log_prob = at.log_prob + scalar("log p of a policy", policy(at.state, action))
-        return _Carry(state, weight, at.total + gain, gain, log_prob)
+        return _Carry(state, weight, at.total + gain, log_prob), gain
 
     def finish(model: Model, at: _Carry) -> Float[Array, ""]:
         return at.total + at.weight * jnp.where(at.weight == 0, 0.0, model.value(at.state))
@@ -269,7 +268,7 @@ def _score(
         keys, key_axis = jax.vmap(lambda k: _scenario_keys(k, num_scenarios, horizon), out_axes=1)(own), 0
 
     # A scan of vmaps, not a vmap of a scan: that would trace the model once and then batch it, at the cost of both.
-    start = _Carry(state, jnp.ones(()), jnp.zeros(()), jnp.zeros(()), None if policy is None else jnp.zeros(()))
+    start = _Carry(state, jnp.ones(()), jnp.zeros(()), None if policy is None else jnp.zeros(()))
     if one := num_scenarios == 1 and model_axes == _NO_AXES:  # without an axis of length 1, which costs a little
         keys = keys[..., 0]
     else:
@@ -281,8 +280,8 @@ def _score(
     start = jax.vmap(lambda _: start)(plans)
 
     def body(at: _Carry, now: tuple[Array, Array]) -> tuple[_Carry, Array | None]:
-        at = advance(models, now[0], at, now[1])
-        return at, at.gain if to_go else None
+        at, gain = advance(models, now[0], at, now[1])
+        return at, gain if to_go else None
 
     end, gains = jax.lax.scan(body, start, (keys, plans.swapaxes(0, 1)))
     returns, log_prob, remaining = finish(models, end), end.log_prob, None

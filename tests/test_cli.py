@@ -245,3 +245,25 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
     (tmp_path / "found" / "pendulum.json").write_text(json.dumps(records))
     again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "2.0 ± 12.7" in again.stdout  # mean and t₁(0.975) · s/√2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["returns", "--models", "nosuch", "--out", "nowhere"], "unknown model 'nosuch'"),
+        (["returns", "--planners", "nosuch"], "unknown planner 'nosuch'; choose one of: random_shooting"),
+        (["returns", "--budgets", "2"], "budgets must be at least 8 for cem with 4 iterations, got 2"),
+        (["returns", "--seeds", "0"], "seeds must be an integer of at least 1, got 0"),
+        (["blocks", "--models", "nosuch"], "unknown model 'nosuch'"),
+        (["blocks", "--models", "pendulum:spring"], "pendulum has none, got 'spring'"),
+        (["blocks", "--rounds", "0"], "rounds must be an integer of at least 1, got 0"),
+        (["speed", "--model", "nosuch"], "unknown model 'nosuch'"),
+        (["speed", "--num-samples", "1"], "num_samples must be an integer of at least 2, got 1"),
+    ],
+)
+def test_a_mistake_in_a_benchmark_is_one_clear_line(capsys, monkeypatch, tmp_path, words, message):
+    monkeypatch.chdir(tmp_path)
+    error = fails(capsys, "bench", *words)
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from ...dynamics.base import integer, pytree, real
 from ..base import Plan, Plans
 from ..noise import coloured_correlation
 from ..warm_start import Shift
-from .moments import average, bias_correction
+from .moments import average, bias_correction, factor, shrunk, square
 
 
 @pytree
@@ -51,8 +51,7 @@ class FullGaussian:
         mean = average(weights, plans)  # μ = Σ w a
         flat = (plans - mean).reshape(len(plans), -1)
         covariance = jnp.einsum("k,ki,kj->ij", weights, flat, flat, precision="highest") * bias_correction(weights)
-        shrinkage = jnp.clip(1.0 - 0.5 / ((weights**2).sum() * flat.shape[1]), 0.0, 1.0)
-        covariance = jnp.where(jnp.eye(len(covariance)) > 0, 1.0, 1.0 - shrinkage) * covariance
+        covariance = shrunk(covariance, 1.0 / (weights**2).sum())
         if self.smoothing is not None:
             mean = (1.0 - self.smoothing) * mean + self.smoothing * self.mean
             covariance = (1.0 - self.smoothing) * covariance + self.smoothing * self.covariance()
@@ -82,7 +81,7 @@ class FullGaussian:
 
     def covariance(self) -> Float[Array, "d d"]:
         """The covariance of the flattened plan, [H·A, H·A]."""
-        return jnp.matmul(self.scale_tril, self.scale_tril.T, precision="highest")
+        return square(self.scale_tril)
 
     def _log_det(self) -> Float[Array, ""]:
         """½ log det Σ."""
@@ -90,8 +89,7 @@ class FullGaussian:
 
     def _factor(self, covariance: Float[Array, "d d"], noise: Float[Array, ""]) -> Float[Array, "d d"]:
         """L of Σ + noise² 1; the present one should rounding have made Σ indefinite."""
-        scale_tril = jnp.linalg.cholesky(covariance + noise**2 * jnp.eye(len(covariance)))
-        return jnp.where(jnp.isfinite(scale_tril).all(), scale_tril, self.scale_tril)
+        return factor(covariance + noise**2 * jnp.eye(len(covariance)), self.scale_tril)
 
 
 def full_gaussian(

@@ -11,7 +11,7 @@ from ...dynamics.base import integer, pytree, real
 from ..base import Plan, Plans
 from ..noise import coloured_correlation
 from ..warm_start import Shift
-from .moments import average, bias_correction
+from .moments import average, bias_correction, factor, shrunk, square
 
 
 @pytree
@@ -51,18 +51,18 @@ class KroneckerGaussian:
         """
         mean = average(weights, plans)
         deviations, (horizon, action_size) = plans - mean, self.mean.shape
-        factor, ess = bias_correction(weights), 1.0 / (weights**2).sum()
+        unbiased, ess = bias_correction(weights), 1.0 / (weights**2).sum()
         white = _solve_steps(self.time_tril, deviations)  # C^(−½) (a − μ)
-        sigma = jnp.einsum("k,kha,khb->ab", weights, white, white, precision="highest") * factor / horizon
-        sigma = _shrink(sigma, ess * horizon)
+        sigma = jnp.einsum("k,kha,khb->ab", weights, white, white, precision="highest") * unbiased / horizon
+        sigma = shrunk(sigma, ess * horizon)
         rounding = 1e-6 * jnp.trace(sigma) + jnp.finfo(sigma.dtype).tiny ** 0.5
         root = jnp.linalg.cholesky(sigma + rounding * jnp.eye(action_size))
         white = _solve_actuators(root, deviations)  # (a − μ) Σ^(−½)
-        time = jnp.einsum("k,kha,ksa->hs", weights, white, white, precision="highest") * factor / action_size
-        time = _shrink(time, ess * action_size)
+        time = jnp.einsum("k,kha,ksa->hs", weights, white, white, precision="highest") * unbiased / action_size
+        time = shrunk(time, ess * action_size)
         scale = jnp.trace(time) / horizon  # which of the factors has it is a convention
         known = scale > 1e-3  # else the plans are all the same, and tell nothing of how steps correlate
-        time = jnp.where(known, time / jnp.where(known, scale, 1.0), _square(self.time_tril))
+        time = jnp.where(known, time / jnp.where(known, scale, 1.0), square(self.time_tril))
         time = (time + 1e-4 * jnp.eye(horizon)) / (1.0 + 1e-4)
         sigma = jnp.where(known, scale, 0.0) * sigma + self.std_min**2 * jnp.eye(action_size)
         if self.smoothing is not None:
@@ -80,15 +80,14 @@ class KroneckerGaussian:
         mean = how.plans(self.mean, initial.mean)
         if how.inflation is None:
             return dataclasses.replace(initial, mean=mean)
-        time, sigma = _square(self.time_tril), _square(self.action_tril)
-        first_time, first_sigma = _square(initial.time_tril), _square(initial.action_tril)
+        time, sigma = square(self.time_tril), square(self.action_tril)
+        first_time, first_sigma = square(initial.time_tril), square(initial.action_tril)
         # the new step has the initial variance, which is this many times the present one
         fresh = first_time * jnp.trace(first_sigma) / jnp.trace(sigma)
         time = dataclasses.replace(how, inflation=jnp.ones(())).covariance(time, fresh, 1)
         scale = jnp.trace(time) / len(time)
         room = jnp.trace(first_time) * jnp.trace(first_sigma) / (jnp.trace(time) * jnp.trace(sigma))
-        time_tril = jnp.linalg.cholesky(time / scale + 1e-6 * jnp.eye(len(time)))
-        time_tril = jnp.where(jnp.isfinite(time_tril).all(), time_tril, self.time_tril)
+        time_tril = factor(time / scale + 1e-6 * jnp.eye(len(time)), self.time_tril)
         action_tril = jnp.sqrt(scale * jnp.clip(room, 1.0, how.inflation)) * self.action_tril
         return dataclasses.replace(initial, mean=mean, time_tril=time_tril, action_tril=action_tril)
 
@@ -106,7 +105,7 @@ class KroneckerGaussian:
 
     def covariance(self) -> Float[Array, "d d"]:
         """The covariance of the flattened plan, [H·A, H·A]."""
-        return jnp.kron(_square(self.time_tril), _square(self.action_tril))
+        return jnp.kron(square(self.time_tril), square(self.action_tril))
 
     def _log_det(self) -> Float[Array, ""]:
         """½ log det (C ⊗ Σ)."""
@@ -117,9 +116,8 @@ class KroneckerGaussian:
     def _mix(self, new: Float[Array, "n n"], old_tril: Float[Array, "n n"]) -> Float[Array, "n n"]:
         """The factor of the new matrix, smoothed; the old one should rounding have made it indefinite."""
         if self.smoothing is not None:
-            new = (1.0 - self.smoothing) * new + self.smoothing * _square(old_tril)
-        tril = jnp.linalg.cholesky(new)
-        return jnp.where(jnp.isfinite(tril).all(), tril, old_tril)
+            new = (1.0 - self.smoothing) * new + self.smoothing * square(old_tril)
+        return factor(new, old_tril)
 
 
 def kronecker_gaussian(
@@ -161,16 +159,6 @@ def kronecker_gaussian(
         std_min=real("std_min", std_min, above=0.0),
         smoothing=None if smoothing is None else real("smoothing", smoothing, minimum=0.0, below=1.0),
     )
-
-
-def _square(tril: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    return jnp.matmul(tril, tril.T, precision="highest")
-
-
-def _shrink(matrix: Float[Array, "n n"], sample_size: Float[Array, ""]) -> Float[Array, "n n"]:
-    """Shrink off the diagonal by 1 − (sample size)/(2n), where that is positive."""
-    shrinkage = jnp.clip(1.0 - 0.5 * sample_size / len(matrix), 0.0, 1.0)
-    return jnp.where(jnp.eye(len(matrix)) > 0, 1.0, 1.0 - shrinkage) * matrix
 
 
 def _solve_steps(tril: Float[Array, "H H"], plans: Plans) -> Plans:

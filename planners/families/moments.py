@@ -1,4 +1,4 @@
-"""Weighted moments, in full precision, and what a small effective sample takes from them."""
+"""Weighted moments and covariances, in full precision, and what a small effective sample takes from them."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -16,3 +16,20 @@ def average(weights: Float[Array, "K *H"], values: Plans) -> Plan:
 def bias_correction(weights: Float[Array, "K *H"]) -> Float[Array, "*H"]:
     """1/(1 − Σw²), by which weighted second moments about their own mean are too small; 2 at most."""
     return 1.0 / jnp.maximum(1.0 - (weights**2).sum(0), 0.5)
+
+
+def shrunk(covariance: Float[Array, "n n"], sample_size: Float[Array, ""]) -> Float[Array, "n n"]:
+    """(1 − s) Σ + s diag Σ with s = 1 − (sample size)/(2n), where that is positive."""
+    shrinkage = jnp.clip(1.0 - 0.5 * sample_size / len(covariance), 0.0, 1.0)
+    return jnp.where(jnp.eye(len(covariance)) > 0, 1.0, 1.0 - shrinkage) * covariance
+
+
+def square(tril: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """L Lᵀ."""
+    return jnp.matmul(tril, tril.T, precision="highest")
+
+
+def factor(covariance: Float[Array, "n n"], otherwise: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """L of Σ = L Lᵀ; `otherwise` should rounding have made Σ indefinite."""
+    tril = jnp.linalg.cholesky(covariance)
+    return jnp.where(jnp.isfinite(tril).all(), tril, otherwise)

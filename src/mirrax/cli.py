@@ -1,6 +1,5 @@
 """The command line: `mirrax run`, `mirrax list`, `mirrax bench`."""
 
-import contextlib
 import dataclasses
 import importlib
 import inspect
@@ -8,7 +7,7 @@ import itertools
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -75,19 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given == ["--version"]:
         print(f"mirrax {__version__}")
         return
-    try:
-        with interruptible(nothing_to_save=lambda: True, leave=_say_interrupted):
-            if given[:1] == ["bench"] and given[1:2] and given[1] in BENCHMARKS:  # its options are its own
-                importlib.import_module(f"mirrax.benchmarks.{given[1]}").main(given[2:])
-                return
-            match command := parse(given):
-                case Run():
-                    _run(command)
-                case List():
-                    _list()
-    except _Mistake as mistake:
-        print(f"mirrax: error: {mistake}", file=sys.stderr)
-        raise SystemExit(2) from None
+    with interruptible(nothing_to_save=lambda: True, leave=_say_interrupted):
+        if given[:1] == ["bench"] and given[1:2] and given[1] in BENCHMARKS:  # its options are its own
+            importlib.import_module(f"mirrax.benchmarks.{given[1]}").main(given[2:])
+            return
+        match command := parse(given):
+            case Run():
+                _run(command)
+            case List():
+                _list()
 
 
 def parse(arguments: Sequence[str] | None = None) -> Run | List | Bench:
@@ -130,19 +125,6 @@ def _run_with_options(given: Sequence[str]) -> Any:
     return run
 
 
-class _Mistake(Exception):
-    """What the user got wrong, in one line."""
-
-
-@contextlib.contextmanager
-def _mistakes() -> Iterator[None]:
-    """Take the errors of this block, where nothing but the user's input is looked at, for the user's."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise _Mistake(" ".join(str(error).split())) from error
-
-
 def _list() -> None:
     from rich.console import Console
     from rich.table import Table
@@ -171,12 +153,13 @@ def _run(command: Run) -> None:
 
     from mirrax import planners
     from mirrax.benchmarks.devices import sample_sharding, use_cores
+    from mirrax.benchmarks.mistakes import one_clear_line
     from mirrax.benchmarks.tasks import find_task
     from mirrax.options import PLANNERS
     from mirrax.results import write_results
     from mirrax.run import Record, drive
 
-    with _mistakes():
+    with one_clear_line():
         if command.planner not in PLANNERS:
             raise ValueError(f"unknown planner {command.planner!r}; choose one of: {', '.join(PLANNERS)}")
         most = 8 * (os.cpu_count() or 1)
@@ -215,7 +198,8 @@ def _run(command: Run) -> None:
                     if interrupted := asked_to_end():
                         break
         except (OverflowError, MemoryError, jax.errors.JaxRuntimeError) as error:
-            raise _Mistake(f"this does not fit the machine: {' '.join(str(error).split())[:200]}") from error
+            with one_clear_line():
+                raise ValueError(f"this does not fit the machine: {' '.join(str(error).split())[:200]}") from error
         settings |= {"steps": num_steps, "devices": num_devices}
         names = (command.model, command.planner)
         interrupted = interrupted and not record.done and len(record.moments) < num_steps
