@@ -2,6 +2,7 @@
 
 from .base import Belief, Info, Likelihood, Optimality, Planner, Prior, Proposal
 from .cem import cem
+from .composition import LoopOptions, sampling_planner
 from .dial import dial
 from .evolution import evolution
 from .families import (
@@ -28,7 +29,7 @@ from .families import (
 )
 from .icem import icem
 from .likelihoods import Best, Elite, Exponential, QExponential, elite, exponential, q_exponential
-from .loop import Episode, LoopOptions, SamplingPlanner, episode, infer, plan, sampling_planner
+from .loop import Episode, SamplingPlanner, episode, infer, plan
 from .mppi import mppi
 from .noise import coloured_correlation
 from .pi2 import pi2

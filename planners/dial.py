@@ -6,9 +6,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..dynamics.base import integer, real
+from .composition import LoopOptions, compose
 from .families import annealed, gaussian
 from .likelihoods import exponential
-from .loop import LoopOptions, SamplingPlanner, compose
+from .loop import SamplingPlanner
 
 
 def dial(

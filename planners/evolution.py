@@ -2,9 +2,10 @@
 
 from typing import Any, Unpack
 
+from .composition import LoopOptions, compose
 from .families import strategy as evolving
 from .likelihoods import elite
-from .loop import LoopOptions, SamplingPlanner, compose
+from .loop import SamplingPlanner
 
 
 def evolution(

@@ -3,9 +3,10 @@
 from typing import Any, Unpack
 
 from ..dynamics.base import fraction, integer
+from .composition import LoopOptions, compose
 from .families import gaussian
 from .likelihoods import elite
-from .loop import LoopOptions, SamplingPlanner, compose
+from .loop import SamplingPlanner
 
 
 def icem(

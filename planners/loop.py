@@ -1,15 +1,15 @@
 """Planning as inference: the one loop, and what is built around it (infer, plan, episode)."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Key
 
-from ..dynamics.base import Model, State, fraction, integer, pytree, real, static
+from ..dynamics.base import Model, State, integer, pytree, static
 from .base import (
     Belief,
     Info,
@@ -20,20 +20,15 @@ from .base import (
     Prior,
     Proposal,
     center,
-    check_part,
     check_per_plan,
     propose,
     update,
 )
 from .diagnostics import Weighed, diagnose, log_normalize
-from .families import Categorical, Enumeration, Gaussian, Remembering, Splined, Strategy, remembering, splined
-from .priors import as_prior
-from .risk import Risk, as_risk, entropic
-from .rollout import Scores, check_sharding, score
+from .risk import Risk
+from .rollout import Scores, score
 from .step_sizes import StepSize
-from .warm_start import Shift, shift_by_one
-
-EXECUTIONS = ("mode", "best", "sample", "component")
+from .warm_start import Shift
 
 
 @pytree
@@ -203,117 +198,6 @@ class SamplingPlanner:
         return self.belief if self.warm_start is None else belief.shift(self.belief, self.warm_start)
 
 
-class LoopOptions(TypedDict, total=False):
-    """What every sampling planner takes besides its own arguments.
-
-    Attributes:
-        num_knots: plan over so many knots of a spline rather than over steps; None (the default) for steps. `std` and
-            the like are then those of the knots.
-        interpolation: "zero" holds each knot until the next, "linear", or "cubic" (the default).
-        num_scenarios: in how many scenarios, each with its own noise, a plan is tried; None (the default) for as many
-            as the model says, 1 for most.
-        common_noise: whether all plans meet the same scenarios; True unless given. Fresh noise for each plan lets
-            planners profit from luck.
-        risk: what the returns of a plan in several scenarios are worth together: "mean" (the default), "worst",
-            "best", `planners.entropic(theta)`, `value_at_risk(alpha)`, `conditional_value_at_risk(alpha)`, or a
-            callable pytree that maps returns [M] to a scalar.
-        explore_fraction: of the plans that have the initial spread around the present plan, in [0, 1); 0 unless
-            given.
-        clip_plans: whether plans are clipped to [-1, 1] before they are tried and fitted to, which keeps a plan from
-            drifting beyond the actuators' range, but is biased; False unless given. Not under a prior.
-        num_kept: how many of the best plans of an iteration the next one looks at again, and the next time step,
-            shifted; 0 unless given. Under a prior they count in no fit, which would bias the posterior.
-        execute: "mode" (the default), "best" takes the best plan of the last iteration, "sample" draws from the
-            belief, "component" draws one of a mixture's modes.
-        warm_start: whether planning at the next time step starts from this one's belief, shifted; True unless given.
-        tail: the action that a warm start appends: "hold" (the default) repeats the last, "zero", or "initial".
-        inflation: the factor ≥ 1 by which a warm start widens the variances that it carries on; None (the default)
-            starts from the initial ones again.
-        rollout_chunk_size: how many rollouts to do at once; None (the default) chooses for the backend.
-        sharding: how to spread plans over devices, by a mesh axis named first in its spec; None for one device.
-    """
-
-    num_knots: int | None
-    interpolation: str | None
-    num_scenarios: int | None
-    common_noise: bool
-    risk: Any
-    explore_fraction: float
-    clip_plans: bool
-    num_kept: int
-    execute: str
-    warm_start: bool
-    tail: str
-    inflation: Any
-    rollout_chunk_size: int | None
-    sharding: NamedSharding | None
-
-
-def compose(
-    factory: str,
-    make: Callable[[int], Any],
-    horizon: int,
-    likelihood: Likelihood,
-    options: LoopOptions,
-    *,
-    kept: tuple[int, int] | None = None,
-    **own: Any,
-) -> SamplingPlanner:
-    """What factories do: a belief over steps or knots, a likelihood, the factory's own arguments, and the options.
-
-    Args:
-        factory: its name, for errors.
-        make: makes the belief over so many steps, or knots.
-        horizon: the number H of steps.
-        likelihood: how returns become weights.
-        options: those that the user gave.
-        kept: how many plans are looked at again in the next iteration and in the next time step; None for `num_kept`.
-        **own: arguments of `sampling_planner` that the factory chooses.
-
-    Returns:
-        The planner.
-
-    Raises:
-        TypeError: for an option that does not exist.
-        ValueError: for one outside its range.
-    """
-    for name in options:
-        if name not in LoopOptions.__annotations__:
-            raise TypeError(f"{factory}() got an unexpected keyword argument {name!r}")
-    given: dict[str, Any] = own | options
-    belief = splined(make, horizon, given.pop("num_knots", None), given.pop("interpolation", None))
-    number = integer("num_kept", given.pop("num_kept", 0), 0)
-    num_kept, num_shifted = (number, number) if kept is None else kept
-    execute_best = given.get("execute") == "best"
-    if num_kept or num_shifted or execute_best:
-        weighed = given.get("prior") is None
-        belief = remembering(
-            belief, num_kept=num_kept, num_shifted=num_shifted, weighed=weighed, execute_best=execute_best
-        )
-    return sampling_planner(belief, likelihood, **given)
-
-
-def risk_at(rho: Any, temperature: Any, standardize: bool = False) -> Any:
-    """The risk measure that places the expectation over scenarios in or out of exp(R/λ).
-
-    Args:
-        rho: ρ: 0 inside, 1 outside; None for no risk measure.
-        temperature: λ in reward units.
-        standardize: whether λ is relative to the returns instead.
-
-    Returns:
-        log E[exp(ρ R/λ)] · λ/ρ as a measure, or None.
-
-    Raises:
-        ValueError: if ρ is given, but not the λ that it refers to.
-    """
-    if rho is None:
-        return None
-    if temperature is None or standardize:
-        raise ValueError(f"rho needs a temperature in reward units, got rho={rho!r} and temperature={temperature!r}")
-    return entropic(real("rho", rho) / real("temperature", temperature, above=0.0))
-
-
 class Episode(NamedTuple):
     """What happened in an episode of T steps, time first.
 
@@ -420,117 +304,6 @@ def episode(
     return Episode(states, actions, rewards, discounts, infos, final_state)
 
 
-def sampling_planner(
-    belief: Belief,
-    likelihood: Likelihood,
-    *,
-    prior: Any = None,
-    step_size: StepSize | None = None,
-    num_samples: int | Sequence[int],
-    num_iterations: int = 1,
-    include_mode: bool = False,
-    per_step: bool = False,
-    num_scenarios: int | None = None,
-    common_noise: bool = True,
-    risk: Any = None,
-    explore_fraction: float = 0.0,
-    clip_plans: bool = False,
-    execute: str = "mode",
-    warm_start: bool = True,
-    tail: str = "hold",
-    inflation: Any = None,
-    rollout_chunk_size: int | None = None,
-    sharding: NamedSharding | None = None,
-) -> SamplingPlanner:
-    """Compose a planner of any components; the factories do no more. `LoopOptions` tells of the other options.
-
-    Args:
-        belief: q₀, where inference starts.
-        likelihood: W, how returns become weights.
-        prior: an object with `log_prob(plans [K, H, A]) -> [K]` or a `Prior`, a pytree: adds log p − log q to the
-            log-weights. None leaves it out, at no cost.
-        step_size: chooses κ of the mirror descent, see `planners.step_size`; needs a prior. None goes all the way.
-        num_samples: the number K of plans per iteration, at least 2; or one number for each iteration.
-        num_iterations: the number I of iterations, at least 1.
-        include_mode: whether the centre of the belief is one of the K plans.
-        per_step: whether every step is weighed by what remains of the return from there on (path integrals); for
-            Gaussian beliefs over steps, without a prior.
-        num_scenarios: see `LoopOptions`.
-        common_noise: see `LoopOptions`.
-        risk: see `LoopOptions`.
-        explore_fraction: see `LoopOptions`.
-        clip_plans: see `LoopOptions`.
-        execute: see `LoopOptions`.
-        warm_start: see `LoopOptions`.
-        tail: see `LoopOptions`.
-        inflation: see `LoopOptions`.
-        rollout_chunk_size: see `LoopOptions`.
-        sharding: see `LoopOptions`.
-
-    Returns:
-        The planner.
-
-    Raises:
-        ValueError: for a parameter outside its range.
-    """
-    belief = check_part("belief", belief, *(name for name in vars(Belief) if not name.startswith("_")))
-    num_iterations = integer("num_iterations", num_iterations)
-    sizes: int | tuple[int, ...]
-    if isinstance(num_samples, Sequence):
-        sizes = tuple(integer("num_samples", size, 2) for size in num_samples)
-        if len(sizes) != num_iterations:
-            raise ValueError(f"num_samples must be one number, or {num_iterations} of them, got {num_samples!r}")
-        sizes = sizes[0] if len(set(sizes)) == 1 else sizes
-    else:
-        sizes = integer("num_samples", num_samples, 2)
-    if step_size is not None and prior is None:
-        raise ValueError("step_size needs a prior: mirror descent goes towards the posterior under it, got None")
-    family = _family(belief)
-    if per_step and (prior is not None or not isinstance(family, Gaussian) or isinstance(belief, Splined)):
-        raise ValueError("per_step takes no prior, and a Gaussian belief over steps: it weighs each step by itself")
-    if clip_plans and prior is not None:
-        raise ValueError("clip_plans takes no prior: the density of clipped plans is not the belief's")
-    explored = fraction("explore_fraction", explore_fraction)
-    if explored and isinstance(family, Categorical | Enumeration | Strategy):  # whose plans have no centre to move to
-        raise ValueError(f"explore_fraction must be 0 for {type(family).__name__}, got {explore_fraction!r}")
-    fewest = sizes if isinstance(sizes, int) else min(sizes)
-    kept = max(belief.num_kept, belief.num_shifted) if isinstance(belief, Remembering) else 0
-    if fewest - kept - round(explored * fewest) - bool(include_mode) < 1:
-        raise ValueError(
-            f"num_samples must leave plans to draw beside {kept} kept ones, the fraction {explored:g} of explorers"
-            f"{' and the mode' if include_mode else ''}, got {fewest}"
-        )
-    if isinstance(family, Enumeration) and (kept or include_mode):
-        raise ValueError("num_kept and include_mode replace plans: an enumeration has them all already")
-    if execute not in EXECUTIONS:
-        raise ValueError(f"execute must be one of {', '.join(EXECUTIONS)}, got {execute!r}")
-    if execute == "best" and not getattr(belief, "execute_best", False):
-        raise ValueError(f"execute='best' needs a belief that remembers plans, got {type(belief).__name__}")
-    if execute == "component" and not hasattr(family, "random_mode"):
-        raise ValueError(f"execute='component' needs a belief of several modes, got {type(family).__name__}")
-    if execute == "sample" and isinstance(family, Strategy):
-        raise ValueError("execute='sample' needs a belief to draw from, got Strategy")
-    return SamplingPlanner(
-        belief=belief,
-        likelihood=check_part("likelihood", likelihood, "__call__"),
-        prior=None if prior is None else as_prior(prior),
-        step_size=None if step_size is None else check_part("step_size", step_size, "__call__"),
-        risk=None if risk is None else as_risk(risk),
-        warm_start=shift_by_one(len(belief.mode()), tail=tail, inflation=inflation) if warm_start else None,
-        num_samples=sizes,
-        num_iterations=num_iterations,
-        include_mode=bool(include_mode),
-        explore_fraction=explored,
-        clip_plans=bool(clip_plans),
-        per_step=bool(per_step),
-        execute=execute,
-        num_scenarios=None if num_scenarios is None else integer("num_scenarios", num_scenarios),
-        common_noise=bool(common_noise),
-        rollout_chunk_size=None if rollout_chunk_size is None else integer("rollout_chunk_size", rollout_chunk_size),
-        sharding=check_sharding(sharding),
-    )
-
-
 def _optimality(likelihood: Likelihood, returns: Float[Array, " K"]) -> Optimality:
     optimality = likelihood(returns)
     if not isinstance(optimality, Optimality):
@@ -544,10 +317,3 @@ def _equal(returns: Float[Array, " K"], valid: Bool[Array, " K"]) -> Bool[Array,
     best = jnp.max(returns, initial=-jnp.inf, where=valid)
     rounding = 8.0 * jnp.finfo(returns.dtype).eps * jnp.abs(best)
     return jnp.all(valid & (best - returns <= rounding))
-
-
-def _family(belief: Any) -> Any:
-    """What is inside of splines and memories."""
-    while isinstance(belief, Remembering | Splined):
-        belief = belief.belief if isinstance(belief, Remembering) else belief.knots
-    return belief

@@ -3,9 +3,10 @@
 from typing import Any, Unpack
 
 from ..dynamics.base import real
+from .composition import LoopOptions, compose, risk_at
 from .families import COVARIANCES, gaussian, gaussian_of
 from .likelihoods import exponential
-from .loop import LoopOptions, SamplingPlanner, compose, risk_at
+from .loop import SamplingPlanner
 from .priors import ShrunkPrior
 
 

@@ -2,9 +2,10 @@
 
 from typing import Any, Unpack
 
+from .composition import LoopOptions, compose
 from .families import gaussian
 from .likelihoods import q_exponential
-from .loop import LoopOptions, SamplingPlanner, compose
+from .loop import SamplingPlanner
 
 
 def tsallis(

@@ -3,9 +3,10 @@
 from typing import Any, Unpack
 
 from ..dynamics.base import real
+from .composition import LoopOptions, compose, risk_at
 from .families import belief_of, categorical, gaussian, splined
 from .likelihoods import exponential
-from .loop import LoopOptions, SamplingPlanner, compose, risk_at
+from .loop import SamplingPlanner
 from .step_sizes import step_size as choose_step
 
 

@@ -42,6 +42,7 @@ LAYERS = [
     {"planners.families"},
     {"planners.rollout"},
     {"planners.loop"},
+    {"planners.composition"},
     {
         "planners.random_shooting",
         "planners.predictive_sampling",
