@@ -48,11 +48,11 @@ def vi_mpc(
         num_samples: the number K of plans per iteration.
         num_iterations: the number I of iterations.
         std: of the initial belief, scalar, [A] or [H, A]; 1 is half the actuators' range.
-        temperature: λ of the posterior, in reward units; None adapts it, to 0.03 standard deviations of the returns:
+        temperature: λ of the posterior, in reward units; None adapts it, to 0.01 standard deviations of the returns:
             as cold as this log p − log q, which the samples know only up to some noise, does not drown the returns.
         standardize: divide returns by their standard deviation first; `temperature` is then relative to it.
         step_size: κ in (0, 1]; None adapts it.
-        target_ess: take the greatest κ that leaves this effective sample size, as a fraction of the plans; 0.2 unless
+        target_ess: take the greatest κ that leaves this effective sample size, as a fraction of the plans; 0.1 unless
             one of the three is given.
         max_kl: take the greatest κ that moves the belief no further than this, nats.
         prior: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree; `planners.policy_prior` for one over
@@ -69,7 +69,7 @@ def vi_mpc(
         noise_exponent: correlates the initial belief in time as noise of the spectrum 1/f^exponent; None for none. A
             diagonal covariance keeps that correlation; mixtures have none.
         include_mode: whether the mean is one of the plans.
-        **options: see `LoopOptions`; `inflation` is 1.2 unless given.
+        **options: see `LoopOptions`.
 
     Returns:
         The planner.
@@ -106,9 +106,9 @@ def vi_mpc(
     num_plans = len(belief(options.get("num_knots") or horizon).log_probs) if enumerate_plans else num_samples
     risk = risk_at(rho, temperature, standardize)
     if temperature is None:
-        temperature, standardize = 0.03, True
+        temperature, standardize = 0.01, True
     if step_size is None and max_kl is None and target_ess is None:
-        step_size, target_ess = (1.0, None) if enumerate_plans else (None, 0.2)
+        step_size, target_ess = (1.0, None) if enumerate_plans else (None, 0.1)
     return compose(
         "vi_mpc",
         belief,
@@ -121,7 +121,6 @@ def vi_mpc(
         num_samples=num_plans,
         num_iterations=num_iterations,
         include_mode=include_mode,
-        inflation=1.2,
     )
 
 

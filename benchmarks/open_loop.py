@@ -1,0 +1,129 @@
+"""How good a plan planners find: trajectory optimisation from rest, without feedback, at equal numbers of plans.
+
+The task is the hopper of model-based diffusion (Pan et al., 2024; `mbd/envs/hopper.py` of its code): Brax's hopper
+under positional physics, 20 substeps of 2 ms per step, that earns its position less half its distance from a height
+of 1 m and never ends. `python -m mirrax.benchmarks.open_loop` prints a row per planner; see --help.
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from mirrax import dynamics, planners
+from mirrax.benchmarks.mistakes import one_clear_line
+from mirrax.benchmarks.returns import interval
+from mirrax.benchmarks.timing import print_table
+from mirrax.dynamics.base import Model, integer
+
+# What planners take besides the same std; the published baselines keep it fixed (MPPI, CEM) or adapt it (CMA-ES).
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "random_shooting": {},
+    "predictive_sampling": {},
+    "cem": {},
+    "icem": {"population_decay": 1.0},
+    "mppi": {},
+    "pi2": {},
+    "tsallis": {},
+    "tsallis, std learnt": {"learn_std": True},
+    "dial": {},
+    "evolution": {},
+    "vi_mpc": {},
+    "vi_mpc, best kept": {"num_kept": 3, "execute": "best"},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    planners: tuple[str, ...] = tuple(SETTINGS)
+    """Names of planners."""
+    num_samples: int = 128
+    """Plans per iteration."""
+    num_iterations: int = 30
+    """Iterations of the one planning."""
+    horizon: int = 50
+    """Steps of a plan."""
+    std: float = 1.0
+    """Standard deviation of the first plans."""
+    seeds: int = 3
+    """Plannings per planner, each from a state of its own."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print the table."""
+    options = tyro.cli(Options, prog="mirrax.benchmarks.open_loop", args=arguments)
+    with one_clear_line():
+        for name in ("horizon", "seeds"):
+            integer(name, getattr(options, name))
+        chosen = {name: make_planner(name, 3, options) for name in options.planners}
+    model = hopper()
+    print_table(
+        f"{options.num_samples} plans × {options.num_iterations} iterations × {options.horizon} steps, mean reward "
+        f"of a step, mean of {options.seeds} seeds ± half of the 95 % confidence interval",
+        ("planner", "plan of the belief", "best plan tried", "s / planning"),
+        ([name, *_measure(planner, model, options)] for name, planner in chosen.items()),
+        width=18,
+    )
+
+
+def hopper() -> Model:
+    """The hopper of model-based diffusion, as a model."""
+    body = dynamics.brax("hopper", "positional", n_frames=20, terminate_when_unhealthy=False)
+
+    def step(body: Any, key: Any, state: Any, action: Any) -> tuple[Any, Any, Any]:
+        state, _, discount = body.step(key, state, action)
+        x, _, z = state.pipeline_state.x.pos[0]
+        return state, x - 0.5 * jnp.minimum(jnp.abs(z - 1.0), 1.0), discount
+
+    return dynamics.from_function(jax.tree_util.Partial(step, body), body.action_size, init=body.init)
+
+
+def make_planner(name: str, action_size: int, options: Options) -> planners.SamplingPlanner:
+    """The planner of that name, over as many plans as the others.
+
+    Args:
+        name: a key of `SETTINGS`.
+        action_size: the number A of actuators.
+        options: how many plans, iterations and steps.
+
+    Returns:
+        The planner. That of random search draws all plans at once.
+
+    Raises:
+        ValueError: if there is none of that name, or for a number outside its range.
+    """
+    if name not in SETTINGS:
+        raise ValueError(f"unknown planner {name!r}; choose one of: {', '.join(SETTINGS)}")
+    sizes = {"num_samples": options.num_samples, "num_iterations": options.num_iterations}
+    if name == "random_shooting":
+        sizes = {"num_samples": options.num_samples * options.num_iterations}
+    own: Mapping[str, Any] = {"std": options.std} | dict(SETTINGS[name])
+    return getattr(planners, name.split(",")[0])(options.horizon, action_size, **sizes, **own)
+
+
+def _measure(planner: planners.SamplingPlanner, model: Model, options: Options) -> list[str]:
+    """A row of the table."""
+
+    def search(planner: Any, model: Any, key: Any) -> tuple[Any, Any]:
+        state = model.init(key)
+        belief, info = planners.infer(planner, model, key, state)
+        plan = belief.mode()[None]
+        return planners.rollout(model, key, state, plan)[0], jnp.nanmax(info.returns)
+
+    keys = jax.random.split(jax.random.key(0), options.seeds)
+    program = jax.jit(search).lower(planner, model, keys[0]).compile()
+    began = time.perf_counter()
+    found = np.asarray([program(planner, model, key) for key in keys]) / options.horizon
+    seconds = (time.perf_counter() - began) / options.seeds
+    return [*("{:.2f} ± {:.2f}".format(*interval(list(column))) for column in found.T), f"{seconds:.1f}"]
+
+
+if __name__ == "__main__":
+    main()
