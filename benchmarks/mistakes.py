@@ -10,10 +10,10 @@ def one_clear_line() -> Iterator[None]:
     """Take the errors of this block, where nothing but the user's input is looked at, for the user's.
 
     Raises:
-        SystemExit: with 2, after the line on stderr, in place of a `ValueError` or `OSError`.
+        SystemExit: with 2, after the line on stderr, in place of a `ValueError`, `TypeError` or `OSError`.
     """
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
         print(f"mirrax: error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -17,7 +17,8 @@ import tyro
 
 from mirrax import dynamics, planners
 from mirrax.benchmarks.mistakes import one_clear_line
-from mirrax.benchmarks.returns import interval
+from mirrax.benchmarks.returns import interval, parse_planner
+from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import print_table
 from mirrax.dynamics.base import Model, integer
 
@@ -42,8 +43,10 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 class Options:
     """What to measure."""
 
+    model: str | None = None
+    """Name of a model; the hopper of model-based diffusion unless given."""
     planners: tuple[str, ...] = tuple(SETTINGS)
-    """Names of planners."""
+    """Names of planners, with options of their own after a colon: vi_mpc:target_ess=0.2."""
     num_samples: int = 128
     """Plans per iteration."""
     num_iterations: int = 30
@@ -62,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_clear_line():
         for name in ("horizon", "seeds"):
             integer(name, getattr(options, name))
-        chosen = {name: make_planner(name, 3, options) for name in options.planners}
-    model = hopper()
+        model = hopper() if options.model is None else find_task(options.model).make(None)
+        chosen = {name: make_planner(name, model.action_size, options) for name in options.planners}
     print_table(
         f"{options.num_samples} plans × {options.num_iterations} iterations × {options.horizon} steps, mean reward "
         f"of a step, mean of {options.seeds} seeds ± half of the 95 % confidence interval",
@@ -89,7 +92,7 @@ def make_planner(name: str, action_size: int, options: Options) -> planners.Samp
     """The planner of that name, over as many plans as the others.
 
     Args:
-        name: a key of `SETTINGS`.
+        name: as `parse_planner` takes it.
         action_size: the number A of actuators.
         options: how many plans, iterations and steps.
 
@@ -97,15 +100,14 @@ def make_planner(name: str, action_size: int, options: Options) -> planners.Samp
         The planner. That of random search draws all plans at once.
 
     Raises:
-        ValueError: if there is none of that name, or for a number outside its range.
+        TypeError: if it does not take one of the options.
+        ValueError: if there is none of that name, or an option is outside its range.
     """
-    if name not in SETTINGS:
-        raise ValueError(f"unknown planner {name!r}; choose one of: {', '.join(SETTINGS)}")
+    factory, own = parse_planner(name, SETTINGS)
     sizes = {"num_samples": options.num_samples, "num_iterations": options.num_iterations}
-    if name == "random_shooting":
+    if factory == "random_shooting":
         sizes = {"num_samples": options.num_samples * options.num_iterations}
-    own: Mapping[str, Any] = {"std": options.std} | dict(SETTINGS[name])
-    return getattr(planners, name.split(",")[0])(options.horizon, action_size, **sizes, **own)
+    return getattr(planners, factory)(options.horizon, action_size, **(sizes | {"std": options.std} | own))
 
 
 def _measure(planner: planners.SamplingPlanner, model: Model, options: Options) -> list[str]:

@@ -4,6 +4,7 @@
 interrupted goes on where it was), and draws the figure; see --help.
 """
 
+import ast
 import dataclasses
 import json
 import time
@@ -46,7 +47,7 @@ class Options:
     models: tuple[str, ...] = ("hopper", "halfcheetah", "ant", "walker2d", "cartpole", "pendulum", "point_mass")
     """Names of models."""
     planners: tuple[str, ...] = tuple(SETTINGS)
-    """Names of planners."""
+    """Names of planners, with options of their own after a colon: vi_mpc:target_ess=0.2,num_iterations=1."""
     budgets: tuple[int, ...] = (64, 256)
     """Plans per time step, over all iterations; times the horizon these are the model steps."""
     seeds: int = 5
@@ -84,7 +85,7 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
     """The planner of that name, with as many plans per iteration as the budget allows.
 
     Args:
-        name: a key of `SETTINGS`.
+        name: as `parse_planner` takes it.
         task: whose horizon it looks ahead; and whose std, where the planner's noise is one of all plans.
         action_size: the number A of actuators.
         budget: plans per time step, over all iterations.
@@ -93,17 +94,17 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
         The planner.
 
     Raises:
-        ValueError: if the budget is too small for it.
+        TypeError: if it does not take one of the options.
+        ValueError: if the budget is too small for it, or an option is outside its range.
     """
-    own = dict(SETTINGS[name])
-    if name != "predictive_sampling" and "std" in task.options:  # whose noise is that of a local search
-        own["std"] = task.options["std"]
+    factory, own = parse_planner(name, SETTINGS)
+    if factory != "predictive_sampling" and "std" in task.options:  # whose noise is that of a local search
+        own = {"std": task.options["std"]} | own
     if "num_knots" in own:
         own["num_knots"] = min(own["num_knots"], task.horizon)
-    factory = getattr(planners, name.split(",")[0])
 
     def make(size: int) -> planners.SamplingPlanner:
-        return factory(task.horizon, action_size, num_samples=size, **own)
+        return getattr(planners, factory)(task.horizon, action_size, num_samples=size, **own)
 
     iterations = own.get("num_iterations", 1)
     if budget < (least := 2 * iterations):
@@ -115,6 +116,35 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
         if _plans_per_step(greater := make(size)) <= budget:
             return greater
     return planner
+
+
+def parse_planner(name: str, settings: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, Any]]:
+    """What a planner of a benchmark is called, and what it takes.
+
+    Args:
+        name: a key of `settings`, where what follows a comma sets it apart from another; or one without a comma, a
+            colon, and options: "vi_mpc:target_ess=0.2,num_iterations=1".
+        settings: what each takes besides its defaults.
+
+    Returns:
+        The name of its factory in `planners`, and the arguments.
+
+    Raises:
+        ValueError: if there is none of that name, or what follows the colon are no options.
+    """
+    known, _, words = name.partition(":")
+    if known not in settings:
+        raise ValueError(f"unknown planner {known!r}; choose one of: {', '.join(settings)}")
+    given: dict[str, Any] = {}
+    for word in words.split(",") if words else ():
+        option, equals, value = word.partition("=")
+        if not (option.isidentifier() and equals and value):
+            raise ValueError(f"options of a planner are written name=value, got {word!r} in {name!r}")
+        try:
+            given[option] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            given[option] = value  # a word
+    return known.split(",")[0], dict(settings[known]) | given
 
 
 def figure(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) -> Any:
@@ -135,7 +165,8 @@ def figure(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) -
     drawn = Figure(figsize=(3.4 * columns, 2.9 * rows + 0.5), layout="constrained")
     axes = drawn.subplots(rows, columns, squeeze=False).ravel()
     shades = [colormaps["tab20"](number) for number in (*range(0, 20, 2), *range(1, 20, 2))]
-    styles = {name: (shades[number], "osD^v<>Ph*X"[number % 11]) for number, name in enumerate(SETTINGS)}
+    names = [*SETTINGS, *(name for name in options.planners if name not in SETTINGS)]
+    styles = {name: (shades[number % 20], "osD^v<>Ph*X"[number % 11]) for number, name in enumerate(names)}
     for axis, (name, records) in zip(axes, known.items(), strict=False):
         for number, planner in enumerate(options.planners):
             found = [_find(records, planner, budget, options) for budget in options.budgets]
@@ -179,8 +210,6 @@ def _check(options: Options) -> None:
     for name in options.models:
         find_task(name)
     for planner in options.planners:
-        if planner not in SETTINGS:
-            raise ValueError(f"unknown planner {planner!r}; choose one of: {', '.join(SETTINGS)}")
         for budget in options.budgets:
             make_planner(planner, find_task(options.models[0]), 1, budget)
     integer("seeds", options.seeds)

@@ -217,12 +217,16 @@ def test_an_interrupted_run_writes_what_there_is(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "heading"),
     [
-        (["speed", "--model", "pendulum", "--compilations", "1"], "bare scan"),
-        (["blocks", "--models", "pendulum", "--devices", "2"], "2 × auto"),
+        (["speed", "--model", "pendulum", "--compilations", "1", "--rounds", "2"], "bare scan"),
+        (["blocks", "--models", "pendulum", "--devices", "2", "--rounds", "2"], "2 × auto"),
+        (
+            ["open_loop", "--model", "pendulum", "--planners", "cem:std=0.5", "--num-iterations", "2"],
+            "best plan tried",
+        ),
     ],
 )
 def test_benchmarks_print_their_tables(tmp_path, arguments, heading):
-    small = ["--num-samples", "16", "--horizon", "4", "--rounds", "2"]
+    small = ["--num-samples", "16", "--horizon", "4"]
     # on its own: a benchmark forgets what was compiled, which the next tests would have to compile again
     command = [sys.executable, "-m", "mirrax", "bench", *arguments, *small]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
@@ -232,12 +236,13 @@ def test_benchmarks_print_their_tables(tmp_path, arguments, heading):
 
 def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
     """A second run measures nothing that is known; budgets are kept by planners with populations of any kind."""
-    words = ["--models", "pendulum", "--planners", "cem", "icem", "--budgets", "24", "--seeds", "2", "--steps", "3"]
+    chosen = ["--models", "pendulum", "--planners", "cem", "icem:noise_exponent=None"]
+    words = [*chosen, "--budgets", "24", "--seeds", "2", "--steps", "3"]
     command = [sys.executable, "-m", "mirrax", "bench", "returns", *words, "--out", "found"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "| icem" in done.stdout
     records = json.loads((tmp_path / "found" / "pendulum.json").read_text())
-    assert [record["planner"] for record in records] == ["cem", "icem"]
+    assert [record["planner"] for record in records] == ["cem", "icem:noise_exponent=None"]
     assert all(0.8 * 24 * 50 < record["model_steps"] <= 24 * 50 for record in records)
     assert all(len(record["returns"]) == 2 for record in records)
     assert "<svg" in (tmp_path / "found" / "returns.svg").read_text()
@@ -253,6 +258,11 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
         (["returns", "--models", "nosuch", "--out", "nowhere"], "unknown model 'nosuch'"),
         (["returns", "--planners", "nosuch"], "unknown planner 'nosuch'; choose one of: random_shooting"),
         (["returns", "--budgets", "2"], "budgets must be at least 8 for cem with 4 iterations, got 2"),
+        (["returns", "--planners", "cem:0.2"], "options of a planner are written name=value, got '0.2' in 'cem:0.2'"),
+        (["returns", "--planners", "cem:nosuch=1"], "cem() got an unexpected keyword argument 'nosuch'"),
+        (["returns", "--planners", "cem:std=-1"], "std must be finite and > 0, got -1"),
+        (["open_loop", "--planners", "nosuch", "--model", "pendulum"], "unknown planner 'nosuch'"),
+        (["open_loop", "--model", "nosuch"], "unknown model 'nosuch'"),
         (["returns", "--seeds", "0"], "seeds must be an integer of at least 1, got 0"),
         (["blocks", "--models", "nosuch"], "unknown model 'nosuch'"),
         (["blocks", "--models", "pendulum:spring"], "pendulum has none, got 'spring'"),

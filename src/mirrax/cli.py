@@ -24,7 +24,7 @@ def _option(metavar: str) -> Any:
 OptionalInt = Annotated[int | None, _option("INT")]
 OptionalFloat = Annotated[float | None, _option("FLOAT")]
 
-BENCHMARKS = ("speed", "blocks", "returns")
+BENCHMARKS = ("speed", "blocks", "returns", "open_loop")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +63,9 @@ class List:
 class Bench:
     """Run a benchmark and print its table; `mirrax bench NAME --help` shows its options."""
 
-    name: Annotated[Literal["speed", "blocks", "returns"], tyro.conf.Positional]
+    name: Annotated[Literal["speed", "blocks", "returns", "open_loop"], tyro.conf.Positional]
     """speed: the loop against a bare scan. blocks: what blocks and devices gain, model by model. returns: what
-    planners earn for equal numbers of model steps."""
+    planners earn for equal numbers of model steps. open_loop: how good a plan they find."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
