@@ -9,8 +9,8 @@ BIN := .venv/bin
 demo: .venv/runtime  ## MPPI drives the Brax ant forward; the report is runs/ant-mppi/report.html
 	$(BIN)/mirrax run ant --steps $(STEPS)
 
-test: .venv/test  ## all tests
-	$(BIN)/python -m pytest
+test: .venv/test  ## all tests, as many files at once as there are cores
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/test  ## style, format, and types of the built wheel
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """What every test stands on: shapes are checked, several devices are there, compiled programs are kept."""
 
+import os
 import pathlib
 
 import jax
@@ -7,7 +8,9 @@ import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 4)  # for the tests of sharding; all others use the first
-jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parent.parent / ".jax_cache"))
+# one folder for each process of pytest-xdist: an entry is there before it is whole
+CACHE = pathlib.Path(__file__).parent.parent / ".jax_cache" / os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 # Check every shape annotation of the package from here on: this must come before anything imports it.

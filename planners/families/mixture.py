@@ -12,6 +12,7 @@ from ...dynamics.base import integer, pytree, static
 from ..base import Plan, Plans
 from ..warm_start import Shift
 from .gaussian import gaussian
+from .moments import average, bias_correction
 
 _DEAD, _LEAST = 1e-3, 1e-2  # of 1/M: below the first a component is revived, below the second no weight falls
 
@@ -57,14 +58,11 @@ class Mixture:
         share = weights * jnp.exp(log_share)  # ω_mk
         total = share.sum(1)  # N_m, Σ N_m = 1
         own = share / jnp.maximum(total, 1e-30)[:, None]
-        means = jnp.einsum("mk,kha->mha", own, plans, precision="highest")
-        variances = jax.vmap(lambda w, mean: jnp.einsum("k,kha->ha", w, (plans - mean) ** 2, precision="highest"))(
-            own, means
-        )
-        variances *= (1.0 / jnp.maximum(1.0 - (own**2).sum(1), 0.5))[:, None, None]
+        means = jax.vmap(average, (0, None))(own, plans)
+        variances = jax.vmap(lambda w, mean: average(w, (plans - mean) ** 2))(own, means)
+        variances *= bias_correction(own.T)[:, None, None]
         dead = (total < _DEAD / len(total))[:, None, None]
-        overall = jnp.einsum("k,kha->ha", weights, plans, precision="highest")
-        spread = jnp.einsum("k,kha->ha", weights, (plans - overall) ** 2, precision="highest")
+        spread = average(weights, (plans - average(weights, plans)) ** 2)
         best = jax.lax.top_k(weights, min(len(total), len(weights)))[1]
         own_best = jnp.minimum(jnp.cumsum(dead.ravel()) - 1, len(best) - 1)  # the same one would keep them alike
         means = jnp.where(dead, plans[best[own_best]], means)
