@@ -207,6 +207,9 @@ def interval(returns: Sequence[float]) -> tuple[float, float]:
 
 def _check(options: Options) -> None:
     """Raise a `ValueError` for what the user got wrong, before anything is measured."""
+    for name in ("models", "planners", "budgets"):
+        if not getattr(options, name):
+            raise ValueError(f"{name} must name at least one, got none")
     for name in options.models:
         find_task(name)
     for planner in options.planners:

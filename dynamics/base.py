@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform, runt
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 State = Any  # an opaque pytree; only the model looks inside
@@ -94,9 +95,10 @@ def duration(model: Any) -> Any:
     Raises:
         ValueError: if it has none.
     """
-    if not hasattr(model, "dt"):
-        raise ValueError(f"model must have dt, the duration of a step in seconds, got {type(model).__name__}")
-    return model.dt
+    dt = getattr(model, "dt", None)
+    if dt is None:
+        raise ValueError(f"model must have dt, the duration of a step in seconds, got {type(model).__name__} without")
+    return dt
 
 
 def steps(model: Any, seconds: float) -> int:
@@ -174,6 +176,13 @@ def integer(name: str, value: Any, minimum: int = 1) -> int:
     return number
 
 
+def boolean(name: str, value: Any) -> bool:
+    """Return `value` as a bool, or raise a `ValueError` if it is none: the word "no" would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
 def fraction(name: str, value: Any) -> float:
     """Return `value`, which decides a size, as a float, or raise a `ValueError` unless it lies in [0, 1]."""
     try:
@@ -225,7 +234,8 @@ def real(
         try:
             array = jnp.broadcast_to(array, shape)
         except ValueError as error:
-            raise ValueError(f"{name} must have shape {shape}, got {array.shape}") from error
+            or_less = ", or broadcast to it" if shape else ""
+            raise ValueError(f"{name} must have shape {shape}{or_less}, got {array.shape}") from error
     if isinstance(array, jax.core.Tracer):
         return array
     if not (jnp.isfinite(array).all() and all(holds(array, bound).all() for _, bound, holds in limits)):

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from .base import State, Step, check_action, integer, interval, pytree, scalar, static, to_range, traceable
+from .base import State, Step, check_action, integer, interval, pytree, real, scalar, static, to_range, traceable
 
 
 @pytree
@@ -18,6 +18,7 @@ class FunctionModel:
         init_function: key -> state, or None.
         value_function: state -> scalar, or None.
         action_range: (low, high) that -1 and 1 of a plan stand for, or None: the function gets the plan as it is.
+        dt: the duration of a step, s, a scalar; None where there is none.
         action_size: the number A of actuators.
     """
 
@@ -25,6 +26,7 @@ class FunctionModel:
     init_function: Callable[..., Any] | None
     value_function: Callable[..., Any] | None
     action_range: tuple[Float[Array, " A"], Float[Array, " A"]] | None
+    dt: Float[Array, ""] | None
     action_size: int = static()
 
     def init(self, key: Key[Array, ""]) -> State:
@@ -70,6 +72,7 @@ def from_function(
     init: Callable[..., Any] | None = None,
     value: Callable[..., Any] | None = None,
     action_range: tuple[Any, Any] | None = None,
+    dt: Any = None,
 ) -> FunctionModel:
     """Make a model of a pure function.
 
@@ -83,12 +86,14 @@ def from_function(
         value: state -> scalar, the return expected beyond the horizon; None for 0.
         action_range: the actions (low, high), scalars or [A], that -1 and 1 of a plan stand for; plans are clipped to
             it. None hands `step` the plan as it is, which is unbounded.
+        dt: the duration of a step, s, for `dynamics.steps` and for the clocks of reports; None where there is none.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: if `action_size` is not a positive integer, a function is not callable, or the range is empty.
+        ValueError: if `action_size` is not a positive integer, a function is not callable, the range is empty, or
+            `dt` is not positive.
     """
     for name, function in (("step", step), ("init", init), ("value", value)):
         if not (callable(function) or (function is None and name != "step")):
@@ -99,5 +104,6 @@ def from_function(
         init_function=None if init is None else traceable(init),
         value_function=None if value is None else traceable(value),
         action_range=None if action_range is None else interval("action_range", action_range, action_size),
+        dt=None if dt is None else real("dt", dt, above=0.0),
         action_size=action_size,
     )

@@ -134,8 +134,10 @@ def randomized(model: Model, sampler: Callable[..., Any], num: int = 8) -> Rando
         The uncertain model. Its states are those of `model`.
 
     Raises:
-        ValueError: if `sampler` is not callable or `num` not positive.
+        ValueError: if `model` is none, `sampler` is not callable, or `num` not positive.
     """
+    if not isinstance(model, Model):
+        raise ValueError(f"model must be a model, got {type(model).__name__}")
     if not callable(sampler):
         raise ValueError(f"sampler must be callable, got {sampler!r}")
     return Randomized(model, traceable(sampler), integer("num", num))
@@ -162,7 +164,7 @@ def ensemble(models: Sequence[Model]) -> Ensemble:
     for number, model in enumerate(models):
         if form(model) != form(models[0]):
             raise ValueError(
-                f"models must have the same structure and shapes; number {number} has {form(model)}, "
-                f"number 0 {form(models[0])}"
+                f"models must have the same structure and shapes, and share their functions (two lambdas are two); "
+                f"number {number} has {form(model)}, number 0 {form(models[0])}"
             )
     return Ensemble(jax.tree.map(lambda *leaves: jnp.stack(leaves), *models), len(models))

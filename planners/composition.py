@@ -5,9 +5,19 @@ from typing import Any, TypedDict
 
 from jax.sharding import NamedSharding
 
-from ..dynamics.base import fraction, integer, real
-from .base import Belief, Likelihood, check_part
-from .families import Categorical, Enumeration, Gaussian, Remembering, Splined, Strategy, remembering, splined
+from ..dynamics.base import boolean, fraction, integer, real
+from .base import Belief, Likelihood, Prior, check_part
+from .families import (
+    Annealed,
+    Categorical,
+    Enumeration,
+    Gaussian,
+    Remembering,
+    Splined,
+    Strategy,
+    remembering,
+    splined,
+)
 from .loop import SamplingPlanner
 from .priors import as_prior
 from .risk import as_risk, entropic
@@ -29,9 +39,9 @@ class LoopOptions(TypedDict, total=False):
             as the model says, 1 for most.
         common_noise: whether all plans meet the same scenarios; True unless given. Fresh noise for each plan lets
             planners profit from luck.
-        risk: what the returns of a plan in several scenarios are worth together: "mean" (the default), "worst",
-            "best", `planners.entropic(theta)`, `value_at_risk(alpha)`, `conditional_value_at_risk(alpha)`, or a
-            callable pytree that maps returns [M] to a scalar.
+        risk: what the returns of a plan in several scenarios are worth together (in one scenario all measures are the
+            same): "mean" (the default), "worst", "best", `planners.entropic(theta)`, `value_at_risk(alpha)`,
+            `conditional_value_at_risk(alpha)`, or a function that maps returns [M] to a scalar.
         explore_fraction: of the plans that have the initial spread around the present plan, in [0, 1); 0 unless
             given.
         clip_plans: whether plans are clipped to [-1, 1] before they are tried and fitted to, which keeps a plan from
@@ -43,7 +53,7 @@ class LoopOptions(TypedDict, total=False):
         warm_start: whether planning at the next time step starts from this one's belief, shifted; True unless given.
         tail: the action that a warm start appends: "hold" (the default) repeats the last, "zero", or "initial".
         inflation: the factor ≥ 1 by which a warm start widens the variances that it carries on; None (the default)
-            starts from the initial ones again.
+            starts from the initial ones again. For beliefs that learn their spread.
         rollout_chunk_size: how many rollouts to do at once; None (the default) chooses for the backend.
         sharding: how to spread plans over devices, by a mesh axis named first in its spec; None for one device.
     """
@@ -130,6 +140,8 @@ def sampling_planner(
     if step_size is not None and prior is None:
         raise ValueError("step_size needs a prior: mirror descent goes towards the posterior under it, got None")
     family = _family(belief)
+    include_mode, clip_plans = boolean("include_mode", include_mode), boolean("clip_plans", clip_plans)
+    per_step, warm_start = boolean("per_step", per_step), boolean("warm_start", warm_start)
     if per_step and (prior is not None or not isinstance(family, Gaussian) or isinstance(belief, Splined)):
         raise ValueError("per_step takes no prior, and a Gaussian belief over steps: it weighs each step by itself")
     if clip_plans and prior is not None:
@@ -139,13 +151,17 @@ def sampling_planner(
         raise ValueError(f"explore_fraction must be 0 for {type(family).__name__}, got {explore_fraction!r}")
     fewest = sizes if isinstance(sizes, int) else min(sizes)
     kept = max(belief.num_kept, belief.num_shifted) if isinstance(belief, Remembering) else 0
-    if fewest - kept - round(explored * fewest) - bool(include_mode) < 1:
+    if fewest - kept - round(explored * fewest) - include_mode < 1:
         raise ValueError(
             f"num_samples must leave plans to draw beside {kept} kept ones, the fraction {explored:g} of explorers"
             f"{' and the mode' if include_mode else ''}, got {fewest}"
         )
     if isinstance(family, Enumeration) and (kept or include_mode):
         raise ValueError("num_kept and include_mode replace plans: an enumeration has them all already")
+    if not warm_start and (tail != "hold" or inflation is not None):
+        raise ValueError(f"tail and inflation need a warm start, got tail={tail!r} and inflation={inflation!r}")
+    if inflation is not None and not _learns_spread(family):
+        raise ValueError(f"inflation needs a belief that learns its spread, got {inflation!r}")
     if execute not in EXECUTIONS:
         raise ValueError(f"execute must be one of {', '.join(EXECUTIONS)}, got {execute!r}")
     if execute == "best" and not getattr(belief, "execute_best", False):
@@ -157,19 +173,19 @@ def sampling_planner(
     return SamplingPlanner(
         belief=belief,
         likelihood=check_part("likelihood", likelihood, "__call__"),
-        prior=None if prior is None else as_prior(prior),
+        prior=None if prior is None else _checked_prior(prior, belief),
         step_size=None if step_size is None else check_part("step_size", step_size, "__call__"),
         risk=None if risk is None else as_risk(risk),
         warm_start=shift_by_one(len(belief.mode()), tail=tail, inflation=inflation) if warm_start else None,
         num_samples=sizes,
         num_iterations=num_iterations,
-        include_mode=bool(include_mode),
+        include_mode=include_mode,
         explore_fraction=explored,
-        clip_plans=bool(clip_plans),
-        per_step=bool(per_step),
+        clip_plans=clip_plans,
+        per_step=per_step,
         execute=execute,
         num_scenarios=None if num_scenarios is None else integer("num_scenarios", num_scenarios),
-        common_noise=bool(common_noise),
+        common_noise=boolean("common_noise", common_noise),
         rollout_chunk_size=None if rollout_chunk_size is None else integer("rollout_chunk_size", rollout_chunk_size),
         sharding=check_sharding(sharding),
     )
@@ -206,6 +222,8 @@ def compose(
     for name in options:
         if name not in LoopOptions.__annotations__:
             raise TypeError(f"{factory}() got an unexpected keyword argument {name!r}")
+    if own.get("risk") is not None and options.get("risk") is not None:
+        raise ValueError("rho is a risk measure, where the expectation sits: give it or risk, got both")
     given: dict[str, Any] = own | options
     belief = splined(make, horizon, given.pop("num_knots", None), given.pop("interpolation", None))
     number = integer("num_kept", given.pop("num_kept", 0), 0)
@@ -238,6 +256,21 @@ def risk_at(rho: Any, temperature: Any, standardize: bool = False) -> Any:
     if temperature is None or standardize:
         raise ValueError(f"rho needs a temperature in reward units, got rho={rho!r} and temperature={temperature!r}")
     return entropic(real("rho", rho) / real("temperature", temperature, above=0.0))
+
+
+def _checked_prior(prior: Any, belief: Belief) -> Prior:
+    """A user's prior, which must take the belief's plans: one of another shape might broadcast, and be wrong."""
+    checked, shape = as_prior(prior), belief.mode().shape
+    distribution = getattr(checked, "distribution", None)
+    if isinstance(distribution, Belief) and distribution.mode().shape != shape:
+        raise ValueError(f"prior must be over plans of shape [H, A] = {shape}, got {distribution.mode().shape}")
+    return checked
+
+
+def _learns_spread(family: Any) -> bool:
+    if isinstance(family, Annealed | Categorical | Enumeration | Strategy):
+        return False
+    return getattr(family, "learn_std", True)
 
 
 def _family(belief: Any) -> Any:

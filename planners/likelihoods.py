@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..dynamics.base import integer, pytree, real, static
+from ..dynamics.base import boolean, integer, pytree, real, static
 from .base import Optimality
 from .diagnostics import effective_sample_size
 
@@ -202,6 +202,7 @@ def exponential(
         raise ValueError(
             f"target_ess adapts the temperature: give one of them, got {temperature!r} and {target_ess!r}"
         )
+    standardize, by_range = boolean("standardize", standardize), boolean("by_range", by_range)
     if standardize and by_range:
         raise ValueError("standardize and by_range both divide the returns: give one")
     if temperature is None and (standardize or by_range):
@@ -210,7 +211,7 @@ def exponential(
     if temperature is None:
         target = real("target_ess", 0.1 if target_ess is None else target_ess, above=0.0, maximum=1.0)
         return Exponential(None, target, False, False)
-    return Exponential(real("temperature", temperature, above=0.0), None, bool(standardize), bool(by_range))
+    return Exponential(real("temperature", temperature, above=0.0), None, standardize, by_range)
 
 
 def _indicator(chosen: Bool[Array, " K"], returns: Float[Array, " K"]) -> Optimality:

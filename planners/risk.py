@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..dynamics.base import pytree, real
+from ..dynamics.base import pytree, real, traceable
 from .base import check_part
 
 
@@ -152,7 +152,8 @@ def as_risk(risk: Any) -> Risk:
     """Check what a user gave for a risk measure.
 
     Args:
-        risk: one of "mean", "worst", "best"; or a callable pytree that maps returns [M] to a scalar.
+        risk: one of "mean", "worst", "best"; or a function that maps returns [M] to a scalar (a callable pytree
+            stays traced).
 
     Returns:
         The risk measure.
@@ -165,4 +166,4 @@ def as_risk(risk: Any) -> Risk:
         if risk not in named:
             raise ValueError(f"risk must be one of {', '.join(named)}, or a risk measure, got {risk!r}")
         return named[risk]
-    return check_part("risk", risk, "__call__")
+    return check_part("risk", risk if isinstance(risk, type) or not callable(risk) else traceable(risk), "__call__")

@@ -108,7 +108,7 @@ def step_size(size: Any = None, *, target_ess: Any = None, max_kl: Any = None) -
         name for name, x in (("step_size", size), ("target_ess", target_ess), ("max_kl", max_kl)) if x is not None
     ]
     if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} all choose the step size: give one")
+        raise ValueError(f"{' and '.join(given)} choose the step size: give one of them")
     if size is not None:
         return FixedStep(real("step_size", size, above=0.0, maximum=1.0))
     if max_kl is not None:

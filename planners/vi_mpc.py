@@ -61,8 +61,10 @@ def vi_mpc(
         rho: where the expectation over scenarios sits: 0 inside of exp(R/λ) as `None`, the structured posterior; 1
             outside, the posterior that is optimistic about the noise; needs a temperature in reward units.
         covariance: "diagonal", "full" or "kronecker" (between steps and between actuators).
-        num_components: above 1 a mixture of so many diagonal Gaussians.
-        actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian.
+        num_components: above 1 a mixture of so many diagonal Gaussians, whose heaviest is executed: where there is
+            but one way to go they share it, and its mean is further from the posterior's than that of one Gaussian.
+        actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian, whose arguments then mean
+            nothing.
         enumerate_plans: try all C^H plans of discrete actions: exact inference, in one whole step unless a step size
             is given. `num_samples` is then their number.
         std_min: the floor of the std; what fits add to a covariance.

@@ -105,7 +105,7 @@ def test_an_episode_that_ends_is_done(tmp_path):
         (("run", "pendulum", "--planner", "cem", "--temperature", "1"), "--temperature is not an option of cem"),
         (("run", "pendulum", "--temperature", "1", "--target-ess", "0.1"), "give one of them"),
         (("run", "pendulum", "--risk", "cvar"), "risk cvar needs a number, as in cvar:0.1, got 'cvar'"),
-        (("run", "pendulum", "--risk", "median"), "risk must be one of mean, worst, best, or a risk measure"),
+        (("run", "pendulum", "--risk", "median"), "risk must be one of mean, worst, best, entropic:"),
         (
             ("run", "pendulum", "--planner", "evolution", "--strategy", "CMA"),
             "strategy must be a class or an instance",
@@ -179,6 +179,25 @@ def test_options_of_every_type_arrive(tmp_path):
     assert parameters["warm_start"]["inflation"] == 1.5
     assert parameters["belief"]["kind"] == "Splined"
     assert parameters["belief"]["knots"]["color"] is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--horizon", "3.5"], "--horizon: it must be an integer, got '3.5'"),
+        (["--std", "a"], "--std: it must be a number, got 'a'"),
+        (["--include-mode", "no"], "--include-mode: it must be True or False, got 'no'"),
+    ],
+)
+def test_a_word_of_another_type_is_told_so(capsys, words, message):
+    assert message in fails(capsys, "run", "pendulum", *words)
+
+
+def test_what_is_on_by_default_can_be_switched_off(tmp_path):
+    words = ["--noise-exponent", "None", "--out", "x"]
+    main(["run", "pendulum", "--planner", "vi_mpc", *SMALL, *words])
+    parameters = json.loads((tmp_path / "x" / "result.json").read_text())["parameters"]
+    assert parameters["belief"]["color"] is None
 
 
 def interrupted(folder, model, word):
@@ -263,6 +282,7 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
         (["returns", "--planners", "cem:std=-1"], "std must be finite and > 0, got -1"),
         (["open_loop", "--planners", "nosuch", "--model", "pendulum"], "unknown planner 'nosuch'"),
         (["open_loop", "--model", "nosuch"], "unknown model 'nosuch'"),
+        (["returns", "--models"], "models must name at least one, got none"),
         (["returns", "--seeds", "0"], "seeds must be an integer of at least 1, got 0"),
         (["blocks", "--models", "nosuch"], "unknown model 'nosuch'"),
         (["blocks", "--models", "pendulum:spring"], "pendulum has none, got 'spring'"),

@@ -176,9 +176,12 @@ def test_parameters_of_functions_stay_traced():
         (lambda: dynamics.point_mass(obstacles=[(1.5, 0.0, -0.5)]), "radius of an obstacle must be finite and >= 0"),
         (
             lambda: dynamics.from_function(lambda *_: None, 2, action_range=([0.0, 1.0, 2.0], 3.0)),
-            r"action_range \(low\) must have shape \(2,\), got \(3,\)",
+            r"action_range \(low\) must have shape \(2,\), or broadcast to it, got \(3,\)",
         ),
-        (lambda: dynamics.point_mass(goal=(1.0, 2.0, 3.0)), r"goal must have shape \(2,\), got \(3,\)"),
+        (
+            lambda: dynamics.point_mass(goal=(1.0, 2.0, 3.0)),
+            r"goal must have shape \(2,\), or broadcast to it, got \(3,\)",
+        ),
     ],
 )
 def test_mistakes_are_named(make, message):
@@ -209,6 +212,8 @@ def test_seconds_become_steps():
     pendulum = dynamics.pendulum(dt=0.05)
     assert dynamics.steps(pendulum, 2.0) == 40
     assert dynamics.steps(pendulum, 0.001) == 1
+    car = dynamics.from_function(lambda key, state, action: (state, 0.0, 1.0), 1, dt=0.1)
+    assert dynamics.steps(car, 2.0) == 20
     slow = dynamics.action_repeat(dynamics.with_value(dynamics.discounted(pendulum, 0.9), lambda state: 0.0), 4)
     assert dynamics.steps(slow, 2.0) == 10
     assert dynamics.steps(dynamics.ensemble([pendulum, pendulum]), 1.0) == 20

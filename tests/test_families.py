@@ -80,7 +80,7 @@ def test_shift_moves_the_mean_and_restores_the_rest(belief):
         ({"horizon": 0}, "horizon must be an integer of at least 1, got 0"),
         ({"horizon": True}, "horizon must be an integer of at least 1, got True"),
         ({"std": 0.0}, "std must be finite and > 0, got 0.0"),
-        ({"std": [1.0, 1.0, 1.0]}, r"std must have shape \(3, 2\), got \(3,\)"),
+        ({"std": [1.0, 1.0, 1.0]}, r"std must have shape \(3, 2\), or broadcast to it, got \(3,\)"),
         ({"mean": float("inf")}, "mean must be finite, got inf"),
         ({"smoothing": 1.0}, "smoothing must be finite and >= 0 and < 1, got 1.0"),
         ({"std_min": -0.1}, "std_min must be finite and > 0, got -0.1"),

@@ -634,6 +634,9 @@ def test_an_unknown_option_is_refused_by_the_factorys_name(factory):
             "chunk_size must be an int",
         ),
         (lambda: planners.mppi(3, 1, prior=planners.gaussian(3, 1), cross_term=0.1), "got both"),
+        # which would broadcast, and be another posterior
+        (lambda: planners.vi_mpc(3, 1, prior=planners.gaussian(1, 1)), r"= \(3, 1\), got \(1, 1\)"),
+        (lambda: planners.mppi(3, 1, prior=planners.gaussian(3, 2)), r"= \(3, 1\), got \(3, 2\)"),
     ],
 )
 def test_mistakes_are_named(build, message):

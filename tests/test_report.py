@@ -193,6 +193,18 @@ def test_an_episode_of_ones_own_has_a_page_up_to_its_end(tmp_path):
     assert "Planning time" not in page
 
 
+@pytest.mark.parametrize(("dt", "label"), [(None, "step</text>"), (0.1, "time (s)</text>")])
+def test_steps_without_a_duration_are_counted(tmp_path, dt, label):
+    """A wrapper of a model that tells none has none either."""
+    still = dynamics.from_function(
+        lambda key, state, action: (state, 0.0, 1.0), 1, init=lambda key: jnp.zeros(1), dt=dt
+    )
+    model = dynamics.discounted(still, 0.9)
+    episode = planners.episode(planners.random_shooting(2, 1, num_samples=2), model, model, jax.random.key(0), 3)
+    report_episode(tmp_path / "report.html", model, episode)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").count(label) >= 4
+
+
 def test_every_kind_of_shape_can_be_shown(tmp_path):
     corners = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     faces = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])

@@ -301,13 +301,22 @@ def test_a_policy_prior_does_not_reward_an_early_end(std):
     assert abs(float(belief.mean[0, 0])) < 4.5 * std / 63
 
 
+def test_a_function_of_the_returns_is_a_risk_measure():
+    plain, named = (
+        planners.cem(3, 1, num_scenarios=3, risk=risk) for risk in (lambda returns: returns.min(), "worst")
+    )
+    model = dynamics.from_function(lambda key, s, a: (s, a[0] * jax.random.normal(key), 1.0), 1)
+    beliefs = [planners.infer(planner, model, KEY, jnp.zeros(()))[0] for planner in (plain, named)]
+    np.testing.assert_allclose(beliefs[0].mean, beliefs[1].mean, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: dynamics.ensemble([]), "models must be a sequence of at least one model"),
         (
             lambda: dynamics.ensemble([dynamics.pendulum(), dynamics.cartpole()]),
-            "models must have the same structure and shapes; number 1 has",
+            r"\(two lambdas are two\); number 1 has",
         ),
         (lambda: unchecked(dynamics.randomized)(dynamics.pendulum(), 3), "sampler must be callable, got 3"),
         (lambda: dynamics.randomized(dynamics.pendulum(), heavier, num=0), "num must be an integer of at least 1"),
@@ -319,6 +328,8 @@ def test_a_policy_prior_does_not_reward_an_early_end(std):
         (lambda: planners.value_at_risk(1.5), "alpha must be finite and > 0 and <= 1, got 1.5"),
         (lambda: planners.entropic(float("nan")), "theta must be finite, got nan"),
         (lambda: planners.cem(3, 1, risk="average"), "risk must be one of mean, worst, best, or a risk measure"),
+        (lambda: planners.mppi(3, 1, rho=1.0, temperature=1.0, risk="worst"), "give it or risk, got both"),
+        (lambda: unchecked(dynamics.randomized)(3, heavier), "model must be a model, got int"),
         (lambda: planners.cem(3, 1, num_scenarios=0), "num_scenarios must be an integer of at least 1, got 0"),
         (lambda: planners.mppi(3, 1, rho=1.0), "rho needs a temperature in reward units"),
         (

@@ -9,6 +9,7 @@ import pytest
 from problems import random_linear_quadratic, target, unchecked
 
 from mirrax import dynamics, planners
+from mirrax.dynamics.base import boolean
 
 KEY, START = jax.random.key(0), jnp.zeros(())
 HORIZON, ACTIONS = 5, 2
@@ -430,6 +431,19 @@ def composed(**options):
             lambda: planners.mppi(2, 1, covariance="round"),
             "covariance must be one of fixed, diagonal, full, kronecker",
         ),
+        (lambda: planners.mppi(2, 1, inflation=2.0), "inflation needs a belief that learns its spread, got 2.0"),
+        (lambda: planners.dial(2, 1, inflation=2.0), "inflation needs a belief that learns its spread"),
+        (lambda: planners.evolution(2, 1, inflation=2.0), "inflation needs a belief that learns its spread"),
+        (lambda: planners.cem(2, 1, warm_start=False, tail="zero"), "tail and inflation need a warm start"),
+        (lambda: boolean("warm_start", "no"), "warm_start must be True or False, got 'no'"),
+        (lambda: boolean("clip_plans", 1), "clip_plans must be True or False, got 1"),
+        (lambda: planners.vi_mpc(2, 1, actions=[[0.0, 1.0], [1.0, 0.0]]), r"actions must have shape \[C, 1\]"),
+        (
+            lambda: planners.evolution(2, 1, strategy="Open_ES", num_samples=7),
+            "num_samples must suit Open_ES, got 7: Population size must be even",
+        ),
+        (lambda: planners.evolution(2, 1, strategy="RandomSearch"), "RandomSearch needs more than a size"),
+        (lambda: planners.vi_mpc(2, 1, max_kl=0.1, step_size=0.5), "step_size and max_kl choose the step size"),
         (lambda: planners.icem(2, 1, num_kept=1), "num_kept is keep_fraction and shift_fraction in icem"),
         (lambda: planners.okada(2, 1, kappa=0.0), "kappa must be finite and > 0 and <= 1, got 0.0"),
         (lambda: planners.okada(2, 1, lam=-1.0), "lam must be finite and > 0, got -1.0"),

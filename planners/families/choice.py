@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from ...dynamics.base import boolean
 from .categorical import categorical
 from .enumeration import enumeration
 from .full import full_gaussian
@@ -76,7 +77,10 @@ def belief_of(
     if enumerate_plans and actions is None:
         raise ValueError("enumerate_plans needs actions, a list of discrete ones, got None")
     if actions is not None:
-        return enumeration(horizon, actions) if enumerate_plans else categorical(horizon, actions)
+        discrete = (enumeration if boolean("enumerate_plans", enumerate_plans) else categorical)(horizon, actions)
+        if (width := discrete.actions.shape[1]) != action_size:
+            raise ValueError(f"actions must have shape [C, {action_size}], one action per row, got width {width}")
+        return discrete
     if num_components != 1:
         parameters.pop("noise_exponent", None)  # components differ by their means, which are smooth at first
         return mixture(horizon, action_size, num_components=num_components, **parameters)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ...dynamics.base import integer, pytree, real, static
+from ...dynamics.base import boolean, integer, pytree, real, static
 from ..base import Plan, Plans
 from ..noise import coloured_correlation
 from ..warm_start import Shift
@@ -166,9 +166,9 @@ def gaussian(
         std_min=real("std_min", std_min, above=0.0),
         smoothing=None if smoothing is None else real("smoothing", smoothing, minimum=0.0, below=1.0),
         color=None if noise_exponent is None else _color(shape[0], noise_exponent),
-        learn_std=bool(learn_std),
-        unbiased=bool(unbiased),
-        about_old_mean=bool(about_old_mean),
+        learn_std=boolean("learn_std", learn_std),
+        unbiased=boolean("unbiased", unbiased),
+        about_old_mean=boolean("about_old_mean", about_old_mean),
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from typing import Any
 
 import jax
@@ -129,7 +130,7 @@ def strategy(
     num_samples = integer("num_samples", num_samples, 2)
     chosen = algorithms.algorithms.get(algorithm) if isinstance(algorithm, str) else algorithm
     if not callable(getattr(chosen, "tell", None)):
-        known = ", ".join(sorted(algorithms.algorithms))
+        known = ", ".join(name for name, kind in sorted(algorithms.algorithms.items()) if _needs_size_alone(kind))
         raise ValueError(f"strategy must be a class or an instance of evosax, or one of {known}, got {algorithm!r}")
     if isinstance(chosen, type):
         fraction = None if elite_fraction is None else real("elite_fraction", elite_fraction, above=0.0, maximum=1.0)
@@ -156,6 +157,11 @@ def strategy(
     return Strategy(state, own, real("std", std, above=0.0, shape=shape), key, made)
 
 
+def _needs_size_alone(kind: Any) -> bool:
+    needed = {name for name, own in inspect.signature(kind).parameters.items() if own.default is own.empty}
+    return needed == {"population_size", "solution"}
+
+
 @functools.cache
 def _instance(chosen: Any, num_samples: int, shape: tuple[int, ...], elite_fraction: float | None) -> Any:
     """One object per strategy and size: JAX compiles anew for another one."""
@@ -163,6 +169,8 @@ def _instance(chosen: Any, num_samples: int, shape: tuple[int, ...], elite_fract
         made = chosen(population_size=num_samples, solution=jnp.zeros(shape))
     except TypeError as error:
         raise ValueError(f"strategy {chosen.__name__} needs more than a size: give an instance ({error})") from error
+    except AssertionError as error:
+        raise ValueError(f"num_samples must suit {chosen.__name__}, got {num_samples}: {error}") from error
     if elite_fraction is not None:
         made.elite_ratio = elite_fraction
     return made

@@ -21,8 +21,29 @@ def _option(metavar: str) -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
 
 
-OptionalInt = Annotated[int | None, _option("INT")]
-OptionalFloat = Annotated[float | None, _option("FLOAT")]
+def _read(kind: type, nothing: Any = None) -> Any:
+    """How to read one word as an int, float, bool or str; the word None is `nothing`, if that is anything."""
+    named = {int: "an integer", float: "a number", bool: "True or False", str: "a word"}
+
+    def read(words: list[str]) -> Any:
+        (word,) = words
+        if nothing is not None and word == "None":
+            return nothing
+        try:
+            return {"True": True, "False": False}[word] if kind is bool else kind(word)
+        except (ValueError, KeyError):
+            raise ValueError(f"it must be {named[kind]}, got {word!r}") from None
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=kind.__name__.upper(),
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, kind),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+OptionalInt = Annotated[int | None, _read(int), _option("INT")]
 
 BENCHMARKS = ("speed", "blocks", "returns", "open_loop")
 
@@ -44,7 +65,7 @@ class Run:
     """Physics of a Brax environment: spring, positional, generalized or mjx."""
     steps: OptionalInt = None
     """Length of the episode, in steps."""
-    seed: int = 0
+    seed: Annotated[int, _read(int)] = 0
     """Of everything random."""
     out: Annotated[Path | None, _option("DIR")] = None
     """Folder for result.json and report.html, which are overwritten; runs/MODEL-PLANNER unless given."""
@@ -97,7 +118,7 @@ def parse(arguments: Sequence[str] | None = None) -> Run | List | Bench:
 
 def _run_with_options(given: Sequence[str]) -> Any:
     """`Run`, with the options of all planners; in the help for one planner, with its own."""
-    from mirrax.options import PLANNERS, planner_options
+    from mirrax.options import NOTHING, PLANNERS, planner_options
 
     named = next((right for left, right in itertools.pairwise(given) if left == "--planner"), None)
     named = next((word.removeprefix("--planner=") for word in given if word.startswith("--planner=")), named)
@@ -108,6 +129,7 @@ def _run_with_options(given: Sequence[str]) -> Any:
             option.name,
             Annotated[
                 option.type | None,
+                _read(option.type, NOTHING),
                 tyro.conf.arg(metavar=metavars[option.type], help=option.help, help_behavior_hint=""),
             ],
             None,
@@ -117,7 +139,7 @@ def _run_with_options(given: Sequence[str]) -> Any:
     group = dataclasses.make_dataclass("Options", fields, frozen=True, namespace={"__doc__": "Of planners."})
 
     def run(run: Run, options: Any) -> Run:
-        return dataclasses.replace(run, planner_options=dataclasses.asdict(options))
+        return dataclasses.replace(run, planner_options=vars(options))
 
     unnamed = tyro.conf.arg(name="")
     run.__annotations__ |= {"run": Annotated[Run, unnamed], "options": Annotated[group, unnamed]}

@@ -26,6 +26,9 @@ _LEFT_OUT = {"horizon", "action_size", "options", "prior", "params", "actions", 
 _WORDS = {"strategy", "risk", "tail", "interpolation"}  # of any type in Python, words on the command line
 
 
+NOTHING = object()  # the word None, where an option that is not given is None
+
+
 class Option(NamedTuple):
     """An argument of planners.
 
@@ -85,7 +88,7 @@ def planner_arguments(planner: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         planner: the name of a planner.
-        given: option -> value; None where it was not given.
+        given: option -> value; None where it was not given, `NOTHING` where it was None.
 
     Returns:
         Arguments of the factory.
@@ -99,16 +102,20 @@ def planner_arguments(planner: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in own:
             takes = ", ".join(option.flag for option in own.values())
             raise ValueError(f"--{name.replace('_', '-')} is not an option of {planner}, which takes {takes}")
-    if "risk" in arguments:
+    arguments = {name: None if value is NOTHING else value for name, value in arguments.items()}
+    if arguments.get("risk") is not None:
         arguments["risk"] = _risk(arguments["risk"])
     return arguments
 
 
 def _merge(name: str, uses: Sequence[tuple[str, type, str]], only: str | None) -> Option:
-    takers, (_, kind, text) = tuple(planner for planner, _, _ in uses), uses[0]
-    if only is None and len(takers) < len(PLANNERS):
-        text = f"{', '.join(takers)}: {text}"
-    return Option(name, kind, text, takers)
+    takers, kind = tuple(planner for planner, _, _ in uses), uses[0][1]
+    texts: dict[str, list[str]] = {}
+    for planner, _, text in uses:
+        texts.setdefault(text, []).append(planner)
+    if only is not None or list(texts.values()) == [list(PLANNERS)]:
+        return Option(name, kind, uses[0][2], takers)
+    return Option(name, kind, " ".join(f"{', '.join(names)}: {text}" for text, names in texts.items()), takers)
 
 
 def _type(name: str, annotation: Any) -> type:
@@ -130,7 +137,11 @@ def _described(documented: Any, section: str) -> dict[str, str]:
             entries[name] = match.group(2)
         elif line.strip():
             entries[name] += f" {line.strip()}"
-    return {name: (entry[:1].upper() + entry[1:]).replace("`", "") for name, entry in entries.items()}
+    return {name: _capitalized(entry).replace("`", "") for name, entry in entries.items()}
+
+
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:] if text[:1].isascii() else text  # λ is a symbol, not a word
 
 
 def _risk(text: str) -> Any:
@@ -141,8 +152,10 @@ def _risk(text: str) -> Any:
         "cvar": planners.conditional_value_at_risk,
     }
     name, _, number = text.partition(":")
+    if name in ("mean", "worst", "best"):
+        return name
     if name not in named:
-        return text
+        raise ValueError(f"risk must be one of mean, worst, best, entropic:θ, var:α, cvar:α, got {text!r}")
     try:
         value = float(number)
     except ValueError as error:

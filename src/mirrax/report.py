@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from mirrax.dynamics import Model
+from mirrax.dynamics.base import Model, duration
 from mirrax.figures import Figure
 from mirrax.figures import figure as figure_of
 from mirrax.planners import Episode
@@ -75,7 +75,7 @@ def write_report(
     figure: Figure | None,
     poses: Float[np.ndarray, "T B 7"] | None,
     paths: Float[np.ndarray, "T H 3"] | None,
-    dt: float,
+    dt: float | None,
     rewards: Float[np.ndarray, " T"],
     plan_ms: Float[np.ndarray, " T"] | None,
     ess: Float[np.ndarray, " T"],
@@ -90,7 +90,7 @@ def write_report(
         figure: the looks of the model; None leaves out the 3-D scene.
         poses: of each body of `figure` after each step, [T, B, 7]: position (m), quaternion (w, x, y, z).
         paths: of the tracked body under each step's plan, [T, H, 3], m; None draws none.
-        dt: duration of a step, s.
+        dt: duration of a step, s; None where steps have none: they are counted then, and one lasts a second in 3-D.
         rewards: per step, [T].
         plan_ms: planning time per step, [T], ms; None leaves out its trace.
         ess: effective sample size per step, [T], plans.
@@ -101,8 +101,8 @@ def write_report(
     """
     rewards, ess, actions = (np.asarray(series, float) for series in (rewards, ess, actions))
     plan_ms = None if plan_ms is None else np.asarray(plan_ms, float)
-    num_steps, dt = len(rewards), float(dt)
-    if not dt > 0.0:
+    num_steps, dt = len(rewards), None if dt is None else float(dt)
+    if dt is not None and not dt > 0.0:
         raise ValueError(f"dt must be positive, got {dt}")
     series = {"plan_ms": plan_ms, "ess": ess, "actions": actions, "poses": poses, "paths": paths}
     for name, value in series.items():
@@ -112,7 +112,7 @@ def write_report(
     scene = None
     if figure is not None and poses is not None and num_steps > 0:
         plans = None if paths is None else np.asarray(paths, float)
-        scene = record(figure, np.asarray(poses, float), plans, dt)
+        scene = record(figure, np.asarray(poses, float), plans, 1.0 if dt is None else dt)
     traces = draw_traces(dt, rewards=rewards, plan_ms=plan_ms, ess=ess, actions=actions) if num_steps > 0 else []
     Path(path).write_text(_page(title, summary, scene, traces), encoding="utf-8")
 
@@ -135,7 +135,7 @@ def report_episode(
         episode: one episode; of a batch choose one first.
         title: the heading, plain text.
         summary: what to tell of the run, label -> value, plain text; the return unless given.
-        dt: duration of a step, s; the model's own unless given, or 1.
+        dt: duration of a step, s; the model's own unless given.
 
     Raises:
         ValueError: if `episode` is a batch of episodes, or `dt` is not positive.
@@ -163,12 +163,20 @@ def report_episode(
         figure=looks,
         poses=poses,
         paths=None,
-        dt=float(getattr(model, "dt", 1.0)) if dt is None else dt,
+        dt=known_duration(model) if dt is None else dt,
         rewards=rewards,
         plan_ms=None,
         ess=np.asarray(episode.infos.ess)[:num_steps, -1],
         actions=np.clip(np.asarray(episode.actions)[:num_steps], -1.0, 1.0),
     )
+
+
+def known_duration(model: Model) -> float | None:
+    """The duration of a step of the model, s; None if it does not tell."""
+    try:
+        return float(duration(model))
+    except ValueError:
+        return None
 
 
 def _page(title: str, summary: Mapping[str, str], scene: str | None, traces: list[tuple[str, str, str]]) -> str:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from mirrax.dynamics import Model
 from mirrax.figures import figure
-from mirrax.report import write_report
+from mirrax.report import known_duration, write_report
 from mirrax.run import Record
 
 
@@ -105,7 +105,7 @@ def write_results(
         figure=looks,
         poses=poses,
         paths=paths,
-        dt=float(getattr(model, "dt", 1.0)),
+        dt=known_duration(model),
         rewards=rewards,
         plan_ms=plan_ms,
         ess=ess,
