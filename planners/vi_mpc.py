@@ -57,7 +57,8 @@ def vi_mpc(
         max_kl: take the greatest κ that moves the belief no further than this, nats.
         prior: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree; `planners.policy_prior` for one over
             actions in states; "flat" for none; None for the Gaussian of `prior_std` (discrete actions: uniform).
-        prior_std: of the prior N(0, prior_std²), with the noise's correlation, scalar, [A] or [H, A]; 1 unless given.
+        prior_std: of the prior N(0, prior_std²), with the noise's correlation, scalar, [A] or [H, A]; `std` unless
+            given.
         rho: where the expectation over scenarios sits: 0 inside of exp(R/λ) as `None`, the structured posterior; 1
             outside, the posterior that is optimistic about the noise; needs a temperature in reward units.
         covariance: "diagonal", "full" or "kronecker" (between steps and between actuators).
@@ -101,7 +102,7 @@ def vi_mpc(
     def uninformed(steps: int) -> Any:
         if actions is not None:
             return categorical(steps, actions)
-        return gaussian(steps, action_size, std=1.0 if prior_std is None else prior_std, noise_exponent=color)
+        return gaussian(steps, action_size, std=std if prior_std is None else prior_std, noise_exponent=color)
 
     if prior is None:
         prior = splined(uninformed, horizon, options.get("num_knots"), options.get("interpolation"))
