@@ -189,6 +189,14 @@ def check_part(name: str, part: Any, *methods: str) -> Any:
     return part
 
 
+def check_key(key: Any) -> Key[Array, ""]:
+    """Return `key`, or raise a `ValueError` unless it is one of `jax.random.key`; `PRNGKey` makes arrays of numbers."""
+    if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()):
+        told = f"{key.dtype}{list(key.shape)}" if hasattr(key, "dtype") else repr(key)
+        raise ValueError(f"key must be one key of jax.random.key(seed), not of PRNGKey(seed), got {told}")
+    return key
+
+
 def check_per_plan(name: str, values: Any, num_samples: int) -> Float[Array, " K"]:
     """Return what a user's function gave for K plans, or raise a `ValueError` unless its shape is [K]."""
     if jnp.shape(values) != (num_samples,):

@@ -20,6 +20,7 @@ from .base import (
     Prior,
     Proposal,
     center,
+    check_key,
     check_per_plan,
     propose,
     update,
@@ -232,12 +233,12 @@ def infer(planner: Planner, model: Model, key: Key[Array, ""], state: State, bel
         The belief, whose `mode()` is the plan [H, A], and the planner's info, one row per iteration.
 
     Raises:
-        ValueError: if the planner is none, or the model.
+        ValueError: if the planner is none, or the model, or the key.
     """
     for name, part, protocol in (("planner", planner, Planner), ("model", model, Model)):
         if not isinstance(part, protocol):
             raise ValueError(f"{name} must be a {name}, got {type(part).__name__} (the planner comes first)")
-    return planner.improve(model, key, state, planner.belief if belief is None else belief)
+    return planner.improve(model, check_key(key), state, planner.belief if belief is None else belief)
 
 
 def plan(
@@ -256,8 +257,11 @@ def plan(
     Returns:
         The action [A], on the scale of plans, which the model clips to [-1, 1]; the belief to plan from at the next
         time step; and the planner's info.
+
+    Raises:
+        ValueError: as `infer` does.
     """
-    infer_key, act_key = jax.random.split(key)
+    infer_key, act_key = jax.random.split(check_key(key))
     belief, info = infer(planner, model, infer_key, state, belief)
     return planner.act(act_key, belief), planner.shift(belief), info
 
@@ -283,6 +287,9 @@ def episode(
 
     Returns:
         The episode. After its end the state stands still, and rewards and discounts are zero.
+
+    Raises:
+        ValueError: as `infer` does, or if `num_steps` is not positive.
     """
     integer("num_steps", num_steps)
 
@@ -297,7 +304,7 @@ def episode(
         state_next = jax.tree.map(lambda new, old: jnp.where(alive, new, old), step.state, state)
         return (state_next, belief, discount != 0), (state, action, reward, discount, info)
 
-    init_key, control_key = jax.random.split(key)
+    init_key, control_key = jax.random.split(check_key(key))
     carry = (env.init(init_key), planner.belief, jnp.array(True))
     (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))
     states, actions, rewards, discounts, infos = history

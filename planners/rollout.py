@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key
 
 from ..dynamics.base import Model, State, Step, integer, scalar, scenario_count, scenarios
-from .base import Plan, Plans
+from .base import Plan, Plans, check_key
 from .risk import Risk
 
 # On a CPU the states of a block should stay in a core's cache; `python -m mirrax.benchmarks.blocks` measures it.
@@ -75,7 +75,7 @@ def rollout(
         raise ValueError(f"plans must have shape [K, H, A] with K >= 1, got {jnp.shape(plans)}")
     return score(
         model,
-        key,
+        check_key(key),
         state,
         plans,
         num_scenarios=num_scenarios,
@@ -194,6 +194,7 @@ def trajectory(model: Model, key: Key[Array, ""], state: State, plan: Plan) -> T
         step = _counted(model, inputs, state, weight)
         return (step.state, weight * step.discount), step
 
+    key = check_key(key)
     if scenario_count(model) is not None:
         key, models = _drawn(model, key, scenario_count(model) or 1)
         model = jax.tree.map(lambda leaf: leaf[0], models)
