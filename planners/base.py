@@ -190,7 +190,7 @@ def check_part(name: str, part: Any, *methods: str) -> Any:
 
 
 def check_key(key: Any) -> Key[Array, ""]:
-    """Return `key`, or raise a `ValueError` unless it is one of `jax.random.key`; `PRNGKey` makes arrays of numbers."""
+    """Return `key`, or raise a `ValueError` unless it is one of `jax.random.key`; those of `PRNGKey` are arrays."""
     if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()):
         told = f"{key.dtype}{list(key.shape)}" if hasattr(key, "dtype") else repr(key)
         raise ValueError(f"key must be one key of jax.random.key(seed), not of PRNGKey(seed), got {told}")
