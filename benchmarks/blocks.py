@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from mirrax import planners
 from mirrax.benchmarks.devices import sample_sharding, use_cores
-from mirrax.benchmarks.mistakes import one_clear_line
+from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import compare, print_table
 from mirrax.dynamics.base import Model, integer
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
     options = tyro.cli(Options, prog="mirrax.benchmarks.blocks", args=arguments)
     with one_clear_line():
+        some("models", options.models)
         for name in ("num_samples", "horizon", "rounds"):
             integer(name, getattr(options, name))
         for size in options.chunk_sizes:

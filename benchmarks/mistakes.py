@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -10,10 +11,17 @@ def one_clear_line() -> Iterator[None]:
     """Take the errors of this block, where nothing but the user's input is looked at, for the user's.
 
     Raises:
-        SystemExit: with 2, after the line on stderr, in place of a `ValueError`, `TypeError` or `OSError`.
+        SystemExit: with 2, after the line on stderr, in place of a `ValueError` or `OSError`.
     """
     try:
         yield
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"mirrax: error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def some(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return `values`, or raise a `ValueError` if there are none."""
+    if not values:
+        raise ValueError(f"{name} must be at least one, got none")
+    return values

@@ -16,7 +16,7 @@ import numpy as np
 import tyro
 
 from mirrax import dynamics, planners
-from mirrax.benchmarks.mistakes import one_clear_line
+from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.returns import interval, parse_planner
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import print_table
@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
     options = tyro.cli(Options, prog="mirrax.benchmarks.open_loop", args=arguments)
     with one_clear_line():
+        some("planners", options.planners)
         for name in ("horizon", "seeds"):
             integer(name, getattr(options, name))
         model = hopper() if options.model is None else find_task(options.model).make(None)
@@ -85,7 +86,7 @@ def hopper() -> Model:
         x, _, z = state.pipeline_state.x.pos[0]
         return state, x - 0.5 * jnp.minimum(jnp.abs(z - 1.0), 1.0), discount
 
-    return dynamics.from_function(jax.tree_util.Partial(step, body), body.action_size, init=body.init)
+    return dynamics.from_function(jax.tree_util.Partial(step, body), body.action_size, init=body.init, dt=body.dt)
 
 
 def make_planner(name: str, action_size: int, options: Options) -> planners.SamplingPlanner:
@@ -100,10 +101,11 @@ def make_planner(name: str, action_size: int, options: Options) -> planners.Samp
         The planner. That of random search draws all plans at once.
 
     Raises:
-        TypeError: if it does not take one of the options.
-        ValueError: if there is none of that name, or an option is outside its range.
+        ValueError: if there is none of that name, it does not take an option, or not in this range.
     """
     factory, own = parse_planner(name, SETTINGS)
+    if "num_iterations" in own:
+        raise ValueError(f"num_iterations must be the same for all planners, got {name!r}")
     sizes = {"num_samples": options.num_samples, "num_iterations": options.num_iterations}
     if factory == "random_shooting":
         sizes = {"num_samples": options.num_samples * options.num_iterations}

@@ -6,6 +6,8 @@ interrupted goes on where it was), and draws the figure; see --help.
 
 import ast
 import dataclasses
+import hashlib
+import inspect
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -13,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 from scipy.stats import t as student
 
 from mirrax import planners
-from mirrax.benchmarks.mistakes import one_clear_line
+from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.tasks import Task, find_task
 from mirrax.benchmarks.timing import print_table
 from mirrax.dynamics.base import integer
@@ -66,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_clear_line():
         _check(options)
         options.out.mkdir(parents=True, exist_ok=True)
-    known = {name: _read(options.out / f"{name}.json") for name in options.models}
+        known = {name: _read(options.out / f"{name}.json") for name in options.models}
     for name in options.models:
         if not options.draw_only:
             _measure(name, options, known[name])
@@ -82,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def make_planner(name: str, task: Task, action_size: int, budget: int) -> planners.SamplingPlanner:
-    """The planner of that name, with as many plans per iteration as the budget allows.
+    """The planner of that name, with as many plans per iteration as the budget allows (or one fewer, if they shrink).
 
     Args:
         name: as `parse_planner` takes it.
@@ -94,19 +97,18 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
         The planner.
 
     Raises:
-        TypeError: if it does not take one of the options.
-        ValueError: if the budget is too small for it, or an option is outside its range.
+        ValueError: if the budget is too small for it, it does not take an option, or not in this range.
     """
     factory, own = parse_planner(name, SETTINGS)
     if factory != "predictive_sampling" and "std" in task.options:  # whose noise is that of a local search
         own = {"std": task.options["std"]} | own
-    if "num_knots" in own:
+    if own.get("num_knots") is not None:
         own["num_knots"] = min(own["num_knots"], task.horizon)
 
     def make(size: int) -> planners.SamplingPlanner:
         return getattr(planners, factory)(task.horizon, action_size, num_samples=size, **own)
 
-    iterations = own.get("num_iterations", 1)
+    iterations = integer("num_iterations", own.get("num_iterations", 1))
     if budget < (least := 2 * iterations):
         raise ValueError(f"budgets must be at least {least} for {name} with {iterations} iterations, got {budget}")
     equal = budget // iterations
@@ -122,8 +124,8 @@ def parse_planner(name: str, settings: Mapping[str, Mapping[str, Any]]) -> tuple
     """What a planner of a benchmark is called, and what it takes.
 
     Args:
-        name: a key of `settings`, where what follows a comma sets it apart from another; or one without a comma, a
-            colon, and options: "vi_mpc:target_ess=0.2,num_iterations=1".
+        name: a key of `settings`, where what follows a comma sets it apart from another; with options after a colon,
+            if any, as Python writes them: "vi_mpc:target_ess=0.2,std=[0.5, 0.3],execute='best'".
         settings: what each takes besides its defaults.
 
     Returns:
@@ -135,19 +137,30 @@ def parse_planner(name: str, settings: Mapping[str, Mapping[str, Any]]) -> tuple
     known, _, words = name.partition(":")
     if known not in settings:
         raise ValueError(f"unknown planner {known!r}; choose one of: {', '.join(settings)}")
-    given: dict[str, Any] = {}
-    for word in words.split(",") if words else ():
-        option, equals, value = word.partition("=")
-        if not (option.isidentifier() and equals and value):
-            raise ValueError(f"options of a planner are written name=value, got {word!r} in {name!r}")
-        try:
-            given[option] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            given[option] = value  # a word
-    return known.split(",")[0], dict(settings[known]) | given
+    factory = known.split(",")[0]
+    takes = {*inspect.signature(getattr(planners, factory)).parameters, *planners.LoopOptions.__annotations__}
+    try:
+        call: Any = ast.parse(f"options({words})", mode="eval").body
+        given = {keyword.arg: _literal(keyword.value) for keyword in call.keywords if keyword.arg is not None}
+        if call.args or len(given) < len(call.keywords):
+            raise SyntaxError
+    except SyntaxError:
+        raise ValueError(f"options of a planner are written name=value, got {words!r} in {name!r}") from None
+    for option in given:
+        if option not in takes - {"horizon", "action_size", "num_samples", "options"}:
+            raise ValueError(f"{factory} takes no {option} here, got {name!r}")
+    return factory, dict(settings[known]) | given
 
 
-def figure(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) -> Any:
+def _literal(value: ast.expr) -> Any:
+    """A number, a list, None; or a word."""
+    try:
+        return ast.literal_eval(value)
+    except ValueError:
+        return ast.unparse(value)
+
+
+def figure(known: Mapping[str, Sequence[dict[str, Any]]], options: Options) -> Any:
     """Return over model steps, one panel per model.
 
     Args:
@@ -207,13 +220,10 @@ def interval(returns: Sequence[float]) -> tuple[float, float]:
 
 def _check(options: Options) -> None:
     """Raise a `ValueError` for what the user got wrong, before anything is measured."""
-    for name in ("models", "planners", "budgets"):
-        if not getattr(options, name):
-            raise ValueError(f"{name} must name at least one, got none")
-    for name in options.models:
+    for name in some("models", options.models):
         find_task(name)
-    for planner in options.planners:
-        for budget in options.budgets:
+    for planner in some("planners", options.planners):
+        for budget in some("budgets", options.budgets):
             make_planner(planner, find_task(options.models[0]), 1, budget)
     integer("seeds", options.seeds)
     integer("steps", options.steps)
@@ -232,9 +242,12 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
 
     for planner_name in options.planners:
         for budget in options.budgets:
-            if _find(known, planner_name, budget, options) is not None:
-                continue
             planner = make_planner(planner_name, task, model.action_size, budget)
+            known_one, fingerprint = _find(known, planner_name, budget, options), _fingerprint(planner)
+            if known_one is not None and known_one.get("fingerprint") == fingerprint:
+                continue
+            if known_one is not None:  # of another planner of that name: its defaults have changed
+                known.remove(known_one)
             program = jax.jit(play).lower(planner, model, keys).compile()
             began = time.perf_counter()
             returns = np.asarray(program(planner, model, keys))
@@ -242,15 +255,25 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
                 {
                     "planner": planner_name,
                     "budget": budget,
+                    "fingerprint": fingerprint,
                     "model_steps": _plans_per_step(planner) * task.horizon,
                     "steps": options.steps,
                     "returns": [round(float(value), 4) for value in returns],
                     "seconds": round((time.perf_counter() - began) / options.seeds, 3),
                 }
             )
-            (options.out / f"{name}.json").write_text(
-                "[\n" + ",\n".join(json.dumps(record) for record in known) + "\n]\n"
-            )
+            beside = options.out / f"{name}.json.new"  # whole, or not at all
+            beside.write_text("[\n" + ",\n".join(json.dumps(record) for record in known) + "\n]\n")
+            beside.replace(options.out / f"{name}.json")
+
+
+def _fingerprint(planner: planners.SamplingPlanner) -> str:
+    """What tells planners of one name apart whose numbers are not the same; three digits of each are looked at."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(planner):
+        numbers = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+        digest.update("".join(f"{number:.3g} " for number in np.ravel(numbers) + 0.0).encode())
+    return digest.hexdigest()[:8]
 
 
 def _plans_per_step(planner: planners.SamplingPlanner) -> int:
@@ -258,16 +281,14 @@ def _plans_per_step(planner: planners.SamplingPlanner) -> int:
     return sizes * planner.num_iterations if isinstance(sizes, int) else sum(sizes)
 
 
-def _row(planner: str, options: Options, known: Sequence[Mapping[str, Any]]) -> list[str]:
+def _row(planner: str, options: Options, known: Sequence[dict[str, Any]]) -> list[str]:
     records = [_find(known, planner, budget, options) for budget in options.budgets]
     cells = ["–" if record is None else "{:.1f} ± {:.1f}".format(*interval(record["returns"])) for record in records]
     last = records[-1]
     return [planner, *cells, "–" if last is None else f"{last['seconds']:.1f}"]
 
 
-def _find(
-    known: Sequence[Mapping[str, Any]], planner: str, budget: int, options: Options
-) -> Mapping[str, Any] | None:
+def _find(known: Sequence[dict[str, Any]], planner: str, budget: int, options: Options) -> dict[str, Any] | None:
     for record in known:
         if (record["planner"], record["budget"], record["steps"]) == (planner, budget, options.steps) and len(
             record["returns"]

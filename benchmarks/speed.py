@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import tyro
 
 from mirrax import planners
-from mirrax.benchmarks.mistakes import one_clear_line
+from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import compare, print_table
 from mirrax.dynamics.base import Model, integer
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
     options = tyro.cli(Options, prog="mirrax.benchmarks.speed", args=arguments)
     with one_clear_line():
-        for size in options.num_samples:
+        for size in some("num_samples", options.num_samples):
             integer("num_samples", size, 2)
         for name in ("horizon", "rounds", "compilations"):
             integer(name, getattr(options, name))

@@ -44,9 +44,12 @@ class BraxModel:
         return integer("env.action_size", self.env.action_size)
 
     @property
-    def dt(self) -> float:
-        """The duration of one step, in seconds (1 where the environment does not tell)."""
-        dt, env = float(getattr(self.env, "dt", 1.0)), self.env
+    def dt(self) -> float | None:
+        """The duration of one step, in seconds; None where the environment does not tell."""
+        env = self.env
+        if getattr(env, "dt", None) is None:
+            return None
+        dt = float(env.dt)
         while "env" in vars(env):  # Brax's wrappers, one of which repeats actions
             dt, env = dt * vars(env).get("action_repeat", 1), env.env
         return dt

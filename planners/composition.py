@@ -262,7 +262,7 @@ def _checked_prior(prior: Any, belief: Belief) -> Prior:
     """A user's prior, which must take the belief's plans: one of another shape might broadcast, and be wrong."""
     checked, shape = as_prior(prior), belief.mode().shape
     distribution = getattr(checked, "distribution", None)
-    if isinstance(distribution, Belief) and distribution.mode().shape != shape:
+    if isinstance(distribution, Belief) and distribution.mode().shape[-2:] != shape:  # a batch to map over has more
         raise ValueError(f"prior must be over plans of shape [H, A] = {shape}, got {distribution.mode().shape}")
     return checked
 

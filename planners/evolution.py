@@ -28,8 +28,8 @@ def evolution(
         action_size: the number A of actuators.
         strategy: the name of one of `evosax.algorithms`, such a class, or an instance made for `num_samples`
             solutions of shape [H, A] (or [N, A] with N knots). Those that follow a gradient estimate (Open_ES, PGPE,
-            ARS, ...) have an optimiser, whose learning rate of 0.001 is for networks: for plans give an instance,
-            as `Open_ES(population_size=128, solution=jnp.zeros((H, A)), optimizer=optax.adam(0.1))`.
+            ARS, ...) have an optimiser, whose learning rate, 0.001 or 0.01, is for networks: for plans give an
+            instance, as `Open_ES(population_size=128, solution=jnp.zeros((H, A)), optimizer=optax.adam(0.1))`.
         num_samples: the size K of the population.
         num_iterations: the number I of generations.
         std: the unit in which it searches, scalar, [A] or [H, A]: a strategy's initial std of 1 is this.

@@ -47,7 +47,8 @@ def vi_mpc(
         action_size: the number A of actuators.
         num_samples: the number K of plans per iteration.
         num_iterations: the number I of iterations.
-        std: of the initial belief, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        std: of the initial belief (a mixture's components start that far apart besides), and of the prior unless that
+            is given, scalar, [A] or [H, A]; 1 is half the actuators' range.
         temperature: λ of the posterior, in reward units; None adapts it, to 0.01 standard deviations of the returns:
             as cold as this log p − log q, which the samples know only up to some noise, does not drown the returns.
         standardize: divide returns by their standard deviation first; `temperature` is then relative to it.
@@ -64,8 +65,8 @@ def vi_mpc(
         covariance: "diagonal", "full" or "kronecker" (between steps and between actuators).
         num_components: above 1 a mixture of so many diagonal Gaussians, whose heaviest is executed: where there is
             but one way to go they share it, and its mean is further from the posterior's than that of one Gaussian.
-        actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian, whose arguments then mean
-            nothing.
+        actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian, whose std and noise then
+            mean nothing.
         enumerate_plans: try all C^H plans of discrete actions: exact inference, in one whole step unless a step size
             is given. `num_samples` is then their number.
         std_min: the floor of the std; what fits add to a covariance.

@@ -7,11 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import mirrax
-from mirrax import planners
+from mirrax import dynamics, planners
+from mirrax.benchmarks import open_loop
 from mirrax.benchmarks.tasks import TASKS
 from mirrax.cli import main
 from mirrax.options import PLANNERS, planner_options
@@ -110,6 +115,7 @@ def test_an_episode_that_ends_is_done(tmp_path):
             ("run", "pendulum", "--planner", "evolution", "--strategy", "CMA"),
             "strategy must be a class or an instance",
         ),
+        (("run", "pendulum", "--num-samples", "None"), "--num-samples must have a value, got None"),
         (("run", "pendulum", "--num-knots", "99"), "num_knots must be <= horizon (50), got 99"),
         (("run", "pendulum", "--out", "file/below"), "out must be a folder to write to, got 'file/below': Not a dir"),
         (("run", "pendulum", "--out", "/proc/nowhere"), "/proc/nowhere"),
@@ -266,9 +272,11 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
     assert all(len(record["returns"]) == 2 for record in records)
     assert "<svg" in (tmp_path / "found" / "returns.svg").read_text()
     records[0]["returns"] = [1.0, 3.0]
+    records[1] |= {"returns": [5.0, 7.0], "fingerprint": "of another planner of that name"}
     (tmp_path / "found" / "pendulum.json").write_text(json.dumps(records))
     again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "2.0 ± 12.7" in again.stdout  # mean and t₁(0.975) · s/√2
+    assert "6.0 ± 12.7" not in again.stdout
 
 
 @pytest.mark.parametrize(
@@ -277,12 +285,15 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
         (["returns", "--models", "nosuch", "--out", "nowhere"], "unknown model 'nosuch'"),
         (["returns", "--planners", "nosuch"], "unknown planner 'nosuch'; choose one of: random_shooting"),
         (["returns", "--budgets", "2"], "budgets must be at least 8 for cem with 4 iterations, got 2"),
-        (["returns", "--planners", "cem:0.2"], "options of a planner are written name=value, got '0.2' in 'cem:0.2'"),
-        (["returns", "--planners", "cem:nosuch=1"], "cem() got an unexpected keyword argument 'nosuch'"),
+        (["returns", "--planners", "cem:0.2"], "are written name=value, got '0.2' in 'cem:0.2'"),
+        (["returns", "--planners", "cem:nosuch=1"], "cem takes no nosuch here, got 'cem:nosuch=1'"),
         (["returns", "--planners", "cem:std=-1"], "std must be finite and > 0, got -1"),
         (["open_loop", "--planners", "nosuch", "--model", "pendulum"], "unknown planner 'nosuch'"),
         (["open_loop", "--model", "nosuch"], "unknown model 'nosuch'"),
-        (["returns", "--models"], "models must name at least one, got none"),
+        (["returns", "--planners", "cem:num_iterations=0"], "num_iterations must be an integer of at least 1, got 0"),
+        (["open_loop", "--model", "pendulum", "--planners", "cem:num_samples=5"], "cem takes no num_samples here"),
+        (["open_loop", "--model", "pendulum", "--planners"], "planners must be at least one, got none"),
+        (["returns", "--models"], "models must be at least one, got none"),
         (["returns", "--seeds", "0"], "seeds must be an integer of at least 1, got 0"),
         (["blocks", "--models", "nosuch"], "unknown model 'nosuch'"),
         (["blocks", "--models", "pendulum:spring"], "pendulum has none, got 'spring'"),
@@ -297,3 +308,31 @@ def test_a_mistake_in_a_benchmark_is_one_clear_line(capsys, monkeypatch, tmp_pat
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+class Position(NamedTuple):
+    pos: Any
+
+
+class Pipeline(NamedTuple):
+    x: Position
+
+
+class Body(NamedTuple):
+    pipeline_state: Pipeline
+
+
+def test_the_hopper_of_open_loop_plans_earns_its_place(monkeypatch):
+    """Its position less half its distance from a height of 1 m, which counts for 1 m at most."""
+
+    def rise(key, state, action):
+        return Body(Pipeline(Position(state.pipeline_state.x.pos + action))), 7.0, 1.0
+
+    monkeypatch.setattr(dynamics, "brax", lambda *_, **__: dynamics.from_function(rise, 3, dt=0.04))
+    model = open_loop.hopper()
+    assert dynamics.steps(model, 0.4) == 10
+    at_rest = Body(Pipeline(Position(jnp.array([[0.0, 0.0, 1.0]]))))
+    for height, reward in ((0.0, 2.0), (-0.5, 1.75), (0.4, 1.8), (3.0, 1.5)):
+        step = model.step(jax.random.key(0), at_rest, jnp.array([2.0, 0.0, height]))
+        np.testing.assert_allclose(step.reward, reward, rtol=1e-6)
+        assert step.discount == 1.0

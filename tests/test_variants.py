@@ -9,7 +9,6 @@ import pytest
 from problems import random_linear_quadratic, target, unchecked
 
 from mirrax import dynamics, planners
-from mirrax.dynamics.base import boolean
 
 KEY, START = jax.random.key(0), jnp.zeros(())
 HORIZON, ACTIONS = 5, 2
@@ -410,7 +409,7 @@ def test_mppi_adapts_its_covariance(covariance):
 
 
 def composed(**options):
-    return planners.sampling_planner(planners.gaussian(2, 1), planners.Best(), **options)
+    return unchecked(planners.sampling_planner)(planners.gaussian(2, 1), planners.Best(), **options)
 
 
 @pytest.mark.parametrize(
@@ -435,8 +434,9 @@ def composed(**options):
         (lambda: planners.dial(2, 1, inflation=2.0), "inflation needs a belief that learns its spread"),
         (lambda: planners.evolution(2, 1, inflation=2.0), "inflation needs a belief that learns its spread"),
         (lambda: planners.cem(2, 1, warm_start=False, tail="zero"), "tail and inflation need a warm start"),
-        (lambda: boolean("warm_start", "no"), "warm_start must be True or False, got 'no'"),
-        (lambda: boolean("clip_plans", 1), "clip_plans must be True or False, got 1"),
+        (lambda: composed(num_samples=4, warm_start="no"), "warm_start must be True or False, got 'no'"),
+        (lambda: composed(num_samples=4, clip_plans=1), "clip_plans must be True or False, got 1"),
+        (lambda: composed(num_samples=4, common_noise="yes"), "common_noise must be True or False, got 'yes'"),
         (lambda: planners.vi_mpc(2, 1, actions=[[0.0, 1.0], [1.0, 0.0]]), r"actions must have shape \[C, 1\]"),
         (
             lambda: planners.evolution(2, 1, strategy="Open_ES", num_samples=7),

@@ -313,3 +313,10 @@ def test_around_an_obstacle_the_mixture_goes_and_the_gaussian_does_not():
     # and one that planned for itself has lost one way or both, a factor of two of the evidence at the least
     _, told = infer(planners.vi_mpc(25, 2, **options), model, key, start, None)
     assert info.elbo[-1] > told.elbo[-1] + 0.3
+
+
+def test_the_default_prior_is_as_wide_as_the_initial_belief():
+    for options, std in (({"std": 0.7}, 0.7), ({"std": 0.7, "prior_std": 1.3}, 1.3)):
+        planner = planners.vi_mpc(3, 2, **options)
+        np.testing.assert_allclose(planner.prior.distribution.std, std)
+        np.testing.assert_allclose(planner.prior.distribution.color, planner.belief.color)

@@ -256,7 +256,7 @@ def _settings(command: Run, task: Any, factory: Callable[..., Any]) -> dict[str,
     usual |= {"horizon": task.horizon, "num_samples": task.num_samples}
     if command.planner == "mppi":
         usual |= {"num_iterations": task.num_iterations} | task.options
-    if "target_ess" in given:
+    if given.get("target_ess") is not None:
         usual.pop("temperature", None)
     if command.horizon is not None:
         given["horizon"] = command.horizon

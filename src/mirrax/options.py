@@ -94,7 +94,7 @@ def planner_arguments(planner: str, given: Mapping[str, Any]) -> dict[str, Any]:
         Arguments of the factory.
 
     Raises:
-        ValueError: for an option that the planner does not have.
+        ValueError: for an option that the planner does not have, or that cannot be None.
     """
     own = {option.name: option for option in planner_options(planner)}
     arguments = {name: value for name, value in given.items() if value is not None}
@@ -102,6 +102,10 @@ def planner_arguments(planner: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in own:
             takes = ", ".join(option.flag for option in own.values())
             raise ValueError(f"--{name.replace('_', '-')} is not an option of {planner}, which takes {takes}")
+    annotations = planners.LoopOptions.__annotations__ | inspect.get_annotations(getattr(planners, planner))
+    for name, value in arguments.items():
+        if value is NOTHING and annotations[name] in (int, float, bool, str):
+            raise ValueError(f"{own[name].flag} must have a value, got None")
     arguments = {name: None if value is NOTHING else value for name, value in arguments.items()}
     if arguments.get("risk") is not None:
         arguments["risk"] = _risk(arguments["risk"])

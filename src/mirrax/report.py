@@ -175,7 +175,7 @@ def known_duration(model: Model) -> float | None:
     """The duration of a step of the model, s; None if it does not tell."""
     try:
         return float(duration(model))
-    except ValueError:
+    except (ValueError, TypeError):  # none, or one for each of a batch of models
         return None
 
 
