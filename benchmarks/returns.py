@@ -100,8 +100,7 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
         ValueError: if the budget is too small for it, it does not take an option, or not in this range.
     """
     factory, own = parse_planner(name, SETTINGS)
-    if factory != "predictive_sampling" and "std" in task.options:  # whose noise is that of a local search
-        own = {"std": task.options["std"]} | own
+    own = task.std_of(factory) | own
     if own.get("num_knots") is not None:
         own["num_knots"] = min(own["num_knots"], task.horizon)
 

@@ -19,6 +19,7 @@ class Task:
         num_samples: plans per iteration.
         num_iterations: per step.
         num_steps: of an episode.
+        std: of the plans, where the planners' own does less well; None for their own.
         options: of the default planner, MPPI, by name.
     """
 
@@ -28,7 +29,16 @@ class Task:
     num_samples: int = 256
     num_iterations: int = 1
     num_steps: int = 200
+    std: float | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def std_of(self, planner: str) -> dict[str, float]:
+        """The `std` of a planner for this task as an argument of its factory, or no argument.
+
+        Args:
+            planner: its name; the variations of predictive sampling are those of a local search, and stay its own.
+        """
+        return {} if self.std is None or planner == "predictive_sampling" else {"std": self.std}
 
 
 def _brax(name: str, summary: str, **settings: Any) -> Task:
@@ -52,19 +62,17 @@ TASKS: Mapping[str, Task] = {
     "ant": _brax("ant", "walk forward on four legs", horizon=16, num_samples=512, options={"temperature": 5.0}),
     "fast": _brax("fast", "Brax's own dummy without physics", num_steps=20),
     "halfcheetah": _brax("halfcheetah", "run forward on two legs", num_samples=128),
-    "hopper": _brax("hopper", "hop forward on one leg", horizon=40, options={"std": 1.0}),
-    "humanoid": _brax("humanoid", "walk forward on two legs, with arms", options={"std": 0.6}),
+    "hopper": _brax("hopper", "hop forward on one leg", horizon=40, std=1.0),
+    "humanoid": _brax("humanoid", "walk forward on two legs, with arms", std=0.6),
     "humanoidstandup": _brax("humanoidstandup", "stand up from lying", num_samples=128),
     "inverted_double_pendulum": _brax("inverted_double_pendulum", "balance two poles in a row on a cart"),
     "inverted_pendulum": _brax("inverted_pendulum", "balance a pole on a cart"),
     "pusher": _brax("pusher", "push a cylinder to a goal with an arm", horizon=12, num_samples=64, num_steps=60),
     "reacher": _brax("reacher", "reach a target with a two-joint arm"),
     "swimmer": _brax("swimmer", "swim forward with three links", num_samples=64),
-    "walker2d": _brax("walker2d", "walk forward on two legs in a plane", horizon=40, options={"std": 1.0}),
+    "walker2d": _brax("walker2d", "walk forward on two legs in a plane", horizon=40, std=1.0),
     "cartpole": _analytic(dynamics.cartpole, "cartpole", "swing a pole up within the ends of a track", horizon=30),
-    "pendulum": _analytic(
-        dynamics.pendulum, "pendulum", "swing up with too weak a motor", horizon=50, options={"std": 1.0}
-    ),
+    "pendulum": _analytic(dynamics.pendulum, "pendulum", "swing up with too weak a motor", horizon=50, std=1.0),
     "point_mass": _analytic(
         dynamics.point_mass, "point_mass", "find the way around an obstacle", horizon=30, num_steps=100
     ),

@@ -253,7 +253,7 @@ def _settings(command: Run, task: Any, factory: Callable[..., Any]) -> dict[str,
     parameters = inspect.signature(factory).parameters
     told = ("num_samples", "num_iterations", "std", "elite_fraction")
     usual = {name: parameters[name].default for name in told if name in parameters}
-    usual |= {"horizon": task.horizon, "num_samples": task.num_samples}
+    usual |= {"horizon": task.horizon, "num_samples": task.num_samples} | task.std_of(command.planner)
     if command.planner == "mppi":
         usual |= {"num_iterations": task.num_iterations} | task.options
     if given.get("target_ess") is not None:
