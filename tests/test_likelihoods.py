@@ -278,7 +278,7 @@ def test_steps_at_their_ends():
         (lambda: planners.q_exponential(0.9), "r must be finite and >= 1, got 0.9"),
         (lambda: planners.q_exponential(2.0, elite_fraction=0.1, temperature=1.0), "both set the scale"),
         (lambda: planners.step_size(0.0), "step_size must be finite and > 0 and <= 1, got 0.0"),
-        (lambda: planners.step_size(0.5, max_kl=0.1), "step_size and max_kl all choose the step size"),
+        (lambda: planners.step_size(0.5, max_kl=0.1), "step_size and max_kl choose the step size"),
         (lambda: planners.step_size(max_kl=-1.0), "max_kl must be finite and > 0, got -1.0"),
     ],
 )
