@@ -32,7 +32,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "pi2": {},
     "tsallis": {},
     "tsallis, std learnt": {"learn_std": True},
-    "dial": {},
+    "dial": {"iteration_factor": 0.9},  # a half of a half, thirty times, is nothing
+    "dial, diffusion": {"diffusion": True, "horizon_factor": 1.0},
     "evolution": {},
     "vi_mpc": {},
     "vi_mpc, best kept": {"num_kept": 3, "execute": "best"},
