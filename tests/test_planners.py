@@ -448,7 +448,7 @@ def test_flags_that_find_bugs_find_none():
 
 @every
 def test_a_cold_start_forgets(name):
-    warm, cold = make(name, warm_start=True), make(name, warm_start=False)
+    warm, cold = make(name, warm_start=True), make(name, warm_start=False, inflation=None)
     moved = warm.shift(infer(warm, TARGET, KEY, START, None)[0])
     assert_close(cold.shift(moved), cold.belief)
     assert not np.allclose(moved.mode(), warm.belief.mode())
