@@ -32,8 +32,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "pi2": {},
     "tsallis": {},
     "tsallis, std learnt": {"learn_std": True},
-    "dial": {"iteration_factor": 0.9},  # a half of a half, thirty times, is nothing
-    "dial, diffusion": {"diffusion": True, "horizon_factor": 1.0},
+    "dial, diffusion": {"diffusion": True, "horizon_factor": 1.0},  # its own schedule is one for few iterations
     "evolution": {},
     "vi_mpc": {},
     "vi_mpc, best kept": {"num_kept": 3, "execute": "best"},
