@@ -84,6 +84,8 @@ def _measure(model: Model, num_samples: int, options: Options) -> list[list[str]
             "mppi": planners.mppi(*shape, **size),
             "mppi, temperature": planners.mppi(*shape, temperature=1.0, **size),
             "cem": planners.cem(*shape, num_iterations=1, **size),
+            "smc": planners.smc(*shape, temperature=1.0, **size),
+            "smc, always": planners.smc(*shape, temperature=1.0, ess_threshold=1.0, **size),
         }
         belief = several["mppi"].belief
         sampled = functools.partial(sampled_scan, num_samples=num_samples)

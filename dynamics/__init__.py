@@ -7,8 +7,19 @@ from .function import FunctionModel, from_function
 from .linear_quadratic import LinearQuadratic, linear_quadratic
 from .pendulum import Pendulum, pendulum
 from .point_mass import PointMass, point_mass
+from .tabular import Tabular, tabular
 from .uncertain import Ensemble, Randomized, ensemble, randomized
-from .wrappers import ActionRepeat, Discounted, WithValue, action_repeat, discounted, with_value
+from .wrappers import (
+    ActionRepeat,
+    Discounted,
+    Timed,
+    TimedState,
+    WithValue,
+    action_repeat,
+    discounted,
+    timed,
+    with_value,
+)
 
 __all__ = [
     "ActionRepeat",
@@ -23,6 +34,9 @@ __all__ = [
     "PointMass",
     "Randomized",
     "Step",
+    "Tabular",
+    "Timed",
+    "TimedState",
     "WithValue",
     "action_repeat",
     "brax",
@@ -36,5 +50,7 @@ __all__ = [
     "point_mass",
     "randomized",
     "steps",
+    "tabular",
+    "timed",
     "with_value",
 ]

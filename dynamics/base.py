@@ -1,6 +1,7 @@
 """What a model is, and what every file stands on: pytree dataclasses and checks that name the parameter."""
 
 import dataclasses
+import inspect
 import operator
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform, runtime_checkable
@@ -238,7 +239,8 @@ def real(
             raise ValueError(f"{name} must have shape {shape}{or_less}, got {array.shape}") from error
     if isinstance(array, jax.core.Tracer):
         return array
-    if not (jnp.isfinite(array).all() and all(holds(array, bound).all() for _, bound, holds in limits)):
+    known = np.asarray(array)  # in NumPy: within jit, JAX would trace what is to be checked
+    if not (np.isfinite(known).all() and all(holds(known, bound).all() for _, bound, holds in limits)):
         raise ValueError(f"{name} must be {rule}, got {value!r}")
     return array
 
@@ -248,7 +250,7 @@ def interval(name: str, value: Any, size: int) -> tuple[Float[Array, " A"], Floa
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise ValueError(f"{name} must be a pair (low, high), got {value!r}")
     low, high = (real(f"{name} ({end})", x, shape=(size,)) for end, x in zip(("low", "high"), value, strict=True))
-    if not isinstance(low < high, jax.core.Tracer) and not (low < high).all():
+    if not any(isinstance(end, jax.core.Tracer) for end in (low, high)) and not (np.asarray(low) < high).all():
         raise ValueError(f"{name} must have low < high, got {value!r}")
     return low, high
 
@@ -256,7 +258,10 @@ def interval(name: str, value: Any, size: int) -> tuple[Float[Array, " A"], Floa
 def traceable(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a function a pytree, so that it can be a traced field.
 
-    A callable that is a pytree already (`jax.tree_util.Partial`, a module with weights) keeps its leaves traced; a
-    plain function becomes part of the compiled program.
+    A callable that is a pytree already (`jax.tree_util.Partial`, a module with weights) keeps its leaves traced, as
+    does a method of a pytree; a plain function becomes part of the compiled program.
     """
+    owner = getattr(function, "__self__", None)
+    if inspect.ismethod(function) and not isinstance(owner, type) and not jax.tree_util.all_leaves([owner]):
+        return jax.tree_util.Partial(function.__func__, owner)
     return jax.tree_util.Partial(function) if jax.tree_util.all_leaves([function]) else function

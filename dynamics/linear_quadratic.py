@@ -38,27 +38,48 @@ class PlanPosterior(NamedTuple):
 
 
 class LinearPolicy(NamedTuple):
-    """A time-varying Gaussian policy π(a|s) = N(gain s + offset, covariance) and its soft cost-to-go at step 0.
+    """A time-varying Gaussian policy π(a|s) = N(gain s + offset, covariance) and its soft cost-to-go.
+
+    In the states of `dynamics.timed(model)` it is a policy to draw plans from (`sample`, `log_prob`), and `value` the
+    exact soft value.
 
     Attributes:
         gain: [H, A, n].
         offset: [H, A].
         covariance: [H, A, A].
-        cost_hessian: P of V₀(s) = ½ sᵀPs + pᵀs + v, [n, n].
-        cost_gradient: p, [n].
-        cost_constant: v, a scalar. The log-evidence at s is −V₀(s)/temperature.
+        cost_hessian: P of V_t(s) = ½ sᵀPs + pᵀs + v, [H + 1, n, n].
+        cost_gradient: p, [H + 1, n].
+        cost_constant: v, [H + 1]. The log-evidence at s is −V₀(s)/temperature.
     """
 
     gain: Float[Array, "H A n"]
     offset: Float[Array, "H A"]
     covariance: Float[Array, "H A A"]
-    cost_hessian: Float[Array, "n n"]
-    cost_gradient: Float[Array, " n"]
-    cost_constant: Float[Array, ""]
+    cost_hessian: Float[Array, "H+1 n n"]
+    cost_gradient: Float[Array, "H+1 n"]
+    cost_constant: Float[Array, " H+1"]
 
-    def cost(self, state: Float[Array, " n"]) -> Float[Array, ""]:
-        """The soft cost-to-go V₀ at `state` [n]."""
-        return 0.5 * state @ self.cost_hessian @ state + self.cost_gradient @ state + self.cost_constant
+    def cost(self, state: Float[Array, " n"], step: Any = 0) -> Float[Array, ""]:
+        """The soft cost-to-go V at `state` [n] before `step`, 0 to H; it may be traced."""
+        P, p, v = self.cost_hessian[step], self.cost_gradient[step], self.cost_constant[step]
+        return 0.5 * state @ P @ state + p @ state + v
+
+    def value(self, state: Any) -> Float[Array, ""]:
+        """Minus the cost-to-go in a state of `dynamics.timed`."""
+        return -self.cost(state.state, state.step)
+
+    def sample(self, key: Key[Array, ""], state: Any) -> Float[Array, " A"]:
+        """Draw an action in a state of `dynamics.timed`."""
+        noise = jax.random.normal(key, self.offset.shape[1:], self.offset.dtype)
+        return self._mean(state) + jnp.linalg.cholesky(self.covariance[state.step]) @ noise
+
+    def log_prob(self, state: Any, action: Float[Array, " A"]) -> Float[Array, ""]:
+        """Log π of an action in a state of `dynamics.timed`."""
+        log_prob = jax.scipy.stats.multivariate_normal.logpdf(action, self._mean(state), self.covariance[state.step])
+        return jnp.asarray(log_prob)
+
+    def _mean(self, state: Any) -> Float[Array, " A"]:
+        return self.gain[state.step] @ state.state + self.offset[state.step]
 
 
 @pytree
@@ -203,7 +224,7 @@ class LinearQuadratic:
             optimistic: condition the noise on success too (LEQG; Jacobson, 1973), as exact inference does.
 
         Returns:
-            Gains, offsets, covariances and the cost-to-go V₀, with log-evidence −V₀(s)/β.
+            Gains, offsets, covariances and the cost-to-go, with log-evidence −V₀(s)/β.
 
         Raises:
             ValueError: if `horizon` is no positive integer, or `temperature` not positive.
@@ -238,13 +259,14 @@ class LinearQuadratic:
                 log_det = jnp.linalg.slogdet(prior_covariance)[1]
                 v += 0.5 * temperature * (m * jnp.log(2.0 * jnp.pi) + log_det)
             P, p = Qss + Qus.T @ gain, Qs + Qus.T @ offset
-            return (0.5 * (P + P.T), p, v), (gain, offset, temperature * inverse)
+            cost = (0.5 * (P + P.T), p, v)
+            return cost, ((gain, offset, temperature * inverse), cost)
 
         with jax.default_matmul_precision("highest"):
-            final, (gain, offset, covariance) = jax.lax.scan(
-                backward, (self.Qf, self.qf, jnp.zeros(())), length=horizon, reverse=True
-            )
-        return LinearPolicy(gain, offset, covariance, *final)
+            final = (self.Qf, self.qf, jnp.zeros(()))
+            _, (policy, costs) = jax.lax.scan(backward, final, length=horizon, reverse=True)
+        costs = jax.tree.map(lambda before, last: jnp.concatenate([before, last[None]]), costs, final)
+        return LinearPolicy(*policy, *costs)
 
     def _stack(self, state: Float[Array, " n"], horizon: int) -> tuple[QuadraticCost, tuple[Array, Array, Array]]:
         """All states at once, S = free + G a + D w, and the cost in terms of plan a and noise w."""

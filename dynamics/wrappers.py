@@ -1,11 +1,11 @@
-"""Models made of models: another value, another discount, slower decisions."""
+"""Models made of models: another value, another discount, slower decisions, a clock."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from .base import Model, State, Step, duration, integer, pytree, real, scalar, static, traceable
 
@@ -125,6 +125,52 @@ class ActionRepeat:
         return self.model.value(state)
 
 
+class TimedState(NamedTuple):
+    """A state and the number of steps before it.
+
+    Attributes:
+        state: of the model underneath.
+        step: a scalar, int32.
+    """
+
+    state: State
+    step: Int[Array, ""]
+
+
+@pytree
+class Timed:
+    """A model whose state counts the steps. Make one with `timed`.
+
+    Attributes:
+        model: the model underneath.
+    """
+
+    model: Model
+
+    @property
+    def action_size(self) -> int:
+        """The number A of actuators."""
+        return self.model.action_size
+
+    @property
+    def dt(self) -> Any:
+        """The duration of one step of the model underneath, s."""
+        return duration(self.model)
+
+    def init(self, key: Key[Array, ""]) -> TimedState:
+        """Draw a first state of the model underneath, at step 0."""
+        return TimedState(self.model.init(key), jnp.zeros((), jnp.int32))
+
+    def step(self, key: Key[Array, ""], state: TimedState, action: Float[Array, " A"]) -> Step:
+        """Step the model underneath, and count it."""
+        after, reward, discount = self.model.step(key, state.state, action)
+        return Step(TimedState(after, state.step + 1), reward, discount)
+
+    def value(self, state: TimedState) -> Float[Array, ""]:
+        """The value of the model underneath."""
+        return self.model.value(state.state)
+
+
 def with_value(model: Model, value: Callable[..., Any]) -> WithValue:
     """Give a model a value beyond the horizon.
 
@@ -154,6 +200,18 @@ def discounted(model: Model, discount: Any) -> Discounted:
         ValueError: if γ lies outside [0, 1].
     """
     return Discounted(model, real("discount", discount, minimum=0.0, maximum=1.0))
+
+
+def timed(model: Model) -> Timed:
+    """Let the state of a model count its steps, for values, policies and rewards that depend on time.
+
+    Args:
+        model: any model.
+
+    Returns:
+        The model with states `TimedState(state, step)`. To plan again from step 0, replace the `step` of a state.
+    """
+    return Timed(model)
 
 
 def action_repeat(model: Model, repeats: int) -> ActionRepeat:

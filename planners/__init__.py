@@ -1,6 +1,17 @@
 """Planners: choices of a few components of one loop."""
 
-from .base import Belief, Info, Likelihood, Optimality, Planner, Prior, Proposal
+from .base import (
+    Belief,
+    Info,
+    Likelihood,
+    Lineage,
+    Optimality,
+    Planner,
+    Policy,
+    Prior,
+    Proposal,
+    Sequential,
+)
 from .cem import cem
 from .composition import LoopOptions, sampling_planner
 from .dial import dial
@@ -13,6 +24,7 @@ from .families import (
     Gaussian,
     KroneckerGaussian,
     Mixture,
+    Particles,
     Remembering,
     Splined,
     Strategy,
@@ -23,6 +35,7 @@ from .families import (
     gaussian,
     kronecker_gaussian,
     mixture,
+    particles,
     remembering,
     splined,
     strategy,
@@ -30,12 +43,14 @@ from .families import (
 from .icem import icem
 from .likelihoods import Best, Elite, Exponential, QExponential, elite, exponential, q_exponential
 from .loop import Episode, SamplingPlanner, episode, infer, plan
+from .message_passing import Messages, Values, message_passing, value_iteration
 from .mppi import mppi
 from .noise import coloured_correlation
 from .pi2 import pi2
 from .predictive_sampling import predictive_sampling
 from .priors import FixedPrior, FlatPrior, PolicyPrior, ShrunkPrior, policy_prior
 from .random_shooting import random_shooting
+from .resampling import Resampler, multinomial, resampler, residual, stratified, systematic
 from .risk import (
     Average,
     BestCase,
@@ -49,7 +64,9 @@ from .risk import (
     value_at_risk,
 )
 from .rollout import Trajectory, automatic_chunk_size, rollout, trajectory
+from .smc import smc
 from .step_sizes import EssStep, FixedStep, KlStep, StepSize, step_size
+from .tempering import Tempering, tempering
 from .tsallis import tsallis
 from .vi_mpc import okada, vi_mpc
 from .warm_start import Shift, shift_by_one
@@ -77,24 +94,32 @@ __all__ = [
     "KlStep",
     "KroneckerGaussian",
     "Likelihood",
+    "Lineage",
     "LoopOptions",
+    "Messages",
     "Mixture",
     "Optimality",
+    "Particles",
     "Planner",
+    "Policy",
     "PolicyPrior",
     "Prior",
     "Proposal",
     "QExponential",
     "Remembering",
+    "Resampler",
     "Risk",
     "SamplingPlanner",
+    "Sequential",
     "Shift",
     "ShrunkPrior",
     "Splined",
     "StepSize",
     "Strategy",
+    "Tempering",
     "Trajectory",
     "ValueAtRisk",
+    "Values",
     "WorstCase",
     "annealed",
     "automatic_chunk_size",
@@ -114,9 +139,12 @@ __all__ = [
     "icem",
     "infer",
     "kronecker_gaussian",
+    "message_passing",
     "mixture",
     "mppi",
+    "multinomial",
     "okada",
+    "particles",
     "pi2",
     "plan",
     "policy_prior",
@@ -124,14 +152,21 @@ __all__ = [
     "q_exponential",
     "random_shooting",
     "remembering",
+    "resampler",
+    "residual",
     "rollout",
     "sampling_planner",
     "shift_by_one",
+    "smc",
     "splined",
     "step_size",
     "strategy",
+    "stratified",
+    "systematic",
+    "tempering",
     "trajectory",
     "tsallis",
     "value_at_risk",
+    "value_iteration",
     "vi_mpc",
 ]

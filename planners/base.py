@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from ..dynamics.base import Model, State, pytree
 from .warm_start import Shift
@@ -54,6 +54,45 @@ class Belief(Protocol):
 
     def kl(self, other: Any) -> Float[Array, ""] | None:
         """KL(q ‖ other), in nats; None where it has no density."""
+        ...
+
+
+@runtime_checkable
+class Sequential(Belief, Protocol):
+    """A belief whose plans can be drawn step by step, so that particles which meet part again."""
+
+    def noise(self, key: Key[Array, ""], num_samples: int) -> Any:
+        """What drives K plans: a pytree of arrays [K, H, ...]."""
+        ...
+
+    def from_noise(self, noise: Any) -> Plans:
+        """The plans that noise drives, each step by the noise of the steps up to it."""
+        ...
+
+    def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
+        """Log q(a_t | a_<t) of each plan and step, which tells nothing of later steps."""
+        ...
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A distribution over actions in a state."""
+
+    def sample(self, key: Key[Array, ""], state: State) -> Float[Array, " A"]:
+        """Draw an action, on the scale of plans."""
+        ...
+
+    def log_prob(self, state: State, action: Float[Array, " A"]) -> Float[Array, ""]:
+        """Log of the density of an action in a state."""
+        ...
+
+
+@runtime_checkable
+class Density(Protocol):
+    """What tells how probable plans are: a belief, or what is known of the plans that a policy has drawn."""
+
+    def log_prob(self, plans: Plans) -> Float[Array, " K"]:
+        """Log of the density of each plan."""
         ...
 
 
@@ -133,6 +172,23 @@ class Prior(Protocol):
 
 
 @pytree
+class Lineage:
+    """What became of the particles of sequential Monte Carlo, step by step; one row per iteration.
+
+    Attributes:
+        ess: effective sample size after each step, before resampling, [..., H].
+        resampled: whether they were resampled after it, [..., H].
+        num_ancestors: how many particles of each step have descendants with weight at the end, [..., H]: the first
+            is the number of distinct roots. Few of them early on is path degeneracy: the first actions rest on few
+            plans, and more particles, a better look-ahead or a shorter horizon help.
+    """
+
+    ess: Float[Array, "... H"]
+    resampled: Bool[Array, "... H"]
+    num_ancestors: Int[Array, "... H"]
+
+
+@pytree
 class Info:
     """What happened in an inference; one row per iteration.
 
@@ -157,13 +213,16 @@ class Info:
         step_size: κ of the mirror descent; None where there is none, and steps are whole.
         num_invalid: how many plans had a return, or a log p, that was NaN or infinite; they got no weight.
         degenerate: whether nothing could be learnt (no valid return, or all equal): the belief stayed as it was.
+        lineage: of the particles, where plans were resampled on the way; None elsewhere. Plans are then those that
+            survived, and `num_invalid` counts all that died of it. `elbo` is log_evidence itself, whose mean is a
+            bound as well (Maddison et al., 2017), `elbo_gap` None, and `evidence_ess` the least of the lineage's.
     """
 
     returns: Float[Array, "... K"]
     weights: Float[Array, "... K"]
     elbo: Float[Array, "..."]
     log_evidence: Float[Array, "..."]
-    elbo_gap: Float[Array, "..."]
+    elbo_gap: Float[Array, "..."] | None
     posterior_kl: Float[Array, "..."]
     evidence_ess: Float[Array, "..."]
     ess: Float[Array, "..."]
@@ -175,6 +234,7 @@ class Info:
     step_size: Float[Array, "..."] | None
     num_invalid: Int[Array, "..."]
     degenerate: Bool[Array, "..."]
+    lineage: Lineage | None
 
 
 def check_part(name: str, part: Any, *methods: str) -> Any:
@@ -197,7 +257,7 @@ def check_key(key: Any) -> Key[Array, ""]:
     return key
 
 
-def check_per_plan(name: str, values: Any, num_samples: int) -> Float[Array, " K"]:
+def check_per_plan(name: str, values: Any, num_samples: int) -> Shaped[Array, " K"]:
     """Return what a user's function gave for K plans, or raise a `ValueError` unless its shape is [K]."""
     if jnp.shape(values) != (num_samples,):
         raise ValueError(f"{name} must have shape ({num_samples},), one entry per plan, got {jnp.shape(values)}")

@@ -6,12 +6,13 @@ from typing import Any, TypedDict
 from jax.sharding import NamedSharding
 
 from ..dynamics.base import boolean, fraction, integer, real
-from .base import Belief, Likelihood, Prior, check_part
+from .base import Belief, Likelihood, Prior, Sequential, check_part
 from .families import (
     Annealed,
     Categorical,
     Enumeration,
     Gaussian,
+    Particles,
     Remembering,
     Splined,
     Strategy,
@@ -20,12 +21,14 @@ from .families import (
 )
 from .loop import SamplingPlanner
 from .priors import as_prior
+from .resampling import Resampler
 from .risk import as_risk, entropic
 from .rollout import check_sharding
 from .step_sizes import StepSize
+from .tempering import Tempering
 from .warm_start import shift_by_one
 
-EXECUTIONS = ("mode", "best", "sample", "component")
+EXECUTIONS = ("mode", "mean", "best", "sample", "component")
 
 
 class LoopOptions(TypedDict, total=False):
@@ -48,8 +51,8 @@ class LoopOptions(TypedDict, total=False):
             drifting beyond the actuators' range, but is biased; False unless given. Not under a prior.
         num_kept: how many of the best plans of an iteration the next one looks at again, and the next time step,
             shifted; 0 unless given. Under a prior they count in no fit, which would bias the posterior.
-        execute: "mode" (the default), "best" takes the best plan of the last iteration, "sample" draws from the
-            belief, "component" draws one of a mixture's modes.
+        execute: "mode" (the default) or "mean" of the belief (of a Gaussian the same), "best" takes the best plan of
+            the last iteration, "sample" draws from the belief, "component" draws one of a mixture's modes.
         warm_start: whether planning at the next time step starts from this one's belief, shifted; True unless given.
         tail: the action that a warm start appends: "hold" (the default) repeats the last, "zero", or "initial".
         inflation: the factor ≥ 1 by which a warm start widens the variances that it carries on; None (the default)
@@ -87,6 +90,7 @@ def sampling_planner(
     num_scenarios: int | None = None,
     common_noise: bool = True,
     risk: Any = None,
+    resampler: Resampler | None = None,
     explore_fraction: float = 0.0,
     clip_plans: bool = False,
     execute: str = "mode",
@@ -112,6 +116,9 @@ def sampling_planner(
         num_scenarios: see `LoopOptions`.
         common_noise: see `LoopOptions`.
         risk: see `LoopOptions`.
+        resampler: resamples plans on the way, see `planners.resampler`: sequential Monte Carlo. The likelihood must
+            then be `planners.tempering`, and the belief one that can be drawn step by step (Gaussian over steps,
+            mixture, categorical), or `planners.particles` of one. None for plans that go their own way.
         explore_fraction: see `LoopOptions`.
         clip_plans: see `LoopOptions`.
         execute: see `LoopOptions`.
@@ -156,16 +163,28 @@ def sampling_planner(
             f"num_samples must leave plans to draw beside {kept} kept ones, the fraction {explored:g} of explorers"
             f"{' and the mode' if include_mode else ''}, got {fewest}"
         )
+    if resampler is not None:
+        _check_resampled(
+            belief, likelihood, sizes, step_size is not None, include_mode, explored, clip_plans, per_step
+        )
+    elif (
+        isinstance(likelihood, Tempering) and likelihood.temperature is not None and likelihood.target_ess is not None
+    ):
+        raise ValueError("tempering from the prior to a temperature needs a resampler: give one of the two, got both")
+    elif isinstance(belief, Particles):
+        raise ValueError("a belief of particles needs a resampler, got None")
     if isinstance(family, Enumeration) and (kept or include_mode):
         raise ValueError("num_kept and include_mode replace plans: an enumeration has them all already")
     if not warm_start and (tail != "hold" or inflation is not None):
         raise ValueError(f"tail and inflation need a warm start, got tail={tail!r} and inflation={inflation!r}")
-    if inflation is not None and not _learns_spread(family):
+    if inflation is not None and not _learns_spread(family.proposal if isinstance(family, Particles) else family):
         raise ValueError(f"inflation needs a belief that learns its spread, got {inflation!r}")
     if execute not in EXECUTIONS:
         raise ValueError(f"execute must be one of {', '.join(EXECUTIONS)}, got {execute!r}")
     if execute == "best" and not getattr(belief, "execute_best", False):
         raise ValueError(f"execute='best' needs a belief that remembers plans, got {type(belief).__name__}")
+    if execute == "mean" and not hasattr(family, "mean"):
+        raise ValueError(f"execute='mean' needs a belief that has a mean, got {type(family).__name__}")
     if execute == "component" and not hasattr(family, "random_mode"):
         raise ValueError(f"execute='component' needs a belief of several modes, got {type(family).__name__}")
     if execute == "sample" and isinstance(family, Strategy):
@@ -176,6 +195,7 @@ def sampling_planner(
         prior=None if prior is None else _checked_prior(prior, belief),
         step_size=None if step_size is None else check_part("step_size", step_size, "__call__"),
         risk=None if risk is None else as_risk(risk),
+        resampler=None if resampler is None else check_part("resampler", resampler),
         warm_start=shift_by_one(len(belief.mode()), tail=tail, inflation=inflation) if warm_start else None,
         num_samples=sizes,
         num_iterations=num_iterations,
@@ -229,7 +249,7 @@ def compose(
     number = integer("num_kept", given.pop("num_kept", 0), 0)
     num_kept, num_shifted = (number, number) if kept is None else kept
     execute_best = given.get("execute") == "best"
-    if num_kept or num_shifted or execute_best:
+    if num_kept or num_shifted or (execute_best and not isinstance(belief, Particles)):
         weighed = given.get("prior") is None
         belief = remembering(
             belief, num_kept=num_kept, num_shifted=num_shifted, weighed=weighed, execute_best=execute_best
@@ -267,8 +287,41 @@ def _checked_prior(prior: Any, belief: Belief) -> Prior:
     return checked
 
 
+def _check_resampled(
+    belief: Any,
+    likelihood: Any,
+    sizes: int | tuple[int, ...],
+    step_size: bool,
+    include_mode: bool,
+    explored: float,
+    clip_plans: bool,
+    per_step: bool,
+) -> None:
+    """Raise a `ValueError` unless plans can be resampled on the way."""
+    if not isinstance(likelihood, Tempering):
+        raise ValueError(f"a resampler needs the likelihood planners.tempering(...), got {type(likelihood).__name__}")
+    if not isinstance(belief, Particles | Sequential):
+        told = type(belief).__name__
+        more = " (dynamics.action_repeat holds actions instead)" if isinstance(belief, Splined) else ""
+        raise ValueError(f"a resampler needs a belief whose plans can be drawn step by step, got {told}{more}")
+    if not isinstance(sizes, int):
+        raise ValueError(f"num_samples must be one number where plans are resampled, got {sizes}")
+    if isinstance(belief, Particles) and len(belief.plans) != sizes:
+        raise ValueError(f"num_samples must be the number of particles {len(belief.plans)}, got {sizes}")
+    others = {
+        "step_size": step_size,
+        "include_mode": include_mode,
+        "explore_fraction": explored > 0.0,
+        "clip_plans": clip_plans,
+        "per_step": per_step,
+    }
+    for name, given in others.items():
+        if given:
+            raise ValueError(f"{name} has no meaning where plans are resampled (target_ess of tempering paces them)")
+
+
 def _learns_spread(family: Any) -> bool:
-    if isinstance(family, Annealed | Categorical | Enumeration | Strategy):
+    if isinstance(family, Annealed | Categorical | Enumeration | Strategy) or not isinstance(family, Belief):
         return False
     return getattr(family, "learn_std", True)
 

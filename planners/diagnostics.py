@@ -115,4 +115,5 @@ def diagnose(
         step_size=weighed.step_size,
         num_invalid=num_samples - num_valid,
         degenerate=weighed.degenerate,
+        lineage=None,
     )

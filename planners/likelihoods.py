@@ -9,7 +9,6 @@ from jaxtyping import Array, Bool, Float
 
 from ..dynamics.base import boolean, integer, pytree, real, static
 from .base import Optimality
-from .diagnostics import effective_sample_size
 
 _NEARLY_ONE = 1e-6  # of r − 1: the q-exponential is the exponential to the resolution of float32
 _BISECTIONS = 40  # of the logarithm of all positive floats: below the resolution of float32
@@ -74,7 +73,7 @@ class Exponential:
         regret = jnp.minimum(jnp.where(valid, best - returns, 0.0), jnp.finfo(returns.dtype).max)
         if self.temperature is None:
             assert self.target_ess is not None  # one of the two is given: see `exponential`
-            temperature = _temperature_for_ess(regret, valid, self.target_ess)
+            temperature = temperature_for_ess(regret, valid, self.target_ess)
         elif self.standardize:
             temperature = self.temperature * _spread(regret, valid)
         elif self.by_range:
@@ -239,22 +238,37 @@ def _spread(regret: Float[Array, " K"], valid: Bool[Array, " K"]) -> Float[Array
     return jnp.where(scale > 0, scale * deviation, 1.0)
 
 
-def _temperature_for_ess(
-    regret: Float[Array, " K"], valid: Bool[Array, " K"], fraction: Float[Array, ""]
+def temperature_for_ess(
+    regret: Float[Array, " K"],
+    valid: Bool[Array, " K"],
+    fraction: Float[Array, ""],
+    base: Float[Array, " K"] | None = None,
 ) -> Float[Array, ""]:
     """The least temperature whose effective sample size reaches the target; 1 where all returns are equal.
 
     By bisection of its logarithm, whatever the unit of returns, and however bad the worst: from a hundredth of the
     least regret, below which nothing changes (enough plans may tie for the best), to the greatest float.
+
+    Args:
+        regret: by how much each plan's return falls short of the best, [K], finite.
+        valid: which plans count, [K].
+        fraction: of the plans that count, but no fewer than two.
+        base: what plans weigh by themselves, [K]; the effective sample size is then the conditional one of Zhou et
+            al. (2016), K (Σ b v)²/Σ b v² with Σ b = 1, of the factors v by which the temperature changes the weights.
+            None for equal weights.
+
+    Returns:
+        The temperature, in the unit of `regret`; gradients take it for a constant.
     """
+    share = valid / jnp.maximum(valid.sum(), 1) if base is None else jnp.where(valid, base, 0.0)
     num_valid = valid.sum()
     target = jnp.maximum(fraction * num_valid, jnp.minimum(2.0, 0.5 * (1 + num_valid)))
 
     def bisect(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = 0.5 * (low + high)
-        weights = jnp.where(valid, jnp.exp(-regret / jnp.exp(middle)), 0.0)  # the best plan weighs 1
-        enough = effective_sample_size(weights) >= target
+        factors = jnp.where(valid, jnp.exp(-regret / jnp.exp(middle)), 0.0)  # that of the best plan is 1
+        enough = num_valid * (share * factors).sum() ** 2 >= target * (share * factors**2).sum()
         return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
 
     limits = jnp.finfo(regret.dtype)

@@ -1,6 +1,7 @@
 """Planning as inference: the one loop, and what is built around it (infer, plan, episode)."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,9 +27,12 @@ from .base import (
     update,
 )
 from .diagnostics import Weighed, diagnose, log_normalize
+from .resampling import Resampler
 from .risk import Risk
 from .rollout import Scores, score
+from .sequential import cool, diagnose_particles, sequential
 from .step_sizes import StepSize
+from .tempering import Tempering
 from .warm_start import Shift
 
 
@@ -44,6 +48,8 @@ class SamplingPlanner:
         prior: adds log p − log q to the log-weights; None leaves it out.
         step_size: κ, how far an iteration goes towards the posterior; None for all the way.
         risk: what a plan's returns in several scenarios are worth together; None for their mean.
+        resampler: resamples plans on the way, which makes them particles; None for plans that go their own way. The
+            likelihood is then a `Tempering`.
         warm_start: how beliefs move on by a time step; None to forget them.
         num_samples: the number K of plans per iteration, or of each iteration.
         num_iterations: the number I of iterations.
@@ -51,7 +57,7 @@ class SamplingPlanner:
         explore_fraction: of the plans that have the initial belief's spread around the present centre.
         clip_plans: whether plans are clipped to [-1, 1] before they are tried and fitted to.
         per_step: whether every step is weighed by what remains of the return from there on.
-        execute: "mode", "best", "sample" or "component".
+        execute: "mode", "mean", "best", "sample" or "component".
         num_scenarios: in how many scenarios a plan is tried; None for as many as the model wants.
         common_noise: whether all plans meet the same scenarios.
         rollout_chunk_size: how many rollouts to do at once; None chooses for the backend.
@@ -63,6 +69,7 @@ class SamplingPlanner:
     prior: Prior | None
     step_size: StepSize | None
     risk: Risk | None
+    resampler: Resampler | None
     warm_start: Shift | None
     num_samples: int | tuple[int, ...] = static()
     num_iterations: int = static()
@@ -89,43 +96,33 @@ class SamplingPlanner:
         if expected != given:
             raise ValueError(f"belief must be of the planner's own family, {expected}, got {given}")
 
-        def iterate(belief: Any, keys: Array, num_samples: int) -> tuple[Any, Info]:
-            sample_key, noise_key = keys
-            before = belief
-            plans, belief, log_base = self._propose(sample_key, belief, num_samples)  # a ~ q
-            scores = score(
-                model,
-                noise_key,
-                state,
-                plans,
-                num_scenarios=self.num_scenarios,
-                common_noise=self.common_noise,
-                risk=self.risk,
-                policy=getattr(self.prior, "policy", None),
-                to_go=self.per_step,
-                chunk_size=self.rollout_chunk_size,
-                sharding=self.sharding,
-            )  # R(τ)
-            weighed = self._weigh(belief, plans, scores, log_base)  # W(R) [p(a)/q(a)]
-            weights = jnp.exp(weighed.normalized.log_weights)
-            if scores.to_go is not None:
-                weights = self._weigh_steps(weighed, scores.to_go)
-            scored = jnp.where(weighed.valid, scores.returns, -jnp.inf)
-            fitted = update(belief, plans, weights, scored)  # argmin KL(Σ w δ_a ‖ q)
-            fitted = jax.tree.map(lambda new, old: jnp.where(weighed.degenerate, old, new), fitted, before)
-            if scores.to_go is not None:  # of the steps at which there was something to tell
-                weights = weights.sum(-1) / jnp.maximum(weights.sum(), 1e-30)
-            return fitted, diagnose(scores.returns, weights, weighed, before, fitted)
+        def iterate(carry: tuple[Any, Any], inputs: tuple[Array, Array], num_samples: int) -> tuple[Any, Info]:
+            (before, inverse), (keys, last) = carry, inputs
+            if self.resampler is None:
+                imagined = self._sample(model, keys, state, before, num_samples)  # a ~ q, W(R(a)) [p(a)/q(a)]
+            else:
+                imagined, inverse = self._resample(model, keys, state, before, inverse, last)
+            fitted = update(
+                imagined.belief, imagined.plans, imagined.weights, imagined.scored
+            )  # argmin KL(Σ w δ ‖ q)
+            fitted = jax.tree.map(lambda new, old: jnp.where(imagined.degenerate, old, new), fitted, before)
+            return (fitted, inverse), imagined.diagnose(before, fitted)
 
         if not isinstance(self.num_samples, int) and len(self.num_samples) != self.num_iterations:
             raise ValueError(f"num_iterations must be {len(self.num_samples)}, as many as num_samples has numbers")
         keys = jax.random.split(key, (self.num_iterations, 2))
+        last = jnp.arange(self.num_iterations) == self.num_iterations - 1
+        inverse = None
+        if self.resampler is not None:
+            inverse = _tempering(self.likelihood).start(getattr(belief, "inverse_temperature", None))
+        carry = (belief, inverse)
         if isinstance(self.num_samples, int):
             size = self.num_samples
-            return jax.lax.scan(lambda belief, keys: iterate(belief, keys, size), belief, keys)
+            carry, info = jax.lax.scan(lambda carry, now: iterate(carry, now, size), carry, (keys, last))
+            return carry[0], info
         infos = []
-        for size, pair in zip(self.num_samples, keys, strict=True):  # another size is another program
-            belief, info = iterate(belief, pair, size)
+        for i, size in enumerate(self.num_samples):  # another size is another program
+            carry, info = iterate(carry, (keys[i], last[i]), size)
             idle = (0, max(self.num_samples) - size)
             infos.append(
                 dataclasses.replace(
@@ -134,7 +131,79 @@ class SamplingPlanner:
                     weights=jnp.pad(info.weights, idle),
                 )
             )
-        return belief, jax.tree.map(lambda *rows: jnp.stack(rows), *infos)
+        return carry[0], jax.tree.map(lambda *rows: jnp.stack(rows), *infos)
+
+    def _sample(self, model: Model, keys: Array, state: State, before: Any, num_samples: int) -> "_Imagined":
+        """Plans that each go their own way."""
+        plans, belief, log_base = self._propose(keys[0], before, num_samples)
+        scores = score(
+            model,
+            keys[1],
+            state,
+            plans,
+            policy=getattr(self.prior, "policy", None),
+            to_go=self.per_step,
+            **self._how_to_roll_out(),
+        )
+        weighed = self._weigh(belief, plans, scores, log_base)
+        weights = shown = jnp.exp(weighed.normalized.log_weights)
+        if scores.to_go is not None:
+            weights = self._weigh_steps(weighed, scores.to_go)
+            shown = weights.sum(-1) / jnp.maximum(weights.sum(), 1e-30)  # of the steps that tell something
+        return _Imagined(
+            belief=belief,
+            plans=plans,
+            weights=weights,
+            scored=jnp.where(weighed.valid, scores.returns, -jnp.inf),
+            degenerate=weighed.degenerate,
+            diagnose=functools.partial(diagnose, scores.returns, shown, weighed),
+        )
+
+    def _resample(
+        self, model: Model, keys: Array, state: State, before: Any, inverse: Float[Array, ""], last: Bool[Array, ""]
+    ) -> tuple["_Imagined", Float[Array, ""]]:
+        """Plans that survive resampling at the temperature reached, weighed on to the next; that as its inverse."""
+        assert self.resampler is not None  # see `sampling_planner`
+        assert isinstance(self.num_samples, int)
+        survivors = sequential(
+            model,
+            keys,
+            state,
+            getattr(before, "proposal", before),
+            (self.num_samples, *before.mode().shape),
+            resampler=self.resampler,
+            inverse_temperature=inverse,
+            prior=self.prior,
+            **self._how_to_roll_out(),
+        )
+        valid = survivors.log_weights > -jnp.inf
+        scored = jnp.where(valid, survivors.returns, -jnp.inf)
+        reached = _tempering(self.likelihood).cool(
+            inverse, survivors.log_weights, survivors.returns, survivors.log_ratio, survivors.log_evidence, last
+        )
+        reached = jnp.where(valid.any(), reached, inverse)
+        cooled = cool(survivors, inverse, reached)
+        weights = jnp.exp(cooled.normalized.log_weights)
+        degenerate = cooled.normalized.degenerate
+        if self.prior is None:  # equal returns tell nothing: do not drift with the noise of the samples
+            degenerate |= _equal(scored, valid)
+        return _Imagined(
+            belief=_remember(before, reached),
+            plans=survivors.plans,
+            weights=weights,
+            scored=scored,
+            degenerate=degenerate,
+            diagnose=functools.partial(diagnose_particles, survivors, cooled, weights, degenerate),
+        ), reached
+
+    def _how_to_roll_out(self) -> dict[str, Any]:
+        return {
+            "num_scenarios": self.num_scenarios,
+            "common_noise": self.common_noise,
+            "risk": self.risk,
+            "chunk_size": self.rollout_chunk_size,
+            "sharding": self.sharding,
+        }
 
     def _propose(self, key: Key[Array, ""], belief: Any, num_samples: int) -> Proposal:
         num_explored = round(self.explore_fraction * num_samples)
@@ -189,14 +258,36 @@ class SamplingPlanner:
         return jax.vmap(weights, in_axes=1, out_axes=1)(scored)
 
     def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:
-        """The first action of the plan to execute: the belief's mode, a sample of it, or one of its modes."""
+        """The first action of the plan to execute: the belief's mode or mean, a sample of it, or one of its modes."""
         if self.execute == "sample":
             return belief.sample(key, 1)[0, 0]
+        if self.execute == "mean":
+            return belief.mean[0]
         return belief.random_mode(key)[0] if self.execute == "component" else belief.mode()[0]
 
     def shift(self, belief: Any) -> Any:
         """The belief from which to plan at the next time step."""
         return self.belief if self.warm_start is None else belief.shift(self.belief, self.warm_start)
+
+
+class _Imagined(NamedTuple):
+    """What was imagined in an iteration.
+
+    Attributes:
+        belief: what proposed the plans, with what it remembers of that.
+        plans: [K, H, A].
+        weights: of the plans, [K], or of each step, [K, H].
+        scored: returns [K]; −inf for plans that must get no weight.
+        degenerate: whether nothing can be learnt from them.
+        diagnose: (belief before, belief after) -> Info.
+    """
+
+    belief: Any
+    plans: Plans
+    weights: Float[Array, " K *H"]
+    scored: Float[Array, " K"]
+    degenerate: Bool[Array, ""]
+    diagnose: Callable[[Any, Any], Info]
 
 
 class Episode(NamedTuple):
@@ -309,6 +400,19 @@ def episode(
     (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))
     states, actions, rewards, discounts, infos = history
     return Episode(states, actions, rewards, discounts, infos, final_state)
+
+
+def _remember(belief: Any, inverse: Float[Array, ""]) -> Any:
+    """The belief, with the temperature that was reached, if it is one that remembers it."""
+    if not hasattr(belief, "inverse_temperature"):
+        return belief
+    return dataclasses.replace(belief, inverse_temperature=inverse)
+
+
+def _tempering(likelihood: Likelihood) -> Tempering:
+    if not isinstance(likelihood, Tempering):
+        raise ValueError(f"likelihood must be planners.tempering(...) to resample, got {type(likelihood).__name__}")
+    return likelihood
 
 
 def _optimality(likelihood: Likelihood, returns: Float[Array, " K"]) -> Optimality:

@@ -6,7 +6,7 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from ..dynamics.base import pytree, traceable
-from .base import Belief, Plans, Prior, center, check_part, check_per_plan
+from .base import Belief, Density, Plans, Prior, Sequential, center, check_part, check_per_plan
 
 
 @pytree
@@ -19,7 +19,12 @@ class FixedPrior:
 
     distribution: Any
 
-    def log_ratio(self, plans: Plans, belief: Belief) -> Float[Array, " K"]:
+    def step_log_ratios(self, plans: Plans, belief: Sequential) -> Float[Array, "K H"] | None:
+        """Log p(a_t | a_<t) − log q(a_t | a_<t); None of a distribution that does not tell steps apart."""
+        own = getattr(self.distribution, "step_log_probs", None)
+        return None if own is None else own(plans) - belief.step_log_probs(plans)
+
+    def log_ratio(self, plans: Plans, belief: Density) -> Float[Array, " K"]:
         """Log p(a) − log q(a) of each plan."""
         log_prob = check_per_plan("log_prob of the prior", self.distribution.log_prob(plans), len(plans))
         return log_prob - belief.log_prob(plans)
@@ -29,7 +34,11 @@ class FixedPrior:
 class FlatPrior:
     """No preference among plans, p(a) = 1: improper, so that evidences are relative to the Lebesgue measure."""
 
-    def log_ratio(self, plans: Plans, belief: Belief) -> Float[Array, " K"]:
+    def step_log_ratios(self, plans: Plans, belief: Sequential) -> Float[Array, "K H"]:
+        """−log q(a_t | a_<t)."""
+        return -belief.step_log_probs(plans)
+
+    def log_ratio(self, plans: Plans, belief: Density) -> Float[Array, " K"]:
         """−log q(a) of each plan."""
         return -belief.log_prob(plans)
 
@@ -44,7 +53,11 @@ class PolicyPrior:
 
     policy: Callable[..., Any]
 
-    def log_ratio(self, plans: Plans, belief: Belief) -> Float[Array, " K"]:
+    def step_log_ratios(self, plans: Plans, belief: Sequential) -> Float[Array, "K H"]:
+        """−log q(a_t | a_<t); the rollout adds log p(a_t | s_t)."""
+        return -belief.step_log_probs(plans)
+
+    def log_ratio(self, plans: Plans, belief: Density) -> Float[Array, " K"]:
         """−log q(a) of each plan; the loop adds Σ log p(a_t | s_t), which only the rollout knows."""
         return -belief.log_prob(plans)
 

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key
 
-from ..dynamics.base import Model, State, Step, integer, scalar, scenario_count, scenarios
+from ..dynamics.base import Model, State, Step, integer, scenario_count
 from .base import Plan, Plans, check_key
 from .risk import Risk
+from .stepping import At, counted, drawn, prepare
 
 # On a CPU the states of a block should stay in a core's cache; `python -m mirrax.benchmarks.blocks` measures it.
 _CACHE_BYTES = 320 * 1024
@@ -136,11 +137,7 @@ def score(
     Raises:
         ValueError: see `rollout`.
     """
-    if num_scenarios is None:
-        num_scenarios = scenario_count(model) or 1
-    integer("num_scenarios", num_scenarios)
-    block_size = automatic_chunk_size(state) if chunk_size is None else integer("chunk_size", chunk_size)
-    block_size = max(block_size // num_scenarios, 1)
+    num_scenarios, block_size = sizes(model, state, num_scenarios, chunk_size)
     parts = (model, risk, policy)
     score_block = functools.partial(_score, num_scenarios=num_scenarios, common_noise=common_noise, to_go=to_go)
 
@@ -157,9 +154,7 @@ def score(
 
     if sharding is None:
         return blocks(parts, key, state, plans, jnp.zeros((), int))
-    check_sharding(sharding)
-    axis, mesh = sharding.spec[0], sharding.mesh
-    num_devices = math.prod(mesh.shape[name] for name in (axis if isinstance(axis, tuple) else (axis,)))
+    axis, num_devices = device_axis(sharding)
     share = math.ceil(len(plans) / num_devices)
 
     def spread(parts: Any, key: Array, state: State, plans: Plans) -> Scores:
@@ -171,7 +166,7 @@ def score(
     # slowest plan has converged does not wait for those of other devices. All goes in and comes out whole, on meshes
     # of automatic and of explicit axes alike.
     whole = PartitionSpec()
-    return jax.shard_map(spread, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False)(
+    return jax.shard_map(spread, mesh=sharding.mesh, in_specs=whole, out_specs=whole, check_vma=False)(
         parts, key, state, plans
     )
 
@@ -191,17 +186,35 @@ def trajectory(model: Model, key: Key[Array, ""], state: State, plan: Plan) -> T
 
     def body(carry: tuple[State, Array], inputs: tuple[Array, Array]) -> tuple[tuple[State, Array], Step]:
         state, weight = carry
-        step = _counted(model, inputs, state, weight)
+        step = counted(model, inputs, state, weight)
         return (step.state, weight * step.discount), step
 
     key = check_key(key)
     if scenario_count(model) is not None:
-        key, models = _drawn(model, key, scenario_count(model) or 1)
+        key, models = drawn(model, key, scenario_count(model) or 1)
         model = jax.tree.map(lambda leaf: leaf[0], models)
     keys = jax.random.split(key, len(plan))
     (state, weight), steps = jax.lax.scan(body, (state, jnp.ones(())), (keys, plan))
     value = jnp.where(weight == 0, 0.0, model.value(state))
     return Trajectory(steps.state, steps.reward, steps.discount, value)
+
+
+def sizes(
+    model: Model, state: State, num_scenarios: int | None = None, chunk_size: int | None = None
+) -> tuple[int, int]:
+    """The number of scenarios, and of plans at once on a device; None asks model and backend."""
+    if num_scenarios is None:
+        num_scenarios = scenario_count(model) or 1
+    integer("num_scenarios", num_scenarios)
+    block_size = automatic_chunk_size(state) if chunk_size is None else integer("chunk_size", chunk_size)
+    return num_scenarios, max(block_size // num_scenarios, 1)
+
+
+def device_axis(sharding: NamedSharding) -> tuple[Any, int]:
+    """The mesh axis, or axes, over which plans are spread, and the number of devices along it."""
+    check_sharding(sharding)
+    axis = sharding.spec[0]
+    return axis, math.prod(sharding.mesh.shape[name] for name in (axis if isinstance(axis, tuple) else (axis,)))
 
 
 def check_sharding(sharding: NamedSharding | None) -> NamedSharding | None:
@@ -211,19 +224,6 @@ def check_sharding(sharding: NamedSharding | None) -> NamedSharding | None:
     ):
         return sharding
     raise ValueError(f"sharding must be a NamedSharding whose spec names a mesh axis first, got {sharding!r}")
-
-
-class _Carry(NamedTuple):
-    """Where a rollout is: how much what follows counts, what was earned, and log p of the actions, if asked for."""
-
-    state: State
-    weight: Float[Array, ""]
-    total: Float[Array, ""]
-    log_prob: Float[Array, ""] | None
-
-
-_Axes = tuple[int | None, int | None]  # along plans, along scenarios
-_NO_AXES: _Axes = (None, None)
 
 
 def _score(
@@ -238,98 +238,34 @@ def _score(
     to_go: bool,
 ) -> Scores:
     """What rollouts tell of plans, all at once; `first` is the number of the first of them."""
-    (model, risk, policy), horizon = parts, plans.shape[1]
-
-    def advance(model: Model, key: Array, at: _Carry, action: Array) -> tuple[_Carry, Array]:
-        step = _counted(model, (key, action), at.state, at.weight)
-        weight, gain = at.weight * step.discount, at.weight * step.reward
-        if policy is None or at.log_prob is None:
-            return _Carry(step.state, weight, at.total + gain, None), gain
-        # After an end the policy goes on in the last state that it knew: actions that nobody takes must not be
-        # likelier than those that somebody does, or plans would end early to be free of the prior.
-        state = jax.tree.map(lambda new, old: jnp.where(weight == 0, old, new), step.state, at.state)
-        log_prob = at.log_prob + scalar("log p of a policy", policy(at.state, action))
-        return _Carry(state, weight, at.total + gain, log_prob), gain
-
-    def finish(model: Model, at: _Carry) -> Float[Array, ""]:
-        return at.total + at.weight * jnp.where(at.weight == 0, 0.0, model.value(at.state))
-
-    # What holds in the scenarios: along an axis of its own, which plans share unless each has its own noise.
-    own = None if common_noise else jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(len(plans)))
-    models, model_axes = model, _NO_AXES
-    if scenario_count(model) is not None:
-        draw = functools.partial(_drawn, model, num_scenarios=num_scenarios)
-        if own is None:
-            (key, models), model_axes = draw(key), (None, 0)
-        else:
-            (own, models), model_axes = jax.vmap(draw)(own), (0, 0)
-    if own is None:
-        keys, key_axis = _scenario_keys(key, num_scenarios, horizon), None
-    else:
-        keys, key_axis = jax.vmap(lambda k: _scenario_keys(k, num_scenarios, horizon), out_axes=1)(own), 0
+    (model, risk, policy), (num_plans, horizon, _) = parts, plans.shape
+    rollouts = prepare(
+        model,
+        key,
+        state,
+        num_plans,
+        horizon,
+        first,
+        num_scenarios=num_scenarios,
+        common_noise=common_noise,
+        policy=policy,
+    )
 
     # A scan of vmaps, not a vmap of a scan: that would trace the model once and then batch it, at the cost of both.
-    start = _Carry(state, jnp.ones(()), jnp.zeros(()), None if policy is None else jnp.zeros(()))
-    if one := num_scenarios == 1 and model_axes == _NO_AXES:  # without an axis of length 1, which costs a little
-        keys = keys[..., 0]
-    else:
-        advance = jax.vmap(advance, in_axes=(model_axes[1], 0, 0, None))
-        finish = jax.vmap(finish, in_axes=(model_axes[1], 0))
-        start = jax.vmap(lambda _: start)(jnp.arange(num_scenarios))
-    advance = jax.vmap(advance, in_axes=(model_axes[0], key_axis, 0, 0))
-    finish = jax.vmap(finish, in_axes=(model_axes[0], 0))
-    start = jax.vmap(lambda _: start)(plans)
-
-    def body(at: _Carry, now: tuple[Array, Array]) -> tuple[_Carry, Array | None]:
-        at, gain = advance(models, now[0], at, now[1])
+    def body(at: At, now: tuple[Array, Array]) -> tuple[At, Array | None]:
+        at, gain = rollouts.advance(rollouts.models, now[0], at, now[1])
         return at, gain if to_go else None
 
-    end, gains = jax.lax.scan(body, start, (keys, plans.swapaxes(0, 1)))
-    returns, log_prob, remaining = finish(models, end), end.log_prob, None
+    end, gains = jax.lax.scan(body, rollouts.start, (rollouts.keys, plans.swapaxes(0, 1)))
+    returns, remaining = rollouts.worth(lambda model, state: model.value(state))(rollouts.models, end), None
     if gains is not None:  # summed from the end: a difference of returns would be all rounding where little remains
         gains = gains.at[-1].add(returns - end.total)
         remaining = jnp.moveaxis(jnp.flip(jnp.cumsum(jnp.flip(gains, 0), axis=0), 0), 0, 1)
-    if one:
-        return Scores(returns, remaining, log_prob)
     return Scores(
-        _certain(risk, returns),
-        None if remaining is None else _certain(risk, remaining),
-        None if log_prob is None else log_prob.mean(-1),
+        rollouts.certain(risk, returns),
+        None if remaining is None else rollouts.certain(risk, remaining),
+        None if end.log_prob is None else rollouts.mean(end.log_prob),
     )
-
-
-def _certain(risk: Risk | None, returns: Float[Array, "*K M"]) -> Float[Array, "*K"]:
-    """What returns in several scenarios are worth together; NaN where any of them is not finite."""
-    valid = jnp.isfinite(returns).all(-1)
-    finite = jnp.where(valid[..., None], returns, 0.0)
-    if risk is None:
-        return jnp.where(valid, finite.mean(-1), jnp.nan)
-    worth = jax.vmap(lambda own: scalar("risk", risk(own)))(finite.reshape(-1, finite.shape[-1]))
-    return jnp.where(valid, worth.reshape(valid.shape), jnp.nan)
-
-
-def _drawn(model: Model, key: Key[Array, ""], num_scenarios: int) -> tuple[Array, Any]:
-    """A key of the noise, and the models that hold in the scenarios."""
-    noise_key, model_key = jax.random.split(key)
-    return noise_key, scenarios(model, model_key, num_scenarios)
-
-
-def _scenario_keys(key: Key[Array, ""], num_scenarios: int, horizon: int) -> Key[Array, "H M"]:
-    """The keys of each step in each scenario; those of the first scenario are those of a rollout in one."""
-    steps = jax.random.split(key, horizon)
-    if num_scenarios == 1:
-        return steps[:, None]
-    others = jax.vmap(lambda step: jax.random.split(step, num_scenarios - 1))(steps)
-    return jnp.concatenate([steps[:, None], others], axis=1)
-
-
-def _counted(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:
-    """Step the model; after an end reward and discount are 0, whatever it says: 0 · NaN would be NaN."""
-    step = model.step(inputs[0], state, inputs[1])
-    reward, discount = (
-        jnp.where(weight == 0, 0.0, jnp.asarray(x, weight.dtype)) for x in (step.reward, step.discount)
-    )
-    return Step(step.state, reward, discount)
 
 
 def automatic_chunk_size(state: State) -> int:

@@ -59,3 +59,17 @@ def noisy_walk():
         return state, -(state**2), 1.0
 
     return dynamics.from_function(step, 1, init=lambda key: jnp.ones(()))
+
+
+def tables(seed=0, num_states=3, num_actions=2, deterministic=False):
+    """Random arguments of `dynamics.tabular`."""
+    rng = np.random.default_rng(seed)
+    transitions = rng.dirichlet(np.full(num_states, 0.7), size=(num_states, num_actions))
+    if deterministic:
+        transitions = np.eye(num_states)[transitions.argmax(-1)]
+    return {
+        "transitions": transitions,
+        "rewards": rng.normal(size=(num_states, num_actions, num_states)),
+        "initial": rng.dirichlet(np.ones(num_states)),
+        "final": rng.normal(size=num_states),
+    }

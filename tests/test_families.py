@@ -292,7 +292,7 @@ def test_annealed_noise_follows_its_schedule():
         (lambda: planners.vi_mpc(3, 1, clip_plans=True), "clip_plans takes no prior"),
         (
             lambda: planners.cem(3, 1, execute="last"),
-            "execute must be one of mode, best, sample, component, got 'last'",
+            "execute must be one of mode, mean, best, sample, component, got 'last'",
         ),
         (lambda: planners.cem(3, 1, execute="component"), "needs a belief of several modes, got Gaussian"),
         (lambda: planners.cem(3, 1, explore_fraction=1.5), r"explore_fraction must lie in \[0, 1\], got 1.5"),

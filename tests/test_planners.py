@@ -9,12 +9,28 @@ import pytest
 from problems import target, unchecked
 
 from mirrax import dynamics, options, planners
+from mirrax.dynamics.base import pytree
 
 HORIZON, ACTIONS = 5, 2
 KEY = jax.random.key(0)
 START = jnp.zeros(())
 LEVELS = jnp.array([[1.0, 0.7], [0.5, 0.5], [-1.0, -1.0]])  # the first beyond the walls, the second the best
 TARGET = target()  # one object: a model made anew of a plain function would be compiled anew
+
+
+@pytree
+class Steady:
+    """A policy that does about the same in all states."""
+
+    mean: jax.Array
+    std: jax.Array
+
+    def sample(self, key, state):
+        return self.mean + self.std * jax.random.normal(key, (ACTIONS,))
+
+    def log_prob(self, state, action):
+        return jax.scipy.stats.norm.logpdf(action, self.mean, self.std).sum()
+
 
 # name: (factory, its options, changes of traced fields that must not recompile)
 PLANNERS = {
@@ -99,6 +115,28 @@ PLANNERS = {
         planners.vi_mpc,
         {"num_iterations": 2, "actions": LEVELS[:2], "enumerate_plans": True, "temperature": 0.5, "step_size": 0.5},
         {"temperature": 1.0},
+    ),
+    "smc": (planners.smc, {"num_samples": 64, "num_iterations": 3}, {"std": 0.7, "max_kl": 3.0}),
+    "smc, tempering": (
+        planners.smc,
+        {"num_samples": 64, "num_iterations": 3, "temperature": 0.5, "target_ess": 0.5, "prior_std": 1.0}
+        | {"covariance": "full", "noise_exponent": 1.0, "resampling": "residual"},
+        {"temperature": 1.0, "target_ess": 0.3, "prior_std": 2.0, "ess_threshold": 0.8},
+    ),
+    "smc, mixture": (
+        planners.smc,
+        {"num_samples": 64, "num_iterations": 2, "num_components": 3, "temperature": 0.5, "execute": "best"},
+        {"temperature": 1.0},
+    ),
+    "smc, categorical": (
+        planners.smc,
+        {"num_samples": 64, "num_iterations": 2, "actions": LEVELS, "temperature": 0.5, "execute": "sample"},
+        {"temperature": 1.0},
+    ),
+    "smc, policy": (
+        planners.smc,
+        {"num_samples": 64, "temperature": 0.1, "proposal": Steady(jnp.array(0.4), jnp.array(0.3)), "value": "model"},
+        {"temperature": 0.2, "proposal": Steady(jnp.array(0.3), jnp.array(0.4))},
     ),
     "okada": (
         planners.okada,
@@ -236,7 +274,8 @@ def test_divergence_is_contained_and_counted(name):
     planner, model = make(name), dynamics.from_function(step, ACTIONS)
     belief, info = infer(planner, model, KEY, START, None)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(belief))
-    np.testing.assert_array_equal(info.num_invalid, (~jnp.isfinite(info.returns)).sum(-1))
+    if info.lineage is None:
+        np.testing.assert_array_equal(info.num_invalid, (~jnp.isfinite(info.returns)).sum(-1))
     assert info.num_invalid[0] > 0  # later iterations may have learnt to avoid it
     assert (jnp.where(jnp.isfinite(info.returns), 0.0, info.weights) == 0).all()
     assert not info.degenerate.any()
@@ -254,7 +293,8 @@ def test_if_all_diverge_the_belief_stays(name, reward):
     np.testing.assert_array_equal(info.num_invalid, planner.num_samples)
     assert not any(jnp.isnan(leaf).any() for leaf in jax.tree.leaves(dataclasses.replace(info, returns=info.weights)))
     np.testing.assert_allclose(info.posterior_kl, 0.0, atol=1e-5)
-    np.testing.assert_array_equal(info.elbo_gap, 0.0)
+    if info.elbo_gap is not None:
+        np.testing.assert_array_equal(info.elbo_gap, 0.0)
 
 
 @every
@@ -277,7 +317,7 @@ def walls(key, state, action):
 WALLS = dynamics.from_function(walls, ACTIONS)
 
 
-@every
+@pytest.mark.parametrize("name", [name for name in PLANNERS if not name.startswith("smc")])  # see test_smc.py
 @pytest.mark.parametrize("model", [TARGET, WALLS], ids=["all valid", "some invalid"])
 def test_diagnostics_are_their_definitions(name, model):
     """Every field of one iteration, recomputed from returns, weights and beliefs in double precision."""

@@ -23,7 +23,14 @@ LAYERS = [
     {"planners.warm_start", "planners.noise"},
     {"planners.base"},
     {"planners.diagnostics", "planners.families.moments"},
-    {"planners.likelihoods", "planners.priors", "planners.risk", "planners.step_sizes"},
+    {
+        "planners.likelihoods",
+        "planners.priors",
+        "planners.resampling",
+        "planners.risk",
+        "planners.step_sizes",
+    },
+    {"planners.tempering", "planners.stepping"},
     {
         "planners.families.gaussian",
         "planners.families.full",
@@ -37,12 +44,15 @@ LAYERS = [
         "planners.families.annealed",
         "planners.families.enumeration",
         "planners.families.mixture",
+        "planners.families.particles",
     },
     {"planners.families.choice"},
     {"planners.families"},
     {"planners.rollout"},
+    {"planners.sequential"},
     {"planners.loop"},
     {"planners.composition"},
+    {"planners.message_passing"},
     {
         "planners.random_shooting",
         "planners.predictive_sampling",
@@ -54,6 +64,7 @@ LAYERS = [
         "planners.dial",
         "planners.evolution",
         "planners.vi_mpc",
+        "planners.smc",
     },
 ]
 

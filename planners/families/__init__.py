@@ -8,6 +8,7 @@ from .full import FullGaussian, full_gaussian
 from .gaussian import Gaussian, gaussian
 from .kronecker import KroneckerGaussian, kronecker_gaussian
 from .mixture import Mixture, mixture
+from .particles import Particles, particles
 from .remembering import Remembering, remembering
 from .splined import Splined, splined
 from .strategy import Strategy, strategy
@@ -21,6 +22,7 @@ __all__ = [
     "Gaussian",
     "KroneckerGaussian",
     "Mixture",
+    "Particles",
     "Remembering",
     "Splined",
     "Strategy",
@@ -33,6 +35,7 @@ __all__ = [
     "gaussian_of",
     "kronecker_gaussian",
     "mixture",
+    "particles",
     "remembering",
     "splined",
     "strategy",

@@ -29,12 +29,24 @@ class Categorical:
 
     def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
         """Draw plans [K, H, A] whose actions are on the list."""
-        return self.actions[jax.random.categorical(key, self.log_probs, shape=(num_samples, len(self.log_probs)))]
+        return self.from_noise(self.noise(key, num_samples))
+
+    def noise(self, key: Key[Array, ""], num_samples: int) -> Int[Array, "K H"]:
+        """Choices from the list."""
+        return jax.random.categorical(key, self.log_probs, shape=(num_samples, len(self.log_probs)))
+
+    def from_noise(self, noise: Int[Array, "K H"]) -> Plans:
+        """The plans that consist of these choices."""
+        return self.actions[noise]
 
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
         """Log q of each plan, whose actions are taken for the nearest ones on the list."""
+        return self.step_log_probs(plans).sum(-1)
+
+    def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
+        """Log q(a_t) of each plan."""
         choices = nearest(self.actions, plans)
-        return jnp.take_along_axis(self.log_probs[None], choices[..., None], axis=-1).sum((-2, -1))
+        return jnp.take_along_axis(self.log_probs[None], choices[..., None], axis=-1)[..., 0]
 
     def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "Categorical":
         """The weighted frequencies θ_t[c] = Σ_k w_k 1[a_kt = c], which minimise the forward divergence, smoothed."""

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from ...dynamics.base import integer, pytree, real
 from ..base import Plan, Plans
-from ..noise import coloured_correlation
+from ..noise import coloured_correlation, white_noise
 from ..warm_start import Shift
 from .moments import average, bias_correction, factor, shrunk, square
 
@@ -32,15 +32,27 @@ class FullGaussian:
 
     def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
         """Draw plans [K, H, A]."""
-        noise = jax.random.normal(key, (num_samples * self.mean.size,), self.mean.dtype)
-        deviations = jnp.matmul(noise.reshape(num_samples, -1), self.scale_tril.T, precision="highest")
-        return self.mean + deviations.reshape(num_samples, *self.mean.shape)
+        return self.from_noise(self.noise(key, num_samples))
+
+    def noise(self, key: Key[Array, ""], num_samples: int) -> Plans:
+        """White noise, [K, H, A]."""
+        return white_noise(key, num_samples, self.mean)
+
+    def from_noise(self, noise: Plans) -> Plans:
+        """The plans that noise drives, each step by that of the steps up to it."""
+        deviations = jnp.matmul(noise.reshape(len(noise), -1), self.scale_tril.T, precision="highest")
+        return self.mean + deviations.reshape(noise.shape)
 
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
         """Log q(a) of each plan."""
-        flat = (plans - self.mean).reshape(len(plans), -1)
-        z = jax.scipy.linalg.solve_triangular(self.scale_tril, flat.T, lower=True)
-        return -0.5 * (z**2).sum(0) - self._log_det() - 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi)
+        z = self._whiten(plans)
+        return -0.5 * (z**2).sum((-2, -1)) - self._log_det() - 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi)
+
+    def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
+        """Log q(a_t | a_<t) of each plan."""
+        log_scale = jnp.log(jnp.diagonal(self.scale_tril)).reshape(self.mean.shape).sum(-1)
+        z = self._whiten(plans)
+        return -0.5 * (z**2).sum(-1) - log_scale - 0.5 * self.mean.shape[1] * jnp.log(2.0 * jnp.pi)
 
     def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "FullGaussian":
         """The moments of the weighted plans, which minimise the forward divergence; exact for every step size κ.
@@ -82,6 +94,11 @@ class FullGaussian:
     def covariance(self) -> Float[Array, "d d"]:
         """The covariance of the flattened plan, [H·A, H·A]."""
         return square(self.scale_tril)
+
+    def _whiten(self, plans: Plans) -> Plans:
+        """L⁻¹ (a − mean)."""
+        flat = (plans - self.mean).reshape(len(plans), -1)
+        return jax.scipy.linalg.solve_triangular(self.scale_tril, flat.T, lower=True).T.reshape(plans.shape)
 
     def _log_det(self) -> Float[Array, ""]:
         """½ log det Σ."""

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from ...dynamics.base import boolean, integer, pytree, real, static
 from ..base import Plan, Plans
-from ..noise import coloured_correlation
+from ..noise import coloured_correlation, white_noise
 from ..warm_start import Shift
 from .moments import average, bias_correction
 
@@ -41,9 +41,14 @@ class Gaussian:
 
     def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
         """Draw plans [K, H, A]."""
-        # drawn flat: XLA takes three times as long to compile the generator over several axes
-        noise = jax.random.normal(key, (num_samples * self.mean.size,), self.mean.dtype)
-        noise = noise.reshape(num_samples, *self.mean.shape)
+        return self.from_noise(self.noise(key, num_samples))
+
+    def noise(self, key: Key[Array, ""], num_samples: int) -> Plans:
+        """White noise, [K, H, A]."""
+        return white_noise(key, num_samples, self.mean)
+
+    def from_noise(self, noise: Plans) -> Plans:
+        """The plans that noise drives, each step by that of the steps up to it."""
         if self.color is not None:
             noise = jnp.einsum("hs,ksa->kha", self.color, noise, precision="highest")
         return self.mean + self.std * noise
@@ -52,6 +57,14 @@ class Gaussian:
         """Log q(a) of each plan."""
         z = self._whiten((plans - self.mean) / self.std)
         return -0.5 * (z**2).sum((-2, -1)) - self._log_det() - 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi)
+
+    def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
+        """Log q(a_t | a_<t) of each plan."""
+        z = self._whiten((plans - self.mean) / self.std)
+        log_scale = jnp.log(self.std).sum(-1)
+        if self.color is not None:
+            log_scale += self.mean.shape[1] * jnp.log(jnp.diagonal(self.color))
+        return -0.5 * (z**2).sum(-1) - log_scale - 0.5 * self.mean.shape[1] * jnp.log(2.0 * jnp.pi)
 
     def fit(self, plans: Plans, weights: Float[Array, " K *H"]) -> "Gaussian":
         """The moments of the weighted plans; steps that have weights of their own, all of them 0, stay as they are.

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from ...dynamics.base import integer, pytree, real
 from ..base import Plan, Plans
-from ..noise import coloured_correlation
+from ..noise import coloured_correlation, white_noise
 from ..warm_start import Shift
 from .moments import average, bias_correction, factor, shrunk, square
 
@@ -34,14 +34,29 @@ class KroneckerGaussian:
 
     def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
         """Draw plans [K, H, A]."""
-        noise = jax.random.normal(key, (num_samples * self.mean.size,), self.mean.dtype)
-        noise = noise.reshape(num_samples, *self.mean.shape)
+        return self.from_noise(self.noise(key, num_samples))
+
+    def noise(self, key: Key[Array, ""], num_samples: int) -> Plans:
+        """White noise, [K, H, A]."""
+        return white_noise(key, num_samples, self.mean)
+
+    def from_noise(self, noise: Plans) -> Plans:
+        """The plans that noise drives, each step by that of the steps up to it."""
         return self.mean + jnp.einsum("hs,ksb,ab->kha", self.time_tril, noise, self.action_tril, precision="highest")
 
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
         """Log q(a) of each plan."""
         z = _solve_steps(self.time_tril, _solve_actuators(self.action_tril, plans - self.mean))
         return -0.5 * (z**2).sum((-2, -1)) - self._log_det() - 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi)
+
+    def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
+        """Log q(a_t | a_<t) of each plan."""
+        z = _solve_steps(self.time_tril, _solve_actuators(self.action_tril, plans - self.mean))
+        action_size = self.mean.shape[1]
+        log_scale = (
+            action_size * jnp.log(jnp.diagonal(self.time_tril)) + jnp.log(jnp.diagonal(self.action_tril)).sum()
+        )
+        return -0.5 * (z**2).sum(-1) - log_scale - 0.5 * action_size * jnp.log(2.0 * jnp.pi)
 
     def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "KroneckerGaussian":
         """The weighted mean, and one round of the alternation that maximises the likelihood of the two factors.

@@ -6,10 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from ...dynamics.base import integer, pytree, static
 from ..base import Plan, Plans
+from ..noise import white_noise
 from ..warm_start import Shift
 from .gaussian import gaussian
 from .moments import average, bias_correction
@@ -37,15 +38,36 @@ class Mixture:
 
     def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
         """Draw plans [K, H, A]: first a component, then a plan of it."""
+        return self.from_noise(self.noise(key, num_samples))
+
+    def noise(self, key: Key[Array, ""], num_samples: int) -> tuple[Int[Array, "K H"], Plans]:
+        """A component for each plan, the same at all steps, and white noise, [K, H, A]."""
         component_key, noise_key = jax.random.split(key)
         component = jax.random.categorical(component_key, self.log_weights, shape=(num_samples,))
-        noise = jax.random.normal(noise_key, (num_samples * self.means[0].size,), self.means.dtype)
-        noise = noise.reshape(num_samples, *self.means.shape[1:])
-        return self.means[component] + self.stds[component] * noise
+        steps = self.means.shape[1]
+        return jnp.broadcast_to(component[:, None], (num_samples, steps)), white_noise(
+            noise_key, num_samples, self.means[0]
+        )
+
+    def from_noise(self, noise: tuple[Int[Array, "K H"], Plans]) -> Plans:
+        """The plans that noise drives, of the components that are chosen at the first step."""
+        component, white = noise[0][:, 0], noise[1]
+        return self.means[component] + self.stds[component] * white
 
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
         """Log q(a) of each plan: of the mixture, not of the component it was drawn from."""
         return jax.nn.logsumexp(self._log_joint(plans), axis=0)
+
+    def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
+        """Log q(a_t | a_<t) of each plan, under which the steps before tell of the component."""
+
+        def component(log_weight: Float[Array, ""], mean: Plan, std: Plan) -> Float[Array, "K H"]:
+            steps = -0.5 * (((plans - mean) / std) ** 2 + jnp.log(2.0 * jnp.pi)).sum(-1) - jnp.log(std).sum(-1)
+            return log_weight + jnp.cumsum(steps, axis=1)
+
+        joint = jax.vmap(component)(self.log_weights, self.means, self.stds)
+        until = jax.nn.logsumexp(joint, axis=0)  # log q(a_≤t)
+        return jnp.diff(until, axis=1, prepend=jax.nn.logsumexp(self.log_weights))
 
     def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "Mixture":
         """One step of expectation maximisation, in logarithms (Okada and Taniguchi, 2019, Eqs. 9 and 10~).

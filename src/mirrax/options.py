@@ -19,6 +19,7 @@ PLANNERS = (
     "dial",
     "evolution",
     "vi_mpc",
+    "smc",
 )
 
 # what only an object of Python can say, and what the run says itself

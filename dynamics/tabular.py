@@ -1,0 +1,138 @@
+"""Finitely many states and actions: the model in which inference is exact, by message passing."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from .base import Step, check_action, pytree, real
+
+
+@pytree
+class Tabular:
+    """A Markov decision process as tables: S states, C actions. Make one with `tabular`, which also works under vmap.
+
+    The state is an index, int32. An action [C] stands for the one with the greatest entry, the first of equals: plans
+    of independent N(0, σ²) entries are uniform over the actions, and the rows of `actions` are the actions
+    themselves.
+    Terminal states are absorbing, with neither rewards nor a final value, as `tabular` leaves them.
+
+    Attributes:
+        transitions: p(s'|s, a), [S, C, S].
+        rewards: r(s, a, s'), [S, C, S].
+        initial: the distribution of the first state, [S].
+        final: the model's `value`, what lies beyond a horizon, [S].
+        terminal: which states end the episode, [S].
+        discount: γ, a scalar.
+    """
+
+    transitions: Float[Array, "S C S"]
+    rewards: Float[Array, "S C S"]
+    initial: Float[Array, " S"]
+    final: Float[Array, " S"]
+    terminal: Bool[Array, " S"]
+    discount: Float[Array, ""]
+
+    @property
+    def num_states(self) -> int:
+        """S."""
+        return self.transitions.shape[-1]
+
+    @property
+    def num_actions(self) -> int:
+        """C."""
+        return self.transitions.shape[-2]
+
+    @property
+    def action_size(self) -> int:
+        """The number C of actions: one entry of the vector for each."""
+        return self.num_actions
+
+    @property
+    def actions(self) -> Float[Array, "C C"]:
+        """The list of actions for beliefs over discrete ones, `planners.vi_mpc(..., actions=mdp.actions)`."""
+        return jnp.eye(self.num_actions)
+
+    def init(self, key: Key[Array, ""]) -> Int[Array, ""]:
+        """Draw a state from `initial`."""
+        return jax.random.categorical(key, jnp.log(self.initial)).astype(jnp.int32)
+
+    def step(self, key: Key[Array, ""], state: Int[Array, ""], action: Float[Array, " C"]) -> Step:
+        """Take the action with the greatest entry; `key` draws the next state. Ends on entering a terminal state."""
+        action = check_action(action, self.num_actions)
+        choice = jnp.argmax(action)
+        state_next = jax.random.categorical(key, jnp.log(self.transitions[state, choice])).astype(jnp.int32)
+        # argmax takes NaN for the greatest: what is no action must not count as one
+        reward = jnp.where(jnp.isnan(action).any(), jnp.nan, self.rewards[state, choice, state_next])
+        return Step(state_next, reward, jnp.where(self.terminal[state_next], 0.0, self.discount))
+
+    def value(self, state: Int[Array, ""]) -> Float[Array, ""]:
+        """The final value of the state."""
+        return self.final[state]
+
+
+def tabular(
+    transitions: Any,
+    rewards: Any,
+    *,
+    initial: Any = None,
+    final: Any = None,
+    terminal: Any = None,
+    discount: Any = 1.0,
+) -> Tabular:
+    """Make a Markov decision process from tables.
+
+    Where a state is terminal, what is given for its transitions, rewards and final value does not matter: it stays as
+    it is, and is worth 0.
+
+    Args:
+        transitions: p(s'|s, a), [S, C, S]; rows sum to 1.
+        rewards: r(s, a), [S, C], or r(s, a, s'), [S, C, S].
+        initial: the distribution of the first state, [S]; state 0 unless given.
+        final: what lies beyond a horizon, [S], in units of reward; 0 unless given.
+        terminal: which states end the episode when they are entered, [S], boolean; none unless given.
+        discount: γ, in [0, 1].
+
+    Returns:
+        The model; all its parameters are traced.
+
+    Raises:
+        ValueError: for a parameter outside its range or of another shape.
+    """
+    transitions = _probabilities("transitions", transitions)
+    shape = transitions.shape
+    if len(shape) != 3 or shape[0] != shape[2] or 0 in shape:
+        raise ValueError(f"transitions must have shape [S, C, S], one row per state and action, got {shape}")
+    num_states = shape[0]
+    rewards = real("rewards", rewards, shape=None)
+    if rewards.shape not in (shape[:2], shape):
+        raise ValueError(f"rewards must have shape {shape[:2]} or {shape}, got {rewards.shape}")
+    rewards = jnp.broadcast_to(rewards if rewards.ndim == 3 else rewards[..., None], shape)
+    initial = _probabilities("initial", jnp.zeros(num_states).at[0].set(1.0) if initial is None else initial)
+    if initial.shape != (num_states,):
+        raise ValueError(f"initial must have shape ({num_states},), one entry per state, got {initial.shape}")
+    ends = jnp.zeros(num_states, bool) if terminal is None else jnp.asarray(terminal)
+    if ends.dtype != bool or ends.shape != (num_states,):
+        raise ValueError(f"terminal must be boolean of shape ({num_states},), got {ends.dtype} of shape {ends.shape}")
+    final = real("final", 0.0 if final is None else final, shape=(num_states,))
+    absorbed = ends[:, None, None]
+    return Tabular(
+        transitions=jnp.where(absorbed, jnp.eye(num_states)[:, None, :], transitions),
+        rewards=jnp.where(absorbed, 0.0, rewards),
+        initial=initial,
+        final=jnp.where(ends, 0.0, final),
+        terminal=ends,
+        discount=real("discount", discount, minimum=0.0, maximum=1.0),
+    )
+
+
+def _probabilities(name: str, value: Any) -> Float[Array, "..."]:
+    """Return `value` as an array whose rows are distributions, or raise a `ValueError`; traced values pass."""
+    rows = real(name, value, minimum=0.0, shape=None)
+    if not isinstance(rows, jax.core.Tracer):
+        totals = np.asarray(rows).sum(-1).ravel()  # in NumPy: within jit, JAX would trace this
+        if (off := np.abs(totals - 1.0)).max(initial=0.0) > 1e-5:
+            raise ValueError(f"{name} must have rows that sum to 1, got one of sum {totals[off.argmax()]:g}")
+    return rows

@@ -1,0 +1,360 @@
+"""Exact inference where states and actions are few: messages backwards and forwards in time, and value iteration."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ..dynamics.base import boolean, integer, pytree, real, static
+
+_FIELDS = ("transitions", "rewards", "initial", "final", "terminal", "discount")
+
+
+@pytree
+class Messages:
+    """The posterior over trajectories of a tabular model, or the structured one nearest to it.
+
+    Values are in log units, rewards divided by the temperature β; multiply them by β for units of reward.
+
+    Attributes:
+        values: Vₜ(s), the log-evidence of what is ahead at each state, [T, S].
+        q_values: Qₜ(s, a), [T, S, A].
+        policy: p(aₜ|sₜ, O), [T, S, A].
+        state_marginals: p(sₜ|O), [T + 1, S]. In the direct form with γ < 1, the probability of being in that state
+            and of having survived until then, which sums to less than 1.
+        log_evidence: log p(O), a scalar; in the structured form the greatest ELBO.
+        final_values: V at the horizon, [S].
+        temperature: β, a scalar.
+        structured: which form it is.
+    """
+
+    values: Float[Array, "T S"]
+    q_values: Float[Array, "T S A"]
+    policy: Float[Array, "T S A"]
+    state_marginals: Float[Array, "T+1 S"]
+    log_evidence: Float[Array, ""]
+    final_values: Float[Array, " S"]
+    temperature: Float[Array, ""]
+    structured: bool = static()
+
+    def dynamics(self, mdp: Any, step: Any) -> Float[Array, "S A S"]:
+        """The transitions that the posterior believes in: this is where the direct form is an optimist.
+
+        Args:
+            mdp: the model that the messages are of.
+            step: t, from 0 to T − 1; it may be traced.
+
+        Returns:
+            p(s'|s, a, O) of step t, [S, A, S], given survival where γ < 1; in the structured form the true ones.
+
+        Raises:
+            ValueError: if `mdp` is no tabular model, or `step` none of the steps.
+        """
+        mdp = _check_tabular(mdp)
+        if not isinstance(step, jax.core.Tracer) and not 0 <= integer("step", step, 0) < len(self.values):
+            raise ValueError(f"step must be one of the {len(self.values)} steps, got {step!r}")
+        if self.structured:
+            return mdp.transitions
+        following = jnp.concatenate([self.values, self.final_values[None]])[step + 1]
+        ahead = mdp.rewards / self.temperature + following
+        # p(s'|s, a, O) ∝ P exp(r/β) exp(Vₜ₊₁(s'))
+        return _weigh(mdp.transitions, ahead, axis=-1)[1]
+
+
+class Values(NamedTuple):
+    """What value iteration ends with, in units of reward.
+
+    Attributes:
+        values: V(s), [S].
+        q_values: Q(s, a), [S, A].
+        policy: π(a|s), [S, A].
+        num_iterations: how many backups it took, a scalar.
+        residual: the greatest change by the last backup, ‖f(V) − V‖∞, a scalar; above the tolerance and rounding,
+            the iterations did not converge.
+    """
+
+    values: Float[Array, " S"]
+    q_values: Float[Array, "S A"]
+    policy: Float[Array, "S A"]
+    num_iterations: Int[Array, ""]
+    residual: Float[Array, ""]
+
+
+class _Backup(NamedTuple):
+    """One step backwards, in log units: V [S], Q [S, A] and the policy [S, A]."""
+
+    values: Float[Array, " S"]
+    q_values: Float[Array, "S A"]
+    policy: Float[Array, "S A"]
+
+
+def message_passing(
+    mdp: Any,
+    *,
+    horizon: int,
+    temperature: Any,
+    structured: bool = False,
+    prior: Any = None,
+) -> Messages:
+    """Infer states and actions given optimality, p(O|τ) = exp(R(τ)/β), exactly.
+
+    Direct: the posterior itself, which conditions the dynamics on success too:
+
+        Qₜ(s, a) = log Σₛ' p(s'|s, a) exp(r(s, a, s')/β) [γ exp Vₜ₊₁(s') + (1 − γ)],   p(O) = Σₛ p₀(s) exp V₀(s).
+
+    Structured: the best q(τ) = p₀(s₀) Π q(aₜ|sₜ) p(sₜ₊₁|sₜ, aₜ), which keeps the true dynamics:
+
+        Qₜ(s, a) = Σₛ' p(s'|s, a) [r(s, a, s')/β + γ Vₜ₊₁(s')],   ELBO = Σₛ p₀(s) V₀(s) <= log p(O).
+
+    Both: Vₜ(s) = log Σₐ p(a|s) exp Qₜ(s, a), p(a|s, O) = p(a|s) exp(Qₜ(s, a) − Vₜ(s)), and V at the horizon is the
+    final value over β. The two agree where the dynamics are deterministic and γ is 1.
+
+    In the direct form the discount γ is the probability to survive a step; one that did not is paid 0 from then on,
+    exp 0 = 1. (γ log E exp V would be the evidence of no process: it raises a probability to a power.) In the
+    structured form it discounts rewards and divergences from the prior alike.
+
+    Args:
+        mdp: a model of `dynamics.tabular`, with S states and A actions.
+        horizon: the number T of steps.
+        temperature: β > 0, in units of reward.
+        structured: infer the actions only, by the best structured posterior, rather than the dynamics too.
+        prior: p(a|s), [A], [S, A] or [T, S, A], rows sum to 1; uniform unless given. A probability of 0 forbids.
+
+    Returns:
+        Messages, policy, marginals and evidence; they are differentiable in the model, the temperature and the prior.
+
+    Raises:
+        ValueError: if `mdp` is no tabular model, or a parameter lies outside its range.
+
+    Source: Levine (2018), Reinforcement learning and control as probabilistic inference, arXiv 1805.00909, sections 2
+    and 3. He leaves out the uniform prior, so that his log p(O) is greater by T log A; policies are the same.
+    """
+    mdp, horizon = _check_tabular(mdp), integer("horizon", horizon)
+    temperature, structured = real("temperature", temperature, above=0.0), boolean("structured", structured)
+    prior = _check_prior(mdp, prior, horizon)
+    final_values = mdp.final / temperature
+
+    def backward(following: Array, prior: Array) -> tuple[Array, _Backup]:
+        backup = _backup(mdp, prior, temperature, structured, following)
+        return backup.values, backup
+
+    def forward(marginal: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
+        policy, following = at
+        kernel = mdp.transitions if structured else _action_values(mdp, temperature, structured, following)[1]
+        marginal = jnp.einsum("s,sa,sax->x", marginal, policy, kernel)
+        return marginal, marginal
+
+    with jax.default_matmul_precision("highest"):  # a yardstick: accelerators would round matrix products
+        first, backups = jax.lax.scan(backward, final_values, prior, reverse=True)
+        if structured:
+            log_evidence, start = mdp.initial @ first, mdp.initial
+        else:
+            log_evidence, start = _weigh(mdp.initial, first, axis=0)  # p(s₀|O) = p₀ exp(V₀)/p(O)
+        following = jnp.concatenate([backups.values[1:], final_values[None]])
+        # given O the states are a Markov chain too: rolled forwards, it is fₜ exp(Vₜ)/p(O) of the forward messages fₜ
+        _, marginals = jax.lax.scan(forward, start, (backups.policy, following))
+    return Messages(
+        *backups,
+        state_marginals=jnp.concatenate([start[None], marginals]),
+        log_evidence=log_evidence,
+        final_values=final_values,
+        temperature=temperature,
+        structured=structured,
+    )
+
+
+def value_iteration(
+    mdp: Any,
+    *,
+    temperature: Any = None,
+    structured: bool = True,
+    prior: Any = None,
+    horizon: int | None = None,
+    tolerance: Any = 1e-6,
+    max_iterations: int = 10_000,
+) -> Values:
+    """Iterate the backward messages to their fixed point: the values of a horizon without end.
+
+    Soft, V = β log Σₐ p(a|s) exp(Q(s, a)/β), π = p exp((Q − V)/β); hard, its limit β → 0, V = maxₐ Q(s, a), where the
+    actions that share the greatest Q, up to rounding, are equally probable. Q is that of `message_passing`, times β.
+
+    Without a horizon it starts at 0, whatever the final values, and stops when no value changes by more than
+    tolerance · (1 − γ)/γ, so that the error is at most the tolerance (of a structured backup, a γ-contraction); at
+    γ = 1, by more than the tolerance; or when all change is rounding. A Newton step, for hard values the evaluation
+    of the greedy policy, then removes most of the error that is left. Derivatives are those of the fixed point, by
+    the implicit function theorem, of first order, in forward and in reverse mode.
+
+    In the direct form the evidence of an endless horizon may be infinite, where γ exp(r/β) exceeds 1, and at γ = 1
+    any form may diverge where not all paths end: values, and their derivatives, are then those of the last iteration
+    alone, and `residual` says that they are no fixed point.
+
+    Args:
+        mdp: a model of `dynamics.tabular`, with S states and A actions.
+        temperature: β > 0, in units of reward; None for hard value iteration.
+        structured: keep the true dynamics, as in `message_passing`; False needs a temperature.
+        prior: p(a|s), [A] or [S, A], rows sum to 1; uniform unless given. A probability of 0 forbids.
+        horizon: make so many backups from the final values; None iterates until they converge.
+        tolerance: > 0, in units of reward; without a horizon only.
+        max_iterations: the greatest number of backups; without a horizon only.
+
+    Returns:
+        Values and policy, of the first step where there is a horizon.
+
+    Raises:
+        ValueError: if `mdp` is no tabular model, a parameter lies outside its range, or there is no end: neither a
+            horizon, nor a terminal state, nor a discount.
+    """
+    mdp, structured = _check_tabular(mdp), boolean("structured", structured)
+    if temperature is not None:
+        temperature = real("temperature", temperature, above=0.0)
+    elif not structured:
+        raise ValueError("temperature must be given where structured is False, got None")
+    prior, tolerance = _check_prior(mdp, prior), real("tolerance", tolerance, above=0.0)
+    max_iterations = integer("max_iterations", max_iterations)
+    unit = 1.0 if temperature is None else temperature
+    with jax.default_matmul_precision("highest"):
+        if horizon is None:
+            _check_end(mdp)
+            before, num = _fixed_point(mdp, prior, temperature, structured, tolerance / unit, max_iterations)
+        else:
+            num = jnp.asarray(integer("horizon", horizon))
+            before, _ = jax.lax.scan(
+                lambda values, _: (_backup(mdp, prior, temperature, structured, values).values, None),
+                mdp.final / unit,
+                length=horizon - 1,
+            )
+        values, q_values, policy = _backup(mdp, prior, temperature, structured, before)
+    return Values(unit * values, unit * q_values, policy, num, unit * jnp.abs(values - before).max())
+
+
+def _backup(mdp: Any, prior: Array, temperature: Any, structured: bool, following: Array) -> _Backup:
+    """V, Q and policy before a step, from V after it, `following` [S]; without a temperature, the hard ones."""
+    q_values, _ = _action_values(mdp, temperature, structured, following)
+    if temperature is not None:
+        values, policy = _weigh(prior, q_values, axis=-1)  # V = log Σ p exp(Q), π = p exp(Q − V)
+        return _Backup(values, q_values, policy)
+    allowed = jnp.where(prior > 0, q_values, -jnp.inf)
+    rounding = 8.0 * jnp.finfo(q_values.dtype).eps * jnp.abs(q_values).max(-1, keepdims=True)
+    greedy = (allowed >= allowed.max(-1, keepdims=True) - rounding).astype(q_values.dtype)
+    policy = greedy / greedy.sum(-1, keepdims=True)
+    return _Backup((policy * q_values).sum(-1), q_values, policy)  # V = max Q
+
+
+def _action_values(mdp: Any, temperature: Any, structured: bool, following: Array) -> tuple[Array, Array]:
+    """Q [S, A], and its derivative in `following`, [S, A, S]: γ P, or, if direct, p(s' and survival|s, a, O)."""
+    rewards = mdp.rewards if temperature is None else mdp.rewards / temperature
+    if structured:
+        # Q = Σ P (r/β + γ V)
+        q_values = (mdp.transitions * (rewards + mdp.discount * following)).sum(-1)
+        return q_values, mdp.discount * mdp.transitions
+    # Q = log Σ P exp(r/β) [γ exp(V) + (1 − γ) exp(0)]
+    survival = jnp.stack([mdp.discount, 1.0 - mdp.discount])[:, None]
+    ahead, (survives, _) = _weigh(survival, jnp.stack([following, jnp.zeros_like(following)]), axis=0)
+    q_values, tilted = _weigh(mdp.transitions, rewards + ahead, axis=-1)
+    return q_values, tilted * survives
+
+
+def _fixed_point(
+    mdp: Any, prior: Array, temperature: Any, structured: bool, tolerance: Array, max_iterations: int
+) -> tuple[Array, Array]:
+    """V = f(V) in log units, with the derivatives of a fixed point, and how many backups it took."""
+    # a while loop has no reverse mode: nothing differentiable may enter it
+    mdp_now, prior_now, temperature_now = jax.lax.stop_gradient((mdp, prior, temperature))
+    rewards = mdp_now.rewards if temperature is None else mdp_now.rewards / temperature_now
+    discount, eps = mdp_now.discount, jnp.finfo(rewards.dtype).eps
+    least = 0.0 if temperature is None else 1.0  # a logarithm rounds by eps, however small it is
+    enough = jax.lax.stop_gradient(tolerance)
+    enough = enough * jnp.where(discount < 1.0, (1.0 - discount) / jnp.maximum(discount, eps), 1.0)
+
+    def backup(values: Array) -> _Backup:
+        return _backup(mdp_now, prior_now, temperature_now, structured, values)
+
+    def advance(at: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        num, values, _ = at
+        after = backup(values).values
+        return num + 1, after, jnp.abs(after - values).max()
+
+    def unfinished(at: tuple[Array, Array, Array]) -> Array:
+        num, values, change = at
+        rounding = 4.0 * eps * jnp.maximum(least, jnp.maximum(jnp.abs(values).max(), jnp.abs(rewards).max()))
+        return (num < max_iterations) & (change > jnp.maximum(enough, rounding))
+
+    def resolvent(values: Array) -> Array:
+        """(I − J)⁻¹, J the derivative of a backup at `values`; 0 where it does not exist."""
+        kernel = _action_values(mdp_now, temperature_now, structured, values)[1]
+        jacobian = jnp.einsum("sa,sax->sx", backup(values).policy, kernel)
+        jacobian = jnp.where(mdp_now.terminal, 0.0, jacobian)  # V is 0 there, and at γ = 1 the inverse does not exist
+        inverse = jnp.linalg.inv(jnp.eye(len(values)) - jacobian)
+        # of J >= 0 the inverse exists as Σ Jⁿ where it has no negative entries, and only there
+        exists = jnp.isfinite(inverse).all() & (inverse >= -1e-4 * jnp.abs(inverse).max()).all()
+        return jnp.where(exists, inverse, 0.0)
+
+    def residual(values: Array) -> Array:
+        return backup(values).values - values
+
+    start = jnp.zeros((), int), jnp.zeros(rewards.shape[-1], rewards.dtype), jnp.full((), jnp.inf, rewards.dtype)
+    num, values, _ = jax.lax.while_loop(unfinished, advance, start)
+    newton = values + resolvent(values) @ residual(values)  # V + (I − J)⁻¹ (f(V) − V)
+    values = jnp.where(jnp.abs(residual(newton)).max() < jnp.abs(residual(values)).max(), newton, values)
+    after = _backup(mdp, prior, temperature, structured, values).values
+    # adds 0, and the derivative dV/dθ = (I − J)⁻¹ ∂f/∂θ
+    return values + resolvent(values) @ (after - jax.lax.stop_gradient(after)), num
+
+
+def _weigh(weights: Array, exponents: Array, axis: int) -> tuple[Array, Array]:
+    """The logarithm of Σ w exp(x) over `axis`, −∞ where no weight is positive, and each term's share of the sum.
+
+    Unlike a sum over log w + x, it has the derivative in a weight that is 0, and no NaN in any.
+    """
+    greatest = jax.lax.stop_gradient(jnp.where(weights > 0, exponents, -jnp.inf).max(axis, keepdims=True))
+    greatest = jnp.where(greatest == -jnp.inf, 0.0, greatest)
+    shifted = exponents - greatest
+    # cut what has no weight and would overflow: 0 · ∞ is NaN
+    most = 0.5 * math.log(jnp.finfo(shifted.dtype).max)
+    terms = weights * jnp.exp(jnp.where(weights > 0, shifted, jnp.minimum(shifted, most)))
+    total = terms.sum(axis, keepdims=True)
+    none = total == 0.0
+    total = jnp.where(none, 1.0, total)
+    return jnp.where(none, -jnp.inf, jnp.log(total) + greatest).squeeze(axis), terms / total
+
+
+def _check_tabular(mdp: Any) -> Any:
+    """Return `mdp`, or raise a `ValueError` unless it has the tables of a tabular model."""
+    missing = [name for name in _FIELDS if not hasattr(mdp, name)]
+    if missing:
+        told = f"{type(mdp).__name__} without {', '.join(missing)}"
+        raise ValueError(f"mdp must be a model of dynamics.tabular, got {told}")
+    if jnp.ndim(mdp.transitions) != 3:
+        shape = jnp.shape(mdp.transitions)
+        raise ValueError(f"mdp must be one model (vmap over several), got transitions of shape {shape}")
+    return mdp
+
+
+def _check_prior(mdp: Any, prior: Any, horizon: int | None = None) -> Float[Array, "... S A"]:
+    """Return p(a|s) as [S, A], or for a horizon as [T, S, A], or raise a `ValueError`; traced values pass."""
+    num_states, num_actions = mdp.transitions.shape[:2]
+    shape = (num_states, num_actions) if horizon is None else (horizon, num_states, num_actions)
+    if prior is None:
+        return jnp.full(shape, 1.0 / num_actions)
+    rows = real("prior", prior, minimum=0.0, shape=None)
+    allowed = [shape[first:] for first in reversed(range(len(shape)))]
+    if rows.shape not in allowed:
+        raise ValueError(f"prior must have one of the shapes {', '.join(map(str, allowed))}, got {rows.shape}")
+    if not isinstance(rows, jax.core.Tracer):
+        totals = np.asarray(rows).sum(-1).ravel()  # in NumPy: within jit, JAX would trace this
+        if (off := np.abs(totals - 1.0)).max() > 1e-5:
+            raise ValueError(f"prior must have rows that sum to 1, got one of sum {totals[off.argmax()]:g}")
+    return jnp.broadcast_to(rows, shape)
+
+
+def _check_end(mdp: Any) -> None:
+    """Raise a `ValueError` if values cannot converge: no discount, and no terminal state."""
+    if isinstance(mdp.discount, jax.core.Tracer) or isinstance(mdp.terminal, jax.core.Tracer):
+        return
+    if np.asarray(mdp.discount) >= 1.0 and not np.asarray(mdp.terminal).any():
+        raise ValueError(
+            f"discount must be < 1 where there is neither a horizon nor a terminal state, got {mdp.discount:g}"
+        )

@@ -1,0 +1,157 @@
+"""Resampling: particles that weigh much have several children, those that weigh little none.
+
+All schemes are unbiased, E[children of k] = n w_k, and none ever chooses a particle of weight zero, whatever rounding
+does to sums of float32.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from ..dynamics.base import pytree, real, static, traceable
+
+
+def systematic(key: Key[Array, ""], weights: Float[Array, " K"], num_samples: int) -> Int[Array, " n"]:
+    """One uniform number u, positions (i + u)/n: the least variance, ⌊n w⌋ or ⌈n w⌉ children.
+
+    Args:
+        key: of u.
+        weights: [K], not negative, of any scale.
+        num_samples: the number n of children.
+
+    Returns:
+        The parents, [n], in order.
+    """
+    return _by_strata(weights, jnp.broadcast_to(jax.random.uniform(key), (num_samples,)))
+
+
+def stratified(key: Key[Array, ""], weights: Float[Array, " K"], num_samples: int) -> Int[Array, " n"]:
+    """A uniform number for each stratum, positions (i + u_i)/n (Kitagawa, 1996).
+
+    Args:
+        key: of u.
+        weights: [K], not negative, of any scale.
+        num_samples: the number n of children.
+
+    Returns:
+        The parents, [n], in order.
+    """
+    return _by_strata(weights, jax.random.uniform(key, (num_samples,)))
+
+
+def multinomial(key: Key[Array, ""], weights: Float[Array, " K"], num_samples: int) -> Int[Array, " n"]:
+    """Independent draws.
+
+    Args:
+        key: of the draws.
+        weights: [K], not negative, of any scale.
+        num_samples: the number n of children.
+
+    Returns:
+        The parents, [n].
+    """
+    return _draw(jax.random.uniform(key, (num_samples,)), weights)
+
+
+def residual(key: Key[Array, ""], weights: Float[Array, " K"], num_samples: int) -> Int[Array, " n"]:
+    """⌊n w⌋ children for sure, the others by independent draws from what is left (Liu and Chen, 1998).
+
+    Args:
+        key: of the draws.
+        weights: [K], not negative, of any scale.
+        num_samples: the number n of children.
+
+    Returns:
+        The parents, [n].
+    """
+    expected = num_samples * (weights / weights.sum())
+    sure = jnp.floor(expected)
+    rest = expected - sure
+    place = jnp.arange(num_samples)
+    # nothing may be left: the draws count for nothing then, but must not divide by zero
+    drawn = _draw(jax.random.uniform(key, (num_samples,)), jnp.where(rest.sum() > 0, rest, weights))
+    children = jnp.cumsum(sure.astype(int))
+    return jnp.where(place < children[-1], jnp.searchsorted(children, place, side="right"), drawn)
+
+
+SCHEMES: dict[str, Callable[..., Any]] = {
+    "systematic": systematic,
+    "stratified": stratified,
+    "residual": residual,
+    "multinomial": multinomial,
+}
+
+
+@pytree
+class Resampler:
+    """When and how a rollout resamples, and by which values it looks ahead. Make one with `resampler`.
+
+    Attributes:
+        ess_threshold: resample where the effective sample size is below this fraction of the particles, a scalar.
+        value: state -> scalar, reward units, the look-ahead; None for none.
+        scheme: (key, weights [K], n) -> parents [n].
+        model_value: whether the model's own value is the look-ahead.
+    """
+
+    ess_threshold: Float[Array, ""]
+    value: Callable[..., Any] | None
+    scheme: Callable[..., Any] = static()
+    model_value: bool = static()
+
+
+def resampler(resampling: Any = "systematic", *, ess_threshold: Any = 0.5, value: Any = None) -> Resampler:
+    """Make the resampler of sequential Monte Carlo.
+
+    Args:
+        resampling: "systematic", "stratified", "residual", "multinomial", or a function (key, weights [K], n) ->
+            parents [n].
+        ess_threshold: resample after a step where the effective sample size is below this fraction of the particles,
+            in [0, 1]: 0 never, 1 wherever weights differ.
+        value: what a state is expected to be worth, a function state -> scalar, reward units, so that weights look
+            ahead: a critic, the optimal cost of a linearisation, the soft value V = λ log E exp(R/λ) best of all. It
+            must not be right: errors cost variance only. "model" takes the model's `value`; None looks no further
+            than the rewards. Beyond the horizon the model's `value` counts in any case.
+
+    Returns:
+        The resampler.
+
+    Raises:
+        ValueError: for a parameter outside its range.
+    """
+    if not callable(resampling) and resampling not in SCHEMES:
+        raise ValueError(f"resampling must be one of {', '.join(SCHEMES)}, or a function, got {resampling!r}")
+    if value is not None and value != "model" and not callable(value):
+        raise ValueError(f"value must be a function of a state, 'model' or None, got {value!r}")
+    return Resampler(
+        ess_threshold=real("ess_threshold", ess_threshold, minimum=0.0, maximum=1.0),
+        value=traceable(value) if callable(value) else None,
+        scheme=resampling if callable(resampling) else SCHEMES[resampling],
+        model_value=isinstance(value, str),
+    )
+
+
+def _by_strata(weights: Float[Array, " K"], uniforms: Float[Array, " n"]) -> Int[Array, " n"]:
+    """Parents of the positions (i + u_i)/n.
+
+    By counting the positions below each cumulated weight c: all of the strata below ⌊n c⌋, and that of stratum ⌊n c⌋
+    if u is less than the fraction. The positions themselves, near 1 in float32, would not tell 100 000 apart.
+    """
+    num_samples = len(uniforms)
+    cumulated = num_samples * _cumulated(weights)
+    whole = jnp.floor(cumulated).astype(int)
+    below = uniforms[jnp.minimum(whole, num_samples - 1)] < cumulated - whole
+    return jnp.searchsorted(whole + below, jnp.arange(num_samples), side="right")
+
+
+def _draw(uniforms: Float[Array, " n"], weights: Float[Array, " K"]) -> Int[Array, " n"]:
+    """The particle in whose share of [0, 1) each number lies; `uniform` never gives 1."""
+    return jnp.searchsorted(_cumulated(weights), uniforms, side="right")
+
+
+def _cumulated(weights: Float[Array, " K"]) -> Float[Array, " K"]:
+    """Cumulated weights, the last of them exactly 1, so that rounding leaves no one beyond it."""
+    cumulated = jnp.cumsum(weights)
+    return cumulated / cumulated[-1]

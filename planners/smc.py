@@ -1,0 +1,124 @@
+"""Sequential Monte Carlo: particles that are resampled on the way."""
+
+from typing import Any, Unpack
+
+from .composition import LoopOptions, compose, risk_at
+from .families import belief_of, gaussian, particles
+from .loop import SamplingPlanner
+from .resampling import resampler
+from .tempering import tempering
+
+
+def smc(
+    horizon: int,
+    action_size: int,
+    *,
+    num_samples: int = 256,
+    num_iterations: int = 1,
+    std: Any = 0.5,
+    temperature: Any = None,
+    target_ess: Any = None,
+    max_kl: Any = None,
+    prior: Any = None,
+    prior_std: Any = None,
+    proposal: Any = None,
+    value: Any = None,
+    resampling: Any = "systematic",
+    ess_threshold: Any = 0.5,
+    rho: Any = None,
+    covariance: str = "fixed",
+    num_components: int = 1,
+    actions: Any = None,
+    std_min: Any = 0.05,
+    noise_exponent: Any = None,
+    **options: Unpack[LoopOptions],
+) -> SamplingPlanner:
+    """Sequential Monte Carlo: plans grow step by step, and those that earn little give way to copies of others.
+
+    Whatever the proposal q and the look-ahead, the evidence is unbiased, and the weighted plans are, as their number
+    grows, samples of the posterior p(a) exp(R/λ): the weights are exact (Piché et al., 2019, but with the look-ahead
+    divided by that of the state before, so that it telescopes: as printed it cancels, and never counts). Each
+    iteration draws all plans anew from a proposal that is fitted to those that survived.
+
+    On a stochastic model particles are plans under common noise, whose posterior is exp(E[R]/λ). With
+    `common_noise=False` in one scenario each has its own noise, and success selects luck as well: the posterior that
+    is optimistic about the dynamics.
+
+    Args:
+        horizon: the number H of steps.
+        action_size: the number A of actuators.
+        num_samples: the number K of particles.
+        num_iterations: the number I of iterations.
+        std: of the plans that are proposed, and of the prior unless that is given, scalar, [A] or [H, A]; 1 is half
+            the actuators' range.
+        temperature: λ of the posterior, in reward units; None adapts it.
+        target_ess: with a temperature, temper: what an iteration leaves of the effective sample size, as a fraction,
+            on the way from the prior to λ, where the last one ends. Without, cool on and on in this way.
+        max_kl: adapt the temperature, from one time step to the next, to so many nats KL(posterior ‖ proposal); 2
+            unless one of the three is given.
+        prior: p: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree; `planners.policy_prior` for one over
+            actions in states; "flat" for p = 1. None for the proposal itself, wherever fits and warm starts move it:
+            plans weigh exp(R/λ), as in MPPI. For the posterior of one problem give a prior; for control leave it.
+        prior_std: of a prior N(0, prior_std²) with the noise's correlation, scalar, [A] or [H, A], in short.
+        proposal: a policy that draws actions in states, instead of a belief that is fitted: a pytree with
+            `sample(key, state) -> action [A]` and `log_prob(state, action)`, on the scale of plans.
+        value: what states are expected to be worth, to look ahead: a function state -> scalar, reward units, "model"
+            for the model's own, or None; see `planners.resampler`.
+        resampling: "systematic", "stratified", "residual", "multinomial", or a function (key, weights [K], n) ->
+            parents [n].
+        ess_threshold: resample after a step where the effective sample size is below this fraction of the particles,
+            in [0, 1]; never after the last step.
+        rho: where the expectation over scenarios sits: 0 inside of exp(R/λ) as `None`, 1 outside, the posterior that
+            is optimistic about the noise; needs a temperature in reward units.
+        covariance: of the proposal: "fixed" learns its mean only; "diagonal", "full" or "kronecker".
+        num_components: above 1 the proposal is a mixture of so many diagonal Gaussians.
+        actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian.
+        std_min: the floor of a learnt std.
+        noise_exponent: correlates the proposal, and the prior, in time as noise of the spectrum 1/f^exponent; None
+            for none.
+        **options: see `LoopOptions`. `execute` is "mean" of the weighted plans unless given; "best" (or "mode") is
+            the mean of those that share the heaviest first action, "sample" a sample of the posterior. Options that
+            change plans after they were drawn have no meaning here.
+
+    Returns:
+        The planner. Its belief has the particles, `plans` [K, H, A] and `log_weights` [K], and `roots()`.
+
+    Raises:
+        ValueError: for a parameter outside its range, or several families at once.
+    """
+    fixed = covariance == "fixed" and num_components == 1 and actions is None
+    color = noise_exponent if num_components == 1 else None
+
+    def proposed(steps: int) -> Any:
+        if proposal is not None:
+            return proposal
+        parameters = {"std": std, "std_min": std_min, "noise_exponent": color}
+        if fixed:
+            return gaussian(steps, action_size, learn_std=False, **parameters)
+        return belief_of(
+            steps,
+            action_size,
+            covariance="diagonal" if covariance == "fixed" else covariance,
+            num_components=num_components,
+            actions=actions,
+            enumerate_plans=False,
+            **parameters,
+        )
+
+    if prior_std is not None:
+        if prior is not None or actions is not None:
+            raise ValueError(f"prior_std is of a Gaussian prior: give it or another prior, got {prior_std!r}")
+        prior = gaussian(horizon, action_size, std=prior_std, noise_exponent=color)
+    return compose(
+        "smc",
+        lambda steps: particles(proposed(steps), steps, action_size, num_samples),
+        horizon,
+        tempering(temperature, target_ess=target_ess, max_kl=max_kl),
+        options,
+        prior=prior,
+        risk=risk_at(rho, temperature),
+        resampler=resampler(resampling, ess_threshold=ess_threshold, value=value),
+        num_samples=num_samples,
+        num_iterations=num_iterations,
+        execute="mean",
+    )

@@ -1,0 +1,183 @@
+"""Many rollouts, a step at a time: what they share of a model, its noise and scenarios, and what is their own."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from ..dynamics.base import Model, State, Step, scalar, scenario_count, scenarios
+from .risk import Risk
+
+
+class At(NamedTuple):
+    """Where a rollout is: how much what follows counts, what was earned, and log p of the actions, if asked for."""
+
+    state: State
+    weight: Float[Array, "..."]
+    total: Float[Array, "..."]
+    log_prob: Float[Array, "..."] | None
+
+
+_Axes = tuple[int | None, int | None]  # along plans, along scenarios
+_NO_AXES: _Axes = (None, None)
+
+
+class Rollouts(NamedTuple):
+    """K rollouts under way, in M scenarios each.
+
+    Attributes:
+        models: in which they happen.
+        keys: of the noise of each step, with a leading axis H.
+        own_models: whether each has models of its own, along the first axis of `models`.
+        own_keys: whether each has noise of its own, along the second axis of `keys`.
+        one: whether there is one scenario, without an axis of its own.
+        start: where they are, with a leading axis K.
+        advance: (models, keys of the step, at, actions [K, A]) -> (at, gains).
+        worth: a function (model, state) -> value makes one of (models, at) -> what they are worth with that.
+    """
+
+    models: Any
+    keys: Array
+    own_models: bool
+    own_keys: bool
+    one: bool
+    start: At
+    advance: Callable[..., tuple[At, Array]]
+    worth: Callable[[Callable[..., Any]], Callable[..., Array]]
+
+    def certain(self, risk: Risk | None, values: Float[Array, "..."]) -> Float[Array, "..."]:
+        """What values in the scenarios are worth together."""
+        return values if self.one else _certain(risk, values)
+
+    def mean(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The mean over the scenarios."""
+        return values if self.one else values.mean(-1)
+
+    def over(self, at: At) -> Bool[Array, " K"]:
+        """Which rollouts have ended in all scenarios."""
+        return at.weight == 0 if self.one else (at.weight == 0).all(-1)
+
+    def first(self, state: State) -> State:
+        """States in the first scenario."""
+        return state if self.one else jax.tree.map(lambda leaf: leaf[:, 0], state)
+
+
+def prepare(
+    model: Model,
+    key: Key[Array, ""],
+    state: State,
+    num_rollouts: int,
+    horizon: int,
+    first: Int[Array, ""],
+    *,
+    num_scenarios: int,
+    common_noise: bool,
+    policy: Callable[..., Any] | None = None,
+    freeze: bool = False,
+) -> Rollouts:
+    """Set out with K rollouts.
+
+    Args:
+        model: what to imagine with.
+        key: of the model's noise, and of the scenarios of a model that has several.
+        state: where all start.
+        num_rollouts: K.
+        horizon: the number H of steps.
+        first: the number of the first of them, where others are elsewhere.
+        num_scenarios: M.
+        common_noise: whether all meet the same scenarios.
+        policy: (state, action [A]) -> log p(action | state), to sum along each rollout.
+        freeze: whether states stand still after an end; they do where there is a policy.
+
+    Returns:
+        The rollouts.
+    """
+    freeze |= policy is not None
+
+    def advance(model: Model, key: Array, at: At, action: Array) -> tuple[At, Array]:
+        step = counted(model, (key, action), at.state, at.weight)
+        weight, gain = at.weight * step.discount, at.weight * step.reward
+        state, log_prob = step.state, None
+        if freeze:
+            # After an end the policy goes on in the last state that it knew: actions that nobody takes must not be
+            # likelier than those that somebody does, or plans would end early to be free of the prior.
+            state = jax.tree.map(lambda new, old: jnp.where(weight == 0, old, new), step.state, at.state)
+        if policy is not None and at.log_prob is not None:
+            log_prob = at.log_prob + scalar("log p of a policy", policy(at.state, action))
+        return At(state, weight, at.total + gain, log_prob), gain
+
+    # What holds in the scenarios: along an axis of its own, which plans share unless each has its own noise.
+    own = None if common_noise else jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(num_rollouts))
+    models, model_axes = model, _NO_AXES
+    if scenario_count(model) is not None:
+        draw = functools.partial(drawn, model, num_scenarios=num_scenarios)
+        if own is None:
+            (key, models), model_axes = draw(key), (None, 0)
+        else:
+            (own, models), model_axes = jax.vmap(draw)(own), (0, 0)
+    if own is None:
+        keys, key_axis = _scenario_keys(key, num_scenarios, horizon), None
+    else:
+        keys, key_axis = jax.vmap(lambda k: _scenario_keys(k, num_scenarios, horizon), out_axes=1)(own), 0
+
+    start = At(state, jnp.ones(()), jnp.zeros(()), None if policy is None else jnp.zeros(()))
+    if one := num_scenarios == 1 and model_axes == _NO_AXES:  # without an axis of length 1, which costs a little
+        keys = keys[..., 0]
+    else:
+        advance = jax.vmap(advance, in_axes=(model_axes[1], 0, 0, None))
+        start = jax.vmap(lambda _: start)(jnp.arange(num_scenarios))
+
+    def worth(value: Callable[..., Any]) -> Callable[..., Array]:
+        def of(model: Model, at: At) -> Float[Array, ""]:
+            return at.total + at.weight * jnp.where(at.weight == 0, 0.0, scalar("value", value(model, at.state)))
+
+        in_scenarios = of if one else jax.vmap(of, in_axes=(model_axes[1], 0))
+        return jax.vmap(in_scenarios, in_axes=(model_axes[0], 0))
+
+    return Rollouts(
+        models=models,
+        keys=keys,
+        own_models=model_axes[0] == 0,
+        own_keys=key_axis == 0,
+        one=one,
+        start=jax.vmap(lambda _: start)(jnp.arange(num_rollouts)),
+        advance=jax.vmap(advance, in_axes=(model_axes[0], key_axis, 0, 0)),
+        worth=worth,
+    )
+
+
+def counted(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:
+    """Step the model; after an end reward and discount are 0, whatever it says: 0 · NaN would be NaN."""
+    step = model.step(inputs[0], state, inputs[1])
+    reward, discount = (
+        jnp.where(weight == 0, 0.0, jnp.asarray(x, weight.dtype)) for x in (step.reward, step.discount)
+    )
+    return Step(step.state, reward, discount)
+
+
+def drawn(model: Model, key: Key[Array, ""], num_scenarios: int) -> tuple[Array, Any]:
+    """A key of the noise, and the models that hold in the scenarios."""
+    noise_key, model_key = jax.random.split(key)
+    return noise_key, scenarios(model, model_key, num_scenarios)
+
+
+def _certain(risk: Risk | None, returns: Float[Array, "*K M"]) -> Float[Array, "*K"]:
+    """What returns in several scenarios are worth together; NaN where any of them is not finite."""
+    valid = jnp.isfinite(returns).all(-1)
+    finite = jnp.where(valid[..., None], returns, 0.0)
+    if risk is None:
+        return jnp.where(valid, finite.mean(-1), jnp.nan)
+    worth = jax.vmap(lambda own: scalar("risk", risk(own)))(finite.reshape(-1, finite.shape[-1]))
+    return jnp.where(valid, worth.reshape(valid.shape), jnp.nan)
+
+
+def _scenario_keys(key: Key[Array, ""], num_scenarios: int, horizon: int) -> Key[Array, "H M"]:
+    """The keys of each step in each scenario; those of the first scenario are those of a rollout in one."""
+    steps = jax.random.split(key, horizon)
+    if num_scenarios == 1:
+        return steps[:, None]
+    others = jax.vmap(lambda step: jax.random.split(step, num_scenarios - 1))(steps)
+    return jnp.concatenate([steps[:, None], others], axis=1)

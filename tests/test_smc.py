@@ -1,0 +1,607 @@
+"""Sequential Monte Carlo against exact answers: evidence, marginals, lineages, temperatures; and what kills it."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+from problems import noisy_walk, random_linear_quadratic, tables, target, unchecked
+
+from mirrax import dynamics, planners
+from mirrax.dynamics.base import pytree
+
+T, BETA = 4, 0.6
+KEY = jax.random.key(0)
+SCHEMES = ("systematic", "stratified", "residual", "multinomial")
+infer = jax.jit(planners.infer)
+
+
+@functools.partial(jax.jit, static_argnums=5)
+def evidences(planner, model, key, state, belief, num):
+    """Estimates of the log-evidence under many keys."""
+    one = lambda key: planners.infer(planner, model, key, state, belief)[1].log_evidence[-1]  # noqa: E731
+    return jax.lax.map(one, jax.random.split(key, num), batch_size=100)
+
+
+def assert_unbiased(log_evidences, truth, sigmas=4.5):
+    """E Ẑ = Z, within standard errors."""
+    ratio = np.exp(np.asarray(log_evidences, float) - float(truth))
+    assert ratio.std() > 0
+    assert abs(ratio.mean() - 1.0) / (ratio.std() / np.sqrt(len(ratio))) < sigmas, (ratio.mean(), ratio.std())
+
+
+@pytest.fixture(scope="module")
+def mdp():
+    given = tables(1) | {"initial": np.eye(3)[0]}
+    model = dynamics.tabular(**given)
+    return model, planners.message_passing(model, horizon=T, temperature=BETA)
+
+
+def discrete(mdp, **options):
+    """A planner over the actions of a table, each particle with its own noise: exact inference's optimist."""
+    given = {"temperature": BETA, "num_samples": 16, "common_noise": False, "num_scenarios": 1} | options
+    return planners.smc(T, mdp.action_size, actions=mdp.actions, **given)
+
+
+class TestEvidence:
+    @pytest.mark.parametrize("resampling", SCHEMES)
+    def test_unbiased_whatever_the_scheme(self, mdp, resampling):
+        model, exact = mdp
+        planner = discrete(model, resampling=resampling)
+        assert_unbiased(evidences(planner, model, KEY, 0, planner.belief, 3000), exact.values[0, 0])
+
+    @pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
+    def test_unbiased_with_any_value(self, mdp, scale):
+        """The look-ahead telescopes away: a wrong one costs variance only."""
+        model, exact = mdp
+        values = exact.values.mean(0) * BETA + scale * jnp.array([0.7, -1.0, 0.4])
+        value = jax.tree_util.Partial(lambda values, state: values[state], values)
+        planner = discrete(model, value=value, num_samples=32)
+        assert_unbiased(evidences(planner, model, KEY, 0, planner.belief, 3000), exact.values[0, 0])
+
+    def test_unbiased_with_the_models_own_value_and_with_resampling_at_every_step(self, mdp):
+        model, exact = mdp
+        planner = discrete(model, value="model", ess_threshold=1.0)
+        assert_unbiased(evidences(planner, model, KEY, 0, planner.belief, 3000), exact.values[0, 0])
+
+    def test_a_good_value_has_less_variance(self):
+        given = tables(2, num_states=4, num_actions=3, deterministic=True)
+        given |= {"initial": np.eye(4)[0], "final": 3.0 * given["final"]}
+        model = dynamics.tabular(**given)
+        exact = planners.message_passing(model, horizon=T, temperature=BETA)
+        timed = dynamics.timed(model)
+        values = jnp.concatenate([exact.values, exact.final_values[None]]) * BETA
+        value = jax.tree_util.Partial(lambda values, state: values[state.step, state.state], values)
+        spread = []
+        for look_ahead in (None, value):
+            planner = discrete(model, value=look_ahead)
+            found = evidences(planner, timed, KEY, timed.init(KEY), planner.belief, 1000)
+            spread.append(float(found.std()))
+        assert_unbiased(found, exact.values[0, 0])
+        assert spread[1] < 0.75 * spread[0], spread
+
+    def test_exact_value_and_policy_leave_nothing_to_chance(self):
+        """On a deterministic model two particles tell the evidence exactly (here that of the closed form)."""
+        model = random_linear_quadratic(2)
+        policy = model.policy(5, BETA)
+        exact = model.plan_posterior(model.start, 5, BETA)
+        planner = planners.smc(
+            *(5, 2), num_samples=2, temperature=BETA, proposal=policy, prior="flat", value=policy.value
+        )
+        timed = dynamics.timed(model)
+        for seed in range(5):
+            _, info = infer(planner, timed, jax.random.key(seed), timed.init(KEY), None)
+            np.testing.assert_allclose(info.log_evidence[-1], exact.log_evidence, atol=2e-4)
+            np.testing.assert_allclose(info.weights[-1], 0.5, atol=1e-4)
+            assert not info.lineage.resampled.any()
+        # and with another policy they are not
+        other = policy._replace(offset=policy.offset + 0.3)
+        found = evidences(
+            dataclasses.replace(planner, belief=dataclasses.replace(planner.belief, proposal=other)),
+            *(timed, KEY, timed.init(KEY), None, 2000),
+        )
+        assert found.std() > 0.1
+        assert_unbiased(found, exact.log_evidence)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"noise_exponent": 1.0},
+            {"covariance": "full"},
+            {"covariance": "kronecker"},
+            {"num_components": 3},
+        ],
+        ids=str,
+    )
+    def test_unbiased_from_any_family_that_is_not_the_prior(self, options):
+        """From a proposal that is moved and widened, the Gaussian posterior's evidence."""
+        model = random_linear_quadratic(2, n=2, m=1)
+        prior = planners.gaussian(T, 1, std=1.1)
+        planner = planners.smc(T, 1, num_samples=64, std=1.3, temperature=2.0, prior=prior, **options)
+        proposal = planner.belief.proposal
+        moved = {"means": proposal.means + 0.3} if hasattr(proposal, "means") else {"mean": proposal.mean + 0.3}
+        belief = dataclasses.replace(planner.belief, proposal=dataclasses.replace(proposal, **moved))
+        truth = model.plan_posterior(model.start, T, 2.0, prior_covariance=prior.covariance()).log_evidence
+        assert_unbiased(evidences(planner, model, KEY, model.start, belief, 2000), truth)
+
+    def test_a_prior_that_does_not_tell_steps_apart_counts_at_the_end(self):
+        @pytree
+        class Whole:
+            gaussian: planners.Gaussian
+
+            def log_prob(self, plans):
+                return self.gaussian.log_prob(plans)
+
+        model = random_linear_quadratic(2, n=2, m=1)
+        prior = planners.gaussian(T, 1, std=1.1)
+        planner = planners.smc(T, 1, num_samples=64, std=1.3, temperature=2.0, prior=Whole(prior))
+        truth = model.plan_posterior(model.start, T, 2.0, prior_covariance=prior.covariance()).log_evidence
+        assert_unbiased(evidences(planner, model, KEY, model.start, None, 2000), truth)
+
+    def test_an_end_counts_as_an_end(self):
+        """Terminated particles stand still, and what nobody does has no probability."""
+        given = tables(5, num_states=4) | {"initial": np.eye(4)[0]}
+        model = dynamics.tabular(**given, terminal=np.array([False, False, True, False]))
+        prior = np.array([0.3, 0.7])
+        exact = planners.message_passing(model, horizon=T, temperature=BETA, prior=prior)
+        belief = planners.categorical(T, model.actions)
+        planner = discrete(
+            model, prior=dataclasses.replace(belief, log_probs=jnp.log(jnp.tile(prior, (T, 1)))), num_samples=32
+        )
+        assert_unbiased(evidences(planner, model, KEY, 0, planner.belief, 3000), exact.values[0, 0])
+        _, info = infer(planner, model, KEY, 0, None)
+        assert info.num_invalid[-1] == 0
+
+
+@pytree
+class Table:
+    """A policy over the actions of a table, which are drawn as one-hot vectors."""
+
+    log_probs: jax.Array
+
+    def sample(self, key, state):
+        return jax.nn.one_hot(jax.random.categorical(key, self.log_probs[state]), self.log_probs.shape[1])
+
+    def log_prob(self, state, action):
+        return self.log_probs[state] @ action
+
+
+class TestPosterior:
+    def test_root_marginal_is_that_of_message_passing(self, mdp):
+        model, exact = mdp
+        planner = discrete(model, num_samples=100_000)
+        belief, info = infer(planner, model, KEY, 0, None)
+        actions, weights = belief.roots()
+        found = jnp.zeros(2).at[jnp.argmax(actions, -1)].add(weights)
+        np.testing.assert_allclose(found, exact.policy[0, 0], atol=1e-2)
+        np.testing.assert_allclose(info.log_evidence[-1], exact.values[0, 0], atol=1e-2)
+
+    @pytest.mark.parametrize("kind", ["of a policy", "of whole plans", "the proposal", "flat"])
+    def test_a_policy_draws_and_the_prior_corrects(self, mdp, kind):
+        """Actions are drawn in the states of the particles that survived, or the marginals would be others."""
+        model, _ = mdp
+        rows = np.random.default_rng(3).dirichlet(np.ones(2), size=3)
+        policy = Table(jnp.log(jnp.array([[0.7, 0.3], [0.2, 0.8], [0.6, 0.4]])))
+        told = {
+            "of a policy": (planners.policy_prior(Table(jnp.log(jnp.asarray(rows))).log_prob), rows, 0.0),
+            "of whole plans": (planners.categorical(T, model.actions), None, 0.0),
+            "the proposal": (None, np.exp(policy.log_probs), 0.0),
+            "flat": ("flat", None, T * np.log(2.0)),
+        }
+        prior, probabilities, constant = told[kind]
+        exact = planners.message_passing(model, horizon=T, temperature=BETA, prior=probabilities)
+        planner = planners.smc(
+            T,
+            2,
+            num_samples=100_000,
+            temperature=BETA,
+            proposal=policy,
+            prior=prior,
+            common_noise=False,
+            value=jax.tree_util.Partial(lambda values, state: values[state], BETA * exact.values.mean(0)),
+        )
+        belief, info = infer(planner, model, KEY, 0, None)
+        actions, weights = belief.roots()
+        found = jnp.zeros(2).at[jnp.argmax(actions, -1)].add(weights)
+        np.testing.assert_allclose(found, exact.policy[0, 0], atol=1e-2)
+        np.testing.assert_allclose(info.log_evidence[-1], exact.values[0, 0] + constant, atol=2e-2)
+
+    @pytest.mark.parametrize("options", [{}, {"rho": 1.0}, {"risk": "worst"}], ids=str)
+    def test_scenarios_are_the_structured_posterior_of_plans(self, mdp, options):
+        """Plans under way in six scenarios, against the table of all plans in the same six."""
+        model, _ = mdp
+        shared = {"actions": model.actions, "temperature": BETA, "num_scenarios": 6, **options}
+        exact = planners.vi_mpc(T, 2, enumerate_plans=True, num_iterations=1, **shared)
+        truth, told = infer(exact, model, KEY, 0, None)
+        belief, info = infer(planners.smc(T, 2, num_samples=20_000, **shared), model, KEY, 0, None)
+        np.testing.assert_allclose(info.log_evidence[-1], told.log_evidence[-1], atol=2e-2)
+        probability = jnp.exp(truth.log_probs)
+        place = jnp.argmax(belief.plans, -1) @ (2 ** jnp.arange(T)[::-1])
+        found = jnp.zeros(2**T).at[place].add(jnp.exp(belief.log_weights))
+        np.testing.assert_allclose(found, probability, atol=1e-2)
+        np.testing.assert_allclose(info.posterior_kl[-1], told.posterior_kl[-1], atol=2e-2)
+
+    def test_iterations_end_at_the_gaussian_posterior(self):
+        """Both components on: a resampler in the rollout, a projection after it."""
+        model = random_linear_quadratic(2, n=2, m=1)
+        prior = planners.gaussian(T, 1, std=1.4)
+        exact = model.plan_posterior(model.start, T, 0.8, prior_covariance=prior.covariance())
+        belief = planners.full_gaussian(T, 1, std=1.4, std_min=1e-3)
+        planner = planners.sampling_planner(
+            belief,
+            planners.tempering(0.8, target_ess=0.3),
+            prior=prior,
+            resampler=planners.resampler(),
+            num_samples=20_000,
+            num_iterations=6,
+        )
+        found, info = infer(planner, model, KEY, model.start, None)
+        precision = np.linalg.inv(exact.covariance)
+        off = np.ravel(found.mean - exact.mean)
+        assert np.sqrt(off @ precision @ off) < 0.05
+        scale = np.sqrt(np.diag(exact.covariance))
+        np.testing.assert_allclose(
+            found.covariance() / np.outer(scale, scale), exact.covariance / np.outer(scale, scale), atol=0.05
+        )
+        np.testing.assert_allclose(info.log_evidence[-1], exact.log_evidence, atol=0.03)
+        # KL(posterior ‖ q) of the first proposal, in closed form
+        q = model.plan_posterior(model.start, T, 1e9, prior_covariance=prior.covariance())
+        first = planners.smc(T, 1, temperature=0.8, std=1.4, num_samples=20_000)
+        told = infer(first, model, KEY, model.start, None)[1]
+        ratio = np.linalg.solve(q.covariance, exact.covariance)
+        away = np.ravel(exact.mean - q.mean)
+        kl = 0.5 * (np.trace(ratio) - T - np.linalg.slogdet(ratio)[1] + away @ np.linalg.solve(q.covariance, away))
+        np.testing.assert_allclose(told.posterior_kl[-1], kl, atol=0.05)
+
+    def test_both_ways_are_kept_with_their_weights(self):
+        """Left or right at the first step, 1 : 2; what follows is to be quiet."""
+
+        def step(key, state, action):
+            x = action[0]
+            left, right = -((x + 1.0) ** 2) / (2 * 0.15**2), jnp.log(2.0) - (x - 1.0) ** 2 / (2 * 0.15**2)
+            return state + 1, jnp.where(state == 0, jnp.logaddexp(left, right), -0.5 * x**2 / 0.3**2), 1.0
+
+        model = dynamics.from_function(step, 1)
+        planner = planners.smc(4, 1, num_samples=20_000, temperature=1.0, std=0.7, prior="flat")
+        belief, info = infer(planner, model, KEY, jnp.zeros((), int), None)
+        right = (jnp.exp(belief.log_weights) * (belief.plans[:, 0, 0] > 0)).sum()
+        np.testing.assert_allclose(right, 2 / 3, atol=0.03)
+        truth = np.log(3 * np.sqrt(2 * np.pi) * 0.15) + 3 * np.log(np.sqrt(2 * np.pi) * 0.3)  # ∫ W
+        np.testing.assert_allclose(info.log_evidence[-1], truth, atol=0.05)
+        assert abs(float(belief.mean[0, 0])) < 0.5  # which is neither of the ways
+        np.testing.assert_allclose(jnp.abs(belief.mode()[0, 0]), 1.0, atol=0.5)
+
+    def test_both_ways_round_an_obstacle(self):
+        """A point mass must reach a goal behind a wall straight ahead; half of the particles go each way."""
+        model, start = dynamics.point_mass(obstacles=((1.5, 0.0, 0.7),)), jnp.zeros(4)
+        planner = planners.smc(25, 2, num_samples=2000, temperature=0.5, std=1.0, noise_exponent=2.0)
+        belief, info = infer(planner, model, KEY, start, None)
+        paths = jax.vmap(lambda plan: planners.trajectory(model, KEY, start, plan))(belief.plans)
+        weights = jnp.exp(belief.log_weights)
+        assert weights[paths.discounts[:, -1] == 1].sum() > 0.99  # into the wall goes no one
+        at_wall = jnp.argmin(jnp.abs(paths.states[..., 0] - 1.5), axis=1)
+        side = jnp.take_along_axis(paths.states[..., 1], at_wall[:, None], 1)[:, 0]
+        above, below = (float(weights[sign * side > 0.7].sum()) for sign in (1, -1))
+        assert min(above, below) > 0.25, (above, below)
+        assert info.lineage.num_ancestors[-1, 0] > 20
+
+
+class TestLineage:
+    @pytest.mark.parametrize("resampling", SCHEMES)
+    @pytest.mark.parametrize("noise_exponent", [None, 1.0])
+    def test_replaying_a_surviving_plan_gives_its_return(self, resampling, noise_exponent):
+        model = dynamics.point_mass()
+        planner = planners.smc(
+            *(12, 2), num_samples=64, temperature=0.003, resampling=resampling, noise_exponent=noise_exponent
+        )
+        state = jnp.array([-1.0, 0.1, 0.0, 0.0])
+        belief, info = infer(planner, model, KEY, state, None)
+        assert info.lineage.resampled[-1].sum() >= 3, info.lineage.ess
+        replayed = planners.rollout(model, KEY, state, belief.plans)
+        np.testing.assert_allclose(replayed, info.returns[-1], rtol=1e-5)
+        # children share the past of their parents, and part from there
+        assert len(np.unique(belief.plans[:, 0], axis=0)) == info.lineage.num_ancestors[-1, 0] < 64
+        assert len(np.unique(belief.plans.reshape(64, -1), axis=0)) == 64
+
+    def test_under_common_noise_and_with_a_policy_too(self):
+        model = noisy_walk()
+
+        @pytree
+        class Brake:
+            def sample(self, key, state):
+                return -0.5 * state[None] + 0.3 * jax.random.normal(key, (1,))
+
+            def log_prob(self, state, action):
+                return jax.scipy.stats.norm.logpdf(action[0], -0.5 * state, 0.3)
+
+        for proposal in (None, Brake()):
+            planner = planners.smc(8, 1, num_samples=32, temperature=0.3, num_scenarios=3, proposal=proposal)
+            belief, info = infer(planner, model, KEY, jnp.ones(()), None)
+            noise_key = jax.random.split(KEY, (1, 2))[0, 1]
+            replayed = planners.rollout(model, noise_key, jnp.ones(()), belief.plans, num_scenarios=3)
+            np.testing.assert_allclose(replayed, info.returns[-1], rtol=1e-5)
+            assert info.lineage.resampled.any()
+
+    def test_what_a_lineage_tells(self):
+        planner = planners.smc(6, 2, num_samples=64, temperature=0.3)
+        _, info = infer(planner, target(), KEY, jnp.zeros(()), None)
+        lineage = jax.tree.map(lambda leaf: np.asarray(leaf[0]), info.lineage)
+        assert (np.diff(lineage.num_ancestors) >= 0).all()
+        assert lineage.num_ancestors[-1] == 64
+        assert not lineage.resampled[-1]  # never after the last step
+        np.testing.assert_array_equal(lineage.resampled[:-1], lineage.ess[:-1] < 32)
+        np.testing.assert_allclose(lineage.ess[-1], info.ess[0], rtol=1e-5)
+        assert info.evidence_ess[0] == lineage.ess.min()
+        never = dataclasses.replace(planner, resampler=planners.resampler(ess_threshold=0.0))
+        never = infer(never, target(), KEY, jnp.zeros(()), None)[1]
+        assert not never.lineage.resampled.any()
+        assert (never.lineage.num_ancestors == 64).all()
+
+
+@functools.cache
+def cliff():
+    """Beyond 1 the simulation breaks down."""
+
+    def step(key, state, action):
+        state = state + 0.3 * action[0]
+        return state, jnp.where(state > 1.0, jnp.nan, state), 1.0
+
+    return dynamics.from_function(step, 1)
+
+
+class TestDivergence:
+    def test_particles_die_of_it_and_are_counted(self):
+        planner = planners.smc(10, 1, num_samples=128, temperature=0.3, std=1.0)
+        belief, info = infer(planner, cliff(), KEY, jnp.zeros(()), None)
+        assert info.num_invalid[-1] > 0
+        assert jnp.isfinite(info.log_evidence[-1])
+        assert (jnp.abs(jnp.cumsum(0.3 * belief.plans[..., 0], 1)[info.weights[-1] > 0]).max(1) <= 1.0).any()
+        reached = jnp.cumsum(0.3 * belief.plans[..., 0], axis=1).max(1)
+        assert (reached[info.weights[-1] > 0] <= 1.0).all()
+        # they are not counted in the evidence either: against plain importance sampling
+        many = planners.smc(10, 1, num_samples=100_000, temperature=0.3, std=1.0, ess_threshold=0.0)
+        truth = infer(many, cliff(), KEY, jnp.zeros(()), None)[1].log_evidence[-1]
+        assert_unbiased(evidences(planner, cliff(), KEY, jnp.zeros(()), None, 1000), truth, sigmas=6.0)
+
+    @pytest.mark.parametrize("options", [{}, {"temperature": 0.3}, {"temperature": 0.3, "target_ess": 0.5}], ids=str)
+    def test_if_all_die_the_belief_stays(self, options):
+        planner = planners.smc(4, 1, num_samples=16, num_iterations=2, **options)
+        belief, info = infer(planner, cliff(), KEY, 5.0 * jnp.ones(()), None)
+        assert info.degenerate.all()
+        assert (info.num_invalid == 16).all()
+        assert (info.log_evidence == -jnp.inf).all()
+        np.testing.assert_array_equal(belief.proposal.mean, planner.belief.proposal.mean)
+        np.testing.assert_array_equal(belief.plans, planner.belief.plans)
+        assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(belief))
+        action, belief, _ = jax.jit(planners.plan)(planner, cliff(), KEY, 5.0 * jnp.ones(()), belief)
+        assert jnp.isfinite(action).all()
+
+    def test_a_look_ahead_that_is_not_a_number_kills_but_at_the_start(self):
+        def value(state):
+            return jnp.where(jnp.abs(state) > 0.2, 0.0, jnp.nan)
+
+        planner = planners.smc(4, 1, num_samples=64, temperature=0.3, std=1.0, value=value)
+        _, info = infer(planner, cliff(), KEY, jnp.zeros(()), None)
+        assert info.num_invalid[-1] > 0
+        assert jnp.isfinite(info.log_evidence[-1])
+
+    def test_equal_returns_tell_nothing(self):
+        model = dynamics.from_function(lambda key, state, action: (state, 1.0, 1.0), 1)
+        planner = planners.smc(4, 1, num_samples=16)
+        belief, info = infer(planner, model, KEY, jnp.zeros(()), None)
+        assert info.degenerate.all()
+        np.testing.assert_array_equal(belief.proposal.mean, 0.0)
+
+
+class TestTempering:
+    def test_it_falls_to_the_temperature_and_ends_there(self):
+        model = random_linear_quadratic(2, n=2, m=1)
+        prior = planners.gaussian(T, 1, std=1.4)
+        options = {"temperature": 0.5, "target_ess": 0.5, "prior": prior, "covariance": "full", "std": 1.4}
+        planner = planners.smc(T, 1, num_samples=256, num_iterations=5, **options)
+        _, info = infer(planner, model, KEY, model.start, None)
+        assert (jnp.diff(info.temperature) <= 0).all()
+        assert info.temperature[0] > 1.0
+        np.testing.assert_allclose(info.temperature[-1], 0.5, rtol=1e-6)
+        assert (info.ess[:-1] > 0.2 * 256).all()  # an iteration takes no more than it may
+        short = dataclasses.replace(planner, num_iterations=2)
+        np.testing.assert_allclose(infer(short, model, KEY, model.start, None)[1].temperature[-1], 0.5, rtol=1e-6)
+        # the last pass draws all anew from a proposal that knows nothing of its draws
+        truth = model.plan_posterior(model.start, T, 0.5, prior_covariance=prior.covariance()).log_evidence
+        found = evidences(planner, model, KEY, model.start, None, 500)
+        assert abs(float(jnp.exp(found - truth).mean()) - 1.0) < 0.2
+
+    def test_without_end_it_goes_on(self):
+        planner = planners.smc(3, 2, num_samples=64, num_iterations=6, target_ess=0.3)
+        belief, info = infer(planner, target(), KEY, jnp.zeros(()), None)
+        assert (jnp.diff(info.temperature) < 0).all()
+        assert jnp.abs(belief.mean - 0.5).max() < 0.1
+
+    @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
+    def test_information_is_kept_whatever_the_unit(self, unit):
+        model = dynamics.from_function(
+            lambda key, state, action: (state, -unit * jnp.sum((action - 0.5) ** 2), 1.0), 2
+        )
+        planner = planners.smc(4, 2, num_samples=512, num_iterations=8, max_kl=1.5)
+        belief, info = infer(planner, model, KEY, jnp.zeros(()), None)
+        np.testing.assert_allclose(info.posterior_kl[-3:], 1.5, atol=0.05)
+        np.testing.assert_allclose(info.temperature[-1] * belief.inverse_temperature, 1.0, rtol=1e-5)
+
+    def test_it_is_remembered_from_step_to_step(self):
+        planner, model = planners.smc(6, 2, num_samples=64), dynamics.point_mass()
+        episode = jax.jit(planners.episode, static_argnums=4)(planner, model, model, KEY, 12)
+        assert not episode.infos.lineage.resampled[0].any()  # nothing is known of the rewards yet
+        assert episode.infos.lineage.resampled[1:].any(axis=(1, 2)).all()
+        np.testing.assert_allclose(jnp.median(episode.infos.posterior_kl[4:]), 2.0, atol=0.2)
+
+
+class TestActing:
+    def test_by_name(self, mdp):
+        model, exact = mdp
+        share = float(exact.policy[0, 0, 0])
+        chosen = {}
+        for name in ("sample", "best", "mode", "mean"):
+            planner = discrete(model, num_samples=64, execute=name)
+            actions = jax.jit(
+                jax.vmap(lambda key, p=planner: planners.plan(p, model, key, jnp.zeros((), jnp.int32))[0])
+            )(jax.random.split(KEY, 2000))
+            chosen[name] = np.asarray(actions)
+        assert set(np.unique(chosen["sample"])) == {0.0, 1.0}
+        error = np.sqrt(share * (1 - share) / 2000)
+        assert abs(chosen["sample"][:, 0].mean() - share) < 4.5 * error + 0.01
+        np.testing.assert_array_equal(chosen["best"], chosen["mode"])
+        assert abs(chosen["best"][:, np.argmax(exact.policy[0, 0])].mean() - 1.0) < 0.2
+        assert abs(chosen["mean"][:, 0].mean() - share) < 0.02
+
+    def test_a_mean_needs_one(self):
+        with pytest.raises(ValueError, match="execute='mean' needs a belief that has a mean, got Mixture"):
+            planners.vi_mpc(3, 1, num_components=2, execute="mean")
+        planner = planners.mppi(3, 1, num_samples=8, execute="mean")
+        action, _, _ = jax.jit(planners.plan)(planner, target(1), KEY, jnp.zeros(()))
+        assert jnp.isfinite(action).all()
+
+    def test_particles_are_a_distribution(self):
+        belief = planners.particles(planners.gaussian(3, 1), 3, 1, 4)
+        plans = jnp.arange(12.0).reshape(4, 3, 1).at[3].set(jnp.array([[3.0], [4.0], [9.0]]))
+        belief = belief.fit(plans, jnp.array([0.4, 0.25, 0.0, 0.35]))
+        np.testing.assert_allclose(jnp.exp(belief.log_prob(plans)), [0.4, 0.25, 0.0, 0.35], rtol=1e-6, atol=1e-9)
+        assert belief.log_prob(plans[:1] + 1.0)[0] == -jnp.inf
+        actions, weights = belief.roots()
+        assert dict(zip(actions[:3, 0].tolist(), np.round(weights[:3], 6).tolist(), strict=True)) == {
+            0.0: pytest.approx(0.4),
+            3.0: pytest.approx(0.6),
+            6.0: 0.0,
+        }
+        np.testing.assert_allclose(belief.mode(), (0.25 * plans[1] + 0.35 * plans[3]) / 0.6, rtol=1e-6)
+        np.testing.assert_allclose(
+            belief.mean, jnp.einsum("k,kha->ha", jnp.exp(belief.log_weights), plans), rtol=1e-6
+        )
+        drawn = belief.sample(KEY, 4000)[:, 0, 0]
+        assert abs(float((drawn == 3.0).mean()) - 0.6) < 4.5 * np.sqrt(0.24 / 4000)
+        centred = (plans - belief.mean).reshape(4, -1)
+        np.testing.assert_allclose(
+            belief.covariance(), centred.T @ (jnp.exp(belief.log_weights)[:, None] * centred), rtol=1e-4
+        )
+
+
+@pytest.mark.parametrize(
+    ("num_devices", "chunk_size", "common_noise"), [(1, 5, True), (1, 5, False), (3, None, True), (4, 3, False)]
+)
+def test_blocks_and_devices_change_nothing(num_devices, chunk_size, common_noise):
+    """Resampling draws from all particles of all devices: the same parents, the same plans."""
+    mesh = jax.make_mesh((num_devices,), ("samples",), devices=jax.devices()[:num_devices])
+    options = {"num_samples": 26, "temperature": 0.3, "common_noise": common_noise}
+    model = noisy_walk()
+    one, info = infer(planners.smc(6, 1, **options), model, KEY, jnp.ones(()), None)
+    sharding = NamedSharding(mesh, PartitionSpec("samples"))
+    planner = planners.smc(6, 1, **options, sharding=sharding, rollout_chunk_size=chunk_size)
+    several, told = infer(planner, model, KEY, jnp.ones(()), None)
+    assert info.lineage.resampled.sum() >= 2
+    np.testing.assert_array_equal(told.lineage.resampled, info.lineage.resampled)
+    np.testing.assert_allclose(several.plans, one.plans, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(told.returns, info.returns, rtol=1e-4)
+    np.testing.assert_allclose(told.log_evidence, info.log_evidence, rtol=1e-4)
+
+
+def test_models_of_ones_own_are_inherited():
+    """Each particle may have its own draw of the model, which its children live on in."""
+
+    def heavier(key, model):
+        return dataclasses.replace(model, mass=model.mass * jax.random.uniform(key, minval=0.5, maxval=2.0))
+
+    model = dynamics.randomized(dynamics.point_mass(), heavier, num=1)
+    planner = planners.smc(8, 2, num_samples=64, temperature=0.03, common_noise=False)
+    belief, info = infer(planner, model, KEY, jnp.zeros(4), None)
+    assert info.lineage.resampled.any()
+    # the same particles from the draws of their ancestors: the masses that the returns tell of
+    first = jax.vmap(lambda plan: planners.rollout(dynamics.point_mass(mass=0.5), KEY, jnp.zeros(4), plan[None])[0])
+    last = jax.vmap(lambda plan: planners.rollout(dynamics.point_mass(mass=2.0), KEY, jnp.zeros(4), plan[None])[0])
+    low, high = first(belief.plans), last(belief.plans)
+    inside = (info.returns[-1] >= jnp.minimum(low, high) - 0.05) & (info.returns[-1] <= jnp.maximum(low, high) + 0.05)
+    assert inside.mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    "belief",
+    [
+        planners.gaussian(5, 2, mean=0.1, std=0.4),
+        planners.gaussian(5, 2, std=0.4, noise_exponent=1.0),
+        planners.full_gaussian(5, 2, std=0.4, noise_exponent=2.0),
+        planners.kronecker_gaussian(5, 2, std=0.4, noise_exponent=1.0),
+        planners.mixture(5, 2, num_components=3),
+        planners.categorical(5, jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])),
+    ],
+    ids=lambda belief: type(belief).__name__,
+)
+def test_families_can_be_drawn_step_by_step(belief):
+    noise = belief.noise(KEY, 50)
+    plans = belief.from_noise(noise)
+    np.testing.assert_array_equal(plans, belief.sample(KEY, 50))
+    steps = belief.step_log_probs(plans)
+    assert steps.shape == (50, 5)
+    np.testing.assert_allclose(steps.sum(1), belief.log_prob(plans), rtol=2e-4, atol=2e-4)
+    # nothing of the past depends on what comes later
+    other = belief.noise(jax.random.key(1), 50)
+    mixed = jax.tree.map(lambda a, b: jnp.concatenate([a[:, :3], b[:, 3:]], axis=1), noise, other)
+    np.testing.assert_allclose(belief.from_noise(mixed)[:, :3], plans[:, :3], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        belief.step_log_probs(belief.from_noise(mixed))[:, :3], steps[:, :3], rtol=1e-3, atol=1e-3
+    )
+    # conditional densities are densities: E_q[p(a_t | ·)/q(a_t | ·)] = 1
+    if isinstance(belief, planners.Mixture):
+        ratio = jnp.exp(belief.log_prob(plans) - belief.log_prob(plans))
+        assert (ratio == 1.0).all()
+
+
+SMC = unchecked(planners.smc)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SMC(4, 1, num_knots=2), "drawn step by step, got Splined .dynamics.action_repeat holds actions"),
+        (lambda: SMC(4, 1, include_mode=True), "unexpected keyword argument 'include_mode'"),
+        (lambda: SMC(4, 1, explore_fraction=0.1), "explore_fraction has no meaning where plans are resampled"),
+        (lambda: SMC(4, 1, clip_plans=True), "clip_plans has no meaning where plans are resampled"),
+        (lambda: SMC(4, 1, num_kept=2), "needs a belief whose plans can be drawn step by step, got Remembering"),
+        (lambda: SMC(4, 1, max_kl=1.0, temperature=1.0), "max_kl adapts the temperature: give it alone, got 1.0"),
+        (lambda: SMC(4, 1, temperature=-1.0), "temperature must be finite and > 0, got -1.0"),
+        (lambda: SMC(4, 1, proposal=object()), "proposal must be .* a policy with sample.* got object"),
+        (
+            lambda: SMC(4, 1, prior="flat", prior_std=1.0),
+            "prior_std is of a Gaussian prior: give it or another prior",
+        ),
+        (lambda: SMC(4, 1, rho=1.0), "rho needs a temperature in reward units"),
+        (lambda: SMC(4, 1, num_samples=1), "num_samples must be an integer of at least 2, got 1"),
+        (lambda: SMC(4, 1, execute="component"), None),
+        (lambda: SMC(4, 1, actions=[[0.0], [1.0]], inflation=1.2), "inflation needs a belief that learns its spread"),
+        (
+            lambda: planners.sampling_planner(
+                planners.gaussian(4, 1), planners.elite(), resampler=planners.resampler(), num_samples=8
+            ),
+            "a resampler needs the likelihood planners.tempering",
+        ),
+        (
+            lambda: planners.sampling_planner(
+                planners.particles(planners.gaussian(4, 1), 4, 1, 8), planners.exponential(1.0), num_samples=8
+            ),
+            "a belief of particles needs a resampler, got None",
+        ),
+        (
+            lambda: planners.sampling_planner(
+                planners.gaussian(4, 1), planners.tempering(1.0, target_ess=0.5), num_samples=8
+            ),
+            "tempering from the prior to a temperature needs a resampler",
+        ),
+    ],
+)
+def test_mistakes_are_named(make, message):
+    if message is None:
+        make()  # a plan of the particles, each as often as it weighs
+        return
+    with pytest.raises((ValueError, TypeError), match=message):
+        make()
