@@ -35,6 +35,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "dial, diffusion": {"diffusion": True, "horizon_factor": 1.0},  # its own schedule is one for few iterations
     "evolution": {},
     "vi_mpc": {},
+    "smc": {},
     "vi_mpc, best kept": {"num_kept": 3, "execute": "best"},
 }
 

@@ -39,7 +39,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "dial": {"num_iterations": 2, "num_knots": 8},
     "evolution": {"num_iterations": 2},
     "vi_mpc": {"num_iterations": 2},
-    "smc": {"num_iterations": 2},
+    "smc": {},
+    "smc, pink noise": {"noise_exponent": 1.0},
     "vi_mpc, best kept": {"num_iterations": 2, "num_kept": 3, "execute": "best"},
 }
 

@@ -24,7 +24,7 @@ from .priors import FlatPrior, PolicyPrior
 from .resampling import Resampler
 from .risk import Risk
 from .rollout import device_axis, sizes
-from .stepping import At, prepare
+from .stepping import At, Rollouts, prepare
 
 
 class Survivors(NamedTuple):
@@ -193,194 +193,180 @@ def sequential(
     Raises:
         ValueError: see `rollout`.
     """
-    (num_samples, horizon, _), (num_scenarios, block_size) = shape, sizes(model, state, num_scenarios, chunk_size)
-    axis, num_devices = (None, 1) if sharding is None else device_axis(sharding)
-    # equal blocks on equal devices: slots beyond the last particle are idle
-    share = math.ceil(num_samples / num_devices)
-    num_blocks = math.ceil(share / block_size)
-    size = math.ceil(share / num_blocks)
-    share = num_blocks * size
-    draw_key, scan_key = jax.random.split(keys[0])
-    policy = None if isinstance(proposal, Sequential) else proposal
-    # p and q over actions in states: step by step where both are known, else log p − log q where the horizon ends
-    counts_policy = policy is not None and isinstance(prior, PolicyPrior | FlatPrior)
+    num_scenarios, block_size = sizes(model, state, num_scenarios, chunk_size)
+    slots = _slots(shape[0], block_size, sharding)
+    draw_key, step_key = jax.random.split(keys[0])
 
-    def run(parts: Any, key: Array) -> Survivors:
-        model, state, proposal, resampler, inverse, prior, risk, noise_key, draw_key = parts
-        first = jnp.zeros((), int) if axis is None else jax.lax.axis_index(axis) * share
+    def run(parts: Any, noise_key: Array, draw_key: Array, step_key: Array) -> Survivors:
+        model, state, proposal, prior, risk, resampler, inverse = parts
         rollouts = prepare(
             model,
             noise_key,
             state,
-            share,
-            horizon,
-            first,
+            slots.share,
+            shape[1],
+            slots.first(),
             num_scenarios=num_scenarios,
             common_noise=common_noise,
             policy=getattr(prior, "policy", None),
-            freeze=policy is not None,
+            freeze=not isinstance(proposal, Sequential),
         )
+        particle_filter = _Filter(shape, proposal, prior, risk, resampler, inverse, rollouts, slots)
+        steps = (jnp.arange(shape[1]), rollouts.keys, jax.random.split(step_key, shape[1]))
+        end, history = jax.lax.scan(particle_filter.step, particle_filter.start(draw_key), steps)
+        return particle_filter.finish(end, *history)
 
-        def whole(tree: Any) -> Any:
-            """Of all slots of all devices."""
-            return tree if axis is None else jax.tree.map(lambda leaf: _all_gather(leaf, axis), tree)
+    parts = (model, state, proposal, prior, risk, resampler, inverse_temperature)
+    if sharding is None:
+        return run(parts, keys[1], draw_key, step_key)
+    everywhere = PartitionSpec()
+    return jax.shard_map(run, mesh=sharding.mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)(
+        parts, keys[1], draw_key, step_key
+    )
 
-        def everyone(tree: Any) -> Any:
-            """Of all particles."""
-            return jax.tree.map(lambda leaf: leaf[:num_samples], whole(tree))
 
-        def own(values: Array) -> Array:
-            """Of the slots of this device; idle ones get those of particle 0."""
-            padded = jnp.concatenate([values, jnp.repeat(values[:1], num_devices * share - num_samples, axis=0)])
-            return jax.lax.dynamic_slice_in_dim(padded, first, share)
+class _Slots(NamedTuple):
+    """Where particles live: in equal blocks on equal devices. Slots beyond the last particle are idle."""
 
-        def blockwise(function: Callable[..., Any], *batched: Any) -> Any:
-            if num_blocks == 1:
-                return function(*batched)
-            split = jax.tree.map(lambda leaf: leaf.reshape(num_blocks, size, *leaf.shape[1:]), batched)
-            mapped = jax.lax.map(lambda block: function(*block), split)
-            return jax.tree.map(lambda leaf: leaf.reshape(share, *leaf.shape[2:]), mapped)
+    num_samples: int
+    num_devices: int
+    num_blocks: int  # on each device
+    size: int  # of a block
+    axis: Any  # of the mesh; None for one device
 
-        def plans_of(noise: Any) -> tuple[Plans, Float[Array, "K H"] | None]:
-            plans = proposal.from_noise(noise)
-            tell_steps = getattr(prior, "step_log_ratios", None)
-            return plans, None if tell_steps is None else tell_steps(plans, proposal)
+    @property
+    def share(self) -> int:
+        """The number of slots of a device."""
+        return self.num_blocks * self.size
 
-        look_ahead = _look_ahead(rollouts.worth, resampler)
+    def first(self) -> Int[Array, ""]:
+        """The number of the first slot of this device."""
+        return jnp.zeros((), int) if self.axis is None else jax.lax.axis_index(self.axis) * self.share
 
-        def body(now: _Carry, inputs: Any) -> tuple[_Carry, Any]:
-            step, noise_keys, key = inputs
-            act_key, resample_key = jax.random.split(key)
-            if policy is None:
-                actions = own(now.plans[:, step])
-            else:
-                keys = jax.vmap(lambda slot: jax.random.fold_in(act_key, slot))(first + jnp.arange(share))
-                actions = jax.vmap(proposal.sample)(keys, rollouts.first(now.at.state))
+    def everywhere(self, tree: Any) -> Any:
+        """What devices have for their slots, for the slots of all."""
+        return tree if self.axis is None else jax.tree.map(lambda leaf: _all_gather(leaf, self.axis), tree)
 
-            def advance(at: At, actions: Array, keys: Any, models: Any) -> Any:
-                models = rollouts.models if models is None else models
-                keys = noise_keys if keys is None else keys
-                after, _ = rollouts.advance(models, keys, at, actions)
-                told = [rollouts.certain(risk, look_ahead(models, after)), rollouts.over(after)]
-                told.append(jnp.zeros(len(actions)) if after.log_prob is None else rollouts.mean(after.log_prob))
-                log_q = jnp.zeros(len(actions))
-                if policy is not None and prior is not None:
-                    log_q = jax.vmap(lambda s, a: scalar("log_prob of the proposal", proposal.log_prob(s, a)))(
-                        rollouts.first(at.state), actions
-                    )
-                return after, (*told, log_q)
+    def of_particles(self, tree: Any) -> Any:
+        """What devices have for their slots, for all particles."""
+        return jax.tree.map(lambda leaf: leaf[: self.num_samples], self.everywhere(tree))
 
-            at, told = blockwise(advance, now.at, actions, noise_keys if rollouts.own_keys else None, now.models)
-            worth, over, log_policy, log_q = everyone(told)
-            plans = now.plans if policy is None else now.plans.at[:, step].set(everyone(actions))
-            gain = jnp.zeros(num_samples)
-            if now.log_ratios is not None:
-                gain = now.log_ratios[:, step] + log_policy - now.log_policy
-            elif counts_policy:
-                gain = log_policy - now.log_policy - log_q
-            acts = everyone(jnp.isfinite(actions).all(-1))
-            none = now.invalid | (now.log_weights == -jnp.inf)  # and none it stays
-            log_ratio = now.log_ratio + jnp.where(now.over | none, 0.0, gain)  # actions that nobody takes are free
-            bad = now.invalid | ~(none | acts & jnp.isfinite(worth) & (log_ratio < jnp.inf))
-            change = inverse * (worth - now.worth) + log_ratio - now.log_ratio
-            log_weights = jnp.where(none | bad | (log_ratio == -jnp.inf), -jnp.inf, now.log_weights + change)
-            log_weights, log_total, dead = log_normalize(log_weights)
-            weights = jnp.exp(log_weights)
-            ess = effective_sample_size(weights)
-            after = now._replace(
-                at=at,
-                plans=plans,
-                worth=worth,
-                log_ratio=log_ratio,
-                log_policy=log_policy,
-                log_drawn=now.log_drawn + log_q,
-                over=over,
-                invalid=bad,
-                log_weights=log_weights,
-                log_evidence=now.log_evidence + log_total,
-                num_invalid=now.num_invalid + (bad & ~now.invalid).sum(),
-            )
+    def here(self, values: Array) -> Array:
+        """What particles have, for the slots of this device; idle ones get what particle 0 has."""
+        idle = self.num_devices * self.share - self.num_samples
+        padded = jnp.concatenate([values, jnp.repeat(values[:1], idle, axis=0)])
+        return jax.lax.dynamic_slice_in_dim(padded, self.first(), self.share)
 
-            def resample(after: _Carry) -> tuple[_Carry, Array]:
-                parents = check_per_plan(
-                    "what resampling returns", resampler.scheme(resample_key, weights, num_samples), num_samples
-                ).astype(int)
-                mine = own(parents)
+    def blockwise(self, function: Callable[..., Any], *batched: Any) -> Any:
+        """Apply a function to the slots of this device, a block at a time."""
+        if self.num_blocks == 1:
+            return function(*batched)
+        split = jax.tree.map(lambda leaf: leaf.reshape(self.num_blocks, self.size, *leaf.shape[1:]), batched)
+        mapped = jax.lax.map(lambda block: function(*block), split)
+        return jax.tree.map(lambda leaf: leaf.reshape(self.share, *leaf.shape[2:]), mapped)
 
-                def descend(tree: Any) -> Any:  # of what lies on devices
-                    return jax.tree.map(lambda leaf: leaf[mine], whole(tree))
 
-                past = jnp.arange(horizon) <= step
-                noise, plans, log_ratios = after.noise, after.plans[parents], None
-                if policy is None:  # what was drawn is inherited, what is to come is one's own
-                    noise = jax.tree.map(
-                        lambda leaf: jnp.where(_along(past, leaf), leaf[parents], leaf),
-                        after.noise,
-                    )
-                    plans, log_ratios = plans_of(noise)
-                inherited = {
-                    name: getattr(after, name)[parents]
-                    for name in ("worth", "log_ratio", "log_policy", "log_drawn", "over", "invalid")
-                }
-                return after._replace(
-                    at=descend(after.at),
-                    models=descend(after.models),
-                    noise=noise,
-                    plans=plans,
-                    log_ratios=log_ratios,
-                    log_weights=jnp.full(num_samples, -math.log(num_samples), float),
-                    **inherited,
-                ), parents
+def _slots(num_samples: int, block_size: int, sharding: NamedSharding | None) -> _Slots:
+    axis, num_devices = (None, 1) if sharding is None else device_axis(sharding)
+    share = math.ceil(num_samples / num_devices)
+    num_blocks = math.ceil(share / block_size)
+    return _Slots(num_samples, num_devices, num_blocks, math.ceil(share / num_blocks), axis)
 
-            resampled = (ess < resampler.ess_threshold * num_samples) & (step < horizon - 1) & ~dead
-            after, parents = jax.lax.cond(resampled, resample, lambda after: (after, jnp.arange(num_samples)), after)
-            return after, (ess, resampled, parents)
 
-        plans, noise, log_ratios = jnp.zeros(shape), None, None
-        if policy is None:
-            noise = proposal.noise(draw_key, num_samples)
-            plans, log_ratios = plans_of(noise)
-        start_worth = rollouts.certain(risk, look_ahead(rollouts.models, rollouts.start))[0]
-        start_worth = jnp.where(jnp.isfinite(start_worth), start_worth, 0.0)  # what it says telescopes away
-        nothing = jnp.zeros(num_samples)
-        start = _Carry(
+class _Told(NamedTuple):
+    """What a step told of the particles."""
+
+    worth: Float[Array, " K"]
+    over: Bool[Array, " K"]
+    log_policy: Float[Array, " K"]
+    log_q: Float[Array, " K"]  # of the action, of a policy that acts
+    acts: Bool[Array, " K"]  # whether the action is one
+
+
+class _Filter(NamedTuple):
+    """The particle filter: what does not change while particles do."""
+
+    shape: tuple[int, int, int]
+    proposal: Any
+    prior: Any
+    risk: Risk | None
+    resampler: Resampler
+    inverse: Float[Array, ""]
+    rollouts: Rollouts
+    slots: _Slots
+
+    def start(self, draw_key: Key[Array, ""]) -> _Carry:
+        """All particles in the first state."""
+        num_samples, rollouts = self.shape[0], self.rollouts
+        noise, plans, log_ratios = None, jnp.zeros(self.shape), None
+        if self._has_plans:
+            noise = self.proposal.noise(draw_key, num_samples)
+            plans, log_ratios = self._plans(noise)
+        worth = rollouts.certain(self.risk, self._look_ahead(rollouts.models, rollouts.start))[0]
+        worth = jnp.where(jnp.isfinite(worth), worth, 0.0)  # what it says telescopes away
+        nothing, no = jnp.zeros(num_samples), jnp.zeros(num_samples, bool)
+        return _Carry(
             at=rollouts.start,
             models=rollouts.models if rollouts.own_models else None,
             noise=noise,
             plans=plans,
             log_ratios=log_ratios,
-            worth=jnp.full(num_samples, start_worth),
+            worth=jnp.full(num_samples, worth),
             log_ratio=nothing,
             log_policy=nothing,
             log_drawn=nothing,
-            over=jnp.zeros(num_samples, bool),
-            invalid=jnp.zeros(num_samples, bool),
+            over=no,
+            invalid=no,
             log_weights=jnp.full(num_samples, -math.log(num_samples), float),
-            log_evidence=inverse * start_worth,
+            log_evidence=self.inverse * worth,
             num_invalid=jnp.zeros((), int),
         )
-        steps = (jnp.arange(horizon), rollouts.keys, jax.random.split(key, horizon))
-        end, (ess, resampled, parents) = jax.lax.scan(body, start, steps)
 
-        finish = rollouts.worth(lambda model, state: model.value(state))
+    def step(self, now: _Carry, inputs: tuple[Array, Array, Array]) -> tuple[_Carry, tuple[Array, Array, Array]]:
+        """Act, weigh, and resample where it is needed; also whether that was so, and of whom particles descend."""
+        step, noise_keys, key = inputs
+        act_key, resample_key = jax.random.split(key)
+        after, told = self._act(now, step, noise_keys, act_key)
+        after, dead = self._weigh(now, after, told, step)
+        num_samples, horizon, _ = self.shape
+        weights = jnp.exp(after.log_weights)
+        ess = effective_sample_size(weights)
+
+        def resample(after: _Carry) -> tuple[_Carry, Array]:
+            parents = self.resampler.scheme(resample_key, weights, num_samples)
+            parents = check_per_plan("what resampling returns", parents, num_samples).astype(int)
+            return self._descend(after, parents, step), parents
+
+        resampled = (ess < self.resampler.ess_threshold * num_samples) & (step < horizon - 1) & ~dead
+        after, parents = jax.lax.cond(resampled, resample, lambda after: (after, jnp.arange(num_samples)), after)
+        return after, (ess, resampled, parents)
+
+    def finish(
+        self,
+        end: _Carry,
+        ess: Float[Array, " H"],
+        resampled: Bool[Array, " H"],
+        parents: Int[Array, "H K"],
+    ) -> Survivors:
+        """Those that are left; the look-ahead of the last step gives way to what lies beyond the horizon in truth."""
+        rollouts = self.rollouts
         models = rollouts.models if end.models is None else end.models
-        returns = everyone(rollouts.certain(risk, finish(models, end.at)))
-        # the look-ahead of the last step gives way to what lies beyond the horizon in truth
-        log_ratio = end.log_ratio
-        change = inverse * (returns - end.worth)
-        if prior is not None and not counts_policy and end.log_ratios is None:  # p of whole plans
-            drawn_by: Any = proposal if policy is None else _Drawn(end.log_drawn)
-            log_ratio = prior.log_ratio(end.plans, drawn_by) + end.log_policy
+        returns = rollouts.worth(lambda model, state: model.value(state))(models, end.at)
+        returns = self.slots.of_particles(rollouts.certain(self.risk, returns))
+        log_ratio, change = end.log_ratio, self.inverse * (returns - end.worth)
+        if self.prior is not None and not self._counts_policies and end.log_ratios is None:  # p of whole plans
+            drawn_by = self.proposal if self._has_plans else _Drawn(end.log_drawn)
+            log_ratio = self.prior.log_ratio(end.plans, drawn_by) + end.log_policy
             change += log_ratio
         bad = end.invalid | ~jnp.isfinite(returns) | ~(log_ratio < jnp.inf)
-        lost = ~(end.log_evidence > -jnp.inf)
+        lost = ~(end.log_evidence > -jnp.inf)  # all died, if only for a while
         log_weights, log_total, dead = log_normalize(jnp.where(bad | lost, -jnp.inf, end.log_weights + change))
         log_weights = jnp.where(dead, -jnp.inf, log_weights)
         weights = jnp.exp(log_weights)
         ess = ess.at[-1].set(effective_sample_size(jnp.where(dead, 1.0, weights)))
-        dead_plans = jnp.where(jnp.isfinite(end.plans), end.plans, 0.0)  # 0 · NaN is NaN in a mean
+        finite = jnp.where(jnp.isfinite(end.plans), end.plans, 0.0)
         return Survivors(
-            plans=jnp.where((weights > 0)[:, None, None], end.plans, dead_plans),
+            plans=jnp.where((weights > 0)[:, None, None], end.plans, finite),  # 0 · NaN is NaN in a mean
             returns=jnp.where(lost, jnp.nan, returns),
             log_ratio=log_ratio,
             log_weights=log_weights,
@@ -389,13 +375,106 @@ def sequential(
             lineage=Lineage(ess, resampled, _num_ancestors(parents, weights > 0)),
         )
 
-    parts = (model, state, proposal, resampler, inverse_temperature, prior, risk, keys[1], draw_key)
-    if sharding is None:
-        return run(parts, scan_key)
-    everywhere = PartitionSpec()
-    return jax.shard_map(run, mesh=sharding.mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)(
-        parts, scan_key
-    )
+    @property
+    def _has_plans(self) -> bool:
+        """Whether a belief proposes whole plans, rather than a policy actions."""
+        return isinstance(self.proposal, Sequential)
+
+    @property
+    def _counts_policies(self) -> bool:
+        """Whether a policy acts and p and q are known step by step; else log p − log q counts where plans end."""
+        return not self._has_plans and isinstance(self.prior, PolicyPrior | FlatPrior)
+
+    def _plans(self, noise: Any) -> tuple[Plans, Float[Array, "K H"] | None]:
+        """The plans that noise drives, and log p − log q of their steps, if the prior tells them apart."""
+        plans = self.proposal.from_noise(noise)
+        tell_steps = getattr(self.prior, "step_log_ratios", None)
+        return plans, None if tell_steps is None else tell_steps(plans, self.proposal)
+
+    def _look_ahead(self, models: Any, at: At) -> Float[Array, "K *M"]:
+        """U, what rollouts under way are worth in each scenario."""
+        if self.resampler.model_value:
+            return self.rollouts.worth(lambda model, state: model.value(state))(models, at)
+        if (value := self.resampler.value) is not None:
+            return self.rollouts.worth(lambda model, state: value(state))(models, at)
+        return at.total
+
+    def _act(self, now: _Carry, step: Int[Array, ""], noise_keys: Array, key: Key[Array, ""]) -> tuple[_Carry, _Told]:
+        """Take the next action of each particle; a policy acts in the states of those that survived."""
+        slots, rollouts, proposal = self.slots, self.rollouts, self.proposal
+        if self._has_plans:
+            actions = slots.here(now.plans[:, step])
+        else:
+            keys = jax.vmap(lambda slot: jax.random.fold_in(key, slot))(slots.first() + jnp.arange(slots.share))
+            actions = jax.vmap(proposal.sample)(keys, rollouts.first(now.at.state))
+
+        def advance(at: At, actions: Array, keys: Any, models: Any) -> tuple[At, _Told]:
+            models = rollouts.models if models is None else models
+            after, _ = rollouts.advance(models, noise_keys if keys is None else keys, at, actions)
+            log_policy = log_q = jnp.zeros(len(actions))
+            if after.log_prob is not None:
+                log_policy = rollouts.mean(after.log_prob)
+            if not self._has_plans and self.prior is not None:
+                log_q = jax.vmap(lambda s, a: scalar("log_prob of the proposal", proposal.log_prob(s, a)))(
+                    rollouts.first(at.state), actions
+                )
+            worth = rollouts.certain(self.risk, self._look_ahead(models, after))
+            return after, _Told(worth, rollouts.over(after), log_policy, log_q, jnp.isfinite(actions).all(-1))
+
+        at, told = slots.blockwise(advance, now.at, actions, noise_keys if rollouts.own_keys else None, now.models)
+        plans = now.plans if self._has_plans else now.plans.at[:, step].set(slots.of_particles(actions))
+        return now._replace(at=at, plans=plans), slots.of_particles(told)
+
+    def _weigh(self, now: _Carry, after: _Carry, told: _Told, step: Int[Array, ""]) -> tuple[_Carry, Bool[Array, ""]]:
+        """Weigh particles by what a step has brought; also whether all are dead."""
+        gain = jnp.zeros(self.shape[0])
+        if now.log_ratios is not None:
+            gain = now.log_ratios[:, step] + told.log_policy - now.log_policy
+        elif self._counts_policies:
+            gain = told.log_policy - now.log_policy - told.log_q
+        none = now.invalid | (now.log_weights == -jnp.inf)  # and none it stays
+        log_ratio = now.log_ratio + jnp.where(now.over | none, 0.0, gain)  # actions that nobody takes are free
+        valid = told.acts & jnp.isfinite(told.worth) & (log_ratio < jnp.inf)
+        invalid = now.invalid | ~(none | valid)
+        # (U⁺ − U)/λ + log p − log q
+        change = self.inverse * (told.worth - now.worth) + log_ratio - now.log_ratio
+        counts = ~(none | invalid | (log_ratio == -jnp.inf))
+        log_weights, log_total, dead = log_normalize(jnp.where(counts, now.log_weights + change, -jnp.inf))
+        return after._replace(
+            worth=told.worth,
+            log_ratio=log_ratio,
+            log_policy=told.log_policy,
+            log_drawn=now.log_drawn + told.log_q,
+            over=told.over,
+            invalid=invalid,
+            log_weights=log_weights,
+            log_evidence=now.log_evidence + log_total,
+            num_invalid=now.num_invalid + (invalid & ~now.invalid).sum(),
+        ), dead
+
+    def _descend(self, after: _Carry, parents: Int[Array, " K"], step: Int[Array, ""]) -> _Carry:
+        """The children: all that their parents own is theirs, but for what is yet to be drawn."""
+        (num_samples, horizon, _), here = self.shape, self.slots.here(parents)
+        at, models = jax.tree.map(lambda leaf: leaf[here], self.slots.everywhere((after.at, after.models)))
+        noise, plans, log_ratios = after.noise, after.plans[parents], None
+        if self._has_plans:
+            past = jnp.arange(horizon) <= step
+
+            def inherit(leaf: Array) -> Array:
+                return jnp.where(past.reshape(1, -1, *(1,) * (leaf.ndim - 2)), leaf[parents], leaf)
+
+            noise = jax.tree.map(inherit, after.noise)
+            plans, log_ratios = self._plans(noise)
+        names = ("worth", "log_ratio", "log_policy", "log_drawn", "over", "invalid")
+        return after._replace(
+            at=at,
+            models=models,
+            noise=noise,
+            plans=plans,
+            log_ratios=log_ratios,
+            log_weights=jnp.full(num_samples, -math.log(num_samples), float),
+            **{name: getattr(after, name)[parents] for name in names},
+        )
 
 
 class _Drawn(NamedTuple):
@@ -408,16 +487,6 @@ class _Drawn(NamedTuple):
         return self.log_probs
 
 
-def _look_ahead(worth: Callable[..., Any], resampler: Resampler) -> Callable[..., Array]:
-    """What rollouts under way are worth in each scenario, (models, at) -> [K] or [K, M]."""
-    if resampler.model_value:
-        return worth(lambda model, state: model.value(state))
-    if resampler.value is not None:
-        value = resampler.value
-        return worth(lambda model, state: value(state))
-    return lambda models, at: at.total
-
-
 def _num_ancestors(parents: Int[Array, "H K"], alive: Bool[Array, " K"]) -> Int[Array, " H"]:
     """How many particles of each step, before its resampling, have descendants among those that are alive."""
 
@@ -426,11 +495,6 @@ def _num_ancestors(parents: Int[Array, "H K"], alive: Bool[Array, " K"]) -> Int[
         return ancestors, jnp.zeros(len(own), bool).at[ancestors].max(alive).sum()
 
     return jax.lax.scan(back, jnp.arange(parents.shape[1]), parents, reverse=True)[1]
-
-
-def _along(past: Bool[Array, " H"], leaf: Array) -> Array:
-    """`past` as a mask of a leaf [K, H, ...]."""
-    return past.reshape(1, -1, *(1,) * (leaf.ndim - 2))
 
 
 def _all_gather(leaf: Array, axis: Any) -> Array:

@@ -49,8 +49,7 @@ def smc(
         action_size: the number A of actuators.
         num_samples: the number K of particles.
         num_iterations: the number I of iterations.
-        std: of the plans that are proposed, and of the prior unless that is given, scalar, [A] or [H, A]; 1 is half
-            the actuators' range.
+        std: of the plans that are proposed, scalar, [A] or [H, A]; 1 is half the actuators' range.
         temperature: λ of the posterior, in reward units; None adapts it.
         target_ess: with a temperature, temper: what an iteration leaves of the effective sample size, as a fraction,
             on the way from the prior to λ, where the last one ends. Without, cool on and on in this way.
@@ -59,7 +58,7 @@ def smc(
         prior: p: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree; `planners.policy_prior` for one over
             actions in states; "flat" for p = 1. None for the proposal itself, wherever fits and warm starts move it:
             plans weigh exp(R/λ), as in MPPI. For the posterior of one problem give a prior; for control leave it.
-        prior_std: of a prior N(0, prior_std²) with the noise's correlation, scalar, [A] or [H, A], in short.
+        prior_std: the prior N(0, prior_std²) with the noise's correlation, instead; scalar, [A] or [H, A].
         proposal: a policy that draws actions in states, instead of a belief that is fitted: a pytree with
             `sample(key, state) -> action [A]` and `log_prob(state, action)`, on the scale of plans.
         value: what states are expected to be worth, to look ahead: a function state -> scalar, reward units, "model"
@@ -74,8 +73,7 @@ def smc(
         num_components: above 1 the proposal is a mixture of so many diagonal Gaussians.
         actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian.
         std_min: the floor of a learnt std.
-        noise_exponent: correlates the proposal, and the prior, in time as noise of the spectrum 1/f^exponent; None
-            for none.
+        noise_exponent: correlates the proposal in time as noise of the spectrum 1/f^exponent; None for none.
         **options: see `LoopOptions`. `execute` is "mean" of the weighted plans unless given; "best" (or "mode") is
             the mean of those that share the heaviest first action, "sample" a sample of the posterior. Options that
             change plans after they were drawn have no meaning here.

@@ -106,8 +106,9 @@ def tempering(temperature: Any = None, *, target_ess: Any = None, max_kl: Any = 
     Raises:
         ValueError: for values outside these ranges, or `max_kl` beside one of the others.
     """
-    if max_kl is not None and (temperature is not None or target_ess is not None):
-        raise ValueError(f"max_kl adapts the temperature: give it alone, got {temperature!r} and {target_ess!r} too")
+    for name, value in (("temperature", temperature), ("target_ess", target_ess)):
+        if max_kl is not None and value is not None:
+            raise ValueError(f"max_kl adapts the temperature: give it alone, got max_kl={max_kl!r}, {name}={value!r}")
     if temperature is None and target_ess is None and max_kl is None:
         max_kl = 2.0
     return Tempering(

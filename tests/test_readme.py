@@ -17,7 +17,7 @@ from mirrax.report import report_episode
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-EXAMPLE, POSTERIOR, UNCERTAIN, ENVIRONMENT, FUNCTION, COST, DEVICES = BLOCKS
+EXAMPLE, POSTERIOR, PARTICLES, EXACT, UNCERTAIN, ENVIRONMENT, FUNCTION, COST, DEVICES = BLOCKS
 
 
 def run(code, **replacements):
@@ -53,6 +53,19 @@ def test_the_posterior_is_the_closed_form():
     assert jnp.abs(belief.covariance() - exact.covariance).max() < 0.1 * exact.covariance.max()
     assert abs(float(info.log_evidence[-1] - exact.log_evidence)) < 0.03
     assert abs(float(info.elbo_gap[-1])) < 0.03
+
+
+def test_particles_leave_nothing_to_chance():
+    names = run(PARTICLES)
+    assert abs(float(names["info"].log_evidence[-1] - names["exact"].log_evidence)) < 1e-3
+    assert names["belief"].plans.shape == (16, 4, 1)
+
+
+def test_who_gambles_and_who_does_not(capsys):
+    messages = run(EXACT)["messages"]
+    assert messages.policy[0, 0, 1] > 0.5
+    direct, _ = capsys.readouterr().out.strip().splitlines()
+    assert float(direct.split("]")[0].strip("[ ").split()[0]) > 0.5
 
 
 def test_plans_under_uncertainty():

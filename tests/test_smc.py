@@ -568,7 +568,10 @@ SMC = unchecked(planners.smc)
         (lambda: SMC(4, 1, explore_fraction=0.1), "explore_fraction has no meaning where plans are resampled"),
         (lambda: SMC(4, 1, clip_plans=True), "clip_plans has no meaning where plans are resampled"),
         (lambda: SMC(4, 1, num_kept=2), "needs a belief whose plans can be drawn step by step, got Remembering"),
-        (lambda: SMC(4, 1, max_kl=1.0, temperature=1.0), "max_kl adapts the temperature: give it alone, got 1.0"),
+        (
+            lambda: SMC(4, 1, max_kl=1.0, temperature=1.0),
+            "max_kl adapts the temperature: give it alone, got max_kl=1.0, temperature=1.0",
+        ),
         (lambda: SMC(4, 1, temperature=-1.0), "temperature must be finite and > 0, got -1.0"),
         (lambda: SMC(4, 1, proposal=object()), "proposal must be .* a policy with sample.* got object"),
         (

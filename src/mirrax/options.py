@@ -23,8 +23,25 @@ PLANNERS = (
 )
 
 # what only an object of Python can say, and what the run says itself
-_LEFT_OUT = {"horizon", "action_size", "options", "prior", "params", "actions", "enumerate_plans", "sharding"}
-_WORDS = {"strategy", "risk", "tail", "interpolation"}  # of any type in Python, words on the command line
+_LEFT_OUT = {
+    "horizon",
+    "action_size",
+    "options",
+    "prior",
+    "params",
+    "actions",
+    "enumerate_plans",
+    "sharding",
+    "proposal",
+}
+_WORDS = {
+    "strategy",
+    "risk",
+    "tail",
+    "interpolation",
+    "resampling",
+    "value",
+}  # of any type in Python, words on the command line
 
 
 NOTHING = object()  # the word None, where an option that is not given is None

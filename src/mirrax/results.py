@@ -48,9 +48,9 @@ def write_results(
     """
     looks = figure(model)
     moments = record.moments
-    rewards, plan_ms, ess, temperature = (
+    rewards, plan_ms, ess, temperature, num_roots = (
         np.array([getattr(moment, name) for moment in moments], float)
-        for name in ("reward", "plan_ms", "ess", "temperature")
+        for name in ("reward", "plan_ms", "ess", "temperature", "num_roots")
     )
     actions = np.array([moment.action for moment in moments], float).reshape(len(moments), model.action_size)
     poses = paths = moved = None
@@ -78,6 +78,7 @@ def write_results(
         "ess": ess.tolist(),
         "temperature": temperature.tolist(),
         "num_invalid": [moment.num_invalid for moment in moments],
+        "num_roots": num_roots.tolist(),
         "compile_s": record.compile_s,
         "forward_m": moved,
         "done": record.done,
@@ -93,6 +94,9 @@ def write_results(
         **({} if moved is None else {"Forward": f"{moved:.1f} m"}),
         **({} if not moments else {"Planning": f"{np.median(plan_ms):.0f} ms per step (median)"}),
         **({"Temperature": f"{np.median(temperature):.3g} (median)"} if np.isfinite(temperature).any() else {}),
+        **(
+            {"Distinct first actions": f"{np.median(num_roots):.0f} (median)"} if np.isfinite(num_roots).any() else {}
+        ),
         "Compilation": f"{record.compile_s:.1f} s",
         "Device": device,
         "Settings": ", ".join(_setting(name, value) for name, value in settings.items() if value is not None),
@@ -142,7 +146,7 @@ def _described(part: Any) -> Any:
     if isinstance(part, jax.Array) and not jax.dtypes.issubdtype(part.dtype, jax.dtypes.prng_key):
         values = np.unique(np.asarray(part))
         return values[0].item() if len(values) == 1 else np.asarray(part).tolist()
-    return str(part)
+    return getattr(part, "__name__", None) or str(part)  # of a function, not where it lies in memory
 
 
 def _plain(value: Any) -> Any:

@@ -24,6 +24,7 @@ class Moment(NamedTuple):
         ess: effective sample size of the last iteration, plans.
         temperature: of the last iteration's likelihood, reward units; NaN where there is none.
         num_invalid: how many of the plans of the last iteration diverged.
+        num_roots: how many distinct first actions its particles have; NaN where there are none.
         action: as the actuators take it, clipped to [-1, 1], [A].
         pose: of the figure's bodies after the step, [B, 7]; None without a figure.
         path: of the tracked body under the plan, [H, 3]; None without a figure.
@@ -34,6 +35,7 @@ class Moment(NamedTuple):
     ess: float
     temperature: float
     num_invalid: int
+    num_roots: float
     action: np.ndarray
     pose: np.ndarray | None
     path: np.ndarray | None
@@ -86,7 +88,9 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
         infer_key, act_key = jax.random.split(key)  # as `planners.plan`, but it tells the plan too
         belief, info = planners.infer(planner, model, infer_key, state, belief)
         temperature = jnp.nan if info.temperature is None else info.temperature[-1]
+        roots = jnp.nan if info.lineage is None else info.lineage.num_ancestors[-1, 0].astype(float)
         told = {"ess": info.ess[-1], "temperature": temperature, "num_invalid": info.num_invalid[-1]}
+        told |= {"num_roots": roots}
         return planner.act(act_key, belief), planner.shift(belief), belief.mode(), told
 
     def look_ahead(model: Model, key: Any, state: Any, plan: Any) -> Any:
