@@ -40,7 +40,6 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "evolution": {"num_iterations": 2},
     "vi_mpc": {"num_iterations": 2},
     "smc": {},
-    "smc, pink noise": {"noise_exponent": 1.0},
     "vi_mpc, best kept": {"num_iterations": 2, "num_kept": 3, "execute": "best"},
 }
 

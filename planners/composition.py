@@ -164,9 +164,8 @@ def sampling_planner(
             f"{' and the mode' if include_mode else ''}, got {fewest}"
         )
     if resampler is not None:
-        _check_resampled(
-            belief, likelihood, sizes, step_size is not None, include_mode, explored, clip_plans, per_step
-        )
+        _check_tempering(likelihood, prior)
+        _check_resampled(belief, sizes, step_size is not None, include_mode, explored, clip_plans, per_step)
     elif (
         isinstance(likelihood, Tempering) and likelihood.temperature is not None and likelihood.target_ess is not None
     ):
@@ -287,9 +286,16 @@ def _checked_prior(prior: Any, belief: Belief) -> Prior:
     return checked
 
 
+def _check_tempering(likelihood: Any, prior: Any) -> None:
+    """Raise a `ValueError` unless the likelihood can weigh particles under the prior."""
+    if not isinstance(likelihood, Tempering):
+        raise ValueError(f"a resampler needs the likelihood planners.tempering(...), got {type(likelihood).__name__}")
+    if likelihood.max_kl is not None and prior is not None:
+        raise ValueError("a prior needs a temperature, or target_ess: max_kl adapts it to the proposal, got max_kl")
+
+
 def _check_resampled(
     belief: Any,
-    likelihood: Any,
     sizes: int | tuple[int, ...],
     step_size: bool,
     include_mode: bool,
@@ -298,8 +304,6 @@ def _check_resampled(
     per_step: bool,
 ) -> None:
     """Raise a `ValueError` unless plans can be resampled on the way."""
-    if not isinstance(likelihood, Tempering):
-        raise ValueError(f"a resampler needs the likelihood planners.tempering(...), got {type(likelihood).__name__}")
     if not isinstance(belief, Particles | Sequential):
         told = type(belief).__name__
         more = " (dynamics.action_repeat holds actions instead)" if isinstance(belief, Splined) else ""

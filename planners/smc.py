@@ -54,10 +54,11 @@ def smc(
         target_ess: with a temperature, temper: what an iteration leaves of the effective sample size, as a fraction,
             on the way from the prior to λ, where the last one ends. Without, cool on and on in this way.
         max_kl: adapt the temperature, from one time step to the next, to so many nats KL(posterior ‖ proposal); 2
-            unless one of the three is given.
+            unless one of the three is given. Without a prior only.
         prior: p: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree; `planners.policy_prior` for one over
             actions in states; "flat" for p = 1. None for the proposal itself, wherever fits and warm starts move it:
-            plans weigh exp(R/λ), as in MPPI. For the posterior of one problem give a prior; for control leave it.
+            plans weigh exp(R/λ), as in MPPI. For the posterior of one problem give a prior and a temperature; for
+            control leave both.
         prior_std: the prior N(0, prior_std²) with the noise's correlation, instead; scalar, [A] or [H, A].
         proposal: a policy that draws actions in states, instead of a belief that is fitted: a pytree with
             `sample(key, state) -> action [A]` and `log_prob(state, action)`, on the scale of plans.
