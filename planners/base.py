@@ -164,7 +164,11 @@ class Likelihood(Protocol):
 
 @runtime_checkable
 class Prior(Protocol):
-    """What is known of plans before their returns, and the entropy that the posterior keeps."""
+    """What is known of plans before their returns, and the entropy that the posterior keeps.
+
+    Where plans are resampled on the way, one that `tells_steps` counts step by step, by its `step_log_probs(plans) ->
+    [K, H]`, log p(a_t | a_<t); others where plans end. Where a policy draws them, `belief` is a `Density` only.
+    """
 
     def log_ratio(self, plans: Plans, belief: Belief) -> Float[Array, " K"]:
         """Log p(a) − log q(a) of plans drawn from `belief` q."""
@@ -179,7 +183,8 @@ class Lineage:
         ess: effective sample size after each step, before resampling, [..., H].
         resampled: whether they were resampled after it, [..., H].
         num_ancestors: how many particles of each step have descendants with weight at the end, [..., H]: the first
-            is the number of distinct roots. Few of them early on is path degeneracy: the first actions rest on few
+            is the number of distinct roots (of discrete actions more than there are actions: two particles may take
+            the same one). Few of them early on is path degeneracy: the first actions rest on few
             plans, and more particles, a better look-ahead or a shorter horizon help.
     """
 
@@ -212,7 +217,8 @@ class Info:
             posterior, where the iterations end, whatever the step size.
         step_size: κ of the mirror descent; None where there is none, and steps are whole.
         num_invalid: how many plans had a return, or a log p, that was NaN or infinite; they got no weight.
-        degenerate: whether nothing could be learnt (no valid return, or all equal): the belief stayed as it was.
+        degenerate: whether nothing could be learnt (no valid return, or all equal): the belief stayed as it was (of
+            particles whose returns are equal, their proposal).
         lineage: of the particles, where plans were resampled on the way; None elsewhere. Plans are then those that
             survived, and `num_invalid` counts all that died of it. `elbo` is log_evidence itself, whose mean is a
             bound as well (Maddison et al., 2017), `elbo_gap` None, and `evidence_ess` the least of the lineage's.

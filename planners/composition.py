@@ -20,7 +20,7 @@ from .families import (
     splined,
 )
 from .loop import SamplingPlanner
-from .priors import as_prior
+from .priors import ShrunkPrior, as_prior
 from .resampling import Resampler
 from .risk import as_risk, entropic
 from .rollout import check_sharding
@@ -165,11 +165,11 @@ def sampling_planner(
         )
     if resampler is not None:
         _check_tempering(likelihood, prior)
+        if isinstance(prior, ShrunkPrior) and not isinstance(getattr(belief, "proposal", belief), Sequential):
+            raise ValueError("a prior around the present mean needs a proposal that has one, got a policy")
         _check_resampled(belief, sizes, step_size is not None, include_mode, explored, clip_plans, per_step)
-    elif (
-        isinstance(likelihood, Tempering) and likelihood.temperature is not None and likelihood.target_ess is not None
-    ):
-        raise ValueError("tempering from the prior to a temperature needs a resampler: give one of the two, got both")
+    elif isinstance(likelihood, Tempering):
+        raise ValueError("tempering needs a resampler, got None; without one use planners.exponential(...)")
     elif isinstance(belief, Particles):
         raise ValueError("a belief of particles needs a resampler, got None")
     if isinstance(family, Enumeration) and (kept or include_mode):
@@ -304,6 +304,8 @@ def _check_resampled(
     per_step: bool,
 ) -> None:
     """Raise a `ValueError` unless plans can be resampled on the way."""
+    if isinstance(belief, Remembering):
+        raise ValueError("num_kept has no meaning where plans are resampled: particles are drawn anew")
     if not isinstance(belief, Particles | Sequential):
         told = type(belief).__name__
         more = " (dynamics.action_repeat holds actions instead)" if isinstance(belief, Splined) else ""

@@ -105,7 +105,12 @@ class SamplingPlanner:
             fitted = update(
                 imagined.belief, imagined.plans, imagined.weights, imagined.scored
             )  # argmin KL(Σ w δ ‖ q)
-            fitted = jax.tree.map(lambda new, old: jnp.where(imagined.degenerate, old, new), fitted, before)
+            fitted = _keep(imagined.degenerate, before, fitted)
+            if imagined.equal is not None and hasattr(fitted, "proposal"):  # the plans are news nevertheless
+                proposal = _keep(imagined.equal, before.proposal, fitted.proposal)
+                fitted = dataclasses.replace(fitted, proposal=proposal)
+            elif imagined.equal is not None:
+                fitted = _keep(imagined.equal, before, fitted)
             return (fitted, inverse), imagined.diagnose(before, fitted)
 
         if not isinstance(self.num_samples, int) and len(self.num_samples) != self.num_iterations:
@@ -156,6 +161,7 @@ class SamplingPlanner:
             weights=weights,
             scored=jnp.where(weighed.valid, scores.returns, -jnp.inf),
             degenerate=weighed.degenerate,
+            equal=None,
             diagnose=functools.partial(diagnose, scores.returns, shown, weighed),
         )
 
@@ -179,21 +185,24 @@ class SamplingPlanner:
         valid = survivors.log_weights > -jnp.inf
         scored = jnp.where(valid, survivors.returns, -jnp.inf)
         reached = _tempering(self.likelihood).cool(
-            inverse, survivors.log_weights, survivors.returns, survivors.log_ratio, survivors.log_evidence, last
+            inverse, survivors.log_weights, survivors.returns, survivors.log_evidence, last
         )
         reached = jnp.where(valid.any(), reached, inverse)
         cooled = cool(survivors, inverse, reached)
         weights = jnp.exp(cooled.normalized.log_weights)
-        degenerate = cooled.normalized.degenerate
+        degenerate, equal = cooled.normalized.degenerate, None
         if self.prior is None:  # equal returns tell nothing: do not drift with the noise of the samples
-            degenerate |= _equal(scored, valid)
+            equal = _equal(scored, valid)
         return _Imagined(
             belief=_remember(before, reached),
             plans=survivors.plans,
             weights=weights,
             scored=scored,
             degenerate=degenerate,
-            diagnose=functools.partial(diagnose_particles, survivors, cooled, weights, degenerate),
+            equal=equal,
+            diagnose=functools.partial(
+                diagnose_particles, survivors, cooled, weights, degenerate if equal is None else degenerate | equal
+            ),
         ), reached
 
     def _how_to_roll_out(self) -> dict[str, Any]:
@@ -279,6 +288,7 @@ class _Imagined(NamedTuple):
         weights: of the plans, [K], or of each step, [K, H].
         scored: returns [K]; −inf for plans that must get no weight.
         degenerate: whether nothing can be learnt from them.
+        equal: whether returns are all equal, of particles; None where that is part of `degenerate`.
         diagnose: (belief before, belief after) -> Info.
     """
 
@@ -287,6 +297,7 @@ class _Imagined(NamedTuple):
     weights: Float[Array, " K *H"]
     scored: Float[Array, " K"]
     degenerate: Bool[Array, ""]
+    equal: Bool[Array, ""] | None
     diagnose: Callable[[Any, Any], Info]
 
 
@@ -400,6 +411,11 @@ def episode(
     (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))
     states, actions, rewards, discounts, infos = history
     return Episode(states, actions, rewards, discounts, infos, final_state)
+
+
+def _keep(condition: Bool[Array, ""], old: Any, new: Any) -> Any:
+    """The old belief where the condition holds, else the new one."""
+    return jax.tree.map(lambda old, new: jnp.where(condition, old, new), old, new)
 
 
 def _remember(belief: Any, inverse: Float[Array, ""]) -> Any:

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..dynamics.base import pytree, traceable
-from .base import Belief, Density, Plans, Prior, Sequential, center, check_part, check_per_plan
+from .base import Belief, Density, Plans, Prior, center, check_part, check_per_plan
 
 
 @pytree
@@ -19,10 +20,14 @@ class FixedPrior:
 
     distribution: Any
 
-    def step_log_ratios(self, plans: Plans, belief: Sequential) -> Float[Array, "K H"] | None:
-        """Log p(a_t | a_<t) − log q(a_t | a_<t); None of a distribution that does not tell steps apart."""
-        own = getattr(self.distribution, "step_log_probs", None)
-        return None if own is None else own(plans) - belief.step_log_probs(plans)
+    @property
+    def tells_steps(self) -> bool:
+        """Whether the distribution has `step_log_probs`, log p(a_t | a_<t)."""
+        return callable(getattr(self.distribution, "step_log_probs", None))
+
+    def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
+        """Log p(a_t | a_<t)."""
+        return self.distribution.step_log_probs(plans)
 
     def log_ratio(self, plans: Plans, belief: Density) -> Float[Array, " K"]:
         """Log p(a) − log q(a) of each plan."""
@@ -34,9 +39,14 @@ class FixedPrior:
 class FlatPrior:
     """No preference among plans, p(a) = 1: improper, so that evidences are relative to the Lebesgue measure."""
 
-    def step_log_ratios(self, plans: Plans, belief: Sequential) -> Float[Array, "K H"]:
-        """−log q(a_t | a_<t)."""
-        return -belief.step_log_probs(plans)
+    @property
+    def tells_steps(self) -> bool:
+        """It does: log p is 0 at each."""
+        return True
+
+    def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
+        """0."""
+        return jnp.zeros(plans.shape[:2], plans.dtype)
 
     def log_ratio(self, plans: Plans, belief: Density) -> Float[Array, " K"]:
         """−log q(a) of each plan."""
@@ -53,9 +63,14 @@ class PolicyPrior:
 
     policy: Callable[..., Any]
 
-    def step_log_ratios(self, plans: Plans, belief: Sequential) -> Float[Array, "K H"]:
-        """−log q(a_t | a_<t); the rollout adds log p(a_t | s_t)."""
-        return -belief.step_log_probs(plans)
+    @property
+    def tells_steps(self) -> bool:
+        """It does, in the rollout."""
+        return True
+
+    def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
+        """0; the rollout adds log p(a_t | s_t)."""
+        return jnp.zeros(plans.shape[:2], plans.dtype)
 
     def log_ratio(self, plans: Plans, belief: Density) -> Float[Array, " K"]:
         """−log q(a) of each plan; the loop adds Σ log p(a_t | s_t), which only the rollout knows."""
@@ -84,7 +99,8 @@ def policy_prior(log_prob: Callable[..., Any]) -> PolicyPrior:
     """Make a prior of a policy, such as an amortised one.
 
     Under a stochastic model log p is averaged over the scenarios, as if it were a reward; after an end it is that of
-    the last state before.
+    the last state before. (Where plans are resampled on the way, what follows an end counts for nothing: nobody does
+    it. The evidence is the same.)
 
     Args:
         log_prob: (state, action [A]) -> log p(action | state), a scalar: a density on the scale of plans, unbounded.

@@ -68,8 +68,8 @@ def residual(key: Key[Array, ""], weights: Float[Array, " K"], num_samples: int)
         The parents, [n].
     """
     expected = num_samples * (weights / weights.sum())
-    sure = jnp.floor(expected)
-    rest = expected - sure
+    sure = jnp.floor(expected * (1.0 + 4.0 * jnp.finfo(expected.dtype).eps))  # 0.9999999 is one child
+    rest = jnp.maximum(expected - sure, 0.0)
     place = jnp.arange(num_samples)
     # nothing may be left: the draws count for nothing then, but must not divide by zero
     drawn = _draw(jax.random.uniform(key, (num_samples,)), jnp.where(rest.sum() > 0, rest, weights))
@@ -98,7 +98,7 @@ class Resampler:
 
     ess_threshold: Float[Array, ""]
     value: Callable[..., Any] | None
-    scheme: Callable[..., Any] = static()
+    scheme: Callable[..., Any]
     model_value: bool = static()
 
 
@@ -107,7 +107,7 @@ def resampler(resampling: Any = "systematic", *, ess_threshold: Any = 0.5, value
 
     Args:
         resampling: "systematic", "stratified", "residual", "multinomial", or a function (key, weights [K], n) ->
-            parents [n].
+            parents [n], which lie in [0, K); the evidence is unbiased if E[children of k] = n w_k.
         ess_threshold: resample after a step where the effective sample size is below this fraction of the particles,
             in [0, 1]: 0 never, 1 wherever weights differ.
         value: what a state is expected to be worth, a function state -> scalar, reward units, so that weights look
@@ -121,14 +121,14 @@ def resampler(resampling: Any = "systematic", *, ess_threshold: Any = 0.5, value
     Raises:
         ValueError: for a parameter outside its range.
     """
-    if not callable(resampling) and resampling not in SCHEMES:
+    if not callable(resampling) and not (isinstance(resampling, str) and resampling in SCHEMES):
         raise ValueError(f"resampling must be one of {', '.join(SCHEMES)}, or a function, got {resampling!r}")
     if value is not None and value != "model" and not callable(value):
         raise ValueError(f"value must be a function of a state, 'model' or None, got {value!r}")
     return Resampler(
         ess_threshold=real("ess_threshold", ess_threshold, minimum=0.0, maximum=1.0),
         value=traceable(value) if callable(value) else None,
-        scheme=resampling if callable(resampling) else SCHEMES[resampling],
+        scheme=traceable(resampling if callable(resampling) else SCHEMES[resampling]),
         model_value=isinstance(value, str),
     )
 
@@ -153,5 +153,6 @@ def _draw(uniforms: Float[Array, " n"], weights: Float[Array, " K"]) -> Int[Arra
 
 def _cumulated(weights: Float[Array, " K"]) -> Float[Array, " K"]:
     """Cumulated weights, the last of them exactly 1, so that rounding leaves no one beyond it."""
-    cumulated = jnp.cumsum(weights)
+    # a sum by blocks, as XLA does it, may fall by a rounding error, and change where nothing is added
+    cumulated = jax.lax.cummax(jnp.where(weights > 0, jnp.cumsum(weights), 0.0))
     return cumulated / cumulated[-1]

@@ -20,7 +20,6 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from ..dynamics.base import Model, State, scalar
 from .base import Belief, Info, Lineage, Optimality, Plans, Policy, Prior, Sequential, check_per_plan
 from .diagnostics import Normalized, effective_sample_size, log_normalize
-from .priors import FlatPrior, PolicyPrior
 from .resampling import Resampler
 from .risk import Risk
 from .rollout import device_axis, sizes
@@ -302,7 +301,8 @@ class _Filter(NamedTuple):
         if self._has_plans:
             noise = self.proposal.noise(draw_key, num_samples)
             plans, log_ratios = self._plans(noise)
-        worth = rollouts.certain(self.risk, self._look_ahead(rollouts.models, rollouts.start))[0]
+        worth = rollouts.certain(self.risk, self._look_ahead(rollouts.models, rollouts.start))
+        worth = self.slots.of_particles(worth)[0]  # the same on all devices
         worth = jnp.where(jnp.isfinite(worth), worth, 0.0)  # what it says telescopes away
         nothing, no = jnp.zeros(num_samples), jnp.zeros(num_samples, bool)
         return _Carry(
@@ -337,7 +337,8 @@ class _Filter(NamedTuple):
             parents = check_per_plan("what resampling returns", parents, num_samples).astype(int)
             return self._descend(after, parents, step), parents
 
-        resampled = (ess < self.resampler.ess_threshold * num_samples) & (step < horizon - 1) & ~dead
+        enough = self.resampler.ess_threshold * num_samples * (1.0 - 1e-4)  # equal weights have K but for rounding
+        resampled = (ess < enough) & (step < horizon - 1) & ~dead
         after, parents = jax.lax.cond(resampled, resample, lambda after: (after, jnp.arange(num_samples)), after)
         return after, (ess, resampled, parents)
 
@@ -354,13 +355,16 @@ class _Filter(NamedTuple):
         returns = rollouts.worth(lambda model, state: model.value(state))(models, end.at)
         returns = self.slots.of_particles(rollouts.certain(self.risk, returns))
         log_ratio, change = end.log_ratio, self.inverse * (returns - end.worth)
-        if self.prior is not None and not self._counts_policies and end.log_ratios is None:  # p of whole plans
+        if self.prior is not None and not self._tells_steps:  # p of whole plans
             drawn_by = self.proposal if self._has_plans else _Drawn(end.log_drawn)
             log_ratio = self.prior.log_ratio(end.plans, drawn_by) + end.log_policy
+            log_ratio = check_per_plan("log_ratio of the prior", log_ratio, self.shape[0])
             change += log_ratio
-        bad = end.invalid | ~jnp.isfinite(returns) | ~(log_ratio < jnp.inf)
+        none = end.invalid | (end.log_weights == -jnp.inf)  # of what has none, nothing more is asked
+        bad = end.invalid | ~(none | jnp.isfinite(returns) & (log_ratio < jnp.inf))
         lost = ~(end.log_evidence > -jnp.inf)  # all died, if only for a while
-        log_weights, log_total, dead = log_normalize(jnp.where(bad | lost, -jnp.inf, end.log_weights + change))
+        counts = ~(bad | none | lost)
+        log_weights, log_total, dead = log_normalize(jnp.where(counts, end.log_weights + change, -jnp.inf))
         log_weights = jnp.where(dead, -jnp.inf, log_weights)
         weights = jnp.exp(log_weights)
         ess = ess.at[-1].set(effective_sample_size(jnp.where(dead, 1.0, weights)))
@@ -381,15 +385,23 @@ class _Filter(NamedTuple):
         return isinstance(self.proposal, Sequential)
 
     @property
-    def _counts_policies(self) -> bool:
-        """Whether a policy acts and p and q are known step by step; else log p − log q counts where plans end."""
-        return not self._has_plans and isinstance(self.prior, PolicyPrior | FlatPrior)
+    def _tells_steps(self) -> bool:
+        """Whether the prior tells steps apart; else log p − log q counts where plans end."""
+        return getattr(self.prior, "tells_steps", False)
 
     def _plans(self, noise: Any) -> tuple[Plans, Float[Array, "K H"] | None]:
         """The plans that noise drives, and log p − log q of their steps, if the prior tells them apart."""
         plans = self.proposal.from_noise(noise)
-        tell_steps = getattr(self.prior, "step_log_ratios", None)
-        return plans, None if tell_steps is None else tell_steps(plans, self.proposal)
+        if not self._tells_steps:
+            return plans, None
+        return plans, self._log_prior(plans) - self.proposal.step_log_probs(plans)
+
+    def _log_prior(self, plans: Plans) -> Float[Array, "K H"]:
+        """Log p(a_t | a_<t), of plans that may yet be without their later steps."""
+        log_probs = self.prior.step_log_probs(plans)
+        if jnp.shape(log_probs) != self.shape[:2]:
+            raise ValueError(f"step_log_probs of the prior must be of shape {self.shape[:2]}, got {log_probs.shape}")
+        return log_probs
 
     def _look_ahead(self, models: Any, at: At) -> Float[Array, "K *M"]:
         """U, what rollouts under way are worth in each scenario."""
@@ -430,9 +442,9 @@ class _Filter(NamedTuple):
         gain = jnp.zeros(self.shape[0])
         if now.log_ratios is not None:
             gain = now.log_ratios[:, step] + told.log_policy - now.log_policy
-        elif self._counts_policies:
-            gain = told.log_policy - now.log_policy - told.log_q
-        none = now.invalid | (now.log_weights == -jnp.inf)  # and none it stays
+        elif self._tells_steps:
+            gain = self._log_prior(after.plans)[:, step] + told.log_policy - now.log_policy - told.log_q
+        none = now.invalid | (now.log_weights == -jnp.inf) | (now.log_ratio == -jnp.inf)  # and none it stays
         log_ratio = now.log_ratio + jnp.where(now.over | none, 0.0, gain)  # actions that nobody takes are free
         valid = told.acts & jnp.isfinite(told.worth) & (log_ratio < jnp.inf)
         invalid = now.invalid | ~(none | valid)

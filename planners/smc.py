@@ -36,13 +36,14 @@ def smc(
     """Sequential Monte Carlo: plans grow step by step, and those that earn little give way to copies of others.
 
     Whatever the proposal q and the look-ahead, the evidence is unbiased, and the weighted plans are, as their number
-    grows, samples of the posterior p(a) exp(R/λ): the weights are exact (Piché et al., 2019, but with the look-ahead
-    divided by that of the state before, so that it telescopes: as printed it cancels, and never counts). Each
-    iteration draws all plans anew from a proposal that is fitted to those that survived.
+    grows, samples of the posterior p(a) exp(R/λ): the weights are exact (Piché et al., 2019, with the look-ahead of
+    the state itself in the place of its expectation; Millidge et al., 2020, misprint its time index, so that it
+    cancels). Each iteration draws all plans anew from a proposal that is fitted to those that survived.
 
-    On a stochastic model particles are plans under common noise, whose posterior is exp(E[R]/λ). With
-    `common_noise=False` in one scenario each has its own noise, and success selects luck as well: the posterior that
-    is optimistic about the dynamics.
+    On a stochastic model particles are plans under common noise, whose posterior is exp(E[R]/λ) over `num_scenarios`
+    draws of it; with one (the default of most models) it knows that one draw beforehand. With `common_noise=False` in
+    one scenario each has its own noise, and success selects luck as well: the posterior that is optimistic about the
+    dynamics.
 
     Args:
         horizon: the number H of steps.
@@ -70,8 +71,9 @@ def smc(
             in [0, 1]; never after the last step.
         rho: where the expectation over scenarios sits: 0 inside of exp(R/λ) as `None`, 1 outside, the posterior that
             is optimistic about the noise; needs a temperature in reward units.
-        covariance: of the proposal: "fixed" learns its mean only; "diagonal", "full" or "kronecker".
-        num_components: above 1 the proposal is a mixture of so many diagonal Gaussians.
+        covariance: of the proposal: "fixed" learns its mean only; "diagonal", "full" or "kronecker" (but of the first
+            steps few particles may be left to learn it from).
+        num_components: above 1 the proposal is a mixture of so many diagonal Gaussians, without correlation in time.
         actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian.
         std_min: the floor of a learnt std.
         noise_exponent: correlates the proposal in time as noise of the spectrum 1/f^exponent; None for none.
@@ -85,6 +87,15 @@ def smc(
     Raises:
         ValueError: for a parameter outside its range, or several families at once.
     """
+    chosen = {
+        "covariance": covariance != "fixed",
+        "num_components": num_components != 1,
+        "actions": actions is not None,
+        "noise_exponent": noise_exponent is not None,
+    }
+    if proposal is not None and any(chosen.values()):
+        names = ", ".join(name for name, given in chosen.items() if given)
+        raise ValueError(f"proposal draws actions: give no belief to draw them from as well, got {names}")
     fixed = covariance == "fixed" and num_components == 1 and actions is None
     color = noise_exponent if num_components == 1 else None
 

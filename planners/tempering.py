@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..dynamics.base import pytree, real
 from .base import Optimality
-from .likelihoods import exponential, temperature_for_ess
+from .likelihoods import temperature_for_ess
 
 _BISECTIONS, _FACTOR = 30, 4.0  # of the logarithm of 1/λ; how far it may move at once
 
@@ -36,8 +36,8 @@ class Tempering:
     max_kl: Float[Array, ""] | None
 
     def __call__(self, returns: Float[Array, " K"]) -> Optimality:
-        """Weigh plans by their returns [K], without particles: at λ, or at an effective sample size of a tenth."""
-        return (exponential() if self.temperature is None else exponential(self.temperature))(returns)
+        """Refuse: temperatures are reached by particles."""
+        raise ValueError("tempering needs a resampler; without one use planners.exponential(...)")
 
     def start(self, remembered: Float[Array, ""] | None) -> Float[Array, ""]:
         """1/λ at which the first iteration resamples: 0, which is the prior, where there is tempering.
@@ -54,7 +54,6 @@ class Tempering:
         inverse: Float[Array, ""],
         log_weights: Float[Array, " K"],
         returns: Float[Array, " K"],
-        log_ratio: Float[Array, " K"],
         log_evidence: Float[Array, ""],
         last: Bool[Array, ""],
     ) -> Float[Array, ""]:
@@ -64,7 +63,6 @@ class Tempering:
             inverse: 1/λ of this one.
             log_weights: of the surviving plans at this one, [K], normalised; −inf for those that count for nothing.
             returns: of the plans, [K].
-            log_ratio: log p − log q of the plans, [K].
             log_evidence: at this temperature.
             last: whether this is the last iteration, which must end where tempering ends.
 
@@ -79,9 +77,8 @@ class Tempering:
         fraction = jnp.zeros(()) if self.target_ess is None else self.target_ess
         furthest = inverse + 1.0 / temperature_for_ess(regret, valid, fraction, jnp.exp(log_weights))
         if (budget := self.max_kl) is not None:
-            # KL(posterior ‖ q) = E[log W p/q] − log Z grows with 1/λ; of −regret, which is R but for a constant
-            constant = log_evidence - inverse * best
-            kl = functools.partial(_kl, inverse, log_weights, regret, log_ratio, constant)
+            # where p is q, KL(posterior ‖ q) = E[R]/λ − log Z grows with 1/λ; −regret is R but for a constant
+            kl = functools.partial(_kl, inverse, log_weights, regret, log_evidence - inverse * best)
             return _greatest(lambda reached: kl(reached) <= budget, inverse, furthest, (regret > 0).any())
         if self.temperature is None:
             return furthest
@@ -122,16 +119,14 @@ def _kl(
     inverse: Float[Array, ""],
     log_weights: Float[Array, " K"],
     regret: Float[Array, " K"],
-    log_ratio: Float[Array, " K"],
     log_evidence: Float[Array, ""],
     reached: Float[Array, ""],
 ) -> Float[Array, ""]:
-    """KL(posterior ‖ q) at 1/λ = `reached`, nats, of plans and evidence at 1/λ = `inverse`."""
+    """KL(posterior ‖ q) at 1/λ = `reached`, nats, of plans and evidence at 1/λ = `inverse`, where p is q."""
     moved = jnp.where(log_weights > -jnp.inf, log_weights - (reached - inverse) * regret, -jnp.inf)
     log_total = jax.nn.logsumexp(moved)
     weights = jnp.exp(moved - log_total)
-    mean = (weights * jnp.where(weights > 0, log_ratio - reached * regret, 0.0)).sum()
-    return mean - (log_evidence + log_total)
+    return -reached * (weights * regret).sum() - (log_evidence + log_total)
 
 
 def _greatest(

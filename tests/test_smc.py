@@ -100,7 +100,17 @@ class TestEvidence:
             np.testing.assert_allclose(info.log_evidence[-1], exact.log_evidence, atol=2e-4)
             np.testing.assert_allclose(info.weights[-1], 0.5, atol=1e-4)
             assert not info.lineage.resampled.any()
+        # nor where the prior is a Gaussian over plans, which tells steps apart
+        prior = planners.gaussian(5, 2, std=1.2)
+        policy = model.policy(5, BETA, prior_covariance=1.44 * jnp.eye(2))
+        told = planners.smc(
+            *(5, 2), num_samples=2, temperature=BETA, proposal=policy, prior=prior, value=policy.value
+        )
+        truth = model.plan_posterior(model.start, 5, BETA, prior_covariance=prior.covariance()).log_evidence
+        _, info = infer(told, timed, KEY, timed.init(KEY), None)
+        np.testing.assert_allclose(info.log_evidence[-1], truth, atol=2e-4)
         # and with another policy they are not
+        policy = model.policy(5, BETA)
         other = policy._replace(offset=policy.offset + 0.3)
         found = evidences(
             dataclasses.replace(planner, belief=dataclasses.replace(planner.belief, proposal=other)),
@@ -311,6 +321,13 @@ class TestLineage:
         assert len(np.unique(belief.plans[:, 0], axis=0)) == info.lineage.num_ancestors[-1, 0] < 64
         assert len(np.unique(belief.plans.reshape(64, -1), axis=0)) == 64
 
+    @pytest.mark.parametrize("num_samples", [7, 49, 100, 300])
+    def test_equal_weights_are_not_resampled(self, num_samples):
+        """At a threshold of 1 too: their effective sample size is K but for rounding."""
+        model = dynamics.from_function(lambda key, state, action: (state, 1.0, 1.0), 1)
+        planner = planners.smc(3, 1, num_samples=num_samples, temperature=1.0, ess_threshold=1.0)
+        assert not infer(planner, model, KEY, jnp.zeros(()), None)[1].lineage.resampled.any()
+
     def test_under_common_noise_and_with_a_policy_too(self):
         model = noisy_walk()
 
@@ -402,6 +419,34 @@ class TestDivergence:
         belief, info = infer(planner, model, KEY, jnp.zeros(()), None)
         assert info.degenerate.all()
         np.testing.assert_array_equal(belief.proposal.mean, 0.0)
+        assert belief.plans.std() > 0.3  # of which all plans are samples of the posterior
+
+    def test_what_is_impossible_harms_no_one_else(self):
+        """Beyond −0.2 the prior is zero and the look-ahead no number: those particles die, and they alone."""
+
+        @pytree
+        class Right:
+            gaussian: planners.Gaussian
+
+            def log_prob(self, plans):
+                return self.step_log_probs(plans).sum(-1)
+
+            def step_log_probs(self, plans):
+                inside = (plans > -0.2).all(-1)
+                return jnp.where(inside, self.gaussian.step_log_probs(plans), -jnp.inf)
+
+        model = dynamics.from_function(lambda key, state, action: (state + action[0], -(state**2), 1.0), 1)
+        prior = Right(planners.gaussian(3, 1))
+        found = []
+        for value in (None, lambda state: jnp.log(state + 0.05)):
+            planner = planners.smc(
+                *(3, 1), num_samples=4096, temperature=1.0, prior=prior, value=value, ess_threshold=0.0
+            )
+            _, info = infer(planner, model, KEY, jnp.zeros(()), None)
+            assert not info.degenerate.any()
+            found.append(float(info.log_evidence[-1]))
+        assert info.num_invalid[-1] < 4096  # of what was possible, and then no number
+        assert np.isfinite(found).all()
 
 
 class TestTempering:
@@ -570,7 +615,7 @@ SMC = unchecked(planners.smc)
         (lambda: SMC(4, 1, include_mode=True), "unexpected keyword argument 'include_mode'"),
         (lambda: SMC(4, 1, explore_fraction=0.1), "explore_fraction has no meaning where plans are resampled"),
         (lambda: SMC(4, 1, clip_plans=True), "clip_plans has no meaning where plans are resampled"),
-        (lambda: SMC(4, 1, num_kept=2), "needs a belief whose plans can be drawn step by step, got Remembering"),
+        (lambda: SMC(4, 1, num_kept=2), "num_kept has no meaning where plans are resampled"),
         (
             lambda: SMC(4, 1, max_kl=1.0, temperature=1.0),
             "max_kl adapts the temperature: give it alone, got max_kl=1.0, temperature=1.0",
@@ -585,6 +630,11 @@ SMC = unchecked(planners.smc)
             lambda: SMC(4, 1, prior_std=1.0),
             "a prior needs a temperature, or target_ess: max_kl adapts it to the prop",
         ),
+        (
+            lambda: SMC(4, 1, proposal=Table(jnp.zeros((1, 1))), covariance="full", actions=[[0.0], [1.0]]),
+            "proposal draws actions: give no belief to draw them from as well, got covariance, actions",
+        ),
+        (lambda: SMC(4, 1, resampling=["systematic"]), "resampling must be one of systematic, .* got .'systematic'."),
         (lambda: SMC(4, 1, rho=1.0), "rho needs a temperature in reward units"),
         (lambda: SMC(4, 1, num_samples=1), "num_samples must be an integer of at least 2, got 1"),
         (lambda: SMC(4, 1, execute="component"), None),
@@ -605,7 +655,7 @@ SMC = unchecked(planners.smc)
             lambda: planners.sampling_planner(
                 planners.gaussian(4, 1), planners.tempering(1.0, target_ess=0.5), num_samples=8
             ),
-            "tempering from the prior to a temperature needs a resampler",
+            "tempering needs a resampler, got None",
         ),
     ],
 )

@@ -146,7 +146,8 @@ def _described(part: Any) -> Any:
     if isinstance(part, jax.Array) and not jax.dtypes.issubdtype(part.dtype, jax.dtypes.prng_key):
         values = np.unique(np.asarray(part))
         return values[0].item() if len(values) == 1 else np.asarray(part).tolist()
-    return getattr(part, "__name__", None) or str(part)  # of a function, not where it lies in memory
+    function = getattr(part, "func", part)
+    return getattr(function, "__name__", None) or str(part)  # of a function, not where it lies in memory
 
 
 def _plain(value: Any) -> Any:
