@@ -170,7 +170,8 @@ def test_the_help_of_a_planner_has_its_own_options_and_no_other(capsys, planner)
     assert not [flag for flag in foreign if f"{flag} " in out]
     factory = inspect.signature(getattr(planners, planner)).parameters
     left_out = set(factory) - {option.name for option in own}
-    assert left_out <= {"horizon", "action_size", "options", "prior", "params", "actions", "enumerate_plans"}
+    python_only = {"prior", "params", "actions", "enumerate_plans", "proposal"}
+    assert left_out <= {"horizon", "action_size", "options", *python_only}
     assert {option.name for option in own} >= {*planners.LoopOptions.__annotations__} - {"sharding"}
 
 
