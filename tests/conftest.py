@@ -13,6 +13,8 @@ CACHE = pathlib.Path(__file__).parent.parent / ".jax_cache" / os.environ.get("PY
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
+TESTS = pytest.StashKey[int]()  # how many this process has run
+
 # Check every shape annotation of the package from here on: this must come before anything imports it.
 install_import_hook("mirrax", "beartype.beartype")
 
@@ -22,3 +24,12 @@ def forget_programs():
     """Every compiled program maps memory, of which a process may have so many pieces: past them XLA crashes."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def forget_programs_in_time(request, maps=pathlib.Path("/proc/self/maps")):
+    """The same where one module compiles that many; Linux allows 65 530 pieces."""
+    yield
+    request.config.stash[TESTS] = count = request.config.stash.get(TESTS, 0) + 1
+    if count % 20 == 0 and maps.exists() and maps.read_bytes().count(b"\n") > 30_000:
+        jax.clear_caches()

@@ -123,16 +123,6 @@ PLANNERS = {
         | {"covariance": "full", "noise_exponent": 1.0, "resampling": "residual"},
         {"temperature": 1.0, "target_ess": 0.3, "prior_std": 2.0, "ess_threshold": 0.8},
     ),
-    "smc, mixture": (
-        planners.smc,
-        {"num_samples": 64, "num_iterations": 2, "num_components": 3, "temperature": 0.5, "execute": "best"},
-        {"temperature": 1.0},
-    ),
-    "smc, categorical": (
-        planners.smc,
-        {"num_samples": 64, "num_iterations": 2, "actions": LEVELS, "temperature": 0.5, "execute": "sample"},
-        {"temperature": 1.0},
-    ),
     "smc, policy": (
         planners.smc,
         {"num_samples": 64, "temperature": 0.1, "proposal": Steady(jnp.array(0.4), jnp.array(0.3)), "value": "model"},
