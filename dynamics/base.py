@@ -237,12 +237,23 @@ def real(
         except ValueError as error:
             or_less = ", or broadcast to it" if shape else ""
             raise ValueError(f"{name} must have shape {shape}{or_less}, got {array.shape}") from error
-    if isinstance(array, jax.core.Tracer):
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
         return array
-    known = np.asarray(array)  # in NumPy: within jit, JAX would trace what is to be checked
+    with np.errstate(over="ignore"):
+        known = np.asarray(value, array.dtype)  # not `array`: within jit, JAX may have traced its conversion
     if not (np.isfinite(known).all() and all(holds(known, bound).all() for _, bound, holds in limits)):
         raise ValueError(f"{name} must be {rule}, got {value!r}")
     return array
+
+
+def distributions(name: str, value: Any) -> Float[Array, "..."]:
+    """Return `value` as an array whose rows are distributions, or raise a `ValueError`; traced values pass."""
+    rows = real(name, value, minimum=0.0, shape=None)
+    if not isinstance(rows, jax.core.Tracer):
+        totals = np.asarray(rows).sum(-1).ravel()  # in NumPy: within jit, JAX would trace this
+        if (off := np.abs(totals - 1.0)).max(initial=0.0) > 1e-5:
+            raise ValueError(f"{name} must have rows that sum to 1, got one of sum {totals[off.argmax()]:g}")
+    return rows
 
 
 def interval(name: str, value: Any, size: int) -> tuple[Float[Array, " A"], Float[Array, " A"]]:

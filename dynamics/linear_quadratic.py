@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from .base import Step, check_action, integer, pytree, real
@@ -338,11 +339,12 @@ def linear_quadratic(
         matrix = real(name, default if value is None else value, shape=None)
         if matrix.shape != shape:
             raise ValueError(f"{name} must have shape {shape} to fit B {(n, m)}, got {matrix.shape}")
-        if name in symmetric and not isinstance(matrix, jax.core.Tracer) and not jnp.allclose(matrix, matrix.T):
+        known = not isinstance(matrix, jax.core.Tracer)
+        if known and name in symmetric and not np.allclose(matrix, np.transpose(matrix)):
             raise ValueError(f"{name} must be symmetric, got {value!r}")
         if name == "W" and not isinstance(matrix, jax.core.Tracer):
-            eigenvalues = jnp.linalg.eigvalsh(matrix)
-            if eigenvalues[0] < -1e-5 * jnp.abs(eigenvalues).max():
+            eigenvalues = np.linalg.eigvalsh(matrix)
+            if eigenvalues[0] < -1e-5 * np.abs(eigenvalues).max():
                 raise ValueError(f"W must be positive semi-definite, got {value!r}")
         return matrix
 

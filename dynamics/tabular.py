@@ -4,10 +4,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from .base import Step, check_action, pytree, real
+from .base import Step, check_action, distributions, pytree, real
 
 
 @pytree
@@ -101,7 +100,7 @@ def tabular(
     Raises:
         ValueError: for a parameter outside its range or of another shape.
     """
-    transitions = _probabilities("transitions", transitions)
+    transitions = distributions("transitions", transitions)
     shape = transitions.shape
     if len(shape) != 3 or shape[0] != shape[2] or 0 in shape:
         raise ValueError(f"transitions must have shape [S, C, S], one row per state and action, got {shape}")
@@ -110,7 +109,7 @@ def tabular(
     if rewards.shape not in (shape[:2], shape):
         raise ValueError(f"rewards must have shape {shape[:2]} or {shape}, got {rewards.shape}")
     rewards = jnp.broadcast_to(rewards if rewards.ndim == 3 else rewards[..., None], shape)
-    initial = _probabilities("initial", jnp.zeros(num_states).at[0].set(1.0) if initial is None else initial)
+    initial = distributions("initial", jnp.zeros(num_states).at[0].set(1.0) if initial is None else initial)
     if initial.shape != (num_states,):
         raise ValueError(f"initial must have shape ({num_states},), one entry per state, got {initial.shape}")
     ends = jnp.zeros(num_states, bool) if terminal is None else jnp.asarray(terminal)
@@ -126,13 +125,3 @@ def tabular(
         terminal=ends,
         discount=real("discount", discount, minimum=0.0, maximum=1.0),
     )
-
-
-def _probabilities(name: str, value: Any) -> Float[Array, "..."]:
-    """Return `value` as an array whose rows are distributions, or raise a `ValueError`; traced values pass."""
-    rows = real(name, value, minimum=0.0, shape=None)
-    if not isinstance(rows, jax.core.Tracer):
-        totals = np.asarray(rows).sum(-1).ravel()  # in NumPy: within jit, JAX would trace this
-        if (off := np.abs(totals - 1.0)).max(initial=0.0) > 1e-5:
-            raise ValueError(f"{name} must have rows that sum to 1, got one of sum {totals[off.argmax()]:g}")
-    return rows

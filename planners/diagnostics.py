@@ -38,6 +38,11 @@ def effective_sample_size(weights: Float[Array, " K"]) -> Float[Array, ""]:
     return weights.sum() ** 2 / (weights**2).sum()
 
 
+def perplexity(weights: Float[Array, " K"]) -> Float[Array, ""]:
+    """Exp of the entropy −Σ w log w of weights [K] that sum to 1."""
+    return jnp.exp(-jnp.where(weights > 0, weights * jnp.log(jnp.where(weights > 0, weights, 1.0)), 0.0).sum())
+
+
 class Weighed(NamedTuple):
     """What the plans of an iteration weigh.
 
@@ -97,7 +102,6 @@ def diagnose(
     log_evidence = log_total - jnp.log(drawn) + log_scale
     posterior = jnp.exp(log_weights)
     relative = jnp.where(posterior > 0, log_weights - log_base, 0.0)
-    entropy = -jnp.where(weights > 0, weights * jnp.log(jnp.where(weights > 0, weights, 1.0)), 0.0).sum()
     return Info(
         returns=returns,
         weights=weights,
@@ -108,7 +112,7 @@ def diagnose(
         evidence_ess=1.0 / (posterior**2).sum(),
         ess=1.0 / (weights**2).sum(),
         max_weight=weights.max(),
-        perplexity=jnp.exp(entropy),
+        perplexity=perplexity(weights),
         entropy=after.entropy(),
         kl=after.kl(before),
         temperature=weighed.optimality.temperature,

@@ -69,8 +69,7 @@ class Exponential:
     def __call__(self, returns: Float[Array, " K"]) -> Optimality:
         """Weigh plans by their returns [K]."""
         valid = jnp.isfinite(returns)
-        best = jnp.where(valid.any(), jnp.max(returns), 0.0)
-        regret = jnp.minimum(jnp.where(valid, best - returns, 0.0), jnp.finfo(returns.dtype).max)
+        best, regret = regrets(returns, valid)
         if self.temperature is None:
             assert self.target_ess is not None  # one of the two is given: see `exponential`
             temperature = temperature_for_ess(regret, valid, self.target_ess)
@@ -106,8 +105,7 @@ class QExponential:
     def __call__(self, returns: Float[Array, " K"]) -> Optimality:
         """Weigh plans by their returns [K]."""
         valid = jnp.isfinite(returns)
-        best = jnp.where(valid.any(), jnp.max(returns), 0.0)
-        regret = jnp.minimum(jnp.where(valid, best - returns, 0.0), jnp.finfo(returns.dtype).max)
+        best, regret = regrets(returns, valid)
         order = self.r - 1.0
         exponential = order < _NEARLY_ONE
         order = jnp.where(exponential, 1.0, order)  # the branch that is not taken must not divide by zero
@@ -211,6 +209,20 @@ def exponential(
         target = real("target_ess", 0.1 if target_ess is None else target_ess, above=0.0, maximum=1.0)
         return Exponential(None, target, False, False)
     return Exponential(real("temperature", temperature, above=0.0), None, standardize, by_range)
+
+
+def regrets(returns: Float[Array, " K"], valid: Bool[Array, " K"]) -> tuple[Float[Array, ""], Float[Array, " K"]]:
+    """The best return, and by how much each falls short of it.
+
+    Args:
+        returns: of plans, [K].
+        valid: which of them count, [K]; their returns are finite.
+
+    Returns:
+        The best of those that count, 0 if none does; and regrets [K], finite, 0 for those that do not count.
+    """
+    best = jnp.where(valid.any(), jnp.max(jnp.where(valid, returns, -jnp.inf)), 0.0)
+    return best, jnp.minimum(jnp.where(valid, best - returns, 0.0), jnp.finfo(returns.dtype).max)
 
 
 def _indicator(chosen: Bool[Array, " K"], returns: Float[Array, " K"]) -> Optimality:

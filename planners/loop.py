@@ -30,8 +30,9 @@ from .diagnostics import Weighed, diagnose, log_normalize
 from .resampling import Resampler
 from .risk import Risk
 from .rollout import Scores, score
-from .sequential import cool, diagnose_particles, sequential
+from .sequential import sequential
 from .step_sizes import StepSize
+from .survivors import cool, diagnose_particles
 from .tempering import Tempering
 from .warm_start import Shift
 
@@ -102,15 +103,13 @@ class SamplingPlanner:
                 imagined = self._sample(model, keys, state, before, num_samples)  # a ~ q, W(R(a)) [p(a)/q(a)]
             else:
                 imagined, inverse = self._resample(model, keys, state, before, inverse, last)
-            fitted = update(
-                imagined.belief, imagined.plans, imagined.weights, imagined.scored
-            )  # argmin KL(Σ w δ ‖ q)
+            # argmin KL(Σ w δ_a ‖ q)
+            fitted = update(imagined.belief, imagined.plans, imagined.weights, imagined.scored)
             fitted = _keep(imagined.degenerate, before, fitted)
-            if imagined.equal is not None and hasattr(fitted, "proposal"):  # the plans are news nevertheless
-                proposal = _keep(imagined.equal, before.proposal, fitted.proposal)
-                fitted = dataclasses.replace(fitted, proposal=proposal)
-            elif imagined.equal is not None:
-                fitted = _keep(imagined.equal, before, fitted)
+            if imagined.drifts is not None:
+                fitted = dataclasses.replace(
+                    fitted, proposal=_keep(imagined.drifts, before.proposal, fitted.proposal)
+                )
             return (fitted, inverse), imagined.diagnose(before, fitted)
 
         if not isinstance(self.num_samples, int) and len(self.num_samples) != self.num_iterations:
@@ -161,7 +160,7 @@ class SamplingPlanner:
             weights=weights,
             scored=jnp.where(weighed.valid, scores.returns, -jnp.inf),
             degenerate=weighed.degenerate,
-            equal=None,
+            drifts=None,
             diagnose=functools.partial(diagnose, scores.returns, shown, weighed),
         )
 
@@ -190,19 +189,19 @@ class SamplingPlanner:
         reached = jnp.where(valid.any(), reached, inverse)
         cooled = cool(survivors, inverse, reached)
         weights = jnp.exp(cooled.normalized.log_weights)
-        degenerate, equal = cooled.normalized.degenerate, None
+        degenerate, drifts = cooled.normalized.degenerate, None
+        told = degenerate
         if self.prior is None:  # equal returns tell nothing: do not drift with the noise of the samples
-            equal = _equal(scored, valid)
+            told = degenerate | _equal(scored, valid)
+            degenerate, drifts = (degenerate, told) if hasattr(before, "proposal") else (told, None)
         return _Imagined(
             belief=_remember(before, reached),
             plans=survivors.plans,
             weights=weights,
             scored=scored,
             degenerate=degenerate,
-            equal=equal,
-            diagnose=functools.partial(
-                diagnose_particles, survivors, cooled, weights, degenerate if equal is None else degenerate | equal
-            ),
+            drifts=drifts,
+            diagnose=functools.partial(diagnose_particles, survivors, cooled, weights, told),
         ), reached
 
     def _how_to_roll_out(self) -> dict[str, Any]:
@@ -288,7 +287,8 @@ class _Imagined(NamedTuple):
         weights: of the plans, [K], or of each step, [K, H].
         scored: returns [K]; −inf for plans that must get no weight.
         degenerate: whether nothing can be learnt from them.
-        equal: whether returns are all equal, of particles; None where that is part of `degenerate`.
+        drifts: whether only the proposal of particles must stay, for their plans are news nevertheless; None for
+            other beliefs.
         diagnose: (belief before, belief after) -> Info.
     """
 
@@ -297,7 +297,7 @@ class _Imagined(NamedTuple):
     weights: Float[Array, " K *H"]
     scored: Float[Array, " K"]
     degenerate: Bool[Array, ""]
-    equal: Bool[Array, ""] | None
+    drifts: Bool[Array, ""] | None
     diagnose: Callable[[Any, Any], Info]
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..dynamics.base import boolean, integer, pytree, real, static
+from ..dynamics.base import boolean, distributions, integer, pytree, real, static
 
 _FIELDS = ("transitions", "rewards", "initial", "final", "terminal", "discount")
 
@@ -339,14 +339,10 @@ def _check_prior(mdp: Any, prior: Any, horizon: int | None = None) -> Float[Arra
     shape = (num_states, num_actions) if horizon is None else (horizon, num_states, num_actions)
     if prior is None:
         return jnp.full(shape, 1.0 / num_actions)
-    rows = real("prior", prior, minimum=0.0, shape=None)
+    rows = distributions("prior", prior)
     allowed = [shape[first:] for first in reversed(range(len(shape)))]
     if rows.shape not in allowed:
         raise ValueError(f"prior must have one of the shapes {', '.join(map(str, allowed))}, got {rows.shape}")
-    if not isinstance(rows, jax.core.Tracer):
-        totals = np.asarray(rows).sum(-1).ravel()  # in NumPy: within jit, JAX would trace this
-        if (off := np.abs(totals - 1.0)).max() > 1e-5:
-            raise ValueError(f"prior must have rows that sum to 1, got one of sum {totals[off.argmax()]:g}")
     return jnp.broadcast_to(rows, shape)
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from ..dynamics.base import pytree, real, static, traceable
+from ..dynamics.base import pytree, real, traceable
 
 
 def systematic(key: Key[Array, ""], weights: Float[Array, " K"], num_samples: int) -> Int[Array, " n"]:
@@ -29,43 +29,19 @@ def systematic(key: Key[Array, ""], weights: Float[Array, " K"], num_samples: in
 
 
 def stratified(key: Key[Array, ""], weights: Float[Array, " K"], num_samples: int) -> Int[Array, " n"]:
-    """A uniform number for each stratum, positions (i + u_i)/n (Kitagawa, 1996).
-
-    Args:
-        key: of u.
-        weights: [K], not negative, of any scale.
-        num_samples: the number n of children.
-
-    Returns:
-        The parents, [n], in order.
-    """
+    """A uniform number for each stratum, positions (i + u_i)/n (Kitagawa, 1996). Arguments as of `systematic`."""
     return _by_strata(weights, jax.random.uniform(key, (num_samples,)))
 
 
 def multinomial(key: Key[Array, ""], weights: Float[Array, " K"], num_samples: int) -> Int[Array, " n"]:
-    """Independent draws.
-
-    Args:
-        key: of the draws.
-        weights: [K], not negative, of any scale.
-        num_samples: the number n of children.
-
-    Returns:
-        The parents, [n].
-    """
+    """Independent draws, in no order. Arguments as of `systematic`."""
     return _draw(jax.random.uniform(key, (num_samples,)), weights)
 
 
 def residual(key: Key[Array, ""], weights: Float[Array, " K"], num_samples: int) -> Int[Array, " n"]:
     """⌊n w⌋ children for sure, the others by independent draws from what is left (Liu and Chen, 1998).
 
-    Args:
-        key: of the draws.
-        weights: [K], not negative, of any scale.
-        num_samples: the number n of children.
-
-    Returns:
-        The parents, [n].
+    Arguments as of `systematic`; in no order.
     """
     expected = num_samples * (weights / weights.sum())
     sure = jnp.floor(expected * (1.0 + 4.0 * jnp.finfo(expected.dtype).eps))  # 0.9999999 is one child
@@ -91,15 +67,13 @@ class Resampler:
 
     Attributes:
         ess_threshold: resample where the effective sample size is below this fraction of the particles, a scalar.
-        value: state -> scalar, reward units, the look-ahead; None for none.
+        value: (model, state) -> scalar, reward units, the look-ahead; None for none.
         scheme: (key, weights [K], n) -> parents [n].
-        model_value: whether the model's own value is the look-ahead.
     """
 
     ess_threshold: Float[Array, ""]
     value: Callable[..., Any] | None
     scheme: Callable[..., Any]
-    model_value: bool = static()
 
 
 def resampler(resampling: Any = "systematic", *, ess_threshold: Any = 0.5, value: Any = None) -> Resampler:
@@ -125,12 +99,21 @@ def resampler(resampling: Any = "systematic", *, ess_threshold: Any = 0.5, value
         raise ValueError(f"resampling must be one of {', '.join(SCHEMES)}, or a function, got {resampling!r}")
     if value is not None and value != "model" and not callable(value):
         raise ValueError(f"value must be a function of a state, 'model' or None, got {value!r}")
+    if value is not None:
+        value = jax.tree_util.Partial(_of_state, traceable(value)) if callable(value) else traceable(_of_model)
     return Resampler(
         ess_threshold=real("ess_threshold", ess_threshold, minimum=0.0, maximum=1.0),
-        value=traceable(value) if callable(value) else None,
+        value=value,
         scheme=traceable(resampling if callable(resampling) else SCHEMES[resampling]),
-        model_value=isinstance(value, str),
     )
+
+
+def _of_state(value: Callable[..., Any], model: Any, state: Any) -> Any:
+    return value(state)
+
+
+def _of_model(model: Any, state: Any) -> Any:
+    return model.value(state)
 
 
 def _by_strata(weights: Float[Array, " K"], uniforms: Float[Array, " n"]) -> Int[Array, " n"]:

@@ -9,7 +9,6 @@ duplicates the particles that weigh much, and their children part by what they d
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,35 +17,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..dynamics.base import Model, State, scalar
-from .base import Belief, Info, Lineage, Optimality, Plans, Policy, Prior, Sequential, check_per_plan
-from .diagnostics import Normalized, effective_sample_size, log_normalize
+from .base import Lineage, Plans, Policy, Prior, Sequential, check_per_plan
+from .diagnostics import effective_sample_size, log_normalize
 from .resampling import Resampler
 from .risk import Risk
-from .rollout import device_axis, sizes
+from .rollout import sizes
+from .slots import Slots, slots
 from .stepping import At, Rollouts, prepare
-
-
-class Survivors(NamedTuple):
-    """The plans that survive, as weighted samples of p(a) exp(b R(a)).
-
-    Attributes:
-        plans: [K, H, A].
-        returns: [K], reward units; NaN or infinite where a rollout diverged in any scenario.
-        log_ratio: log p − log q of each, up to where it ends, [K]; 0 where p is the policy that plans were drawn
-            from.
-        log_weights: normalised, [K]; −inf for those that count for nothing.
-        log_evidence: log Ẑ, a scalar; Ẑ is an unbiased estimate of E_p[exp(b R)]. −inf where all died.
-        num_invalid: how many diverged on the way, resampled ones included.
-        lineage: what became of them.
-    """
-
-    plans: Plans
-    returns: Float[Array, " K"]
-    log_ratio: Float[Array, " K"]
-    log_weights: Float[Array, " K"]
-    log_evidence: Float[Array, ""]
-    num_invalid: Int[Array, ""]
-    lineage: Lineage
+from .survivors import Survivors
 
 
 class _Carry(NamedTuple):
@@ -66,89 +44,6 @@ class _Carry(NamedTuple):
     log_weights: Float[Array, " K"]  # normalised
     log_evidence: Float[Array, ""]
     num_invalid: Int[Array, ""]
-
-
-class Cooled(NamedTuple):
-    """Survivors as samples at another temperature.
-
-    Attributes:
-        optimality: what the likelihood says of them at this temperature.
-        normalized: their weights.
-        log_evidence: log Ẑ, a scalar.
-    """
-
-    optimality: Optimality
-    normalized: Normalized
-    log_evidence: Float[Array, ""]
-
-
-def cool(survivors: Survivors, inverse: Float[Array, ""], reached: Float[Array, ""]) -> Cooled:
-    """Weigh survivors on from one temperature to another, w⁺ ∝ w exp((b⁺ − b) R).
-
-    Args:
-        survivors: of the rollout.
-        inverse: b = 1/λ of the rollout, a scalar.
-        reached: b⁺ = 1/λ of the other temperature, a scalar.
-
-    Returns:
-        Their weights and evidence there.
-    """
-    valid = survivors.log_weights > -jnp.inf
-    best = jnp.where(valid.any(), jnp.max(jnp.where(valid, survivors.returns, -jnp.inf)), 0.0)
-    regret = jnp.where(valid, best - survivors.returns, 0.0)
-    # subtract, then divide: the other way round loses the digits that tell great returns apart
-    step = reached - inverse
-    normalized = log_normalize(jnp.where(valid, survivors.log_weights - step * regret, -jnp.inf))
-    temperature = 1.0 / jnp.maximum(reached, jnp.finfo(reached.dtype).tiny)
-    optimality = Optimality(jnp.where(valid, -reached * regret, -jnp.inf), reached * best, temperature)
-    return Cooled(optimality, normalized, survivors.log_evidence + step * best + normalized.log_total)
-
-
-def diagnose_particles(
-    survivors: Survivors,
-    cooled: Cooled,
-    weights: Float[Array, " K"],
-    degenerate: Bool[Array, ""],
-    before: Belief,
-    after: Belief,
-) -> Info:
-    """The diagnostics of one iteration.
-
-    Args:
-        survivors: of the rollout.
-        cooled: at the temperature of the belief.
-        weights: of the plans there, [K].
-        degenerate: whether nothing can be learnt from them.
-        before: q, from which plans were drawn.
-        after: what they were projected onto.
-
-    Returns:
-        One row of `Info`.
-    """
-    told = weights > 0
-    log_target = jnp.where(told, cooled.optimality.log_weights + survivors.log_ratio, 0.0)  # log W p/q
-    kl = (weights * log_target).sum() + cooled.optimality.log_scale - cooled.log_evidence
-    ess = effective_sample_size(weights)
-    entropy = -jnp.where(told, weights * jnp.log(jnp.where(told, weights, 1.0)), 0.0).sum()
-    return Info(
-        returns=survivors.returns,
-        weights=weights,
-        elbo=cooled.log_evidence,
-        log_evidence=cooled.log_evidence,
-        elbo_gap=None,
-        posterior_kl=jnp.where(cooled.normalized.degenerate, 0.0, kl),  # E[log W p/q] − log Z, over the posterior
-        evidence_ess=jnp.minimum(survivors.lineage.ess.min(), ess),
-        ess=ess,
-        max_weight=weights.max(),
-        perplexity=jnp.exp(entropy),
-        entropy=after.entropy(),
-        kl=after.kl(before),
-        temperature=cooled.optimality.temperature,
-        step_size=None,
-        num_invalid=survivors.num_invalid,
-        degenerate=degenerate,
-        lineage=survivors.lineage,
-    )
 
 
 def sequential(
@@ -193,7 +88,7 @@ def sequential(
         ValueError: see `rollout`.
     """
     num_scenarios, block_size = sizes(model, state, num_scenarios, chunk_size)
-    slots = _slots(shape[0], block_size, sharding)
+    places = slots(shape[0], block_size, sharding)
     draw_key, step_key = jax.random.split(keys[0])
 
     def run(parts: Any, noise_key: Array, draw_key: Array, step_key: Array) -> Survivors:
@@ -202,15 +97,15 @@ def sequential(
             model,
             noise_key,
             state,
-            slots.share,
+            places.share,
             shape[1],
-            slots.first(),
+            places.first(),
             num_scenarios=num_scenarios,
             common_noise=common_noise,
             policy=getattr(prior, "policy", None),
             freeze=not isinstance(proposal, Sequential),
         )
-        particle_filter = _Filter(shape, proposal, prior, risk, resampler, inverse, rollouts, slots)
+        particle_filter = _Filter(shape, proposal, prior, risk, resampler, inverse, rollouts, places)
         steps = (jnp.arange(shape[1]), rollouts.keys, jax.random.split(step_key, shape[1]))
         end, history = jax.lax.scan(particle_filter.step, particle_filter.start(draw_key), steps)
         return particle_filter.finish(end, *history)
@@ -222,54 +117,6 @@ def sequential(
     return jax.shard_map(run, mesh=sharding.mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)(
         parts, keys[1], draw_key, step_key
     )
-
-
-class _Slots(NamedTuple):
-    """Where particles live: in equal blocks on equal devices. Slots beyond the last particle are idle."""
-
-    num_samples: int
-    num_devices: int
-    num_blocks: int  # on each device
-    size: int  # of a block
-    axis: Any  # of the mesh; None for one device
-
-    @property
-    def share(self) -> int:
-        """The number of slots of a device."""
-        return self.num_blocks * self.size
-
-    def first(self) -> Int[Array, ""]:
-        """The number of the first slot of this device."""
-        return jnp.zeros((), int) if self.axis is None else jax.lax.axis_index(self.axis) * self.share
-
-    def everywhere(self, tree: Any) -> Any:
-        """What devices have for their slots, for the slots of all."""
-        return tree if self.axis is None else jax.tree.map(lambda leaf: _all_gather(leaf, self.axis), tree)
-
-    def of_particles(self, tree: Any) -> Any:
-        """What devices have for their slots, for all particles."""
-        return jax.tree.map(lambda leaf: leaf[: self.num_samples], self.everywhere(tree))
-
-    def here(self, values: Array) -> Array:
-        """What particles have, for the slots of this device; idle ones get what particle 0 has."""
-        idle = self.num_devices * self.share - self.num_samples
-        padded = jnp.concatenate([values, jnp.repeat(values[:1], idle, axis=0)])
-        return jax.lax.dynamic_slice_in_dim(padded, self.first(), self.share)
-
-    def blockwise(self, function: Callable[..., Any], *batched: Any) -> Any:
-        """Apply a function to the slots of this device, a block at a time."""
-        if self.num_blocks == 1:
-            return function(*batched)
-        split = jax.tree.map(lambda leaf: leaf.reshape(self.num_blocks, self.size, *leaf.shape[1:]), batched)
-        mapped = jax.lax.map(lambda block: function(*block), split)
-        return jax.tree.map(lambda leaf: leaf.reshape(self.share, *leaf.shape[2:]), mapped)
-
-
-def _slots(num_samples: int, block_size: int, sharding: NamedSharding | None) -> _Slots:
-    axis, num_devices = (None, 1) if sharding is None else device_axis(sharding)
-    share = math.ceil(num_samples / num_devices)
-    num_blocks = math.ceil(share / block_size)
-    return _Slots(num_samples, num_devices, num_blocks, math.ceil(share / num_blocks), axis)
 
 
 class _Told(NamedTuple):
@@ -292,7 +139,7 @@ class _Filter(NamedTuple):
     resampler: Resampler
     inverse: Float[Array, ""]
     rollouts: Rollouts
-    slots: _Slots
+    slots: Slots
 
     def start(self, draw_key: Key[Array, ""]) -> _Carry:
         """All particles in the first state."""
@@ -405,11 +252,8 @@ class _Filter(NamedTuple):
 
     def _look_ahead(self, models: Any, at: At) -> Float[Array, "K *M"]:
         """U, what rollouts under way are worth in each scenario."""
-        if self.resampler.model_value:
-            return self.rollouts.worth(lambda model, state: model.value(state))(models, at)
-        if (value := self.resampler.value) is not None:
-            return self.rollouts.worth(lambda model, state: value(state))(models, at)
-        return at.total
+        value = self.resampler.value
+        return at.total if value is None else self.rollouts.worth(value)(models, at)
 
     def _act(self, now: _Carry, step: Int[Array, ""], noise_keys: Array, key: Key[Array, ""]) -> tuple[_Carry, _Told]:
         """Take the next action of each particle; a policy acts in the states of those that survived."""
@@ -507,10 +351,3 @@ def _num_ancestors(parents: Int[Array, "H K"], alive: Bool[Array, " K"]) -> Int[
         return ancestors, jnp.zeros(len(own), bool).at[ancestors].max(alive).sum()
 
     return jax.lax.scan(back, jnp.arange(parents.shape[1]), parents, reverse=True)[1]
-
-
-def _all_gather(leaf: Array, axis: Any) -> Array:
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        data = jax.lax.all_gather(jax.random.key_data(leaf), axis, tiled=True)
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
-    return jax.lax.all_gather(leaf, axis, tiled=True)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..dynamics.base import pytree, real
 from .base import Optimality
-from .likelihoods import temperature_for_ess
+from .likelihoods import regrets, temperature_for_ess
 
 _BISECTIONS, _FACTOR = 30, 4.0  # of the logarithm of 1/λ; how far it may move at once
 
@@ -72,8 +72,7 @@ class Tempering:
         if self.temperature is not None and self.target_ess is None:
             return inverse
         valid = log_weights > -jnp.inf
-        best = jnp.where(valid.any(), jnp.max(jnp.where(valid, returns, -jnp.inf)), 0.0)
-        regret = jnp.where(valid, best - returns, 0.0)
+        best, regret = regrets(returns, valid)
         fraction = jnp.zeros(()) if self.target_ess is None else self.target_ess
         furthest = inverse + 1.0 / temperature_for_ess(regret, valid, fraction, jnp.exp(log_weights))
         if (budget := self.max_kl) is not None:

@@ -222,3 +222,15 @@ def test_seconds_become_steps():
         dynamics.steps(dynamics.from_function(lambda key, state, action: (state, 0.0, 1.0), 1), 1.0)
     with pytest.raises(ValueError, match=r"seconds must be finite and > 0, got -1\.0"):
         dynamics.steps(pendulum, -1.0)
+
+
+def test_what_is_known_is_checked_within_jit_too():
+    wrong = jnp.array(-0.2)
+
+    @jax.jit
+    def checked(traced):
+        with pytest.raises(ValueError, match=r"dt must be finite and > 0, got .*-0\.2"):
+            dynamics.pendulum(dt=wrong)
+        return dynamics.pendulum(dt=traced).dt
+
+    assert checked(wrong) == wrong

@@ -30,7 +30,7 @@ LAYERS = [
         "planners.risk",
         "planners.step_sizes",
     },
-    {"planners.tempering", "planners.stepping"},
+    {"planners.tempering", "planners.stepping", "planners.survivors"},
     {
         "planners.families.gaussian",
         "planners.families.full",
@@ -49,6 +49,7 @@ LAYERS = [
     {"planners.families.choice"},
     {"planners.families"},
     {"planners.rollout"},
+    {"planners.slots"},
     {"planners.sequential"},
     {"planners.loop"},
     {"planners.composition"},
