@@ -1,8 +1,11 @@
 """Models: what a planner imagines with, and what it acts in."""
 
+from .acrobot import Acrobot, acrobot
 from .base import Model, Step, steps
 from .brax import BraxModel, brax, brax_names
 from .cartpole import CartPole, cartpole
+from .coordinates import coordinates, with_coordinates
+from .double_cartpole import DoubleCartPole, double_cartpole
 from .function import FunctionModel, from_function
 from .linear_quadratic import LinearQuadratic, linear_quadratic
 from .pendulum import Pendulum, pendulum
@@ -22,10 +25,12 @@ from .wrappers import (
 )
 
 __all__ = [
+    "Acrobot",
     "ActionRepeat",
     "BraxModel",
     "CartPole",
     "Discounted",
+    "DoubleCartPole",
     "Ensemble",
     "FunctionModel",
     "LinearQuadratic",
@@ -38,11 +43,14 @@ __all__ = [
     "Timed",
     "TimedState",
     "WithValue",
+    "acrobot",
     "action_repeat",
     "brax",
     "brax_names",
     "cartpole",
+    "coordinates",
     "discounted",
+    "double_cartpole",
     "ensemble",
     "from_function",
     "linear_quadratic",
@@ -52,5 +60,6 @@ __all__ = [
     "steps",
     "tabular",
     "timed",
+    "with_coordinates",
     "with_value",
 ]

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Key
 
 from .base import State, Step, check_action, integer, interval, pytree, static, to_range
@@ -77,6 +78,30 @@ class BraxModel:
         ended = state.done * (1.0 - (0.0 if truncated is None else truncated))
         reward = jnp.where(_finite(state), state.reward, jnp.nan)
         return Step(state, reward, jnp.where(ended > 0, 0.0, 1.0))
+
+    def coordinates(self, state: State) -> Float[Array, " n"]:
+        """The physical state as a vector; observations, metrics, `info` and what is derived from it are left out.
+
+        On the backends spring and positional it is the position, rotation (a quaternion), velocity and angular
+        velocity of every link's centre of mass, n = 13 per link: their joints give way a little, which joint angles
+        do not tell (a gradient through those is wrong even in sign). On generalized and mjx it is q and q̇.
+        """
+        physics = _physics(state)
+        moving = (physics.x_i, physics.xd_i) if hasattr(physics, "x_i") else (physics.q, physics.qd)
+        return ravel_pytree(moving)[0]
+
+    def with_coordinates(self, state: State, x: Float[Array, " n"]) -> State:
+        """The state with these coordinates, all that the engine derives from them included."""
+        physics = _physics(state)
+        with _quiet():
+            if hasattr(physics, "x_i"):
+                moved = _with_links(self.sys, physics, *ravel_pytree((physics.x_i, physics.xd_i))[1](x))
+            else:
+                q, qd = ravel_pytree((physics.q, physics.qd))[1](x)
+                moved = _with_sys(self.env, self.sys).unwrapped.pipeline_init(q, qd)
+                if hasattr(physics, "qacc_warmstart"):  # where MuJoCo's solver begins
+                    moved = moved.replace(qacc_warmstart=physics.qacc_warmstart)
+        return state.replace(pipeline_state=moved)
 
     def value(self, state: State) -> Float[Array, ""]:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
@@ -202,6 +227,23 @@ def _canonical(state: State) -> State:
     return (replace or functools.partial(dataclasses.replace, state))(
         **{name: value.reshape(()) for name, value in fields.items()}
     )
+
+
+def _physics(state: State) -> Any:
+    physics = getattr(state, "pipeline_state", None)
+    if not (hasattr(physics, "q") and hasattr(physics, "qd")):
+        raise ValueError(f"state must have a pipeline_state with q and qd, got {type(state).__name__}")
+    return physics
+
+
+def _with_links(sys: Any, physics: Any, x_i: Any, xd_i: Any) -> Any:
+    """The state of the spring or positional engine whose links are there, as these engines derive it."""
+    from brax import com, kinematics
+
+    x, xd = com.to_world(sys, x_i, xd_i)
+    j, jd, a_p, a_c = kinematics.world_to_joint(sys, x, xd)
+    q, qd = kinematics.inverse(sys, j, jd)
+    return physics.replace(q=q, qd=qd, x=x, xd=xd, x_i=x_i, xd_i=xd_i, j=j, jd=jd, a_p=a_p, a_c=a_c)
 
 
 def _finite(state: State) -> Bool[Array, ""]:

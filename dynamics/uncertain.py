@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from .base import Model, State, Step, duration, integer, pytree, static, traceable
+from .coordinates import coordinates, with_coordinates
 
 
 @pytree
@@ -110,6 +111,14 @@ class Ensemble:
         """Step a member drawn for this step only (TS1 of Chua et al., 2018); in a rollout one member stays (TS∞)."""
         member_key, step_key = jax.random.split(key)
         return self._any(member_key).step(step_key, state, action)
+
+    def coordinates(self, state: State) -> Float[Array, " n"]:
+        """The coordinates of a member's state."""
+        return coordinates(self.member(0), state)
+
+    def with_coordinates(self, state: State, x: Float[Array, " n"]) -> State:
+        """A member's state with these coordinates."""
+        return with_coordinates(self.member(0), state, x)
 
     def value(self, state: State) -> Float[Array, ""]:
         """The members' mean value."""

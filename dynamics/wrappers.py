@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from .base import Model, State, Step, duration, integer, pytree, real, scalar, static, traceable
+from .coordinates import coordinates, with_coordinates
 
 
 @pytree
@@ -165,6 +166,14 @@ class Timed:
         """Step the model underneath, and count it."""
         after, reward, discount = self.model.step(key, state.state, action)
         return Step(TimedState(after, state.step + 1), reward, discount)
+
+    def coordinates(self, state: TimedState) -> Float[Array, " n"]:
+        """The coordinates of the state underneath."""
+        return coordinates(self.model, state.state)
+
+    def with_coordinates(self, state: TimedState, x: Float[Array, " n"]) -> TimedState:
+        """The state with these coordinates, at the same step."""
+        return TimedState(with_coordinates(self.model, state.state, x), state.step)
 
     def value(self, state: TimedState) -> Float[Array, ""]:
         """The value of the model underneath."""

@@ -14,9 +14,11 @@ from .base import (
 )
 from .cem import cem
 from .composition import LoopOptions, sampling_planner
+from .ddp import IterativeLQR, TrajectoryInfo
 from .dial import dial
 from .evolution import evolution
 from .families import (
+    AffinePolicy,
     Annealed,
     Categorical,
     Enumeration,
@@ -41,6 +43,7 @@ from .families import (
     strategy,
 )
 from .icem import icem
+from .ilqr import ilqr
 from .likelihoods import Best, Elite, Exponential, QExponential, elite, exponential, q_exponential
 from .loop import Episode, SamplingPlanner, episode, infer, plan
 from .message_passing import Messages, Values, message_passing, value_iteration
@@ -72,6 +75,7 @@ from .vi_mpc import okada, vi_mpc
 from .warm_start import Shift, shift_by_one
 
 __all__ = [
+    "AffinePolicy",
     "Annealed",
     "Average",
     "Belief",
@@ -91,6 +95,7 @@ __all__ = [
     "FullGaussian",
     "Gaussian",
     "Info",
+    "IterativeLQR",
     "KlStep",
     "KroneckerGaussian",
     "Likelihood",
@@ -118,6 +123,7 @@ __all__ = [
     "Strategy",
     "Tempering",
     "Trajectory",
+    "TrajectoryInfo",
     "ValueAtRisk",
     "Values",
     "WorstCase",
@@ -137,6 +143,7 @@ __all__ = [
     "full_gaussian",
     "gaussian",
     "icem",
+    "ilqr",
     "infer",
     "kronecker_gaussian",
     "message_passing",

@@ -263,6 +263,18 @@ def check_key(key: Any) -> Key[Array, ""]:
     return key
 
 
+def check_belief(own: Any, given: Any) -> Any:
+    """Return the belief `given`, or raise a `ValueError` unless its structure and shapes are those of `own`."""
+
+    def form(belief: Any) -> tuple[Any, list[tuple[int, ...]]]:
+        return jax.tree.structure(belief), [jnp.shape(leaf) for leaf in jax.tree.leaves(belief)]
+
+    expected, told = form(own), form(given)
+    if expected != told:
+        raise ValueError(f"belief must be of the planner's own family, {expected}, got {told}")
+    return given
+
+
 def check_per_plan(name: str, values: Any, num_samples: int) -> Shaped[Array, " K"]:
     """Return what a user's function gave for K plans, or raise a `ValueError` unless its shape is [K]."""
     if jnp.shape(values) != (num_samples,):
@@ -274,8 +286,7 @@ def check_per_plan(name: str, values: Any, num_samples: int) -> Shaped[Array, " 
 class Planner(Protocol):
     """Iterative inference: from a belief over plans to a better one."""
 
-    @property
-    def belief(self) -> Any:
+    def start(self, model: Model, state: State) -> Any:
         """Where inference starts when it is given no belief."""
         ...
 

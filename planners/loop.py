@@ -21,6 +21,7 @@ from .base import (
     Prior,
     Proposal,
     center,
+    check_belief,
     check_key,
     check_per_plan,
     propose,
@@ -84,18 +85,17 @@ class SamplingPlanner:
     rollout_chunk_size: int | None = static()
     sharding: NamedSharding | None = static()
 
+    def start(self, model: Model, state: State) -> Any:
+        """The initial belief, `belief`, whatever the model."""
+        return self.belief
+
     def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Info]:
         """Run the loop from `belief`.
 
         Raises:
             ValueError: if `belief` is not of the family and shape of `self.belief`.
         """
-        expected, given = (
-            (jax.tree.structure(tree), [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)])
-            for tree in (self.belief, belief)
-        )
-        if expected != given:
-            raise ValueError(f"belief must be of the planner's own family, {expected}, got {given}")
+        check_belief(self.belief, belief)
 
         def iterate(carry: tuple[Any, Any], inputs: tuple[Array, Array], num_samples: int) -> tuple[Any, Info]:
             (before, inverse), (keys, last) = carry, inputs
@@ -329,7 +329,7 @@ def infer(planner: Planner, model: Model, key: Key[Array, ""], state: State, bel
         model: what to imagine with.
         key: of samples and noise.
         state: where plans start, a state of `model`.
-        belief: where inference starts; None for `planner.belief`.
+        belief: where inference starts; None for `planner.start(model, state)`.
 
     Returns:
         The belief, whose `mode()` is the plan [H, A], and the planner's info, one row per iteration.
@@ -340,7 +340,8 @@ def infer(planner: Planner, model: Model, key: Key[Array, ""], state: State, bel
     for name, part, protocol in (("planner", planner, Planner), ("model", model, Model)):
         if not isinstance(part, protocol):
             raise ValueError(f"{name} must be a {name}, got {type(part).__name__} (the planner comes first)")
-    return planner.improve(model, check_key(key), state, planner.belief if belief is None else belief)
+    belief = planner.start(model, state) if belief is None else belief
+    return planner.improve(model, check_key(key), state, belief)
 
 
 def plan(
@@ -353,8 +354,8 @@ def plan(
         model: what to imagine with.
         key: of samples and noise.
         state: where plans start, a state of `model`.
-        belief: what the call before returned; None for `planner.belief`. (Under jit, None and a belief are two
-            programs; `planner.belief` and a belief are one.)
+        belief: what the call before returned; None for `planner.start(model, state)`. (Under jit, None and a belief
+            are two programs; what `start` gives and a belief are one.)
 
     Returns:
         The action [A], on the scale of plans, which the model clips to [-1, 1]; the belief to plan from at the next
@@ -407,7 +408,9 @@ def episode(
         return (state_next, belief, discount != 0), (state, action, reward, discount, info)
 
     init_key, control_key = jax.random.split(check_key(key))
-    carry = (env.init(init_key), planner.belief, jnp.array(True))
+    first = env.init(init_key)
+    belief = planner.start(model, first if observe is None else observe(first))
+    carry = (first, belief, jnp.array(True))
     (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))
     states, actions, rewards, discounts, infos = history
     return Episode(states, actions, rewards, discounts, infos, final_state)

@@ -1,5 +1,6 @@
 """Families of beliefs over plans."""
 
+from .affine import AffinePolicy
 from .annealed import Annealed, annealed
 from .categorical import Categorical, categorical
 from .choice import COVARIANCES, belief_of, gaussian_of
@@ -15,6 +16,7 @@ from .strategy import Strategy, strategy
 
 __all__ = [
     "COVARIANCES",
+    "AffinePolicy",
     "Annealed",
     "Categorical",
     "Enumeration",

@@ -1,0 +1,59 @@
+"""A state as a vector: what derivatives with respect to it are taken along, and what feedback measures."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from .base import State
+
+
+def coordinates(model: Any, state: State) -> Float[Array, " n"]:
+    """The physical state as a vector x: all of a state that decides what happens next, and varies continuously.
+
+    Args:
+        model: whose `coordinates(state)` it is, where it has that (Brax models and `dynamics.timed` do), or that of
+            the model that it wraps; of all others the floating-point leaves of the state, in their order.
+        state: a state of `model`.
+
+    Returns:
+        The coordinates [n].
+    """
+    own = getattr(model, "coordinates", None)
+    if callable(own):
+        return own(state)
+    if hasattr(model, "model"):
+        return coordinates(model.model, state)
+    return ravel_pytree(_split(state)[0])[0].astype(float)
+
+
+def with_coordinates(model: Any, state: State, x: Float[Array, " n"]) -> State:
+    """The state whose coordinates are x; all that has none is as in `state`.
+
+    Args:
+        model: see `coordinates`; one that has its own has `with_coordinates(state, x)` too.
+        state: a state of `model`.
+        x: [n].
+
+    Returns:
+        A state of the same structure. At `coordinates(model, state)` it steps as `state` does.
+    """
+    own = getattr(model, "with_coordinates", None)
+    if callable(own):
+        return own(state, x)
+    if hasattr(model, "model"):
+        return with_coordinates(model.model, state, x)
+    continuous, others = _split(state)
+    placed = iter(ravel_pytree(continuous)[1](x.astype(ravel_pytree(continuous)[0].dtype)))
+    leaves = [next(placed) if other is None else other for other in others]
+    return jax.tree.unflatten(jax.tree.structure(state), leaves)
+
+
+def _split(state: State) -> tuple[list[Array], list[Any]]:
+    """The floating-point leaves, and all leaves with None in the place of those."""
+    leaves = jax.tree.leaves(state)
+    moving = [jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves]
+    continuous = [jnp.asarray(leaf) for leaf, moves in zip(leaves, moving, strict=True) if moves]
+    return continuous, [None if moves else leaf for leaf, moves in zip(leaves, moving, strict=True)]

@@ -1,0 +1,197 @@
+"""A rollout expanded along its plan: dynamics to first order, costs to second, each step by itself."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from ..dynamics.base import Model, State, scalar
+from ..dynamics.coordinates import coordinates, with_coordinates
+from .base import Plan
+from .rollout import automatic_chunk_size
+from .stepping import counted
+
+LogProb = Callable[..., Float[Array, ""]]
+
+
+class Expansion(NamedTuple):
+    """x' = f(x, u) and cost c(x, u) around x̄_t, ū_t, where Σ_t (Π_{s<t} d_s) c_t + (Π d) v is the cost of the plan.
+
+    Attributes:
+        x: coordinates x̄ before each step, [H, n].
+        f_z: derivatives of the next coordinates by z = (x, u), [H, n, n + A].
+        c_z: of the cost, [H, n + A].
+        c_zz: second ones of the cost, [H, n + A, n + A].
+        discount: d, [H]; 0 where the episode ends, and all derivatives are 0 after.
+        v_x: derivative of the cost beyond the horizon by the last x, [n].
+        v_xx: second ones, [n, n].
+        at: what `curvature` needs to expand once more, with a leading axis H.
+    """
+
+    x: Float[Array, "H n"]
+    f_z: Float[Array, "H n z"]
+    c_z: Float[Array, "H z"]
+    c_zz: Float[Array, "H z z"]
+    discount: Float[Array, " H"]
+    v_x: Float[Array, " n"]
+    v_xx: Float[Array, "n n"]
+    at: Any
+
+
+class Problem(NamedTuple):
+    """What to follow and to expand plans of: a model and its return, plus temperature times the log of a prior.
+
+    Attributes:
+        model: whose dynamics and rewards they are.
+        keys: of its noise at each step, [H].
+        state: where plans start.
+        log_prior: (parameters, state, action) -> log p(action | state); None for none.
+        parameters: of `log_prior`, with a leading axis H.
+        temperature: in reward units; None without a prior.
+        limits: the least and the greatest action, [A] each; None for none.
+        convex: whether negative curvatures of costs are taken as 0.
+    """
+
+    model: Model
+    keys: Key[Array, " H"]
+    state: State
+    log_prior: LogProb | None
+    parameters: Any
+    temperature: Float[Array, ""] | None
+    limits: tuple[Float[Array, " A"], Float[Array, " A"]] | None
+    convex: bool
+
+    def follow(self, plan: Plan, states: Float[Array, "H n"], gains: Float[Array, "H A n"]) -> "Followed":
+        """Act by u + K (x − x̄), within the limits."""
+
+        def body(carry: tuple[State, Array, Array, Array], now: tuple[Array, ...]) -> tuple[Any, Any]:
+            state, weight, total, log_prior = carry
+            key, action, nominal, gain, parameters = now
+            deviation = coordinates(self.model, state) - nominal
+            action = self.limited(action + jnp.matmul(gain, deviation, precision="highest"))
+            if self.log_prior is not None:
+                told = scalar("log p of the prior", self.log_prior(parameters, state, action))
+                log_prior += jnp.where(weight == 0, 0.0, weight * told)
+            step = counted(self.model, (key, action), state, weight)
+            after = weight * step.discount
+            # past an end nothing counts, but its derivatives must be numbers
+            kept = jax.tree.map(lambda new, old: jnp.where(after == 0, old, new), step.state, state)
+            return (kept, after, total + weight * step.reward, log_prior), (action, state, weight, step.discount)
+
+        start = (self.state, jnp.ones(()), jnp.zeros(()), jnp.zeros(()))
+        inputs = (self.keys, plan, states, gains, self.parameters)
+        (last, weight, total, log_prior), (actions, states, weights, discounts) = jax.lax.scan(body, start, inputs)
+        total += jnp.where(weight == 0, 0.0, weight * scalar("value", self.model.value(last)))
+        worth = total if self.temperature is None else total + self.temperature * log_prior
+        worth = jnp.where(jnp.isfinite(worth), worth, -jnp.inf)
+        return Followed(worth, total, actions, states, weights, discounts, last, weight)
+
+    def limited(self, actions: Float[Array, "*H A"]) -> Float[Array, "*H A"]:
+        """The nearest actions within the limits."""
+        return actions if self.limits is None else jnp.clip(actions, *self.limits)
+
+    def expand(self, followed: "Followed") -> Expansion:
+        """Expand every step of what was followed, in the very states that it met.
+
+        To follow its plan once more would not do: where the dynamics are unstable, rounding leads elsewhere.
+        """
+        plan = followed.plan
+        if self.limits is not None:  # where a clip has a derivative of one side
+            low, high = self.limits
+            plan = jnp.clip(plan, low + 1e-6 * (high - low), high - 1e-6 * (high - low))
+        at = (self.keys, followed.states, plan, self.parameters)
+        size = plan.shape[1] + len(coordinates(self.model, self.state))
+        batch = min(max(automatic_chunk_size(self.state) // size, 1), len(plan))
+        x, f_z, c_z, c_zz = jax.lax.map(self._step, at, batch_size=batch)
+        f_z, c_z, c_zz = (_where(followed.weights != 0, leaf) for leaf in (f_z, c_z, c_zz))
+        v_x, v_xx = self._beyond(followed.last, followed.last_weight)
+        return Expansion(x, f_z, c_z, self._shaped(c_zz), followed.discounts, v_x, self._shaped(v_xx), at)
+
+    def curvature(self, at: Any, v_x: Float[Array, " n"]) -> Float[Array, "z z"]:
+        """Second derivatives of v_xᵀ f(x, u) at a step, the term that tells DDP from iLQR."""
+        return _hessian(lambda z: v_x @ self._next(at, z)[0], self._point(at))
+
+    def _step(self, at: Any) -> tuple[Array, ...]:
+        z = self._point(at)
+        n = len(z) - self.model.action_size
+
+        def both(z: Array) -> Array:
+            x, cost = self._next(at, z)
+            return jnp.append(x, cost)
+
+        first = jax.jacfwd(both)(z)
+        return z[:n], first[:-1], first[-1], _hessian(lambda z: self._next(at, z)[1], z)
+
+    def _point(self, at: Any) -> Float[Array, " z"]:
+        _, state, action, _ = at
+        return jnp.concatenate([coordinates(self.model, state), action])
+
+    def _next(self, at: Any, z: Float[Array, " z"]) -> tuple[Float[Array, " n"], Float[Array, ""]]:
+        """The next coordinates and the cost of a step."""
+        key, state, action, parameters = at
+        x, u = jnp.split(z, [len(z) - len(action)])
+        moved = with_coordinates(self.model, state, x)
+        after, reward, _ = self.model.step(key, moved, u)
+        cost = -scalar("reward of a step", reward)
+        if self.log_prior is not None:
+            told = scalar("log p of the prior", self.log_prior(parameters, moved, u))
+            cost -= self.temperature * told
+        return coordinates(self.model, after), cost
+
+    def _beyond(self, last: State, weight: Float[Array, ""]) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
+        def cost(x: Array) -> Array:
+            return -scalar("value", self.model.value(with_coordinates(self.model, last, x)))
+
+        x = coordinates(self.model, last)
+        return jnp.where(weight == 0, 0.0, jax.grad(cost)(x)), jnp.where(weight == 0, 0.0, _hessian(cost, x))
+
+    def _shaped(self, hessian: Float[Array, "*H z z"]) -> Float[Array, "*H z z"]:
+        """The nearest matrix of no negative curvature, if so wanted."""
+        hessian = 0.5 * (hessian + hessian.mT)
+        if not self.convex:
+            return hessian
+        known = jnp.isfinite(hessian).all((-2, -1), keepdims=True)
+        values, vectors = jnp.linalg.eigh(jnp.where(known, hessian, 0.0))
+        nearest = jnp.einsum("...ij,...j,...kj->...ik", vectors, jnp.maximum(values, 0.0), vectors)
+        convex = (values >= 0.0).all(-1)[..., None, None]  # leave alone, to the last bit, what is convex already
+        return jnp.where(known, jnp.where(convex, hessian, nearest), hessian)
+
+
+class Followed(NamedTuple):
+    """What became of a policy.
+
+    Attributes:
+        worth: the return, plus temperature times the prior's log p; −∞ if that is no number.
+        total: the return.
+        plan: the actions, [H, A].
+        states: before each step, with a leading axis H.
+        weights: Π d of each, [H].
+        discounts: d, [H].
+        last: the state after the last step.
+        last_weight: of that.
+    """
+
+    worth: Float[Array, "..."]
+    total: Float[Array, "..."]
+    plan: Float[Array, "... H A"]
+    states: State
+    weights: Float[Array, "... H"]
+    discounts: Float[Array, "... H"]
+    last: State
+    last_weight: Float[Array, "..."]
+
+
+def _hessian(function: Callable[..., Any], z: Float[Array, " z"]) -> Float[Array, "z z"]:
+    """Second derivatives, forward over reverse; forward over forward where a solver's loop refuses reverse mode."""
+    try:
+        return jax.jacfwd(jax.grad(function))(z)
+    except ValueError as error:
+        if "everse-mode" not in str(error):
+            raise
+        return jax.jacfwd(jax.jacfwd(function))(z)
+
+
+def _where(counts: Float[Array, " H"], leaf: Float[Array, "H ..."]) -> Float[Array, "H ..."]:
+    return jnp.where(counts.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, 0.0)

@@ -1,0 +1,105 @@
+"""Control-limited iterative LQR."""
+
+from typing import Any
+
+from ..dynamics.base import boolean, integer, interval, real
+from .base import check_part
+from .ddp import IterativeLQR
+from .families import Gaussian, gaussian
+from .priors import PolicyPrior
+from .warm_start import shift_by_one
+
+
+def ilqr(
+    horizon: int,
+    action_size: int,
+    *,
+    num_iterations: int = 50,
+    plan: Any = 0.0,
+    num_samples: int = 16,
+    std: Any = 0.5,
+    noise_exponent: Any = 2.0,
+    temperature: Any = None,
+    prior: Any = None,
+    limits: tuple[Any, Any] | None = (-1.0, 1.0),
+    regularization: Any = 0.0,
+    tolerance: Any = 1e-6,
+    second_order: bool = False,
+    convex: bool = True,
+    execute: str = "mode",
+    warm_start: bool = True,
+    tail: str = "hold",
+) -> IterativeLQR:
+    """Iterative LQR (Tassa et al., 2012, 2014): the optimal plan and policy of the problem expanded around a plan.
+
+    Dynamics are expanded to first order and rewards to second, by forward-mode derivatives with respect to the
+    coordinates of a state (`dynamics.coordinates`): any model will do that is smooth enough, simulators with solver
+    loops included. The plan never gets worse: a step is taken only if its rollout is better. On a stochastic model it
+    plans for one draw of the noise, on several models for the first.
+
+    Args:
+        horizon: the number H of steps.
+        action_size: the number A of actuators.
+        num_iterations: the most iterations; it ends where nothing is to be gained. In closed loop, started from the
+            step before, one to five do.
+        plan: where the first optimisation starts: a scalar, [A] or [H, A]; 1 is the end of the actuators' range.
+        num_samples: how many random plans around it are tried as well, at every time step: where none of the plans
+            at hand is better, the optimisation starts from the best of them. 0 for none.
+        std: of these, scalar, [A] or [H, A].
+        noise_exponent: correlates these in time as noise of the spectrum 1/f^exponent; None for none.
+        temperature: λ in reward units: the belief is then the policy of greatest return plus λ times its entropy,
+            N(u + K (x − x̄), λ Q_uu⁻¹), an approximation of the posterior that is exact on linear-quadratic problems;
+            None for a policy without noise.
+        prior: of actions, which adds λ log p(a): a `planners.gaussian` without correlation in time, or a
+            `planners.policy_prior`; needs a temperature. None for none.
+        limits: the least and the greatest action (low, high), scalars or [A]; None for models whose actions have no
+            end. The belief's noise knows nothing of them.
+        regularization: μ of the first backward pass, in reward units per squared action; it then adapts.
+        tolerance: what counts as nothing to be gained, relative to 1 + |return|.
+        second_order: whether dynamics are expanded to second order too: differential dynamic programming, which takes
+            fewer and slower iterations.
+        convex: whether what curves rewards upwards is taken as flat, which steadies iterations far from an optimum;
+            False for Newton's exact steps.
+        execute: "mode" executes the plan, "sample" (with a temperature) a sample of the policy.
+        warm_start: whether planning at the next time step starts from this one's policy, feedback included, shifted.
+        tail: the action that a warm start appends: "hold" repeats the last, "zero", or "initial".
+
+    Returns:
+        The planner. Its beliefs are `planners.AffinePolicy`; start one with `planner.start(model, state)`.
+
+    Raises:
+        ValueError: for a parameter outside its range.
+    """
+    shape = (integer("horizon", horizon), integer("action_size", action_size))
+    if prior is not None:
+        if temperature is None:
+            raise ValueError("prior needs a temperature, which says how much it counts, got None")
+        if not isinstance(prior, PolicyPrior) and (not isinstance(prior, Gaussian) or prior.color is not None):
+            raise ValueError(
+                "prior must be a planners.gaussian of uncorrelated steps or a planners.policy_prior, "
+                f"got {type(prior).__name__}"
+            )
+        if isinstance(prior, Gaussian) and prior.mean.shape != shape:
+            raise ValueError(f"prior must be over plans of shape [H, A] = {shape}, got {prior.mean.shape}")
+    if execute not in ("mode", "sample"):
+        raise ValueError(f"execute must be one of mode, sample, got {execute!r}")
+    if execute == "sample" and temperature is None:
+        raise ValueError("execute='sample' needs a temperature, got None")
+    proposal = gaussian(horizon, action_size, mean=plan, std=std, noise_exponent=noise_exponent)
+    bounds = None if limits is None else interval("limits", limits, action_size)
+    if not boolean("warm_start", warm_start) and tail != "hold":
+        raise ValueError(f"tail needs a warm start, got tail={tail!r}")
+    return IterativeLQR(
+        proposal=proposal,
+        temperature=None if temperature is None else real("temperature", temperature, above=0.0),
+        prior=None if prior is None else check_part("prior", prior),
+        regularization=real("regularization", regularization, minimum=0.0),
+        tolerance=real("tolerance", tolerance, minimum=0.0),
+        limits=bounds,
+        warm_start=shift_by_one(horizon, tail=tail) if warm_start else None,
+        num_samples=integer("num_samples", num_samples, 0),
+        num_iterations=integer("num_iterations", num_iterations),
+        second_order=boolean("second_order", second_order),
+        convex=boolean("convex", convex),
+        execute=execute,
+    )
