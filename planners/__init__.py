@@ -1,5 +1,6 @@
 """Planners: choices of a few components of one loop."""
 
+from .ascent import AscentInfo, GradientPlanner
 from .base import (
     Belief,
     Info,
@@ -16,6 +17,7 @@ from .cem import cem
 from .composition import LoopOptions, sampling_planner
 from .ddp import IterativeLQR, TrajectoryInfo
 from .dial import dial
+from .elbo_gradient import elbo_gradient
 from .evolution import evolution
 from .families import (
     AffinePolicy,
@@ -27,6 +29,7 @@ from .families import (
     KroneckerGaussian,
     Mixture,
     Particles,
+    Points,
     Remembering,
     Splined,
     Strategy,
@@ -38,10 +41,12 @@ from .families import (
     kronecker_gaussian,
     mixture,
     particles,
+    points,
     remembering,
     splined,
     strategy,
 )
+from .gradient import gradient
 from .icem import icem
 from .ilqr import ilqr
 from .likelihoods import Best, Elite, Exponential, QExponential, elite, exponential, q_exponential
@@ -49,6 +54,7 @@ from .loop import Episode, SamplingPlanner, episode, infer, plan
 from .message_passing import Messages, Values, message_passing, value_iteration
 from .mppi import mppi
 from .noise import coloured_correlation
+from .optimizers import Optimizer, optimizer
 from .pi2 import pi2
 from .predictive_sampling import predictive_sampling
 from .priors import FixedPrior, FlatPrior, PolicyPrior, ShrunkPrior, policy_prior
@@ -77,6 +83,7 @@ from .warm_start import Shift, shift_by_one
 __all__ = [
     "AffinePolicy",
     "Annealed",
+    "AscentInfo",
     "Average",
     "Belief",
     "Best",
@@ -94,6 +101,7 @@ __all__ = [
     "FlatPrior",
     "FullGaussian",
     "Gaussian",
+    "GradientPlanner",
     "Info",
     "IterativeLQR",
     "KlStep",
@@ -104,8 +112,10 @@ __all__ = [
     "Messages",
     "Mixture",
     "Optimality",
+    "Optimizer",
     "Particles",
     "Planner",
+    "Points",
     "Policy",
     "PolicyPrior",
     "Prior",
@@ -134,6 +144,7 @@ __all__ = [
     "coloured_correlation",
     "conditional_value_at_risk",
     "dial",
+    "elbo_gradient",
     "elite",
     "entropic",
     "enumeration",
@@ -142,6 +153,7 @@ __all__ = [
     "exponential",
     "full_gaussian",
     "gaussian",
+    "gradient",
     "icem",
     "ilqr",
     "infer",
@@ -151,9 +163,11 @@ __all__ = [
     "mppi",
     "multinomial",
     "okada",
+    "optimizer",
     "particles",
     "pi2",
     "plan",
+    "points",
     "policy_prior",
     "predictive_sampling",
     "q_exponential",

@@ -26,7 +26,7 @@ from .risk import as_risk, entropic
 from .rollout import check_sharding
 from .step_sizes import StepSize
 from .tempering import Tempering
-from .warm_start import shift_by_one
+from .warm_start import optional_shift
 
 EXECUTIONS = ("mode", "mean", "best", "sample", "component")
 
@@ -148,7 +148,7 @@ def sampling_planner(
         raise ValueError("step_size needs a prior: mirror descent goes towards the posterior under it, got None")
     family = _family(belief)
     include_mode, clip_plans = boolean("include_mode", include_mode), boolean("clip_plans", clip_plans)
-    per_step, warm_start = boolean("per_step", per_step), boolean("warm_start", warm_start)
+    per_step = boolean("per_step", per_step)
     if per_step and (prior is not None or not isinstance(family, Gaussian) or isinstance(belief, Splined)):
         raise ValueError("per_step takes no prior, and a Gaussian belief over steps: it weighs each step by itself")
     if clip_plans and prior is not None:
@@ -174,8 +174,6 @@ def sampling_planner(
         raise ValueError("a belief of particles needs a resampler, got None")
     if isinstance(family, Enumeration) and (kept or include_mode):
         raise ValueError("num_kept and include_mode replace plans: an enumeration has them all already")
-    if not warm_start and (tail != "hold" or inflation is not None):
-        raise ValueError(f"tail and inflation need a warm start, got tail={tail!r} and inflation={inflation!r}")
     if inflation is not None and not _learns_spread(family.proposal if isinstance(family, Particles) else family):
         raise ValueError(f"inflation needs a belief that learns its spread, got {inflation!r}")
     if execute not in EXECUTIONS:
@@ -195,7 +193,7 @@ def sampling_planner(
         step_size=None if step_size is None else check_part("step_size", step_size, "__call__"),
         risk=None if risk is None else as_risk(risk),
         resampler=None if resampler is None else check_part("resampler", resampler),
-        warm_start=shift_by_one(len(belief.mode()), tail=tail, inflation=inflation) if warm_start else None,
+        warm_start=optional_shift(len(belief.mode()), warm_start, tail, inflation),
         num_samples=sizes,
         num_iterations=num_iterations,
         include_mode=include_mode,

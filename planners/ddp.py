@@ -1,5 +1,6 @@
 """Iterative LQR and differential dynamic programming: expand, solve backwards, try forwards, and again."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,7 +34,8 @@ class TrajectoryInfo:
         promised: by how much the whole step would raise the worth if the expansion were exact.
         step_size: the fraction of the step that was taken; 0 where none was.
         regularization: μ of the last backward pass.
-        num_invalid: how many of the plans tried had a return that was NaN or infinite.
+        num_invalid: how many of the plans tried had a return that was NaN or infinite; in the first row those from
+            which it might have started as well.
         converged: whether nothing more was to be gained.
         degenerate: whether no step could be tried: derivatives were not finite, or all plans invalid.
         log_evidence: log ∫ p(a) exp(R/λ) da by Laplace's approximation, exact on linear-quadratic problems; relative
@@ -101,36 +103,39 @@ class IterativeLQR:
         check_belief(self.start(model, state), belief)
         noise_key, sample_key = jax.random.split(key)
         problem = self._problem(model, noise_key, state)
-        # with its feedback, without, and what chance has to offer
-        plans = jnp.broadcast_to(belief.plan, (2 + self.num_samples, *belief.plan.shape))
-        gains = jnp.zeros((len(plans), *belief.gains.shape)).at[0].set(belief.gains)
+        # first of all the belief with its feedback and without, and the best that chance has to offer
+        plans = jnp.broadcast_to(belief.plan, (len(_FRACTIONS), *belief.plan.shape))
+        gains = jnp.zeros((len(_FRACTIONS), *belief.gains.shape))
         if self.num_samples:
-            plans = plans.at[2:].set(self.proposal.sample(sample_key, self.num_samples))
-        tried = jax.vmap(lambda plan, gains: problem.follow(plan, belief.states, gains))(plans, gains)
-        best = jnp.argmax(tried.worth)
-        start = jax.tree.map(lambda leaf: leaf[best], tried)
-        search = _Search(
-            start.plan,
-            start.worth,
-            problem.expand(start),
-            self.regularization,
-            jnp.ones(()),
-            jnp.array(False),
-            jnp.zeros((), jnp.int32),
-        )
-        rows = jax.eval_shape(lambda search: self._iterate(problem, search)[1], search)
-        info = jax.tree.map(lambda row: jnp.zeros((self.num_iterations, *row.shape), row.dtype), rows)
+            drawn_plans = self.proposal.sample(sample_key, self.num_samples)
+            if (room := len(_FRACTIONS) - 2) < self.num_samples:
+                worth = jax.vmap(lambda plan: problem.follow(plan, belief.states, gains[0]).worth)(drawn_plans)
+                drawn_plans = drawn_plans[jax.lax.top_k(worth, room)[1]]
+            plans = plans.at[2 : 2 + len(drawn_plans)].set(drawn_plans)
+        gains = gains.at[0].set(belief.gains)
 
         def iterate(carry: tuple[_Search, Any]) -> tuple[_Search, Any]:
             search, info = carry
-            after, row = self._iterate(problem, search)
-            return after, jax.tree.map(lambda rows, row: rows.at[search.count].set(row), info, row)
+            after, row = self._iterate(problem, search, _Candidates(plans, belief.states, gains))
+            return after, jax.tree.map(lambda rows, row: rows.at[search.num_tried].set(row), info, row)
 
-        search, info = jax.lax.while_loop(
-            lambda carry: ~carry[0].done & (carry[0].count < self.num_iterations), iterate, (search, info)
+        search = self._nowhere(problem, belief)
+        row = jax.eval_shape(
+            lambda search: self._iterate(problem, search, _Candidates(plans, belief.states, gains))[1], search
         )
-        last = jnp.minimum(jnp.arange(self.num_iterations), search.count - 1)
-        return self._believe(problem, search), jax.tree.map(lambda rows: rows[last], info)
+        info = jax.tree.map(lambda leaf: jnp.zeros((1 + self.num_iterations, *leaf.shape), leaf.dtype), row)
+        search, info = jax.lax.while_loop(
+            lambda carry: ~carry[0].done & (carry[0].num_tried <= self.num_iterations), iterate, (search, info)
+        )
+        # the first row tells of the starts, those that were not needed repeat the last
+        rows = jnp.minimum(1 + jnp.arange(self.num_iterations), search.num_tried - 1)
+        found, info_rows = self._believe(problem, search), jax.tree.map(lambda leaf: leaf[rows], info)
+        if self.num_iterations:
+            num_invalid = info_rows.num_invalid.at[0].add(jnp.where(search.num_tried > 1, info.num_invalid[0], 0))
+            info_rows = dataclasses.replace(info_rows, num_invalid=num_invalid)
+        # where no plan had a return, all stays as it was
+        found = jax.tree.map(lambda new, old: jnp.where(search.worth > -jnp.inf, new, old), found, belief)
+        return found, info_rows
 
     def act(self, key: Key[Array, ""], belief: AffinePolicy) -> Float[Array, " A"]:
         """The first action of the plan, or a sample of it."""
@@ -161,33 +166,63 @@ class IterativeLQR:
         keys = jax.random.split(key, len(self.proposal.mean))
         return Problem(model, keys, state, log_prior, parameters, self.temperature, self.limits, convex=self.convex)
 
-    def _iterate(self, problem: Problem, search: "_Search") -> tuple["_Search", TrajectoryInfo]:
-        improvement, mu, factor = self._solve(problem, search)
-        slope, bend = improvement.slope, improvement.bend
-        promised = -(slope + 0.5 * bend)
-        tried = jax.vmap(
-            lambda fraction: problem.follow(
-                search.plan + fraction * improvement.steps, search.expansion.x, improvement.gains
-            )
-        )(_FRACTIONS)
+    def _nowhere(self, problem: Problem, belief: AffinePolicy) -> "_Search":
+        """Before the first plan was tried."""
+
+        def expanded() -> tuple[Expansion, Improvement]:
+            expansion = problem.expand(problem.follow(belief.plan, belief.states, belief.gains))
+            return expansion, self._backward(problem, expansion, belief.plan, self.regularization)
+
+        def blank(leaf: Any) -> Array:
+            is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            return problem.keys if is_key else jnp.zeros(leaf.shape, leaf.dtype)
+
+        expansion, improvement = jax.tree.map(blank, jax.eval_shape(expanded))
+        return _Search(
+            belief.plan,
+            jnp.array(-jnp.inf),
+            expansion,
+            improvement,
+            self.regularization,
+            jnp.ones(()),
+            jnp.array(False),
+            jnp.zeros((), jnp.int32),
+        )
+
+    def _iterate(
+        self, problem: Problem, search: "_Search", starts: "_Candidates"
+    ) -> tuple["_Search", TrajectoryInfo]:
+        """Try the candidates, take the best of them if it is better, and solve the problem that it is in."""
+        first, improvement, mu = search.num_tried == 0, search.improvement, search.regularization
+        steps = search.plan + _FRACTIONS[:, None, None] * improvement.steps
+        searched = _Candidates(steps, search.expansion.x, jnp.broadcast_to(improvement.gains, starts.gains.shape))
+        plans, states, gains = jax.tree.map(lambda a, b: jnp.where(first, a, b), starts, searched)
+        tried = jax.vmap(lambda plan, gains: problem.follow(plan, states, gains))(plans, gains)
         best = jnp.argmax(tried.worth)
         fraction, followed = _FRACTIONS[best], jax.tree.map(lambda leaf: leaf[best], tried)
+        # the worth should rise by −(α slope + ½ α² bend)
+        slope, bend = improvement.slope, improvement.bend
+        promised = jnp.where(first, 0.0, -(slope + 0.5 * bend))
         gained = followed.worth - search.worth
-        # of −(α slope + ½ α² bend)
         agreement = gained / -(fraction * slope + 0.5 * fraction**2 * bend)
-        taken = improvement.solved & (gained > 0.0) & (agreement > _ENOUGH)
+        taken = (gained > 0.0) & (first | (agreement > _ENOUGH))
         little = self.tolerance * (1.0 + jnp.abs(search.worth))
         # the small step of a great μ says nothing
-        converged = improvement.solved & (mu < 1e-5) & ((promised < little) | (taken & (gained < little)))
+        converged = ~first & (mu < 1e-5) & ((promised < little) | (taken & (gained < little)))
         falls = taken & ((fraction > 0.3) | (agreement > 0.5))
         rises = ~taken | (fraction < 0.06) | (agreement < 0.1)
-        next_mu, next_factor = _raise(mu, factor)
-        lower_mu, lower_factor = _lower(mu, factor)
-        next_mu = jnp.where(falls, lower_mu, jnp.where(rises, next_mu, mu))
-        next_factor = jnp.where(falls, lower_factor, jnp.where(rises, next_factor, factor))
+        changed = jax.tree.map(
+            lambda up, down, same: jnp.where(
+                first | converged, same, jnp.where(falls, down, jnp.where(rises, up, same))
+            ),
+            _raise(mu, search.factor),
+            _lower(mu, search.factor),
+            (mu, search.factor),
+        )
         plan = jnp.where(taken, followed.plan, search.plan)
         worth = jnp.where(taken, followed.worth, search.worth)
         expansion = jax.lax.cond(taken, problem.expand, lambda _: search.expansion, followed)
+        following, next_mu, factor = self._solve(problem, expansion, plan, *changed)
         invalid = tried.worth == -jnp.inf
         row = TrajectoryInfo(
             returns=tried.total,
@@ -197,52 +232,71 @@ class IterativeLQR:
             regularization=mu,
             num_invalid=invalid.sum(),
             converged=converged,
-            degenerate=~improvement.solved | invalid.all(),
-            log_evidence=self._log_evidence(improvement, search.worth + promised),
+            degenerate=~following.solved | invalid.all(),
+            log_evidence=self._log_evidence(following, worth),
             temperature=self.temperature,
         )
-        done = converged | ~improvement.solved | (next_mu > _GREATEST)
-        return _Search(plan, worth, expansion, next_mu, next_factor, done, search.count + 1), row
+        done = converged | ~following.solved | (first & ~taken)
+        return _Search(plan, worth, expansion, following, next_mu, factor, done, search.num_tried + 1), row
 
-    def _solve(self, problem: Problem, search: "_Search") -> tuple[Improvement, Float[Array, ""], Float[Array, ""]]:
-        """The backward pass, with a regularisation that suffices, and that."""
-        curvature = problem.curvature if self.second_order else None
+    def _solve(
+        self, problem: Problem, expansion: Expansion, plan: Plan, mu: Float[Array, ""], factor: Float[Array, ""]
+    ) -> tuple[Improvement, Float[Array, ""], Float[Array, ""]]:
+        """The backward pass, with at least this regularisation and one that suffices, and that."""
 
         def attempt(carry: tuple[Any, ...]) -> tuple[Any, ...]:
             _, mu, factor, tried = carry
-            raised, greater = _raise(mu, factor)
-            mu, factor = jnp.where(tried, raised, mu), jnp.where(tried, greater, factor)
-            improvement = backward(search.expansion, search.plan, mu, limits=self.limits, curvature=curvature)
-            return improvement, mu, factor, jnp.array(True)
+            mu, factor = jax.tree.map(lambda up, same: jnp.where(tried, up, same), _raise(mu, factor), (mu, factor))
+            return self._backward(problem, expansion, plan, mu), mu, factor, jnp.array(True)
 
-        nothing = jax.eval_shape(
-            lambda mu: backward(search.expansion, search.plan, mu, limits=self.limits), search.regularization
-        )
+        nothing = jax.eval_shape(lambda: self._backward(problem, expansion, plan, mu))
         start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), nothing)
         improvement, mu, factor, _ = jax.lax.while_loop(
-            lambda carry: ~carry[0].solved & (carry[1] < _GREATEST),
-            attempt,
-            (start, search.regularization, search.factor, jnp.array(False)),
+            lambda carry: ~carry[0].solved & (carry[1] < _GREATEST), attempt, (start, mu, factor, jnp.array(False))
         )
         return improvement, mu, factor
 
+    def _backward(self, problem: Problem, expansion: Expansion, plan: Plan, mu: Float[Array, ""]) -> Improvement:
+        curvature = problem.curvature if self.second_order else None
+        return backward(expansion, plan, mu, limits=self.limits, curvature=curvature)
+
     def _believe(self, problem: Problem, search: "_Search") -> AffinePolicy:
         # as little regularised as it can be
-        search = search._replace(regularization=jnp.zeros(()), factor=jnp.ones(()))
-        improvement, _, _ = self._solve(problem, search)
+        improvement, _, _ = self._solve(problem, search.expansion, search.plan, jnp.zeros(()), jnp.ones(()))
         policy = AffinePolicy(search.plan, search.expansion.x, improvement.gains, None)
-        if self.temperature is None:
-            return policy
-        trils = jax.vmap(lambda curvature: _noise(curvature, self.temperature))(improvement.curvatures)
-        return answered(policy, trils, search.expansion.f_z)
+        trils = self._noise(improvement)
+        return policy if trils is None else answered(policy, trils, search.expansion.f_z)
+
+    def _noise(self, improvement: Improvement) -> Float[Array, "H A A"] | None:
+        """C_t of the covariances C_t C_tᵀ = λ Q_uu⁻¹."""
+        return (
+            None
+            if self.temperature is None
+            else jax.vmap(_noise, (0, None))(improvement.curvatures, self.temperature)
+        )
 
     def _log_evidence(self, improvement: Improvement, worth: Float[Array, ""]) -> Float[Array, ""] | None:
-        """worth/λ + Σ_t ½ log det(2π λ Q_uu⁻¹)."""
-        if self.temperature is None:
+        """(worth at the optimum)/λ + Σ_t ½ log det(2π λ Q_uu⁻¹)."""
+        trils = self._noise(improvement)
+        if self.temperature is None or trils is None:
             return None
-        trils = jax.vmap(lambda curvature: _noise(curvature, self.temperature))(improvement.curvatures)
+        worth -= improvement.slope + 0.5 * improvement.bend
         log_dets = jnp.log(jnp.diagonal(trils, axis1=1, axis2=2)).sum()
         return worth / self.temperature + log_dets + 0.5 * self.proposal.mean.size * jnp.log(2.0 * jnp.pi)
+
+
+class _Candidates(NamedTuple):
+    """Policies to try from one start, L side by side.
+
+    Attributes:
+        plans: [L, H, A].
+        states: coordinates that feedback is about, [H, n].
+        gains: [L, H, A, n].
+    """
+
+    plans: Float[Array, "L H A"]
+    states: Float[Array, "H n"]
+    gains: Float[Array, "L H A n"]
 
 
 class _Search(NamedTuple):
@@ -252,19 +306,21 @@ class _Search(NamedTuple):
         plan: [H, A].
         worth: of the plan.
         expansion: around it.
-        regularization: μ.
+        improvement: what to try next.
+        regularization: μ of that.
         factor: by which μ changes next, which itself grows.
         done: whether to stop.
-        count: of the iterations so far.
+        num_tried: of what was tried so far, the start included.
     """
 
     plan: Plan
     worth: Float[Array, ""]
     expansion: Expansion
+    improvement: Improvement
     regularization: Float[Array, ""]
     factor: Float[Array, ""]
     done: Bool[Array, ""]
-    count: Int[Array, ""]
+    num_tried: Int[Array, ""]
 
 
 def _raise(mu: Float[Array, ""], factor: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:

@@ -1,16 +1,16 @@
 """A rollout expanded along its plan: dynamics to first order, costs to second, each step by itself."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from ..dynamics.base import Model, State, scalar
 from ..dynamics.coordinates import coordinates, with_coordinates
 from .base import Plan
-from .rollout import automatic_chunk_size
 from .stepping import counted
 
 LogProb = Callable[..., Float[Array, ""]]
@@ -66,7 +66,7 @@ class Problem(NamedTuple):
     def follow(self, plan: Plan, states: Float[Array, "H n"], gains: Float[Array, "H A n"]) -> "Followed":
         """Act by u + K (x − x̄), within the limits."""
 
-        def body(carry: tuple[State, Array, Array, Array], now: tuple[Array, ...]) -> tuple[Any, Any]:
+        def body(carry: Any, now: Any) -> tuple[Any, Any]:
             state, weight, total, log_prior = carry
             key, action, nominal, gain, parameters = now
             deviation = coordinates(self.model, state) - nominal
@@ -102,9 +102,9 @@ class Problem(NamedTuple):
             low, high = self.limits
             plan = jnp.clip(plan, low + 1e-6 * (high - low), high - 1e-6 * (high - low))
         at = (self.keys, followed.states, plan, self.parameters)
-        size = plan.shape[1] + len(coordinates(self.model, self.state))
-        batch = min(max(automatic_chunk_size(self.state) // size, 1), len(plan))
-        x, f_z, c_z, c_zz = jax.lax.map(self._step, at, batch_size=batch)
+        # on a CPU one after the other: the derivatives of a step fill its cache
+        steps = functools.partial(jax.lax.map, self._step) if jax.default_backend() == "cpu" else jax.vmap(self._step)
+        x, f_z, c_z, c_zz = steps(at)
         f_z, c_z, c_zz = (_where(followed.weights != 0, leaf) for leaf in (f_z, c_z, c_zz))
         v_x, v_xx = self._beyond(followed.last, followed.last_weight)
         return Expansion(x, f_z, c_z, self._shaped(c_zz), followed.discounts, v_x, self._shaped(v_xx), at)
@@ -135,7 +135,7 @@ class Problem(NamedTuple):
         moved = with_coordinates(self.model, state, x)
         after, reward, _ = self.model.step(key, moved, u)
         cost = -scalar("reward of a step", reward)
-        if self.log_prior is not None:
+        if self.log_prior is not None and self.temperature is not None:
             told = scalar("log p of the prior", self.log_prior(parameters, moved, u))
             cost -= self.temperature * told
         return coordinates(self.model, after), cost
@@ -193,5 +193,6 @@ def _hessian(function: Callable[..., Any], z: Float[Array, " z"]) -> Float[Array
         return jax.jacfwd(jax.jacfwd(function))(z)
 
 
-def _where(counts: Float[Array, " H"], leaf: Float[Array, "H ..."]) -> Float[Array, "H ..."]:
+def _where(counts: Bool[Array, " H"], leaf: Float[Array, "H ..."]) -> Float[Array, "H ..."]:
+    """The rows that count; 0 in the place of the others."""
     return jnp.where(counts.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, 0.0)

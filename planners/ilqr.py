@@ -7,7 +7,7 @@ from .base import check_part
 from .ddp import IterativeLQR
 from .families import Gaussian, gaussian
 from .priors import PolicyPrior
-from .warm_start import shift_by_one
+from .warm_start import optional_shift
 
 
 def ilqr(
@@ -16,7 +16,7 @@ def ilqr(
     *,
     num_iterations: int = 50,
     plan: Any = 0.0,
-    num_samples: int = 16,
+    num_samples: int = 8,
     std: Any = 0.5,
     noise_exponent: Any = 2.0,
     temperature: Any = None,
@@ -87,8 +87,6 @@ def ilqr(
         raise ValueError("execute='sample' needs a temperature, got None")
     proposal = gaussian(horizon, action_size, mean=plan, std=std, noise_exponent=noise_exponent)
     bounds = None if limits is None else interval("limits", limits, action_size)
-    if not boolean("warm_start", warm_start) and tail != "hold":
-        raise ValueError(f"tail needs a warm start, got tail={tail!r}")
     return IterativeLQR(
         proposal=proposal,
         temperature=None if temperature is None else real("temperature", temperature, above=0.0),
@@ -96,7 +94,7 @@ def ilqr(
         regularization=real("regularization", regularization, minimum=0.0),
         tolerance=real("tolerance", tolerance, minimum=0.0),
         limits=bounds,
-        warm_start=shift_by_one(horizon, tail=tail) if warm_start else None,
+        warm_start=optional_shift(horizon, warm_start, tail),
         num_samples=integer("num_samples", num_samples, 0),
         num_iterations=integer("num_iterations", num_iterations),
         second_order=boolean("second_order", second_order),

@@ -58,7 +58,7 @@ def backward(
     size = plan.shape[1]
     damping = regularization * jnp.eye(size)
 
-    def solve(carry: tuple[Array, ...], now: tuple[Any, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    def solve(carry: Any, now: Any) -> tuple[Any, tuple[Array, ...]]:
         v_x, v_xx, slope, bend, solved = carry
         f_z, c_z, c_zz, discount, action, at = now
         n = len(v_x)

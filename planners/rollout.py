@@ -113,6 +113,7 @@ def score(
     risk: Risk | None = None,
     policy: Callable[..., Any] | None = None,
     to_go: bool = False,
+    differentiable: bool = False,
     chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
 ) -> Scores:
@@ -128,6 +129,9 @@ def score(
         risk: see `rollout`.
         policy: (state, action [A]) -> log p(action | state), a scalar, to sum along each rollout.
         to_go: whether to tell what remains of the return from each step on.
+        differentiable: whether reverse mode is to go through: steps are then computed anew on the way back, so that
+            memory holds states and nothing else, and states stand still after an end, where derivatives might be no
+            numbers.
         chunk_size: see `rollout`.
         sharding: see `rollout`.
 
@@ -139,7 +143,13 @@ def score(
     """
     num_scenarios, block_size = sizes(model, state, num_scenarios, chunk_size)
     parts = (model, risk, policy)
-    score_block = functools.partial(_score, num_scenarios=num_scenarios, common_noise=common_noise, to_go=to_go)
+    score_block = functools.partial(
+        _score,
+        num_scenarios=num_scenarios,
+        common_noise=common_noise,
+        to_go=to_go,
+        differentiable=differentiable,
+    )
 
     def blocks(parts: Any, key: Array, state: State, plans: Plans, first: Array) -> Scores:
         num_blocks = math.ceil(len(plans) / block_size)
@@ -236,6 +246,7 @@ def _score(
     num_scenarios: int,
     common_noise: bool,
     to_go: bool,
+    differentiable: bool,
 ) -> Scores:
     """What rollouts tell of plans, all at once; `first` is the number of the first of them."""
     (model, risk, policy), (num_plans, horizon, _) = parts, plans.shape
@@ -249,6 +260,7 @@ def _score(
         num_scenarios=num_scenarios,
         common_noise=common_noise,
         policy=policy,
+        freeze=differentiable,
     )
 
     # A scan of vmaps, not a vmap of a scan: that would trace the model once and then batch it, at the cost of both.
@@ -256,6 +268,8 @@ def _score(
         at, gain = rollouts.advance(rollouts.models, now[0], at, now[1])
         return at, gain if to_go else None
 
+    if differentiable:
+        body = jax.checkpoint(body, prevent_cse=False)  # which a scan does by itself
     end, gains = jax.lax.scan(body, rollouts.start, (rollouts.keys, plans.swapaxes(0, 1)))
     returns, remaining = rollouts.worth(lambda model, state: model.value(state))(rollouts.models, end), None
     if gains is not None:  # summed from the end: a difference of returns would be all rounding where little remains

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..dynamics.base import pytree, real
+from ..dynamics.base import boolean, pytree, real
 
 TAILS = ("hold", "zero", "initial")
 
@@ -100,3 +100,25 @@ def shift_by_one(horizon: int, *, tail: str = "hold", inflation: Any = None) -> 
         fresh=last,
         inflation=None if inflation is None else real("inflation", inflation, minimum=1.0),
     )
+
+
+def optional_shift(horizon: int, warm_start: bool, tail: str, inflation: Any = None) -> Shift | None:
+    """The shift by one time step, or None where planning starts afresh at every one.
+
+    Args:
+        horizon: see `shift_by_one`.
+        warm_start: whether there is one.
+        tail: see `shift_by_one`.
+        inflation: see `shift_by_one`.
+
+    Returns:
+        The shift, or None.
+
+    Raises:
+        ValueError: for a parameter outside its range, or one that says how to shift where there is no shift.
+    """
+    if boolean("warm_start", warm_start):
+        return shift_by_one(horizon, tail=tail, inflation=inflation)
+    if tail != "hold" or inflation is not None:
+        raise ValueError(f"tail and inflation need a warm start, got tail={tail!r} and inflation={inflation!r}")
+    return None

@@ -134,13 +134,47 @@ PLANNERS = {
         {"temperature": 1.0, "lam": 2.0, "kappa": 0.25},
     ),
 }
+# those that go through the model by its derivatives
+DIFFERENTIATING = {
+    "gradient": (
+        planners.gradient,
+        {"num_samples": 4, "num_iterations": 10},
+        {"learning_rate": 0.05, "std": 0.3, "max_norm": 2.0},
+    ),
+    "gradient, squashed, prior": (
+        planners.gradient,
+        {"num_samples": 4, "num_iterations": 10, "bounds": "squash", "temperature": 0.1, "optimizer": "rmsprop"}
+        | {"prior": planners.gaussian(HORIZON, ACTIONS, std=2.0)},
+        {"temperature": 0.2, "prior": planners.gaussian(HORIZON, ACTIONS, std=1.0)},
+    ),
+    "elbo_gradient": (
+        planners.elbo_gradient,
+        {"num_samples": 8, "num_iterations": 10, "temperature": 0.1},
+        {"temperature": 0.2, "std": 0.3},
+    ),
+    "elbo_gradient, full": (
+        planners.elbo_gradient,
+        {"num_samples": 8, "num_iterations": 10, "temperature": 0.1, "covariance": "full", "stick": False}
+        | {"prior": planners.gaussian(HORIZON, ACTIONS, std=2.0), "execute": "sample"},
+        {"temperature": 0.2, "learning_rate": 0.1},
+    ),
+    "ilqr": (planners.ilqr, {"num_iterations": 5}, {"plan": 0.1, "regularization": 0.1, "tolerance": 1e-3}),
+    "ilqr, maximum entropy": (
+        planners.ilqr,
+        {"num_iterations": 5, "temperature": 0.1, "prior": planners.gaussian(HORIZON, ACTIONS, std=2.0)}
+        | {"limits": None, "second_order": True, "execute": "sample"},
+        {"temperature": 0.2, "prior": planners.gaussian(HORIZON, ACTIONS, std=1.0)},
+    ),
+}
+ALL = PLANNERS | DIFFERENTIATING
 every = pytest.mark.parametrize("name", PLANNERS)
+really_every = pytest.mark.parametrize("name", ALL)
 infer = jax.jit(planners.infer)
 plan = jax.jit(planners.plan)
 
 
 def make(name, **changes):
-    factory, options, _ = PLANNERS[name]
+    factory, options, _ = ALL[name]
     return factory(HORIZON, ACTIONS, **(options | changes))
 
 
@@ -166,19 +200,23 @@ def assert_close(left, right, **tolerance):
 
 
 def test_every_planner_that_the_command_line_knows_is_in_the_table():
-    assert {factory.__name__ for factory, _, _ in PLANNERS.values()} == {*options.PLANNERS, "okada"}
+    assert {factory.__name__ for factory, _, _ in ALL.values()} == {*options.PLANNERS, "okada"}
+
+
+@really_every
+def test_it_is_a_planner(name):
+    assert isinstance(make(name), planners.Planner)
 
 
 @every
-def test_it_is_a_planner(name):
+def test_it_is_made_of_components(name):
     planner = make(name)
-    assert isinstance(planner, planners.Planner)
     assert isinstance(planner.belief, planners.Belief)
     assert isinstance(planner.likelihood, planners.Likelihood)
     assert planner.prior is None or isinstance(planner.prior, planners.Prior)
 
 
-@every
+@really_every
 def test_jit_is_no_jit(name):
     planner, model = dataclasses.replace(make(name), num_iterations=1), TARGET  # one by one, operations are slow
     with jax.disable_jit():
@@ -186,23 +224,27 @@ def test_jit_is_no_jit(name):
     assert_close(plan(planner, model, KEY, START, None), slow, rtol=2e-4, atol=2e-5)
 
 
-@every
+@really_every
 def test_it_improves_and_keeps_the_structure(name):
     planner, model = make(name), TARGET
-    belief, info = infer(planner, model, KEY, START, planner.belief)
-    assert jax.tree.structure(belief) == jax.tree.structure(planner.belief)
-    assert [leaf.aval for leaf in jax.tree.leaves(belief)] == [leaf.aval for leaf in jax.tree.leaves(planner.belief)]
+    start = planner.start(model, START)
+    belief, info = infer(planner, model, KEY, START, start)
+    assert jax.tree.structure(belief) == jax.tree.structure(start)
+    assert [leaf.aval for leaf in jax.tree.leaves(belief)] == [leaf.aval for leaf in jax.tree.leaves(start)]
     for _ in range(5):
         belief, _ = infer(planner, model, KEY, START, belief)
-    returns = planners.rollout(model, KEY, START, jnp.stack([planner.belief.mode(), belief.mode()]))
+    returns = planners.rollout(model, KEY, START, jnp.stack([start.mode(), belief.mode()]))
     assert returns[1] > returns[0]
     iterations = planner.num_iterations
-    assert info.returns.shape == info.weights.shape == (iterations, planner.num_samples)
     assert all(leaf.shape[:1] == (iterations,) for leaf in jax.tree.leaves(info))
+    if name in DIFFERENTIATING:
+        assert info.returns.ndim == 2
+        return
+    assert info.returns.shape == info.weights.shape == (iterations, planner.num_samples)
     np.testing.assert_allclose(info.weights.sum(-1), 1.0, rtol=1e-4)
 
 
-@every
+@really_every
 def test_one_program_serves_all_traced_values(name):
     traces = []
 
@@ -215,8 +257,8 @@ def test_one_program_serves_all_traced_values(name):
         make(name),
         dynamics.with_value(dynamics.point_mass(), jax.tree_util.Partial(lambda b, s: b, jnp.ones(()))),
     )
-    _, belief, _ = jitted(planner, model, KEY, model.init(KEY), planner.belief)
-    for change, value in PLANNERS[name][2].items():
+    _, belief, _ = jitted(planner, model, KEY, model.init(KEY), planner.start(model, model.init(KEY)))
+    for change, value in ALL[name][2].items():
         planner = make(name, **{change: value})
         jitted(planner, model, jax.random.key(1), model.init(jax.random.key(2)), belief)
     heavy = dataclasses.replace(model, model=dynamics.point_mass(mass=2.0, goal=(1.0, 1.0)))
@@ -225,9 +267,9 @@ def test_one_program_serves_all_traced_values(name):
     assert len(traces) == 1
 
 
-@every
+@really_every
 def test_vmap_is_a_loop_over_planners_models_states_and_keys(name):
-    change, value = next(iter(PLANNERS[name][2].items()))
+    change, value = next(iter(ALL[name][2].items()))
     several = [make(name), make(name, **{change: value})]
     models = [dynamics.point_mass(mass=1.0), dynamics.point_mass(mass=3.0)]
     keys = jax.random.split(KEY, 2)
@@ -241,7 +283,7 @@ def test_vmap_is_a_loop_over_planners_models_states_and_keys(name):
     assert_close(batch, loop, rtol=1e-3, atol=1e-4)
 
 
-@every
+@really_every
 def test_episodes_run_under_vmap(name):
     planner, model = make(name), dynamics.point_mass()
     play = jax.jit(jax.vmap(lambda key: planners.episode(planner, model, model, key, 6)))
@@ -249,12 +291,12 @@ def test_episodes_run_under_vmap(name):
     assert episode.states.shape == (8, 6, 4)
     assert episode.actions.shape == (8, 6, 2)
     assert episode.rewards.shape == episode.discounts.shape == (8, 6)
-    assert episode.infos.ess.shape == (8, 6, planner.num_iterations)
+    assert episode.infos.num_invalid.shape == (8, 6, planner.num_iterations)
     assert jnp.isfinite(episode.rewards).all()
     assert len(jnp.unique(episode.rewards[:, -1])) == 8
 
 
-@every
+@really_every
 def test_divergence_is_contained_and_counted(name):
     def step(key, state, action):
         reward = -jnp.sum((action - 0.5) ** 2)
@@ -263,23 +305,30 @@ def test_divergence_is_contained_and_counted(name):
 
     planner, model = make(name), dynamics.from_function(step, ACTIONS)
     belief, info = infer(planner, model, KEY, START, None)
+    assert info.num_invalid[0] > 0  # later iterations may have learnt to avoid it
+    assert not (info.degenerate.all() if name in DIFFERENTIATING else info.degenerate.any())
+    if name in DIFFERENTIATING:
+        assert not any(jnp.isnan(leaf).any() for leaf in jax.tree.leaves(belief))
+        assert jnp.isfinite(planners.rollout(model, KEY, START, belief.mode()[None])).all()
+        return
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(belief))
     if info.lineage is None:
         np.testing.assert_array_equal(info.num_invalid, (~jnp.isfinite(info.returns)).sum(-1))
-    assert info.num_invalid[0] > 0  # later iterations may have learnt to avoid it
     assert (jnp.where(jnp.isfinite(info.returns), 0.0, info.weights) == 0).all()
-    assert not info.degenerate.any()
     assert info.kl is None or jnp.isfinite(info.kl).all()
     assert jnp.isfinite(info.ess).all()
 
 
-@every
+@really_every
 @pytest.mark.parametrize("reward", [jnp.nan, jnp.inf, -jnp.inf])
 def test_if_all_diverge_the_belief_stays(name, reward):
     planner = make(name)
     belief, info = infer(planner, paying(reward), KEY, START, None)
-    assert_close(belief, planner.belief)
+    assert_close(belief, planner.start(paying(reward), START))
     assert info.degenerate.all()
+    if name in DIFFERENTIATING:
+        assert (info.num_invalid > 0).all()
+        return
     np.testing.assert_array_equal(info.num_invalid, planner.num_samples)
     assert not any(jnp.isnan(leaf).any() for leaf in jax.tree.leaves(dataclasses.replace(info, returns=info.weights)))
     np.testing.assert_allclose(info.posterior_kl, 0.0, atol=1e-5)

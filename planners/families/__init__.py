@@ -10,6 +10,7 @@ from .gaussian import Gaussian, gaussian
 from .kronecker import KroneckerGaussian, kronecker_gaussian
 from .mixture import Mixture, mixture
 from .particles import Particles, particles
+from .points import Points, points
 from .remembering import Remembering, remembering
 from .splined import Splined, splined
 from .strategy import Strategy, strategy
@@ -25,6 +26,7 @@ __all__ = [
     "KroneckerGaussian",
     "Mixture",
     "Particles",
+    "Points",
     "Remembering",
     "Splined",
     "Strategy",
@@ -38,6 +40,7 @@ __all__ = [
     "kronecker_gaussian",
     "mixture",
     "particles",
+    "points",
     "remembering",
     "splined",
     "strategy",

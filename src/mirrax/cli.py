@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import inspect
 import itertools
+import math
 import os
 import sys
 import tempfile
@@ -177,7 +178,7 @@ def _run(command: Run) -> None:
     from mirrax.benchmarks.devices import sample_sharding, use_cores
     from mirrax.benchmarks.mistakes import one_clear_line
     from mirrax.benchmarks.tasks import find_task
-    from mirrax.options import PLANNERS
+    from mirrax.options import PLANNERS, takes_loop_options
     from mirrax.results import write_results
     from mirrax.run import Record, drive
 
@@ -200,9 +201,16 @@ def _run(command: Run) -> None:
         num_devices = command.devices
         if num_devices is None:  # fewer than 16 plans each are not worth a device
             num_devices = max(1, min(len(jax.devices()), settings.get("num_samples", 0) // 16))
-        planner = getattr(planners, command.planner)(
-            action_size=model.action_size, **settings, sharding=sample_sharding(num_devices)
-        )
+        factory = getattr(planners, command.planner)
+        if "sharding" in inspect.signature(factory).parameters or takes_loop_options(command.planner):
+            spread = {"sharding": sample_sharding(num_devices)}
+        elif command.devices in (None, 1):
+            num_devices, spread = 1, {}
+        else:
+            raise ValueError(
+                f"devices must be 1 for {command.planner}, which has no plans to spread, got {command.devices}"
+            )
+        planner = factory(action_size=model.action_size, **settings, **spread)
         out = Path("runs") / f"{command.model}-{command.planner}" if command.out is None else command.out
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -247,13 +255,15 @@ def _keep_compiled_programs() -> None:
 
 def _settings(command: Run, task: Any, factory: Callable[..., Any]) -> dict[str, Any]:
     """The factory's arguments: the task's, overruled by the user's; an option that the planner lacks is a mistake."""
-    from mirrax.options import planner_arguments
+    from mirrax.options import planner_arguments, takes_loop_options
 
     given = planner_arguments(command.planner, command.planner_options or {})
     parameters = inspect.signature(factory).parameters
     told = ("num_samples", "num_iterations", "std", "elite_fraction")
     usual = {name: parameters[name].default for name in told if name in parameters}
-    usual |= {"horizon": task.horizon, "num_samples": task.num_samples} | task.std_of(command.planner)
+    usual |= {"horizon": task.horizon} | task.std_of(command.planner)
+    if takes_loop_options(command.planner):
+        usual |= {"num_samples": task.num_samples}
     if command.planner == "mppi":
         usual |= {"num_iterations": task.num_iterations} | task.options
     if given.get("target_ess") is not None:
@@ -306,7 +316,8 @@ class _Progress:
             text = f"{self.name}: compiled in {record.compile_s:.1f} s"
         else:
             last, so_far = record.moments[-1], sum(moment.reward for moment in record.moments)
-            text = f"{self.name}: return {so_far:.1f}, {last.plan_ms:.0f} ms/plan, ESS {last.ess:.0f}"
+            weights = f", ESS {last.ess:.0f}" if math.isfinite(last.ess) else ""
+            text = f"{self.name}: return {so_far:.1f}, {last.plan_ms:.0f} ms/plan{weights}"
         if self.console.is_terminal:
             self.bar.update(self.task, description=text, completed=step)
         elif step == 0 or step == self.num_steps or step % max(1, self.num_steps // 10) == 0 or record.done:

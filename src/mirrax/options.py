@@ -20,6 +20,9 @@ PLANNERS = (
     "evolution",
     "vi_mpc",
     "smc",
+    "gradient",
+    "elbo_gradient",
+    "ilqr",
 )
 
 # what only an object of Python can say, and what the run says itself
@@ -33,6 +36,9 @@ _LEFT_OUT = {
     "enumerate_plans",
     "sharding",
     "proposal",
+    "limits",
+    "plan",
+    "mean",
 }
 _WORDS = {
     "strategy",
@@ -41,6 +47,7 @@ _WORDS = {
     "interpolation",
     "resampling",
     "value",
+    "optimizer",
 }  # of any type in Python, words on the command line
 
 
@@ -87,17 +94,21 @@ def planner_options(only: str | None = None) -> list[Option]:
                 if only is not None and default is not None:
                     text = f"{text.removesuffix('.')} (default: {default})."
                 found.setdefault(name, []).append((planner, _type(name, parameters[name].annotation), text))
-    options = [_merge(name, uses, only) for name, uses in found.items()]
-    everyone = tuple(PLANNERS if only is None else (only,))
+    # what planners of another kind share with the loop is told once
+    others = {name: tuple(planner for planner, _, _ in uses) for name, uses in found.items()}
+    common = planners.LoopOptions.__annotations__ if only is None else {}
+    options = [_merge(name, uses, only) for name, uses in found.items() if name not in common]
+    looping = tuple(planner for planner in (PLANNERS if only is None else (only,)) if takes_loop_options(planner))
     shared = _described(planners.LoopOptions, "Attributes")
     for name, annotation in planners.LoopOptions.__annotations__.items():
-        if name not in _LEFT_OUT:
+        if name not in _LEFT_OUT and looping:
+            takers = tuple(planner for planner in PLANNERS if planner in looping or planner in others.get(name, ()))
             text = shared[name]
             if name == "risk":
                 text = (
                     "What the returns in several scenarios are worth: mean, worst, best, entropic:θ, var:α, cvar:α."
                 )
-            options.append(Option(name, _type(name, annotation), text, everyone))
+            options.append(Option(name, _type(name, annotation), text, takers))
     return options
 
 
@@ -128,6 +139,12 @@ def planner_arguments(planner: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if arguments.get("risk") is not None:
         arguments["risk"] = _risk(arguments["risk"])
     return arguments
+
+
+def takes_loop_options(planner: str) -> bool:
+    """Whether a planner is one of the sampling loop, which share their options."""
+    parameters = inspect.signature(getattr(planners, planner)).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def _merge(name: str, uses: Sequence[tuple[str, type, str]], only: str | None) -> Option:

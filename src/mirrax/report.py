@@ -78,7 +78,7 @@ def write_report(
     dt: float | None,
     rewards: Float[np.ndarray, " T"],
     plan_ms: Float[np.ndarray, " T"] | None,
-    ess: Float[np.ndarray, " T"],
+    ess: Float[np.ndarray, " T"] | None,
     actions: Float[np.ndarray, "T A"],
 ) -> None:
     """Write one self-contained HTML page about a run.
@@ -93,14 +93,14 @@ def write_report(
         dt: duration of a step, s; None where steps have none: they are counted then, and one lasts a second in 3-D.
         rewards: per step, [T].
         plan_ms: planning time per step, [T], ms; None leaves out its trace.
-        ess: effective sample size per step, [T], plans.
+        ess: effective sample size per step, [T], plans; None leaves it out.
         actions: executed, clipped to [-1, 1], the actuators' range, [T, A].
 
     Raises:
         ValueError: if the arrays disagree about the number of steps, or `dt` is not positive.
     """
-    rewards, ess, actions = (np.asarray(series, float) for series in (rewards, ess, actions))
-    plan_ms = None if plan_ms is None else np.asarray(plan_ms, float)
+    rewards, actions = np.asarray(rewards, float), np.asarray(actions, float)
+    plan_ms, ess = (None if series is None else np.asarray(series, float) for series in (plan_ms, ess))
     num_steps, dt = len(rewards), None if dt is None else float(dt)
     if dt is not None and not dt > 0.0:
         raise ValueError(f"dt must be positive, got {dt}")
@@ -156,6 +156,7 @@ def report_episode(
         )
         poses = np.asarray(jax.jit(jax.vmap(looks.poses))(states))
     rewards = np.asarray(episode.rewards)[:num_steps]
+    ess = getattr(episode.infos, "ess", None)
     write_report(
         path,
         title=title,
@@ -166,7 +167,7 @@ def report_episode(
         dt=known_duration(model) if dt is None else dt,
         rewards=rewards,
         plan_ms=None,
-        ess=np.asarray(episode.infos.ess)[:num_steps, -1],
+        ess=None if ess is None else np.asarray(ess)[:num_steps, -1],
         actions=np.clip(np.asarray(episode.actions)[:num_steps], -1.0, 1.0),
     )
 

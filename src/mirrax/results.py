@@ -112,7 +112,7 @@ def write_results(
         dt=known_duration(model),
         rewards=rewards,
         plan_ms=plan_ms,
-        ess=ess,
+        ess=ess if np.isfinite(ess).any() else None,
         actions=actions,
     )
     table = Table(box=None, show_header=False, pad_edge=False)

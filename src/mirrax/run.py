@@ -21,7 +21,7 @@ class Moment(NamedTuple):
     Attributes:
         reward: of the step.
         plan_ms: the time that planning took, without compilation, ms.
-        ess: effective sample size of the last iteration, plans.
+        ess: effective sample size of the last iteration, plans; NaN where plans have no weights.
         temperature: of the last iteration's likelihood, reward units; NaN where there is none.
         num_invalid: how many of the plans of the last iteration diverged.
         num_roots: how many distinct first actions its particles have; NaN where there are none.
@@ -87,10 +87,9 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
     def think(planner: Any, model: Model, key: Any, state: Any, belief: Any) -> tuple[Any, ...]:
         infer_key, act_key = jax.random.split(key)  # as `planners.plan`, but it tells the plan too
         belief, info = planners.infer(planner, model, infer_key, state, belief)
-        temperature = jnp.nan if info.temperature is None else info.temperature[-1]
-        roots = jnp.nan if info.lineage is None else info.lineage.num_ancestors[-1, 0].astype(float)
-        told = {"ess": info.ess[-1], "temperature": temperature, "num_invalid": info.num_invalid[-1]}
-        told |= {"num_roots": roots}
+        told = {name: _last(getattr(info, name, None)) for name in ("ess", "temperature", "num_invalid")}
+        lineage = getattr(info, "lineage", None)
+        told |= {"num_roots": _last(None if lineage is None else lineage.num_ancestors[:, 0].astype(float))}
         return planner.act(act_key, belief), planner.shift(belief), belief.mode(), told
 
     def look_ahead(model: Model, key: Any, state: Any, plan: Any) -> Any:
@@ -101,7 +100,7 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
         return jax.jit(function, out_shardings=place).lower(*arguments).compile()
 
     state = jax.jit(lambda model, key: model.init(key), out_shardings=place)(model, reset_key)
-    belief = planner.belief
+    belief = jax.jit(lambda planner, *of: planner.start(*of), out_shardings=place)(planner, model, state)
     plan_step = compiled(think, planner, model, plan_key, state, belief)
     zero = jax.device_put(jnp.zeros(model.action_size), place)
     act_step = compiled(lambda model, *arguments: model.step(*arguments), model, step_key, state, zero)
@@ -127,3 +126,8 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
         yield "running"
         if record.done:
             break
+
+
+def _last(rows: Any) -> Any:
+    """Of the last iteration; NaN of what a planner does not tell."""
+    return jnp.nan if rows is None else rows[-1]

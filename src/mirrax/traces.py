@@ -24,7 +24,7 @@ def draw_traces(
     *,
     rewards: Float[np.ndarray, " T"],
     plan_ms: Float[np.ndarray, " T"] | None,
-    ess: Float[np.ndarray, " T"],
+    ess: Float[np.ndarray, " T"] | None,
     actions: Float[np.ndarray, "T A"],
 ) -> list[tuple[str, str, str]]:
     """Draw what happened over time.
@@ -33,7 +33,7 @@ def draw_traces(
         dt: duration of a step, s; None where steps have none, and are counted.
         rewards: per step, [T].
         plan_ms: planning time per step, [T], ms; None leaves it out.
-        ess: effective sample size per step, [T], plans.
+        ess: effective sample size per step, [T], plans; None leaves it out.
         actions: executed, clipped to [-1, 1], [T, A].
 
     Returns:
@@ -42,7 +42,7 @@ def draw_traces(
     step, label = (1.0, "step") if dt is None else (dt, "time (s)")
     clock = _Clock(step * np.arange(len(rewards)), label, step)
     drawn = [_action_plot(clock, actions, wide=wide) for wide in (True, False)]  # the page shows what fits
-    blue, _, green = _COLOURS[:3]
+    blue = _COLOURS[0]
     return [
         ("Reward", "per step", _line_plot(clock, rewards, "reward", blue)),
         (
@@ -51,13 +51,13 @@ def draw_traces(
             _line_plot(clock, np.nancumsum(rewards), "return", blue, fill=True),
         ),
         *([] if plan_ms is None else [_planning_trace(clock, plan_ms, dt)]),
-        (
-            "Effective sample size",
-            _share(ess),
-            _line_plot(clock, ess, "plans", green, floor=0.0),
-        ),
+        *([] if ess is None else [_weight_trace(clock, ess)]),
         ("Actions", "as the actuators take them: clipped to ±1, the ends of their range", "".join(drawn)),
     ]
+
+
+def _weight_trace(clock: _Clock, ess: Float[np.ndarray, " T"]) -> tuple[str, str, str]:
+    return "Effective sample size", _share(ess), _line_plot(clock, ess, "plans", _COLOURS[2], floor=0.0)
 
 
 def _planning_trace(clock: _Clock, plan_ms: Float[np.ndarray, " T"], dt: float | None) -> tuple[str, str, str]:

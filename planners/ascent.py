@@ -1,0 +1,196 @@
+"""The loop of gradients: differentiate, step, and go back where that was not possible."""
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from ..dynamics.base import Model, State, pytree, static
+from .base import check_belief
+from .optimizers import Optimizer
+from .warm_start import Shift
+
+
+class Climb(NamedTuple):
+    """What an objective says of S parameters that are optimised side by side.
+
+    Attributes:
+        worth: of each, [S]; −∞ if that is no number.
+        gradients: of the worth, like the parameters.
+        valid: whose worth and gradients are numbers, [S].
+        returns: of the plans that were tried, [K], reward units.
+        num_invalid: how many of the plans had a return or a gradient that was NaN or infinite.
+        elbo: an estimate of it, nats; None where there is none.
+    """
+
+    worth: Float[Array, " S"]
+    gradients: Any
+    valid: Bool[Array, " S"]
+    returns: Float[Array, " K"]
+    num_invalid: Int[Array, ""]
+    elbo: Float[Array, ""] | None
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What is climbed: the return of plans, the evidence bound of a belief, ..."""
+
+    def parameters(self, key: Key[Array, ""], belief: Any) -> Any:
+        """What is optimised, unconstrained: a pytree of arrays [S, ...]."""
+        ...
+
+    def climb(self, model: Model, noise: Key[Array, ""], key: Key[Array, ""], state: State, parameters: Any) -> Climb:
+        """What the parameters are worth, and where that rises; `noise` is the model's, the same in all iterations."""
+        ...
+
+    def worth(self, model: Model, noise: Key[Array, ""], state: State, parameters: Any) -> Float[Array, " S"] | None:
+        """What they are worth alone, if that can be known exactly: the best are then kept; None if not."""
+        ...
+
+    def bounded(self, parameters: Any) -> Any:
+        """The nearest parameters that are allowed."""
+        ...
+
+    def believe(self, belief: Any, parameters: Any, worth: Float[Array, " S"]) -> Any:
+        """The belief that has these parameters."""
+        ...
+
+
+@pytree
+class AscentInfo:
+    """What happened in a gradient ascent; one row per iteration.
+
+    Attributes:
+        returns: of the plans tried, [..., K], reward units.
+        worth: of the parameters before each step, [..., S], in reward units; −∞ if that was no number.
+        gradient_norm: of each of these, before it was shortened, [..., S]; 0 where it was no number.
+        elbo: an estimate, nats; None where no density is climbed.
+        num_invalid: how many plans had a return or a gradient that was NaN or infinite.
+        degenerate: whether none of the parameters could take a step.
+        temperature: in reward units, or None.
+    """
+
+    returns: Float[Array, "... K"]
+    worth: Float[Array, "... S"]
+    gradient_norm: Float[Array, "... S"]
+    elbo: Float[Array, "..."] | None
+    num_invalid: Int[Array, "..."]
+    degenerate: Bool[Array, "..."]
+    temperature: Float[Array, "..."] | None
+
+
+@pytree
+class GradientPlanner:
+    """A planner that follows gradients. Which one, its components decide; make one with a factory.
+
+    Attributes:
+        belief: where inference starts, and what a warm start falls back on.
+        objective: what is climbed.
+        optimizer: how gradients become steps.
+        temperature: of the objective, in reward units, or None.
+        warm_start: how beliefs move on by a time step; None to forget them.
+        num_iterations: the number I of steps.
+        execute: "mode", "mean" or "sample".
+    """
+
+    belief: Any
+    objective: Objective
+    optimizer: Optimizer
+    temperature: Float[Array, ""] | None
+    warm_start: Shift | None
+    num_iterations: int = static()
+    execute: str = static()
+
+    def start(self, model: Model, state: State) -> Any:
+        """The initial belief, `belief`, whatever the model."""
+        return self.belief
+
+    def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, AscentInfo]:
+        """Take so many steps from `belief`.
+
+        Raises:
+            ValueError: if `belief` is not of the family and shape of `self.belief`, or the model has no gradients.
+        """
+        check_belief(self.belief, belief)
+        start_key, noise, *_ = jax.random.split(key, 3)
+        objective, transformation = self.objective, self.optimizer.transformation()
+        parameters = objective.bounded(objective.parameters(start_key, belief))
+
+        def cost(parameters: Any) -> Float[Array, ""]:
+            """Of one of them, for optimisers that search along a line."""
+            worth = objective.worth(model, noise, state, jax.tree.map(lambda leaf: leaf[None], parameters))
+            if worth is None:
+                raise ValueError("optimizer must not search along a line where what is climbed is an estimate")
+            return -worth[0]
+
+        def step(parameters: Any, gradients: Any, memory: Any, worth: Array) -> tuple[Any, Any]:
+            costs = jax.tree.map(jnp.negative, gradients)
+            updates, memory = transformation.update(
+                costs, memory, parameters, value=-worth, grad=costs, value_fn=cost
+            )
+            return optax.apply_updates(parameters, updates), memory
+
+        def iterate(carry: tuple[Any, ...], key: Array) -> tuple[tuple[Any, ...], AscentInfo]:
+            parameters, memory, best, greatest = carry
+            climb = objective.climb(model, noise, key, state, parameters)
+            better = climb.worth > greatest
+            best, greatest = _choose(better, parameters, best), jnp.where(better, climb.worth, greatest)
+            moved, remembered = jax.vmap(step)(parameters, climb.gradients, memory, climb.worth)
+            moved = objective.bounded(moved)
+            sound = climb.valid & _finite(moved)
+            row = AscentInfo(
+                returns=climb.returns,
+                worth=climb.worth,
+                gradient_norm=jax.vmap(optax.tree.norm)(climb.gradients),
+                elbo=climb.elbo,
+                num_invalid=climb.num_invalid,
+                degenerate=~sound.any(),
+                temperature=self.temperature,
+            )
+            # what has no worth, or no slope, goes half way back to where it had one, without momentum
+            back = jax.tree.map(lambda here, there: 0.5 * (here + there), parameters, best)
+            moved = _choose(sound, moved, _choose(greatest > -jnp.inf, back, parameters))
+            remembered = _choose(sound, remembered, jax.vmap(transformation.init)(parameters))
+            return (moved, remembered, best, greatest), row
+
+        unknown = jnp.full(len(jax.tree.leaves(parameters)[0]), -jnp.inf)
+        carry = (parameters, jax.vmap(transformation.init)(parameters), parameters, unknown)
+        keys = jax.random.split(jax.random.fold_in(key, 0), self.num_iterations)
+        (parameters, _, best, greatest), info = jax.lax.scan(iterate, carry, keys)
+        worth = objective.worth(model, noise, state, parameters)
+        if worth is None:  # an estimate says little of which was best: the last
+            found = objective.believe(belief, parameters, greatest)
+        else:
+            better = worth > greatest
+            best, greatest = _choose(better, parameters, best), jnp.where(better, worth, greatest)
+            found = objective.believe(belief, best, greatest)
+        # where nothing could be learnt, all stays as it was
+        told = ~info.degenerate.all()
+        return jax.tree.map(lambda new, old: jnp.where(told, new, old), found, belief), info
+
+    def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:
+        """The first action of the belief's mode or mean, or of a sample of it."""
+        if self.execute == "sample":
+            return belief.sample(key, 1)[0, 0]
+        return belief.mean[0] if self.execute == "mean" else belief.mode()[0]
+
+    def shift(self, belief: Any) -> Any:
+        """The belief from which to plan at the next time step."""
+        return self.belief if self.warm_start is None else belief.shift(self.belief, self.warm_start)
+
+
+def _choose(which: Bool[Array, " S"], new: Any, old: Any) -> Any:
+    """Of each leaf [S, ...] the new rows where `which` says so."""
+
+    def rows(new: Array, old: Array) -> Array:
+        return jnp.where(which.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(rows, new, old)
+
+
+def _finite(parameters: Any) -> Bool[Array, " S"]:
+    """Of which of S parameters all leaves are finite."""
+    finite = [jnp.isfinite(leaf).reshape(len(leaf), -1).all(1) for leaf in jax.tree.leaves(parameters)]
+    return jnp.stack(finite).all(0)

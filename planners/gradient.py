@@ -1,0 +1,142 @@
+"""Plans optimised by gradients through the model."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding
+from jaxtyping import Array, Float, Key
+
+from ..dynamics.base import Model, State, integer, pytree, static
+from .ascent import Climb, GradientPlanner
+from .base import Plans
+from .families import Points, points
+from .optimizers import optimizer as make_optimizer
+from .pathwise import Target, target
+from .warm_start import optional_shift
+
+BOUNDS = ("clip", "squash", "none")
+_INSIDE = 1.0 - 1e-6  # of the actuators' range, where a clip has a derivative
+
+
+@pytree
+class PlanAscent:
+    """Each of several plans climbs what it is worth.
+
+    Attributes:
+        target: what that is.
+        bounds: "clip" projects plans onto [-1, 1] after each step, "squash" optimises z of a = tanh z, "none" lets
+            them go.
+    """
+
+    target: Target
+    bounds: str = static()
+
+    def parameters(self, key: Key[Array, ""], belief: Points) -> Plans:
+        """The plans, all but the first moved by noise; of squashed ones z."""
+        plans = belief.scattered(key)
+        return jnp.arctanh(jnp.clip(plans, -0.999, 0.999)) if self.bounds == "squash" else plans
+
+    def climb(
+        self, model: Model, noise: Key[Array, ""], key: Key[Array, ""], state: State, parameters: Plans
+    ) -> Climb:
+        """Worth and slope of each plan."""
+        plans, pull_back = jax.vjp(self._plans, parameters)
+        slopes = self.target.slopes(model, noise, state, plans)
+        (gradients,) = pull_back(slopes.gradients)
+        return Climb(slopes.worth, gradients, slopes.valid, slopes.returns, (~slopes.valid).sum(), None)
+
+    def worth(self, model: Model, noise: Key[Array, ""], state: State, parameters: Plans) -> Float[Array, " K"]:
+        """Of each plan."""
+        return self.target.worth(model, noise, state, self._plans(parameters))
+
+    def bounded(self, parameters: Plans) -> Plans:
+        """The nearest plans within the actuators' range, if they are to be projected."""
+        return jnp.clip(parameters, -_INSIDE, _INSIDE) if self.bounds == "clip" else parameters
+
+    def believe(self, belief: Points, parameters: Plans, worth: Float[Array, " K"]) -> Points:
+        """These plans, from which the next planning goes on."""
+        plans = self._plans(parameters)
+        return dataclasses.replace(belief, plans=plans, worth=worth, spread=jnp.zeros_like(belief.spread))
+
+    def _plans(self, parameters: Plans) -> Plans:
+        return jnp.tanh(parameters) if self.bounds == "squash" else parameters
+
+
+def gradient(
+    horizon: int,
+    action_size: int,
+    *,
+    num_samples: int = 16,
+    num_iterations: int = 100,
+    mean: Any = 0.0,
+    std: Any = 0.5,
+    optimizer: Any = "adam",
+    learning_rate: Any = 0.1,
+    max_norm: Any = 1.0,
+    bounds: str = "clip",
+    temperature: Any = None,
+    prior: Any = None,
+    num_scenarios: int | None = None,
+    risk: Any = None,
+    warm_start: bool = True,
+    tail: str = "hold",
+    rollout_chunk_size: int | None = None,
+    sharding: NamedSharding | None = None,
+) -> GradientPlanner:
+    """Gradient ascent on plans from several starts, through the model (Srinivas et al., 2018).
+
+    Reverse mode goes through the rollout step by step, and computes each step anew on the way back: memory holds the
+    states of the rollout and no more. All iterations meet the same noise of the model, so that each plan ends as the
+    best that it has been. Where its return or gradient is not finite, it goes half way back there.
+
+    Args:
+        horizon: the number H of steps.
+        action_size: the number A of actuators.
+        num_samples: the number K of plans that are optimised side by side.
+        num_iterations: the number I of steps.
+        mean: where the first plan starts, scalar, [A] or [H, A]; 1 is the end of the actuators' range.
+        std: of the noise by which the others start elsewhere, scalar, [A] or [H, A].
+        optimizer: the name of one in optax ("adam", "sgd", "lbfgs", ...), or what makes one of a learning rate; see
+            `planners.optimizer`.
+        learning_rate: of the optimiser, > 0.
+        max_norm: the norm, in reward units per action, to which a longer gradient of a plan is shortened, so that one
+            through a contact does not decide; None for no limit.
+        bounds: "clip" projects plans onto [-1, 1] after each step, "squash" optimises z of a = tanh z, "none" leaves
+            them unbounded, for models whose actions are.
+        temperature: λ in reward units, of the prior.
+        prior: adds λ log p(a): an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree, or
+            `planners.policy_prior`; needs a temperature. None for none.
+        num_scenarios: in how many scenarios a plan is tried; None (the default) for as many as the model wants.
+        risk: what a plan's returns in several scenarios are worth together; None for their mean.
+        warm_start: whether planning at the next time step starts from this one's plans, shifted.
+        tail: the action that a warm start appends: "hold" repeats the last, "zero", or "initial".
+        rollout_chunk_size: how many rollouts to do at once; None chooses for the backend.
+        sharding: how to spread plans over devices, by a mesh axis named first in its spec; None for one device.
+
+    Returns:
+        The planner. Its belief, which executes the best, has all `plans` [K, H, A] and what each is `worth` [K].
+
+    Raises:
+        ValueError: for a parameter outside its range.
+    """
+    if bounds not in BOUNDS:
+        raise ValueError(f"bounds must be one of {', '.join(BOUNDS)}, got {bounds!r}")
+    climbed = target(
+        temperature,
+        prior,
+        risk=risk,
+        num_scenarios=num_scenarios,
+        chunk_size=rollout_chunk_size,
+        sharding=sharding,
+    )
+    return GradientPlanner(
+        belief=points(horizon, action_size, num_samples=num_samples, mean=mean, std=std),
+        objective=PlanAscent(climbed, bounds),
+        optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),
+        temperature=climbed.temperature,
+        warm_start=optional_shift(horizon, warm_start, tail),
+        num_iterations=integer("num_iterations", num_iterations),
+        execute="mode",
+    )
