@@ -71,7 +71,13 @@ TASKS: Mapping[str, Task] = {
     "reacher": _brax("reacher", "reach a target with a two-joint arm"),
     "swimmer": _brax("swimmer", "swim forward with three links", num_samples=64),
     "walker2d": _brax("walker2d", "walk forward on two legs in a plane", horizon=40, std=1.0),
+    "acrobot": _analytic(
+        dynamics.acrobot, "acrobot", "stand two links up, with a motor between them", horizon=80, std=1.0
+    ),
     "cartpole": _analytic(dynamics.cartpole, "cartpole", "swing a pole up within the ends of a track", horizon=30),
+    "double_cartpole": _analytic(
+        dynamics.double_cartpole, "double_cartpole", "swing two poles up, one on the other", horizon=60, std=1.0
+    ),
     "pendulum": _analytic(dynamics.pendulum, "pendulum", "swing up with too weak a motor", horizon=50, std=1.0),
     "point_mass": _analytic(
         dynamics.point_mass, "point_mass", "find the way around an obstacle", horizon=30, num_steps=100

@@ -74,6 +74,7 @@ from .risk import (
 )
 from .rollout import Trajectory, automatic_chunk_size, rollout, trajectory
 from .smc import smc
+from .stein import stein
 from .step_sizes import EssStep, FixedStep, KlStep, StepSize, step_size
 from .tempering import Tempering, tempering
 from .tsallis import tsallis
@@ -180,6 +181,7 @@ __all__ = [
     "shift_by_one",
     "smc",
     "splined",
+    "stein",
     "step_size",
     "strategy",
     "stratified",

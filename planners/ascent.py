@@ -1,10 +1,10 @@
 """The loop of gradients: differentiate, step, and go back where that was not possible."""
 
+import functools
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..dynamics.base import Model, State, pytree, static
@@ -35,7 +35,15 @@ class Climb(NamedTuple):
 
 @runtime_checkable
 class Objective(Protocol):
-    """What is climbed: the return of plans, the evidence bound of a belief, ..."""
+    """What is climbed: the return of plans, the evidence bound of a belief, ...
+
+    Where that is no estimate it also has `worth(model, noise, state, parameters) -> [S]`, without gradients.
+    """
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether each ends as the best that it has been, which takes a worth that is no estimate."""
+        ...
 
     def parameters(self, key: Key[Array, ""], belief: Any) -> Any:
         """What is optimised, unconstrained: a pytree of arrays [S, ...]."""
@@ -43,10 +51,6 @@ class Objective(Protocol):
 
     def climb(self, model: Model, noise: Key[Array, ""], key: Key[Array, ""], state: State, parameters: Any) -> Climb:
         """What the parameters are worth, and where that rises; `noise` is the model's, the same in all iterations."""
-        ...
-
-    def worth(self, model: Model, noise: Key[Array, ""], state: State, parameters: Any) -> Float[Array, " S"] | None:
-        """What they are worth alone, if that can be known exactly: the best are then kept; None if not."""
         ...
 
     def bounded(self, parameters: Any) -> Any:
@@ -103,6 +107,11 @@ class GradientPlanner:
     num_iterations: int = static()
     execute: str = static()
 
+    @property
+    def sharding(self) -> Any:
+        """How plans are spread over devices; None for one device."""
+        return getattr(getattr(self.objective, "target", None), "sharding", None)
+
     def start(self, model: Model, state: State) -> Any:
         """The initial belief, `belief`, whatever the model."""
         return self.belief
@@ -117,20 +126,21 @@ class GradientPlanner:
         start_key, noise, *_ = jax.random.split(key, 3)
         objective, transformation = self.objective, self.optimizer.transformation()
         parameters = objective.bounded(objective.parameters(start_key, belief))
+        own = getattr(objective, "worth", None)
+        exactly = None if own is None else functools.partial(own, model, noise, state)
 
         def cost(parameters: Any) -> Float[Array, ""]:
             """Of one of them, for optimisers that search along a line."""
-            worth = objective.worth(model, noise, state, jax.tree.map(lambda leaf: leaf[None], parameters))
-            if worth is None:
-                raise ValueError("optimizer must not search along a line where what is climbed is an estimate")
-            return -worth[0]
+            if exactly is None or not objective.keeps_best:
+                raise ValueError("optimizer must not search along a line: what is climbed is no function of one")
+            return -exactly(jax.tree.map(lambda leaf: leaf[None], parameters))[0]
 
         def step(parameters: Any, gradients: Any, memory: Any, worth: Array) -> tuple[Any, Any]:
             costs = jax.tree.map(jnp.negative, gradients)
             updates, memory = transformation.update(
                 costs, memory, parameters, value=-worth, grad=costs, value_fn=cost
             )
-            return optax.apply_updates(parameters, updates), memory
+            return jax.tree.map(jnp.add, parameters, updates), memory
 
         def iterate(carry: tuple[Any, ...], key: Array) -> tuple[tuple[Any, ...], AscentInfo]:
             parameters, memory, best, greatest = carry
@@ -143,7 +153,7 @@ class GradientPlanner:
             row = AscentInfo(
                 returns=climb.returns,
                 worth=climb.worth,
-                gradient_norm=jax.vmap(optax.tree.norm)(climb.gradients),
+                gradient_norm=jax.vmap(_norm)(climb.gradients),
                 elbo=climb.elbo,
                 num_invalid=climb.num_invalid,
                 degenerate=~sound.any(),
@@ -159,13 +169,11 @@ class GradientPlanner:
         carry = (parameters, jax.vmap(transformation.init)(parameters), parameters, unknown)
         keys = jax.random.split(jax.random.fold_in(key, 0), self.num_iterations)
         (parameters, _, best, greatest), info = jax.lax.scan(iterate, carry, keys)
-        worth = objective.worth(model, noise, state, parameters)
-        if worth is None:  # an estimate says little of which was best: the last
-            found = objective.believe(belief, parameters, greatest)
-        else:
+        worth = greatest if exactly is None else exactly(parameters)
+        if objective.keeps_best:
             better = worth > greatest
-            best, greatest = _choose(better, parameters, best), jnp.where(better, worth, greatest)
-            found = objective.believe(belief, best, greatest)
+            parameters, worth = _choose(better, parameters, best), jnp.where(better, worth, greatest)
+        found = objective.believe(belief, parameters, worth)
         # where nothing could be learnt, all stays as it was
         told = ~info.degenerate.all()
         return jax.tree.map(lambda new, old: jnp.where(told, new, old), found, belief), info
@@ -179,6 +187,10 @@ class GradientPlanner:
     def shift(self, belief: Any) -> Any:
         """The belief from which to plan at the next time step."""
         return self.belief if self.warm_start is None else belief.shift(self.belief, self.warm_start)
+
+
+def _norm(gradients: Any) -> Float[Array, ""]:
+    return jnp.sqrt(jnp.stack([(leaf**2).sum() for leaf in jax.tree.leaves(gradients)]).sum())
 
 
 def _choose(which: Bool[Array, " S"], new: Any, old: Any) -> Any:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-_FRACTIONS = 0.5 ** jnp.arange(12.0)  # of a Newton step, tried at once
+_FRACTIONS = tuple(0.5**j for j in range(12))  # of a Newton step, tried at once
 
 
 class BoxSolution(NamedTuple):
@@ -31,8 +31,8 @@ def box_qp(
 ) -> BoxSolution:
     """Minimise ½ xᵀHx + gᵀx where low ≤ x ≤ high, by projected Newton steps (Bertsekas, 1982; Tassa et al., 2014).
 
-    Each step goes to the least over the entries that no bound holds, projected onto the bounds, as far along as is
-    best. Once the right ones are held, which takes a few steps, the next is exact.
+    Each step goes to the least over the entries that no bound holds, or is about to, projected onto the bounds, as
+    far along as is best. Once the right ones are held, which takes a few steps, the next is exact.
 
     Args:
         hessian: H, symmetric, positive definite.
@@ -48,15 +48,18 @@ def box_qp(
     def value(x: Float[Array, " m"]) -> Float[Array, ""]:
         return 0.5 * x @ hessian @ x + gradient @ x
 
-    def held(x: Float[Array, " m"]) -> tuple[Float[Array, " m"], Bool[Array, " m"]]:
+    def held(x: Float[Array, " m"], near: Float[Array, ""] | float = 0.0) -> tuple[Array, Bool[Array, " m"]]:
         slope = gradient + hessian @ x
-        return slope, ((x <= low) & (slope > 0)) | ((x >= high) & (slope < 0))
+        return slope, ((x <= low + near) & (slope > 0)) | ((x >= high - near) & (slope < 0))
 
     def improve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         x, _, count = carry
-        slope, clamped = held(x)
-        step = -masked_solve(hessian, slope, ~clamped)
-        tried = jnp.clip(x + _FRACTIONS[:, None] * step, low, high)
+        slope = gradient + hessian @ x
+        # What is about to run into a bound goes there by itself: together with the others, it would stop them all.
+        near = jnp.minimum(0.1 * (high - low).min(), jnp.linalg.norm(x - jnp.clip(x - slope, low, high)))
+        _, clamped = held(x, near)
+        step = jnp.where(clamped, jnp.where(slope > 0, low, high) - x, -masked_solve(hessian, slope, ~clamped))
+        tried = jnp.clip(x + jnp.asarray(_FRACTIONS, x.dtype)[:, None] * step, low, high)
         values = jax.vmap(value)(tried)
         best = jnp.argmin(jnp.where(jnp.isnan(values), jnp.inf, values))
         better = values[best] < value(x)

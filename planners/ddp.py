@@ -19,7 +19,7 @@ from .riccati import Improvement, backward
 from .stepping import drawn
 from .warm_start import Shift
 
-_FRACTIONS = 1.1 ** -(jnp.arange(10.0) ** 2)  # of the step, tried at once: 1 to 4e-4 (Tassa et al., 2012)
+_FRACTIONS = tuple(1.1 ** -(j**2) for j in range(10))  # of the step, tried at once: 1 to 4e-4 (Tassa et al., 2012)
 _LEAST, _GREATEST = 1e-6, 1e6  # regularisations; below the least there is none
 _ENOUGH = 1e-4  # of the improvement that was promised, for a step to be taken
 
@@ -109,8 +109,9 @@ class IterativeLQR:
         if self.num_samples:
             drawn_plans = self.proposal.sample(sample_key, self.num_samples)
             if (room := len(_FRACTIONS) - 2) < self.num_samples:
-                worth = jax.vmap(lambda plan: problem.follow(plan, belief.states, gains[0]).worth)(drawn_plans)
-                drawn_plans = drawn_plans[jax.lax.top_k(worth, room)[1]]
+                followed = jax.vmap(lambda plan: problem.follow(plan, belief.states, gains[0]))(drawn_plans)
+                lasting = jnp.lexsort((followed.worth, followed.last_weight != 0))[::-1]
+                drawn_plans = drawn_plans[lasting[:room]]
             plans = plans.at[2 : 2 + len(drawn_plans)].set(drawn_plans)
         gains = gains.at[0].set(belief.gains)
 
@@ -194,12 +195,15 @@ class IterativeLQR:
     ) -> tuple["_Search", TrajectoryInfo]:
         """Try the candidates, take the best of them if it is better, and solve the problem that it is in."""
         first, improvement, mu = search.num_tried == 0, search.improvement, search.regularization
-        steps = search.plan + _FRACTIONS[:, None, None] * improvement.steps
+        fractions = jnp.asarray(_FRACTIONS, float)
+        steps = search.plan + fractions[:, None, None] * improvement.steps
         searched = _Candidates(steps, search.expansion.x, jnp.broadcast_to(improvement.gains, starts.gains.shape))
         plans, states, gains = jax.tree.map(lambda a, b: jnp.where(first, a, b), starts, searched)
         tried = jax.vmap(lambda plan, gains: problem.follow(plan, states, gains))(plans, gains)
-        best = jnp.argmax(tried.worth)
-        fraction, followed = _FRACTIONS[best], jax.tree.map(lambda leaf: leaf[best], tried)
+        # an end is a cliff that derivatives do not see: do not start in front of one, if there is another way
+        ends = first & (tried.last_weight == 0) & (tried.last_weight != 0).any()
+        best = jnp.argmax(jnp.where(ends, -jnp.inf, tried.worth))
+        fraction, followed = fractions[best], jax.tree.map(lambda leaf: leaf[best], tried)
         # the worth should rise by −(α slope + ½ α² bend)
         slope, bend = improvement.slope, improvement.bend
         promised = jnp.where(first, 0.0, -(slope + 0.5 * bend))

@@ -1,99 +1,17 @@
-"""The evidence bound of a Gaussian posterior, climbed by gradients through the model."""
+"""Variational inference by pathwise gradients."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Float, Key
 
-from ..dynamics.base import Model, State, boolean, integer, pytree, static
-from .ascent import Climb, GradientPlanner
-from .families import FullGaussian, Gaussian, full_gaussian, gaussian
+from ..dynamics.base import boolean, integer
+from .ascent import GradientPlanner
+from .elbo_ascent import ElboAscent
+from .families import full_gaussian, gaussian
 from .optimizers import optimizer as make_optimizer
-from .pathwise import Target, target
+from .pathwise import target
 from .warm_start import optional_shift
-
-
-@pytree
-class ElboAscent:
-    """A Gaussian climbs ELBO(q) = E_q[R/λ + log p − log q] along plans a = μ + L ε (Kingma & Welling, 2014).
-
-    Attributes:
-        target: λ times log of what the posterior is proportional to.
-        belief: whose family it is.
-        num_samples: the number K of plans that estimate the gradient.
-        antithetic: whether noise comes in pairs ε, −ε, which makes the gradient of the mean exact where returns are
-            quadratic.
-        stick: whether log q is differentiated along plans only, and not by its own parameters, whose part is zero on
-            average: no variance is left where q is the posterior (Roeder et al., 2017).
-    """
-
-    target: Target
-    belief: Gaussian | FullGaussian
-    num_samples: int = static()
-    antithetic: bool = static()
-    stick: bool = static()
-
-    def parameters(self, key: Key[Array, ""], belief: Gaussian | FullGaussian) -> tuple[Array, Array]:
-        """The mean, and L with the logarithm of its diagonal, each with a leading axis of length 1."""
-        if isinstance(belief, Gaussian):
-            return belief.mean[None], jnp.log(belief.std)[None]
-        tril = belief.scale_tril
-        return belief.mean[None], (jnp.tril(tril, -1) + jnp.diag(jnp.log(jnp.diagonal(tril))))[None]
-
-    def climb(
-        self, model: Model, noise: Key[Array, ""], key: Key[Array, ""], state: State, parameters: tuple[Array, Array]
-    ) -> Climb:
-        """An estimate of λ ELBO, and of its slope."""
-        temperature, belief = jnp.asarray(self.target.temperature), self._of(parameters)
-        if self.antithetic:
-            half = belief.noise(key, self.num_samples // 2)
-            epsilon = jnp.concatenate([half, -half])
-        else:
-            epsilon = belief.noise(key, self.num_samples)
-        plans, pull_back = jax.vjp(lambda parameters: self._of(parameters).from_noise(epsilon), parameters)
-        slopes = self.target.slopes(model, noise, state, plans)
-        uphill = slopes.gradients
-        if self.stick:  # d/da (R + λ log p − λ log q) for a fixed q
-            uphill -= temperature * jax.grad(lambda plans: belief.log_prob(plans).sum())(plans)
-        counted = jnp.maximum(slopes.valid.sum(), 1)
-        uphill = jnp.where(slopes.valid[:, None, None], uphill, 0.0) / counted
-        (gradients,) = pull_back(uphill)
-        if not self.stick:  # the entropy is known
-            surprise = jax.grad(lambda parameters: self._of(parameters).entropy())(parameters)
-            gradients = jax.tree.map(lambda pathwise, own: pathwise + temperature * own, gradients, surprise)
-        bound = slopes.worth - temperature * belief.log_prob(plans)
-        bound = jnp.where(slopes.valid, bound, 0.0).sum() / counted
-        valid = slopes.valid.any()[None]
-        worth = jnp.where(valid, bound, -jnp.inf)
-        return Climb(worth, gradients, valid, slopes.returns, (~slopes.valid).sum(), worth[0] / temperature)
-
-    def worth(self, model: Model, noise: Key[Array, ""], state: State, parameters: Any) -> None:
-        """Estimates do not tell which parameters were best."""
-        return None
-
-    def bounded(self, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
-        """No standard deviation, and no entry on L's diagonal, below the floor."""
-        mean, scale = parameters
-        floor = jnp.log(self.belief.std_min)
-        if isinstance(self.belief, Gaussian):
-            return mean, jnp.maximum(scale, floor)
-        diagonal = jnp.eye(scale.shape[-1], dtype=bool)
-        return mean, jnp.where(diagonal, jnp.maximum(scale, floor), jnp.tril(scale, -1))
-
-    def believe(self, belief: Any, parameters: tuple[Array, Array], worth: Float[Array, "1"]) -> Any:
-        """The Gaussian that has these parameters."""
-        return self._of(parameters)
-
-    def _of(self, parameters: tuple[Array, Array]) -> Any:
-        mean, scale = parameters[0][0], parameters[1][0]
-        if isinstance(self.belief, Gaussian):
-            return dataclasses.replace(self.belief, mean=mean, std=jnp.exp(scale))
-        tril = jnp.tril(scale, -1) + jnp.diag(jnp.exp(jnp.diagonal(scale)))
-        return dataclasses.replace(self.belief, mean=mean, scale_tril=tril)
 
 
 def elbo_gradient(

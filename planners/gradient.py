@@ -1,67 +1,16 @@
 """Plans optimised by gradients through the model."""
 
-import dataclasses
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Float, Key
 
-from ..dynamics.base import Model, State, integer, pytree, static
-from .ascent import Climb, GradientPlanner
-from .base import Plans
-from .families import Points, points
+from ..dynamics.base import integer
+from .ascent import GradientPlanner
+from .families import points
 from .optimizers import optimizer as make_optimizer
-from .pathwise import Target, target
+from .pathwise import target
+from .plan_ascent import BOUNDS, PlanAscent
 from .warm_start import optional_shift
-
-BOUNDS = ("clip", "squash", "none")
-_INSIDE = 1.0 - 1e-6  # of the actuators' range, where a clip has a derivative
-
-
-@pytree
-class PlanAscent:
-    """Each of several plans climbs what it is worth.
-
-    Attributes:
-        target: what that is.
-        bounds: "clip" projects plans onto [-1, 1] after each step, "squash" optimises z of a = tanh z, "none" lets
-            them go.
-    """
-
-    target: Target
-    bounds: str = static()
-
-    def parameters(self, key: Key[Array, ""], belief: Points) -> Plans:
-        """The plans, all but the first moved by noise; of squashed ones z."""
-        plans = belief.scattered(key)
-        return jnp.arctanh(jnp.clip(plans, -0.999, 0.999)) if self.bounds == "squash" else plans
-
-    def climb(
-        self, model: Model, noise: Key[Array, ""], key: Key[Array, ""], state: State, parameters: Plans
-    ) -> Climb:
-        """Worth and slope of each plan."""
-        plans, pull_back = jax.vjp(self._plans, parameters)
-        slopes = self.target.slopes(model, noise, state, plans)
-        (gradients,) = pull_back(slopes.gradients)
-        return Climb(slopes.worth, gradients, slopes.valid, slopes.returns, (~slopes.valid).sum(), None)
-
-    def worth(self, model: Model, noise: Key[Array, ""], state: State, parameters: Plans) -> Float[Array, " K"]:
-        """Of each plan."""
-        return self.target.worth(model, noise, state, self._plans(parameters))
-
-    def bounded(self, parameters: Plans) -> Plans:
-        """The nearest plans within the actuators' range, if they are to be projected."""
-        return jnp.clip(parameters, -_INSIDE, _INSIDE) if self.bounds == "clip" else parameters
-
-    def believe(self, belief: Points, parameters: Plans, worth: Float[Array, " K"]) -> Points:
-        """These plans, from which the next planning goes on."""
-        plans = self._plans(parameters)
-        return dataclasses.replace(belief, plans=plans, worth=worth, spread=jnp.zeros_like(belief.spread))
-
-    def _plans(self, parameters: Plans) -> Plans:
-        return jnp.tanh(parameters) if self.bounds == "squash" else parameters
 
 
 def gradient(

@@ -44,7 +44,8 @@ def ilqr(
             step before, one to five do.
         plan: where the first optimisation starts: a scalar, [A] or [H, A]; 1 is the end of the actuators' range.
         num_samples: how many random plans around it are tried as well, at every time step: where none of the plans
-            at hand is better, the optimisation starts from the best of them. 0 for none.
+            at hand is better, the optimisation starts from the best of them (of those that do not end the episode,
+            which derivatives do not see coming). 0 for none.
         std: of these, scalar, [A] or [H, A].
         noise_exponent: correlates these in time as noise of the spectrum 1/f^exponent; None for none.
         temperature: λ in reward units: the belief is then the policy of greatest return plus λ times its entropy,

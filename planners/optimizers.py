@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import optax
 from jaxtyping import Array, Float
 
 from ..dynamics.base import pytree, real, traceable
@@ -23,8 +22,10 @@ class Optimizer:
     learning_rate: Float[Array, ""]
     max_norm: Float[Array, ""] | None
 
-    def transformation(self) -> optax.GradientTransformationExtraArgs:
-        """The optimiser, which minimises."""
+    def transformation(self) -> Any:
+        """The optimiser, an `optax.GradientTransformationExtraArgs`, which minimises."""
+        import optax
+
         made = self.make(self.learning_rate)
         if self.max_norm is not None:
             made = optax.chain(optax.clip_by_global_norm(self.max_norm), made)
@@ -47,6 +48,8 @@ def optimizer(kind: Any = "adam", *, learning_rate: Any = 0.1, max_norm: Any = N
     Raises:
         ValueError: for a parameter outside its range, or an optimiser that does not exist.
     """
+    import optax  # half a second, for those who use it
+
     make = getattr(optax, kind, None) if isinstance(kind, str) else kind
     if isinstance(make, optax.GradientTransformation):
         raise ValueError(

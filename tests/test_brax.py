@@ -1,6 +1,7 @@
 """Brax environments as models, on real ones (spring: cheap to compile) and on made-up awkward ones."""
 
 import dataclasses
+import functools
 import inspect
 import subprocess
 import sys
@@ -126,6 +127,29 @@ def test_a_simulation_that_diverges_in_silence_earns_nan():
 
     model = dynamics.brax(Silent())
     assert jnp.isnan(model.step(KEY, model.init(KEY), jnp.zeros(1)).reward)
+
+
+def test_coordinates_are_all_that_moves(hopper):
+    """A rollout through them at every step is the rollout, derivatives included."""
+    state = jax.jit(hopper.init)(KEY)
+    assert dynamics.coordinates(hopper, state).shape == (13 * 4,)
+    direction = jax.random.normal(KEY, (5, 3))
+
+    def total(plan, through):
+        def body(state, action):
+            if through:
+                state = dynamics.with_coordinates(hopper, state, dynamics.coordinates(hopper, state))
+            step = hopper.step(KEY, state, action)
+            return step.state, step.reward
+
+        return jax.lax.scan(body, state, plan)[1].sum()
+
+    ways = [functools.partial(total, through=through) for through in (False, True)]
+    both = jax.jit(lambda plan: [jax.jvp(way, (plan,), (direction,)) for way in ways])
+    (value, slope), (value_through, slope_through) = both(0.3 * direction)
+    np.testing.assert_allclose(value_through, value, rtol=1e-5)
+    np.testing.assert_allclose(slope_through, slope, rtol=1e-3)
+    assert abs(slope) > 0.01
 
 
 def test_mppi_plans_through_a_real_environment(hopper):

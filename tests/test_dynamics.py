@@ -11,7 +11,9 @@ from problems import unchecked
 from mirrax import dynamics
 
 KEY = jax.random.key(0)
-CLASSIC = {"pendulum": dynamics.pendulum, "cartpole": dynamics.cartpole, "point_mass": dynamics.point_mass}
+CLASSIC = {
+    name: getattr(dynamics, name) for name in ("acrobot", "cartpole", "double_cartpole", "pendulum", "point_mass")
+}
 
 
 def drive(model, state, actions):
@@ -42,6 +44,57 @@ def test_a_free_cartpole_keeps_energy_and_momentum():
     energy = kinetic + 0.3 * 9.81 * half * jnp.cos(angle)
     np.testing.assert_allclose(energy, energy[0], rtol=2e-4)
     np.testing.assert_allclose(0.8 * velocity + 0.3 * vx, 0.8 * velocity[0] + 0.3 * vx[0], rtol=1e-4)
+
+
+def test_a_free_acrobot_keeps_its_energy():
+    model = dynamics.acrobot(masses=(0.7, 1.2), lengths=(1.1, 0.6), dt=0.01)
+    states, _, _ = drive(model, jnp.array([2.0, 1.0, 0.5, -0.3]), jnp.zeros((300, 1)))
+    energy = jax.vmap(lambda state: model.rods.energy(state[:2], state[2:], model.gravity))(states)
+    np.testing.assert_allclose(energy, energy[0], atol=0.01)
+    assert float(jnp.ptp(states[:, 1])) > 2.0
+    # the same from positions and velocities of the rods' halves, in cartesian coordinates
+    points = jax.vmap(rod_points, in_axes=(0, None))(states[:, :2], model.rods.lengths)
+    speeds = jax.vmap(lambda s: jax.jvp(lambda a: rod_points(a, model.rods.lengths), (s[:2],), (s[2:],))[1])(states)
+    heights, squares = points[..., 1], (speeds**2).sum(-1)
+    masses = jnp.repeat(model.rods.masses, 3) * jnp.tile(jnp.array([1.0, 4.0, 1.0]) / 6.0, 2)  # Simpson's rule
+    np.testing.assert_allclose(energy, (masses * (0.5 * squares + 9.81 * heights)).sum(-1), atol=0.02)
+
+
+def test_a_motor_at_the_elbow_turns_both_rods():
+    """Against each other, as fast as their inertia lets it: nothing else acts without gravity, at rest."""
+    model = dynamics.acrobot(gravity=0.0, max_torque=3.0, dt=1e-3, masses=(2.0, 1.0))
+    state = model.step(KEY, jnp.zeros(4), jnp.ones(1)).state
+    assert state[2] < 0 < state[3]
+    np.testing.assert_allclose(model.rods.inertia(jnp.zeros(2)) @ state[2:], [-3e-3, 3e-3], rtol=1e-3)
+
+
+def rod_points(angles, lengths):
+    """Start, middle and end of both rods, [6, 2]."""
+    first, second = jnp.stack([-jnp.sin(angles), jnp.cos(angles)], axis=1) * lengths[:, None]
+    shares = jnp.array([[0.0], [0.5], [1.0]])
+    return jnp.concatenate([shares * first, first + shares * second])
+
+
+def test_a_free_double_cartpole_keeps_energy_and_momentum():
+    model = dynamics.double_cartpole(pole_masses=(0.3, 0.2), pole_lengths=(0.7, 0.4), dt=0.005, track=100.0)
+    states, _, _ = drive(model, jnp.array([0.0, 2.0, 1.0, 0.2, 0.5, -0.3]), jnp.zeros((400, 1)))
+
+    def kinetic_and_potential(state):
+        slide = jnp.array([state[0], 0.0])
+
+        def points(x, angles):
+            return rod_points(angles, model.poles.lengths) + jnp.array([x, 0.0])
+
+        _, speeds = jax.jvp(points, (slide[0], state[1:3]), (state[3], state[4:]))
+        masses = jnp.repeat(model.poles.masses, 3) * jnp.tile(jnp.array([1.0, 4.0, 1.0]) / 6.0, 2)
+        height = points(slide[0], state[1:3])[:, 1]
+        energy = (masses * (0.5 * (speeds**2).sum(-1) + 9.81 * height)).sum() + 0.5 * model.cart_mass * state[3] ** 2
+        return energy, (masses * speeds[:, 0]).sum() + model.cart_mass * state[3]
+
+    energy, momentum = jax.vmap(kinetic_and_potential)(states)
+    np.testing.assert_allclose(energy, energy[0], atol=1e-3)
+    np.testing.assert_allclose(momentum, momentum[0], atol=1e-3)
+    assert float(jnp.ptp(states[:, 2])) > 2.0
 
 
 def test_a_push_moves_the_cart_forward_and_the_pole_back():

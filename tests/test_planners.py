@@ -158,6 +158,17 @@ DIFFERENTIATING = {
         | {"prior": planners.gaussian(HORIZON, ACTIONS, std=2.0), "execute": "sample"},
         {"temperature": 0.2, "learning_rate": 0.1},
     ),
+    "stein": (
+        planners.stein,
+        {"num_samples": 8, "num_iterations": 10, "temperature": 0.1},
+        {"temperature": 0.2, "std": 0.3, "perturbation": 0.2},
+    ),
+    "stein, score, steps": (
+        planners.stein,
+        {"num_samples": 8, "num_iterations": 10, "temperature": 0.1, "gradient": "score", "kernel": "steps"}
+        | {"bandwidth": 0.5, "prior": planners.gaussian(HORIZON, ACTIONS, std=2.0), "execute": "mean"},
+        {"temperature": 0.2, "perturbation": 0.2, "bandwidth": 0.3},
+    ),
     "ilqr": (planners.ilqr, {"num_iterations": 5}, {"plan": 0.1, "regularization": 0.1, "tolerance": 1e-3}),
     "ilqr, maximum entropy": (
         planners.ilqr,

@@ -17,7 +17,7 @@ from mirrax.report import report_episode
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-EXAMPLE, POSTERIOR, PARTICLES, EXACT, UNCERTAIN, ENVIRONMENT, FUNCTION, COST, DEVICES = BLOCKS
+EXAMPLE, POSTERIOR, PARTICLES, THROUGH, EXACT, UNCERTAIN, ENVIRONMENT, FUNCTION, COST, DEVICES = BLOCKS
 
 
 def run(code, **replacements):
@@ -59,6 +59,12 @@ def test_particles_leave_nothing_to_chance():
     names = run(PARTICLES)
     assert abs(float(names["info"].log_evidence[-1] - names["exact"].log_evidence)) < 1e-3
     assert names["belief"].plans.shape == (16, 4, 1)
+
+
+def test_derivatives_swing_a_pole_up():
+    names = run(THROUGH)
+    assert jnp.cos(names["belief"].states[-1, 1]) > 0.9
+    assert names["belief"].gains.shape == (60, 1, 4)
 
 
 def test_who_gambles_and_who_does_not(capsys):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from mirrax.dynamics import BraxModel, CartPole, Pendulum, PointMass
+from mirrax.dynamics import Acrobot, BraxModel, CartPole, DoubleCartPole, Pendulum, PointMass
 
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
@@ -106,7 +106,11 @@ def figure(model: Any) -> Figure | None:
         case Pendulum():
             return _pendulum(float(model.length))
         case CartPole():
-            return _cartpole(float(model.length), float(model.track))
+            return _cartpole((float(model.length),), float(model.track))
+        case Acrobot():
+            return _acrobot(*(float(length) for length in model.rods.lengths))
+        case DoubleCartPole():
+            return _cartpole(tuple(float(length) for length in model.poles.lengths), float(model.track))
         case PointMass():
             return _point_mass(np.asarray(model.goal, float), np.asarray(model.obstacles, float))
     inner = getattr(model, "model", None)
@@ -136,13 +140,39 @@ def _pendulum(length: float) -> Figure:
     )
 
 
-def _cartpole(length: float, track: float) -> Figure:
-    cart, pole, tip = 0, 1, 2
+def _acrobot(first: float, second: float) -> Figure:
+    upper, lower, tip = 0, 1, 2
+    reach = first + second
 
     def poses(state: Float[Array, "4"]) -> Float[Array, "3 7"]:
+        return _chain(jnp.zeros(3), state[:2], (first, second))
+
+    thick, post = 0.02 * reach, 0.09 * reach  # how far its middle stands behind the rods
+    half = 0.55 * reach
+    front = -0.05 * reach  # of the second rod, so that both are seen where they are folded
+    return Figure(
+        shapes=(
+            Shape("plane", (0.0, 0.0), SLATE, position=(0.0, 0.0, -2.0 * half)),
+            Shape("box", (0.05 * reach, 0.025 * reach, half), SLATE, position=(0.0, post, -half)),
+            Shape("cylinder", (0.05 * reach, 0.025 * reach), SLATE, position=(0.0, post, 0.0), quaternion=_TO_Y),
+            Shape("cylinder", (1.6 * thick, 0.06 * reach), STEEL, quaternion=_TO_Y),
+            Shape("capsule", (thick, first / 2), BLUE, body=upper, position=(0.0, 0.0, first / 2)),
+            Shape("cylinder", (1.6 * thick, 0.05 * reach), STEEL, body=lower, quaternion=_TO_Y),
+            Shape("capsule", (thick, second / 2), ORANGE, body=lower, position=(0.0, front, second / 2)),
+        ),
+        poses=poses,
+        tracked=tip,
+        view=(0.25, -1.0, 0.16),
+    )
+
+
+def _cartpole(lengths: tuple[float, ...], track: float) -> Figure:
+    cart, tip, length = 0, 1 + len(lengths), sum(lengths)
+
+    def poses(state: Float[Array, " n"]) -> Float[Array, "B 7"]:
         hinge = jnp.zeros(3).at[0].set(state[0])
         still = jnp.concatenate([hinge, jnp.array(UPRIGHT)])
-        return jnp.concatenate([still[None], _swing(hinge, state[1], length)])
+        return jnp.concatenate([still[None], _chain(hinge, state[1:tip], lengths)])
 
     end, height = 0.03 * length, 1.35 * length
     cart_size = (0.17 * length, 0.10 * length, 0.09 * length)
@@ -156,7 +186,11 @@ def _cartpole(length: float, track: float) -> Figure:
             ((end, end, height / 2), SLATE, -height / 2),
         )
     ]
-    axle, pole_size = (0.045 * length, 0.10 * length), (0.03 * length, length / 2)
+    axle = (0.045 * length, 0.10 * length)
+    poles = []
+    for number, (own, colour) in enumerate(zip(lengths, (ORANGE, STEEL), strict=False)):
+        position = (0.0, front * (1.0 + 0.5 * number), own / 2)  # one before the other, where they are folded
+        poles.append(Shape("capsule", (0.03 * length, own / 2), colour, body=1 + number, position=position))
     return Figure(
         shapes=(
             Shape("plane", (0.0, 0.0), SLATE, position=(0.0, 0.0, -height)),
@@ -164,7 +198,7 @@ def _cartpole(length: float, track: float) -> Figure:
             *posts,
             Shape("box", cart_size, BLUE, body=cart),
             Shape("cylinder", axle, STEEL, body=cart, position=(0.0, front, 0.0), quaternion=_TO_Y),
-            Shape("capsule", pole_size, ORANGE, body=pole, position=(0.0, front, length / 2)),
+            *poles,
         ),
         poses=poses,
         tracked=tip,
@@ -314,6 +348,16 @@ def _swing(hinge: Float[Array, "3"], angle: Float[Array, ""], length: float) -> 
     quaternion = jnp.stack([jnp.cos(angle / 2), jnp.zeros(()), -jnp.sin(angle / 2), jnp.zeros(())])
     tip = hinge + length * jnp.stack([-jnp.sin(angle), jnp.zeros(()), jnp.cos(angle)])
     return jnp.stack([jnp.concatenate([hinge, quaternion]), jnp.concatenate([tip, quaternion])])
+
+
+def _chain(hinge: Float[Array, "3"], angles: Float[Array, " N"], lengths: tuple[float, ...]) -> Float[Array, "B 7"]:
+    """Rods in the x-z plane, each hinged to the tip of the one before, and the body at the end of the last."""
+    rods = []
+    for angle, length in zip(angles, lengths, strict=True):
+        rod, tip = _swing(hinge, angle, length)
+        rods.append(rod)
+        hinge = tip[:3]
+    return jnp.stack([*rods, tip])
 
 
 def _rotate(quaternion: Float[Array, "4"], vector: Float[Array, "3"]) -> Float[Array, "3"]:

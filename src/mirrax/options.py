@@ -22,6 +22,7 @@ PLANNERS = (
     "smc",
     "gradient",
     "elbo_gradient",
+    "stein",
     "ilqr",
 )
 
@@ -48,6 +49,8 @@ _WORDS = {
     "resampling",
     "value",
     "optimizer",
+    "gradient",
+    "kernel",
 }  # of any type in Python, words on the command line
 
 

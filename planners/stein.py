@@ -1,0 +1,116 @@
+"""Stein variational inference of plans."""
+
+from typing import Any
+
+from jax.sharding import NamedSharding
+
+from ..dynamics.base import integer, real
+from .ascent import GradientPlanner
+from .families import points
+from .optimizers import optimizer as make_optimizer
+from .pathwise import target
+from .stein_ascent import GRADIENTS, KERNELS, SteinAscent
+from .warm_start import optional_shift
+
+
+def stein(
+    horizon: int,
+    action_size: int,
+    *,
+    num_samples: int = 32,
+    num_iterations: int = 50,
+    mean: Any = 0.0,
+    std: Any = 0.5,
+    temperature: Any = 1.0,
+    prior: Any = None,
+    gradient: str = "pathwise",
+    num_perturbations: int = 16,
+    perturbation: Any = 0.1,
+    kernel: str = "plans",
+    bandwidth: Any = None,
+    optimizer: Any = "adam",
+    learning_rate: Any = 0.05,
+    max_norm: Any = None,
+    num_scenarios: int | None = None,
+    risk: Any = None,
+    execute: str = "mode",
+    warm_start: bool = True,
+    tail: str = "hold",
+    rollout_chunk_size: int | None = None,
+    sharding: NamedSharding | None = None,
+) -> GradientPlanner:
+    """Stein variational inference (Liu & Wang, 2016; Lambert et al., 2020): particles that move to the posterior.
+
+    Plans go up the gradient of log p(a) exp(R/λ), their own and that of their neighbours, and push each other away:
+    several ways to go are kept, each by some of them, and no weights degenerate. In many dimensions so few particles
+    fall short of the posterior's spread.
+
+    Args:
+        horizon: the number H of steps.
+        action_size: the number A of actuators.
+        num_samples: the number K of particles.
+        num_iterations: the number I of steps.
+        mean: where the first particle starts, scalar, [A] or [H, A]; 1 is the end of the actuators' range.
+        std: of the noise by which the others start elsewhere, scalar, [A] or [H, A].
+        temperature: λ of the posterior, in reward units.
+        prior: p: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree, or `planners.policy_prior`; None for a
+            flat one.
+        gradient: "pathwise" goes through the model; "score" weighs perturbed plans and needs no derivatives.
+        num_perturbations: how many of these for each particle, at least 2.
+        perturbation: std of these, scalar, [A] or [H, A], > 0: the posterior that is found is smoothed by it.
+        kernel: "plans" compares whole plans; "steps" each step by itself, which keeps particles apart in long plans,
+            but knows nothing of how steps hang together.
+        bandwidth: h of the kernel exp(−|a − b|²/h), > 0; None for the median of the squared distances over
+            log(K + 1).
+        optimizer: the name of one in optax, or what makes one of a learning rate; see `planners.optimizer`.
+        learning_rate: of the optimiser, > 0.
+        max_norm: the norm to which a longer direction of a plan is shortened; None for no limit.
+        num_scenarios: in how many scenarios a plan is tried; None (the default) for as many as the model wants.
+        risk: what a plan's returns in several scenarios are worth together; None for their mean.
+        execute: "mode" executes the particle of the greatest density, "mean" their mean, "sample" one of them.
+        warm_start: whether planning at the next time step starts from this one's particles, shifted.
+        tail: the action that a warm start appends: "hold" repeats the last, "zero", or "initial".
+        rollout_chunk_size: how many rollouts to do at once; None chooses for the backend.
+        sharding: how to spread plans over devices, by a mesh axis named first in its spec; None for one device.
+
+    Returns:
+        The planner. Its belief has all `plans` [K, H, A] and λ times the log of the posterior's density, up to a
+        constant, as what they are `worth` [K].
+
+    Raises:
+        ValueError: for a parameter outside its range.
+    """
+    for name, value, choices in (
+        ("gradient", gradient, GRADIENTS),
+        ("kernel", kernel, KERNELS),
+        ("execute", execute, ("mode", "mean", "sample")),
+    ):
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    if temperature is None:
+        raise ValueError("temperature must be a number: particles go to a posterior, got None")
+    climbed = target(
+        temperature,
+        prior,
+        risk=risk,
+        num_scenarios=num_scenarios,
+        chunk_size=rollout_chunk_size,
+        sharding=sharding,
+    )
+    belief = points(horizon, action_size, num_samples=integer("num_samples", num_samples, 2), mean=mean, std=std)
+    smoothing = real("perturbation", perturbation, above=0.0, shape=belief.spread.shape)
+    return GradientPlanner(
+        belief=belief,
+        objective=SteinAscent(
+            climbed,
+            None if bandwidth is None else real("bandwidth", bandwidth, above=0.0),
+            smoothing if gradient == "score" else None,
+            integer("num_perturbations", num_perturbations, 2),
+            kernel,
+        ),
+        optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),
+        temperature=climbed.temperature,
+        warm_start=optional_shift(horizon, warm_start, tail),
+        num_iterations=integer("num_iterations", num_iterations),
+        execute=execute,
+    )

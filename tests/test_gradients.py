@@ -1,0 +1,328 @@
+"""Gradients through models: plans and evidence bounds against closed forms, finite differences and each other."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import random_linear_quadratic, unchecked
+
+from mirrax import dynamics, planners
+
+HORIZON, BETA = 4, 0.8
+KEY = jax.random.key(0)
+infer = jax.jit(planners.infer)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Model, prior, and the exact posterior under it."""
+    model = random_linear_quadratic(0, n=2, m=2)
+    prior = planners.gaussian(HORIZON, 2, mean=0.1, std=1.4)
+    posterior = model.plan_posterior(
+        model.start, HORIZON, BETA, prior_mean=prior.mean, prior_covariance=prior.covariance()
+    )
+    return model, prior, posterior
+
+
+def climbed(planner, model, parameters, key=KEY):
+    return jax.jit(lambda planner, model, key: planner.objective.climb(model, KEY, key, model.start, parameters))(
+        planner, model, key
+    )
+
+
+class TestPlans:
+    @pytest.mark.parametrize(
+        ("options", "tolerance"),
+        [
+            ({"num_iterations": 300}, 2e-3),
+            ({"optimizer": "lbfgs", "learning_rate": 1.0, "max_norm": None, "num_iterations": 30}, 1e-3),
+            ({"optimizer": optax.sgd, "learning_rate": 0.02, "max_norm": None, "num_iterations": 500}, 5e-3),
+        ],
+        ids=["adam", "lbfgs", "sgd"],
+    )
+    def test_every_start_ends_at_the_optimum(self, problem, options, tolerance):
+        model, _, _ = problem
+        cost = model.plan_cost(model.start, HORIZON)
+        best = -jnp.linalg.solve(cost.hessian, cost.gradient).reshape(HORIZON, 2)
+        planner = planners.gradient(HORIZON, 2, bounds="none", num_samples=4, std=1.0, **options)
+        belief, _ = infer(planner, model, KEY, model.start, None)
+        np.testing.assert_allclose(belief.plans, jnp.broadcast_to(best, belief.plans.shape), atol=tolerance)
+        np.testing.assert_allclose(belief.worth, planners.rollout(model, KEY, model.start, belief.plans), rtol=1e-4)
+
+    def test_under_a_prior_it_ends_at_the_posteriors_mode(self, problem):
+        model, prior, posterior = problem
+        planner = planners.gradient(
+            HORIZON, 2, bounds="none", num_samples=2, num_iterations=300, temperature=BETA, prior=prior
+        )
+        belief, _ = infer(planner, model, KEY, model.start, None)
+        np.testing.assert_allclose(belief.mode(), posterior.mean, atol=2e-3)
+
+    @pytest.mark.parametrize("bounds", ["clip", "squash"])
+    def test_bounds_are_kept_at_the_constrained_optimum(self, bounds):
+        """Where actuators are clipped a plan beyond their range has no slope at all: it must not get there."""
+        model = dynamics.from_function(pushed, 1, action_range=(-1.0, 1.0))
+        planner = planners.gradient(5, 1, bounds=bounds, num_iterations=300, num_samples=3, std=0.5)
+        belief, _ = infer(planner, model, KEY, jnp.zeros(()), None)
+        assert jnp.abs(belief.plans).max() <= 1.0
+        best = jax.jit(planners.infer)(planners.ilqr(5, 1), model, KEY, jnp.zeros(()), None)[1].worth[-1]
+        np.testing.assert_allclose(belief.worth, best, atol=0.02)
+
+    def test_slopes_are_finite_differences(self):
+        """On a nonlinear model, with scenarios and risk, in double precision."""
+        with jax.enable_x64(True):
+            model = dynamics.randomized(dynamics.cartpole(), heavier, num=3)
+            state = model.init(KEY)
+            plans = 0.5 * jax.random.normal(KEY, (2, 6, 1))
+            planner = planners.gradient(
+                6, 1, risk="worst", temperature=0.3, prior=planners.gaussian(6, 1, std=0.5), num_samples=2
+            )
+            target = planner.objective.target
+            slopes = jax.jit(target.slopes)(model, KEY, state, plans)
+            worth = jax.jit(target.worth)
+            for step in range(6):
+                moved = jnp.zeros((6, 1)).at[step, 0].set(1e-6)
+                difference = worth(model, KEY, state, plans + moved) - worth(model, KEY, state, plans - moved)
+                np.testing.assert_allclose(slopes.gradients[:, step, 0], difference / 2e-6, rtol=1e-6, atol=1e-8)
+
+    def test_what_follows_an_end_has_no_slope(self):
+        """Not even one that is no number."""
+
+        def step(key, state, action):
+            after = state - 0.5 - 0.1 * action[0]
+            return after, jnp.sqrt(state), jnp.where(after < 0.2, 0.0, 1.0)
+
+        model = dynamics.from_function(step, 1)
+        slopes = planners.gradient(8, 1, num_samples=1).objective.target.slopes
+        found = jax.jit(slopes)(model, KEY, jnp.ones(()), jnp.zeros((1, 8, 1)))
+        assert found.valid.all()
+        np.testing.assert_array_equal(found.gradients[0, 2:], 0.0)
+        np.testing.assert_allclose(found.gradients[0, 0, 0], -0.1 * 0.5 / np.sqrt(0.5), rtol=1e-4)
+
+    def test_what_has_no_slope_goes_back(self):
+        """A wall of NaN between start and optimum: every plan ends in front of it, as the best that it has been."""
+
+        def step(key, state, action):
+            return state, jnp.where(action[0] > 0.6, jnp.nan, -((action[0] - 0.8) ** 2)), 1.0
+
+        model = dynamics.from_function(step, 1)
+        planner = planners.gradient(3, 1, num_samples=4, std=0.2, num_iterations=60, learning_rate=0.1)
+        belief, info = infer(planner, model, KEY, jnp.zeros(()), None)
+        assert info.num_invalid.sum() > 0
+        assert jnp.isfinite(belief.worth).all()
+        assert (belief.plans <= 0.6).all()
+        assert (belief.worth > jnp.nanmax(info.worth[0]) + 0.3).all()
+        assert (belief.worth >= info.worth.max(0)).all()
+
+    def test_memory_holds_states_only(self):
+        """A step that keeps much to itself: on the way back it is computed anew."""
+
+        def step(key, state, action):
+            hidden = jax.lax.scan(lambda x, _: (jnp.sin(x + action[0]), None), jnp.full(1000, state), length=20)[0]
+            return hidden.mean(), -(state**2), 1.0
+
+        model = dynamics.from_function(step, 1)
+
+        def memory(horizon):
+            slopes = planners.gradient(horizon, 1, num_samples=2).objective.target.slopes
+            compiled = jax.jit(slopes).lower(model, KEY, jnp.ones(()), jnp.zeros((2, horizon, 1))).compile()
+            return compiled.memory_analysis().temp_size_in_bytes
+
+        # 192 steps more may cost their states and keys, but not 192 × 20 × 1000 numbers
+        assert memory(256) - memory(64) < 192 * 1000
+
+
+def pushed(key, state, action):
+    return state + 0.3 * action[0], -((state - 0.9) ** 2) - 0.01 * action[0] ** 2, 1.0
+
+
+def heavier(key, model):
+    return dataclasses.replace(model, cart_mass=model.cart_mass * jax.random.uniform(key, minval=0.5, maxval=2.0))
+
+
+class TestEvidenceBound:
+    def test_pairs_make_the_slope_of_the_mean_exact(self, problem):
+        """d/dμ ELBO = −Λ (μ − mean), from two plans (O19c)."""
+        with jax.enable_x64(True):
+            model = random_linear_quadratic(0, n=2, m=2)
+            prior = planners.gaussian(HORIZON, 2, std=1.4)
+            posterior = model.plan_posterior(model.start, HORIZON, BETA, prior_covariance=prior.covariance())
+            for stick in (True, False):
+                planner = planners.elbo_gradient(
+                    *(HORIZON, 2), temperature=BETA, prior=prior, num_samples=2, covariance="full", stick=stick
+                )
+                mean = 0.3 * jax.random.normal(KEY, (HORIZON, 2))
+                parameters = (mean[None], planner.objective.parameters(KEY, planner.belief)[1])
+                found = climbed(planner, model, parameters).gradients[0][0] / BETA
+                precision = np.linalg.inv(posterior.covariance)
+                exact = -precision @ np.ravel(mean - posterior.mean)
+                np.testing.assert_allclose(found.ravel(), exact, rtol=1e-9, atol=1e-9)
+
+    @pytest.mark.parametrize("stick", [True, False])
+    @pytest.mark.parametrize("covariance", ["diagonal", "full"])
+    def test_the_slope_of_the_scale_is_unbiased(self, problem, covariance, stick):
+        """d/dL ELBO = −Λ L + L⁻ᵀ (O19b), times L's own diagonal where that is its exponential."""
+        model, prior, posterior = problem
+        planner = planners.elbo_gradient(
+            HORIZON, 2, temperature=BETA, prior=prior, num_samples=64, covariance=covariance, stick=stick, std=0.6
+        )
+        parameters = planner.objective.parameters(KEY, planner.belief)
+        many = jax.jit(
+            lambda keys: jax.lax.map(
+                lambda key: planner.objective.climb(model, KEY, key, model.start, parameters).gradients[1][0], keys
+            )
+        )(jax.random.split(KEY, 400))
+        scale = 0.6 * np.eye(2 * HORIZON)
+        slope = np.tril(-np.linalg.inv(np.asarray(posterior.covariance, float)) @ scale + np.linalg.inv(scale).T)
+        chained = slope * np.where(np.eye(len(scale)) > 0, scale, 1.0) * BETA
+        exact = np.diag(chained).reshape(HORIZON, 2) if covariance == "diagonal" else chained
+        error = np.asarray(many).std(0) / np.sqrt(len(many))
+        score = np.abs(np.asarray(many).mean(0) - exact) / np.maximum(error, 1e-6)
+        assert score.max() < 5.0
+        assert error.max() < 0.2
+
+    def test_at_the_posterior_there_is_no_variance_left(self, problem):
+        """O19d; there the bound is the evidence, and every plan says so."""
+        model, prior, posterior = problem
+        planner = planners.elbo_gradient(
+            HORIZON, 2, temperature=BETA, prior=prior, num_samples=4, covariance="full", antithetic=False
+        )
+        tril = np.linalg.cholesky(np.asarray(posterior.covariance, float))
+        belief = dataclasses.replace(planner.belief, mean=posterior.mean, scale_tril=jnp.asarray(tril, float))
+        parameters = planner.objective.parameters(KEY, belief)
+        found = climbed(planner, model, parameters)
+        for leaf in found.gradients:
+            np.testing.assert_allclose(leaf, 0.0, atol=2e-4)
+        np.testing.assert_allclose(found.elbo, posterior.log_evidence, atol=1e-4)
+        loose = dataclasses.replace(planner, objective=dataclasses.replace(planner.objective, stick=False))
+        assert jnp.abs(climbed(loose, model, parameters).gradients[0]).max() > 0.05
+
+    @pytest.mark.parametrize("covariance", ["diagonal", "full"])
+    def test_it_ends_at_the_best_of_its_family(self, problem, covariance):
+        """The posterior, or the diagonal 1/Λᵢᵢ; what weighing plans finds on the same model."""
+        model, prior, posterior = problem
+        planner = planners.elbo_gradient(
+            HORIZON, 2, temperature=BETA, prior=prior, covariance=covariance, num_iterations=800, learning_rate=0.02
+        )
+        belief, info = infer(planner, model, KEY, model.start, None)
+        np.testing.assert_allclose(belief.mean, posterior.mean, atol=1e-3)
+        precision = np.linalg.inv(np.asarray(posterior.covariance, float))
+        exact = np.asarray(posterior.covariance) if covariance == "full" else np.diag(1 / np.diag(precision))
+        np.testing.assert_allclose(belief.covariance(), exact, atol=0.05 * exact.max())
+        best = posterior.log_evidence - 0.5 * (np.linalg.slogdet(precision)[1] + np.linalg.slogdet(exact)[1]) * -1
+        np.testing.assert_allclose(info.elbo[-50:].mean(), best, atol=0.05)
+
+
+class TestStein:
+    """In two dimensions; K particles fall short of the posterior's variance by about 1/√K of it."""
+
+    @pytest.mark.parametrize(
+        ("options", "off", "low", "high"),
+        [
+            ({"num_samples": 32, "num_iterations": 200}, 0.01, 0.78, 0.92),
+            ({"num_samples": 128, "num_iterations": 300}, 0.01, 0.90, 0.97),
+            ({"num_samples": 128, "num_iterations": 300, "optimizer": "sgd", "learning_rate": 0.3}, 0.01, 0.9, 0.97),
+            (
+                {"num_samples": 128, "num_iterations": 200, "gradient": "score", "num_perturbations": 64},
+                0.2,
+                0.8,
+                1.2,
+            ),
+        ],
+        ids=["32", "128", "sgd", "score"],
+    )
+    def test_particles_are_the_posterior(self, options, off, low, high):
+        model, prior = random_linear_quadratic(0, n=2, m=1), planners.gaussian(2, 1, std=1.4)
+        posterior = model.plan_posterior(model.start, 2, BETA, prior_covariance=prior.covariance())
+        planner = planners.stein(2, 1, temperature=BETA, prior=prior, **options)
+        belief, info = infer(planner, model, KEY, model.start, None)
+        covariance = np.asarray(posterior.covariance, float)
+        gap = np.ravel(belief.mean - posterior.mean)
+        assert np.sqrt(gap @ np.linalg.solve(covariance, gap)) < off  # in standard deviations
+        shares = np.linalg.eigvals(np.linalg.solve(covariance, belief.covariance())).real
+        assert ((shares > low) & (shares < high)).all()
+        assert info.num_invalid.sum() == 0
+        # the best particle is the one nearest to the posterior's mode
+        distances = [np.ravel(plan - posterior.mean) for plan in belief.plans]
+        nearest = np.argmin([d @ np.linalg.solve(covariance, d) for d in distances])
+        np.testing.assert_allclose(belief.mode(), belief.plans[nearest], atol=0.1)
+
+    def test_particles_keep_several_ways(self):
+        """Two ways round, of equal worth: some go each, where gradients alone would let all go the nearer."""
+        model = dynamics.from_function(either, 1)
+        planner = planners.stein(1, 1, num_samples=32, num_iterations=200, temperature=0.05, std=0.3, mean=0.1)
+        belief, _ = infer(planner, model, KEY, jnp.zeros(()), None)
+        ways = jnp.sign(belief.plans[:, 0, 0])
+        assert 8 < (ways > 0).sum() < 24
+        np.testing.assert_allclose(jnp.abs(belief.plans[:, 0, 0]).mean(), 0.5, atol=0.1)
+        assert abs(float(belief.mode()[0, 0])) > 0.4
+
+    def test_those_without_a_gradient_follow_the_others(self):
+        def step(key, state, action):
+            return state, jnp.where(action[0] < -0.2, jnp.nan, -((action[0] - 0.5) ** 2)), 1.0
+
+        planner = planners.stein(1, 1, num_samples=16, num_iterations=100, temperature=0.05, std=0.5)
+        belief, info = infer(planner, dynamics.from_function(step, 1), KEY, jnp.zeros(()), None)
+        assert info.num_invalid[0] > 0
+        assert info.num_invalid[-1] < info.num_invalid[0]
+        assert jnp.isfinite(belief.plans).all()
+        np.testing.assert_allclose(belief.mode(), 0.5, atol=0.1)
+
+
+def either(key, state, action):
+    return state, -((action[0] ** 2 - 0.25) ** 2) * 8.0, 1.0
+
+
+@pytest.mark.parametrize("factory", [planners.gradient, planners.elbo_gradient, planners.stein])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "adamant"}, "optimizer must be one in optax by name, or a function of a learning rate"),
+        ({"optimizer": optax.sgd(0.1)}, "optimizer must be what makes an optimiser of a learning rate.*got one that"),
+        ({"optimizer": optax.huber_loss}, "optimizer must make an optax.GradientTransformation, got ArrayImpl"),
+        ({"optimizer": optax.apply_updates}, "optimizer must be made of a learning rate alone"),
+        ({"learning_rate": 0.0}, "learning_rate must be finite and > 0"),
+        ({"max_norm": -1.0}, "max_norm must be finite and > 0"),
+        (
+            {"prior": planners.gaussian(3, 1), "temperature": None},
+            "needs? a temperature|temperature must be a number",
+        ),
+        ({"prior": 3.0, "temperature": 1.0}, "prior must have log_prob"),
+        ({"num_scenarios": 0}, "num_scenarios must be an integer of at least 1"),
+        ({"risk": "none"}, "risk must be"),
+        ({"num_iterations": 0}, "num_iterations must be an integer of at least 1"),
+    ],
+)
+def test_mistakes_are_named(factory, options, message):
+    with pytest.raises(ValueError, match=message):
+        unchecked(factory)(3, 1, **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: unchecked(planners.gradient)(3, 1, bounds="hard"), "bounds must be one of clip, squash, none"),
+        (lambda: unchecked(planners.elbo_gradient)(3, 1, num_samples=3), "num_samples must be even"),
+        (
+            lambda: unchecked(planners.elbo_gradient)(3, 1, covariance="fixed"),
+            "covariance must be one of diagonal, f",
+        ),
+        (lambda: unchecked(planners.elbo_gradient)(3, 1, execute="best"), "execute must be one of mode, sample"),
+        (lambda: unchecked(planners.stein)(3, 1, gradient="none"), "gradient must be one of pathwise, score"),
+        (lambda: unchecked(planners.stein)(3, 1, kernel="rbf"), "kernel must be one of plans, steps"),
+        (lambda: unchecked(planners.stein)(3, 1, bandwidth=0.0), "bandwidth must be finite and > 0"),
+        (lambda: unchecked(planners.stein)(3, 1, temperature=None), "temperature must be a number"),
+    ],
+)
+def test_own_mistakes_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_an_estimate_cannot_be_searched_along_a_line():
+    model = random_linear_quadratic(0)
+    planner = planners.elbo_gradient(3, 2, optimizer="lbfgs", learning_rate=1.0)
+    with pytest.raises(ValueError, match="optimizer must not search along a line"):
+        infer(planner, model, KEY, model.start, None)
