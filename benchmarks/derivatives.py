@@ -23,6 +23,8 @@ from mirrax.dynamics.base import Model, integer
 class Options:
     """What to measure."""
 
+    problems: tuple[str, ...] = ()
+    """Names of problems that iLQR is to solve; all unless given."""
     models: tuple[str, ...] = ("pendulum", "cartpole", "reacher", "hopper", "ant")
     """Names of models whose plans are differentiated; none leaves the second table out."""
     num_samples: int = 16
@@ -48,13 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_clear_line():
         for name in ("num_samples", "horizon", "rounds"):
             integer(name, getattr(options, name))
+        known = problems()
+        for name in options.problems:
+            if name not in known:
+                raise ValueError(f"unknown problem {name!r}; choose one of: {', '.join(known)}")
         models = {name: find_task(name).make(None) for name in options.models}
     jax.config.update("jax_enable_compilation_cache", False)  # to measure compilation, not the reading of a file
     kind = jax.devices()[0].device_kind
     print_table(
         f"iLQR from a cold start, on one device of kind {kind}",
         ("problem", "states", "actions", "steps", "iterations", "ms", "ms each", "compile s", "worth"),
-        (_solve(name, problem, options.rounds) for name, problem in problems().items()),
+        (_solve(name, known[name], options.rounds) for name in options.problems or known),
     )
     if models:
         print()

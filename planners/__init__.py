@@ -11,6 +11,7 @@ from .base import (
     Policy,
     Prior,
     Proposal,
+    Refinement,
     Sequential,
 )
 from .cem import cem
@@ -30,6 +31,7 @@ from .families import (
     Mixture,
     Particles,
     Points,
+    Refined,
     Remembering,
     Splined,
     Strategy,
@@ -122,6 +124,8 @@ __all__ = [
     "Prior",
     "Proposal",
     "QExponential",
+    "Refined",
+    "Refinement",
     "Remembering",
     "Resampler",
     "Risk",

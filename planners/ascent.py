@@ -1,5 +1,6 @@
 """The loop of gradients: differentiate, step, and go back where that was not possible."""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..dynamics.base import Model, State, pytree, static
-from .base import check_belief
+from .base import Plans, check_belief
 from .optimizers import Optimizer
 from .warm_start import Shift
 
@@ -111,6 +112,23 @@ class GradientPlanner:
     def sharding(self) -> Any:
         """How plans are spread over devices; None for one device."""
         return getattr(getattr(self.objective, "target", None), "sharding", None)
+
+    @property
+    def plan_shape(self) -> tuple[int, ...]:
+        """[H, A]."""
+        return self.belief.mode().shape
+
+    @property
+    def num_starts(self) -> int:
+        """From how many plans it goes on: as many as it moves."""
+        return len(self.belief.plans) if hasattr(self.belief, "plans") else 1
+
+    def resume(self, model: Model, state: State, plans: Plans) -> Any:
+        """The belief from which it goes on from so many plans."""
+        if hasattr(self.belief, "plans"):
+            still = jnp.zeros_like(self.belief.spread)
+            return dataclasses.replace(self.belief, plans=plans, spread=still)
+        return dataclasses.replace(self.belief, mean=plans[0])
 
     def start(self, model: Model, state: State) -> Any:
         """The initial belief, `belief`, whatever the model."""

@@ -194,6 +194,22 @@ class Lineage:
 
 
 @pytree
+class Refinement:
+    """What came of refining the plan that the loop had found; no rows.
+
+    Attributes:
+        worth: returns of the belief's mode, of the plan of the time step before, and of the refined plan, [..., 3],
+            reward units; −∞ if invalid.
+        accepted: whether the refined plan is the best of them, and executed.
+        info: of the planner that refined.
+    """
+
+    worth: Float[Array, "... 3"]
+    accepted: Bool[Array, "..."]
+    info: Any
+
+
+@pytree
 class Info:
     """What happened in an inference; one row per iteration.
 
@@ -222,6 +238,7 @@ class Info:
         lineage: of the particles, where plans were resampled on the way; None elsewhere. Plans are then those that
             survived, and `num_invalid` counts all that died of it. `elbo` is log_evidence itself, whose mean is a
             bound as well (Maddison et al., 2017), `elbo_gap` None, and `evidence_ess` the least of the lineage's.
+        refinement: what came of it, once for all iterations; None without one.
     """
 
     returns: Float[Array, "... K"]
@@ -241,6 +258,7 @@ class Info:
     num_invalid: Int[Array, "..."]
     degenerate: Bool[Array, "..."]
     lineage: Lineage | None
+    refinement: Refinement | None = None
 
 
 def check_part(name: str, part: Any, *methods: str) -> Any:

@@ -21,6 +21,7 @@ from .families import (
 )
 from .loop import SamplingPlanner
 from .priors import ShrunkPrior, as_prior
+from .refinement import Refiner
 from .resampling import Resampler
 from .risk import as_risk, entropic
 from .rollout import check_sharding
@@ -51,6 +52,9 @@ class LoopOptions(TypedDict, total=False):
             drifting beyond the actuators' range, but is biased; False unless given. Not under a prior.
         num_kept: how many of the best plans of an iteration the next one looks at again, and the next time step,
             shifted; 0 unless given. Under a prior they count in no fit, which would bias the posterior.
+        refine: a planner that goes on from where this ends, over the same horizon: `planners.gradient(...)` or
+            `planners.ilqr(...)`. It starts from the belief's mode (if it takes several plans, from samples as well);
+            its plan is executed, and planned on from, if its rollout is better. None (the default) for none.
         execute: "mode" (the default) or "mean" of the belief (of a Gaussian the same), "best" takes the best plan of
             the last iteration, "sample" draws from the belief, "component" draws one of a mixture's modes.
         warm_start: whether planning at the next time step starts from this one's belief, shifted; True unless given.
@@ -69,6 +73,7 @@ class LoopOptions(TypedDict, total=False):
     explore_fraction: float
     clip_plans: bool
     num_kept: int
+    refine: Any
     execute: str
     warm_start: bool
     tail: str
@@ -93,6 +98,7 @@ def sampling_planner(
     resampler: Resampler | None = None,
     explore_fraction: float = 0.0,
     clip_plans: bool = False,
+    refine: Any = None,
     execute: str = "mode",
     warm_start: bool = True,
     tail: str = "hold",
@@ -121,6 +127,7 @@ def sampling_planner(
             mixture, categorical), or `planners.particles` of one. None for plans that go their own way.
         explore_fraction: see `LoopOptions`.
         clip_plans: see `LoopOptions`.
+        refine: see `LoopOptions`.
         execute: see `LoopOptions`.
         warm_start: see `LoopOptions`.
         tail: see `LoopOptions`.
@@ -176,6 +183,8 @@ def sampling_planner(
         raise ValueError("num_kept and include_mode replace plans: an enumeration has them all already")
     if inflation is not None and not _learns_spread(family.proposal if isinstance(family, Particles) else family):
         raise ValueError(f"inflation needs a belief that learns its spread, got {inflation!r}")
+    if refine is not None:
+        _check_refiner(refine, belief, execute)
     if execute not in EXECUTIONS:
         raise ValueError(f"execute must be one of {', '.join(EXECUTIONS)}, got {execute!r}")
     if execute == "best" and not getattr(belief, "execute_best", False):
@@ -193,6 +202,7 @@ def sampling_planner(
         step_size=None if step_size is None else check_part("step_size", step_size, "__call__"),
         risk=None if risk is None else as_risk(risk),
         resampler=None if resampler is None else check_part("resampler", resampler),
+        refine=None if refine is None else check_part("refine", refine),
         warm_start=optional_shift(len(belief.mode()), warm_start, tail, inflation),
         num_samples=sizes,
         num_iterations=num_iterations,
@@ -282,6 +292,20 @@ def _checked_prior(prior: Any, belief: Belief) -> Prior:
     if isinstance(distribution, Belief) and distribution.mode().shape[-2:] != shape:  # a batch to map over has more
         raise ValueError(f"prior must be over plans of shape [H, A] = {shape}, got {distribution.mode().shape}")
     return checked
+
+
+def _check_refiner(refine: Any, belief: Any, execute: str) -> None:
+    """Raise a `ValueError` unless a planner can go on from the plans of this belief, and its plan is executed."""
+    if not isinstance(refine, Refiner):
+        raise ValueError(
+            f"refine must be a planner that goes on from plans (gradient, ilqr), got {type(refine).__name__}"
+        )
+    if execute in ("sample", "component"):
+        raise ValueError(f"refine executes the plan that it finds: execute must not be {execute!r}")
+    if refine.plan_shape != belief.mode().shape:
+        raise ValueError(
+            f"refine must be over plans of shape [H, A] = {belief.mode().shape}, got {refine.plan_shape}"
+        )
 
 
 def _check_tempering(likelihood: Any, prior: Any) -> None:

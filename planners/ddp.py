@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..dynamics.base import Model, State, pytree, scenario_count, static
 from ..dynamics.coordinates import coordinates
-from .base import Plan, check_belief
+from .base import Plan, Plans, check_belief
 from .expansion import Expansion, Problem
 from .families.affine import AffinePolicy, affine_policy, answered
 from .families.gaussian import Gaussian
@@ -86,6 +86,20 @@ class IterativeLQR:
     second_order: bool = static()
     convex: bool = static()
     execute: str = static()
+
+    @property
+    def plan_shape(self) -> tuple[int, ...]:
+        """[H, A]."""
+        return self.proposal.mean.shape
+
+    @property
+    def num_starts(self) -> int:
+        """From how many plans it goes on: one."""
+        return 1
+
+    def resume(self, model: Model, state: State, plans: Plans) -> AffinePolicy:
+        """The belief from which it goes on from a plan, without feedback."""
+        return dataclasses.replace(self.start(model, state), plan=plans[0])
 
     def start(self, model: Model, state: State) -> AffinePolicy:
         """The initial plan, without feedback."""

@@ -28,6 +28,8 @@ from .base import (
     update,
 )
 from .diagnostics import Weighed, diagnose, log_normalize
+from .families.refined import Refined
+from .refinement import Refiner, refine
 from .resampling import Resampler
 from .risk import Risk
 from .rollout import Scores, score
@@ -53,6 +55,7 @@ class SamplingPlanner:
         resampler: resamples plans on the way, which makes them particles; None for plans that go their own way. The
             likelihood is then a `Tempering`.
         warm_start: how beliefs move on by a time step; None to forget them.
+        refine: another planner that goes on from where this ends, see `planners.refinement`; None for none.
         num_samples: the number K of plans per iteration, or of each iteration.
         num_iterations: the number I of iterations.
         include_mode: whether the centre of the belief is one of the K plans.
@@ -73,6 +76,7 @@ class SamplingPlanner:
     risk: Risk | None
     resampler: Resampler | None
     warm_start: Shift | None
+    refine: Refiner | None
     num_samples: int | tuple[int, ...] = static()
     num_iterations: int = static()
     include_mode: bool = static()
@@ -87,7 +91,7 @@ class SamplingPlanner:
 
     def start(self, model: Model, state: State) -> Any:
         """The initial belief, `belief`, whatever the model."""
-        return self.belief
+        return self.belief if self.refine is None else Refined(self.belief, self.belief.mode())
 
     def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Info]:
         """Run the loop from `belief`.
@@ -95,7 +99,20 @@ class SamplingPlanner:
         Raises:
             ValueError: if `belief` is not of the family and shape of `self.belief`.
         """
-        check_belief(self.belief, belief)
+        check_belief(self.start(model, state), belief)
+        if self.refine is None:
+            return self._iterate(model, key, state, belief)
+        loop_key, refine_key, noise_key = jax.random.split(key, 3)
+        found, info = self._iterate(model, loop_key, state, belief.belief)
+
+        def worth(plans: Plans) -> Float[Array, " K"]:
+            return score(model, noise_key, state, plans, **self._how_to_roll_out()).returns
+
+        refined, told = refine(self.refine, model, refine_key, state, found, belief, worth)
+        return refined, dataclasses.replace(info, refinement=told)
+
+    def _iterate(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Info]:
+        """The loop itself."""
 
         def iterate(carry: tuple[Any, Any], inputs: tuple[Array, Array], num_samples: int) -> tuple[Any, Info]:
             (before, inverse), (keys, last) = carry, inputs
@@ -267,6 +284,8 @@ class SamplingPlanner:
 
     def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:
         """The first action of the plan to execute: the belief's mode or mean, a sample of it, or one of its modes."""
+        if self.refine is not None:
+            return belief.mode()[0]
         if self.execute == "sample":
             return belief.sample(key, 1)[0, 0]
         if self.execute == "mean":
@@ -275,7 +294,8 @@ class SamplingPlanner:
 
     def shift(self, belief: Any) -> Any:
         """The belief from which to plan at the next time step."""
-        return self.belief if self.warm_start is None else belief.shift(self.belief, self.warm_start)
+        initial = self.belief if self.refine is None else Refined(self.belief, self.belief.mode())
+        return initial if self.warm_start is None else belief.shift(initial, self.warm_start)
 
 
 class _Imagined(NamedTuple):

@@ -102,7 +102,7 @@ def shift_by_one(horizon: int, *, tail: str = "hold", inflation: Any = None) -> 
     )
 
 
-def optional_shift(horizon: int, warm_start: bool, tail: str, inflation: Any = None) -> Shift | None:
+def optional_shift(horizon: int, warm_start: Any, tail: str, inflation: Any = None) -> Shift | None:
     """The shift by one time step, or None where planning starts afresh at every one.
 
     Args:

@@ -246,7 +246,7 @@ def test_an_interrupted_run_writes_what_there_is(tmp_path):
     ("arguments", "heading"),
     [
         (["speed", "--model", "pendulum", "--compilations", "1", "--rounds", "2"], "bare scan"),
-        (["derivatives", "--models", "pendulum", "--rounds", "1", "--horizon", "4"], "acrobot, swing up"),
+        (["derivatives", "--models", "pendulum", "--problems", "linear 2x2x50", "--rounds", "1"], "linear 2x2x50"),
         (["blocks", "--models", "pendulum", "--devices", "2", "--rounds", "2"], "2 × auto"),
         (
             ["open_loop", "--model", "pendulum", "--planners", "cem:std=0.5", "--num-iterations", "2"],
@@ -304,6 +304,7 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
         (["blocks", "--rounds", "0"], "rounds must be an integer of at least 1, got 0"),
         (["speed", "--model", "nosuch"], "unknown model 'nosuch'"),
         (["derivatives", "--models", "nosuch"], "unknown model 'nosuch'"),
+        (["derivatives", "--problems", "nosuch"], "unknown problem 'nosuch'; choose one of: trajax's cart-pole"),
         (["derivatives", "--horizon", "0"], "horizon must be an integer of at least 1, got 0"),
         (["speed", "--num-samples", "1"], "num_samples must be an integer of at least 2, got 1"),
     ],

@@ -11,6 +11,7 @@ from .kronecker import KroneckerGaussian, kronecker_gaussian
 from .mixture import Mixture, mixture
 from .particles import Particles, particles
 from .points import Points, points
+from .refined import Refined, recentred
 from .remembering import Remembering, remembering
 from .splined import Splined, splined
 from .strategy import Strategy, strategy
@@ -27,6 +28,7 @@ __all__ = [
     "Mixture",
     "Particles",
     "Points",
+    "Refined",
     "Remembering",
     "Splined",
     "Strategy",
@@ -41,6 +43,7 @@ __all__ = [
     "mixture",
     "particles",
     "points",
+    "recentred",
     "remembering",
     "splined",
     "strategy",

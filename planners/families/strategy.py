@@ -43,8 +43,9 @@ class Strategy:
         return Proposal(self.std * population, dataclasses.replace(self, state=state, key=tell_key), None)
 
     def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
-        """The plans [K, H, A] of the next population."""
-        return self.propose(key, num_samples).plans
+        """Plans [K, H, A] of the next population, over and over if there are not so many."""
+        population, _ = self.algorithm.ask(key, self.state, self.params)
+        return self.std * population[jnp.arange(num_samples) % len(population)]
 
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
         """It has none."""

@@ -40,6 +40,7 @@ _LEFT_OUT = {
     "limits",
     "plan",
     "mean",
+    "refine",
 }
 _WORDS = {
     "strategy",

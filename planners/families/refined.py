@@ -1,0 +1,66 @@
+"""A belief, and the plan that something else has made of its mode."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from ...dynamics.base import pytree
+from ..base import Plan, Plans
+from ..warm_start import Shift
+from .annealed import Annealed
+from .full import FullGaussian
+from .gaussian import Gaussian
+from .kronecker import KroneckerGaussian
+from .remembering import Remembering
+from .splined import Splined
+
+
+@pytree
+class Refined:
+    """What a planner believes, and the plan to execute, which was refined from its mode.
+
+    Attributes:
+        belief: of any family.
+        plan: [H, A].
+    """
+
+    belief: Any
+    plan: Plan
+
+    @property
+    def mean(self) -> Plan:
+        """Of the belief, [H, A]."""
+        return self.belief.mean
+
+    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+        """Draw plans of the belief, [K, H, A]."""
+        return self.belief.sample(key, num_samples)
+
+    def mode(self) -> Plan:
+        """The refined plan."""
+        return self.plan
+
+    def shift(self, initial: "Refined", how: Shift) -> "Refined":
+        """Both one step later."""
+        return Refined(self.belief.shift(initial.belief, how), how.plans(self.plan, initial.plan))
+
+    def entropy(self) -> Float[Array, ""] | None:
+        """Of the belief, nats."""
+        return self.belief.entropy()
+
+
+def recentred(belief: Any, plan: Plan) -> Any:
+    """A belief around another plan; where it has no centre of its own (mixtures, categories, particles), as it is."""
+    match belief:
+        case Gaussian() | FullGaussian() | KroneckerGaussian():
+            return dataclasses.replace(belief, mean=plan)
+        case Annealed():
+            return dataclasses.replace(belief, gaussian=recentred(belief.gaussian, plan))
+        case Remembering():
+            return dataclasses.replace(belief, belief=recentred(belief.belief, plan))
+        case Splined():
+            knots = jnp.einsum("nh,ha->na", belief.reduce, plan, precision="highest")
+            return dataclasses.replace(belief, knots=recentred(belief.knots, knots))
+    return belief
