@@ -127,17 +127,15 @@ class IterativeLQR:
                 lasting = jnp.lexsort((followed.worth, followed.last_weight != 0))[::-1]
                 drawn_plans = drawn_plans[lasting[:room]]
             plans = plans.at[2 : 2 + len(drawn_plans)].set(drawn_plans)
-        gains = gains.at[0].set(belief.gains)
+        starts = _Candidates(plans, belief.states, gains.at[0].set(belief.gains))
 
         def iterate(carry: tuple[_Search, Any]) -> tuple[_Search, Any]:
             search, info = carry
-            after, row = self._iterate(problem, search, _Candidates(plans, belief.states, gains))
+            after, row = self._iterate(problem, search, starts)
             return after, jax.tree.map(lambda rows, row: rows.at[search.num_tried].set(row), info, row)
 
         search = self._nowhere(problem, belief)
-        row = jax.eval_shape(
-            lambda search: self._iterate(problem, search, _Candidates(plans, belief.states, gains))[1], search
-        )
+        row = jax.eval_shape(lambda search: self._iterate(problem, search, starts)[1], search)
         info = jax.tree.map(lambda leaf: jnp.zeros((1 + self.num_iterations, *leaf.shape), leaf.dtype), row)
         search, info = jax.lax.while_loop(
             lambda carry: ~carry[0].done & (carry[0].num_tried <= self.num_iterations), iterate, (search, info)
@@ -145,9 +143,8 @@ class IterativeLQR:
         # the first row tells of the starts, those that were not needed repeat the last
         rows = jnp.minimum(1 + jnp.arange(self.num_iterations), search.num_tried - 1)
         found, info_rows = self._believe(problem, search), jax.tree.map(lambda leaf: leaf[rows], info)
-        if self.num_iterations:
-            num_invalid = info_rows.num_invalid.at[0].add(jnp.where(search.num_tried > 1, info.num_invalid[0], 0))
-            info_rows = dataclasses.replace(info_rows, num_invalid=num_invalid)
+        num_invalid = info_rows.num_invalid.at[0].add(jnp.where(search.num_tried > 1, info.num_invalid[0], 0))
+        info_rows = dataclasses.replace(info_rows, num_invalid=num_invalid)
         # where no plan had a return, all stays as it was
         found = jax.tree.map(lambda new, old: jnp.where(search.worth > -jnp.inf, new, old), found, belief)
         return found, info_rows
@@ -218,11 +215,12 @@ class IterativeLQR:
         ends = first & (tried.last_weight == 0) & (tried.last_weight != 0).any()
         best = jnp.argmax(jnp.where(ends, -jnp.inf, tried.worth))
         fraction, followed = fractions[best], jax.tree.map(lambda leaf: leaf[best], tried)
-        # the worth should rise by −(α slope + ½ α² bend)
+        # by −(α slope + ½ α² bend) the worth should rise
         slope, bend = improvement.slope, improvement.bend
         promised = jnp.where(first, 0.0, -(slope + 0.5 * bend))
         gained = followed.worth - search.worth
-        agreement = gained / -(fraction * slope + 0.5 * fraction**2 * bend)
+        expected = -(fraction * slope + 0.5 * fraction**2 * bend)
+        agreement = gained / jnp.where(expected == 0.0, 1.0, expected)
         taken = (gained > 0.0) & (first | (agreement > _ENOUGH))
         little = self.tolerance * (1.0 + jnp.abs(search.worth))
         # the small step of a great μ says nothing

@@ -34,7 +34,7 @@ def ilqr(
 
     Dynamics are expanded to first order and rewards to second, by forward-mode derivatives with respect to the
     coordinates of a state (`dynamics.coordinates`): any model will do that is smooth enough, simulators with solver
-    loops included. The plan never gets worse: a step is taken only if its rollout is better. On a stochastic model it
+    loops included. A step is taken only if its rollout is better. On a stochastic model it
     plans for one draw of the noise, on several models for the first.
 
     Args:

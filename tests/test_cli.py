@@ -174,7 +174,7 @@ def test_the_help_of_a_planner_has_its_own_options_and_no_other(capsys, planner)
     python_only = {"prior", "params", "actions", "enumerate_plans", "proposal", "sharding", "mean", "plan", "limits"}
     assert left_out <= {"horizon", "action_size", "options", *python_only}
     if "options" in factory:
-        assert {option.name for option in own} >= {*planners.LoopOptions.__annotations__} - {"sharding"}
+        assert {option.name for option in own} >= {*planners.LoopOptions.__annotations__} - {"sharding", "refine"}
 
 
 def test_options_of_every_type_arrive(tmp_path):
@@ -246,6 +246,7 @@ def test_an_interrupted_run_writes_what_there_is(tmp_path):
     ("arguments", "heading"),
     [
         (["speed", "--model", "pendulum", "--compilations", "1", "--rounds", "2"], "bare scan"),
+        (["agreement", "--models", "pendulum", "--horizon", "4", "--reverse"], "useful"),
         (["derivatives", "--models", "pendulum", "--problems", "linear 2x2x50", "--rounds", "1"], "linear 2x2x50"),
         (["blocks", "--models", "pendulum", "--devices", "2", "--rounds", "2"], "2 × auto"),
         (

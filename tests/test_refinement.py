@@ -18,14 +18,10 @@ REFINERS = {
     "elbo_gradient": planners.elbo_gradient(HORIZON, 2, num_iterations=20, num_samples=4),
 }
 SAMPLING = {
-    "random_shooting": planners.random_shooting,
-    "predictive_sampling": planners.predictive_sampling,
     "cem": planners.cem,
     "icem": planners.icem,
     "mppi": planners.mppi,
-    "dial": planners.dial,
     "evolution": planners.evolution,
-    "vi_mpc": planners.vi_mpc,
     "smc": planners.smc,
 }
 

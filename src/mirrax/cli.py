@@ -46,7 +46,7 @@ def _read(kind: type, nothing: Any = None) -> Any:
 
 OptionalInt = Annotated[int | None, _read(int), _option("INT")]
 
-BENCHMARKS = ("speed", "blocks", "derivatives", "returns", "open_loop")
+BENCHMARKS = ("speed", "blocks", "derivatives", "agreement", "returns", "open_loop")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +85,12 @@ class List:
 class Bench:
     """Run a benchmark and print its table; `mirrax bench NAME --help` shows its options."""
 
-    name: Annotated[Literal["speed", "blocks", "derivatives", "returns", "open_loop"], tyro.conf.Positional]
+    name: Annotated[
+        Literal["speed", "blocks", "derivatives", "agreement", "returns", "open_loop"], tyro.conf.Positional
+    ]
     """speed: the loop against a bare scan. blocks: what blocks and devices gain, model by model. derivatives: iLQR
-    per solve, and slopes of plans against their returns. returns: what planners earn for equal numbers of model
-    steps. open_loop: how good a plan they find."""
+    per solve, and slopes of plans against their returns. agreement: where derivatives tell the truth. returns: what
+    planners earn for equal numbers of model steps. open_loop: how good a plan they find."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
