@@ -141,7 +141,7 @@ class GradientPlanner:
             ValueError: if `belief` is not of the family and shape of `self.belief`, or the model has no gradients.
         """
         check_belief(self.belief, belief)
-        start_key, noise, *_ = jax.random.split(key, 3)
+        start_key, noise, climb_key = jax.random.split(key, 3)
         objective, transformation = self.objective, self.optimizer.transformation()
         parameters = objective.bounded(objective.parameters(start_key, belief))
         own = getattr(objective, "worth", None)
@@ -185,7 +185,7 @@ class GradientPlanner:
 
         unknown = jnp.full(len(jax.tree.leaves(parameters)[0]), -jnp.inf)
         carry = (parameters, jax.vmap(transformation.init)(parameters), parameters, unknown)
-        keys = jax.random.split(jax.random.fold_in(key, 0), self.num_iterations)
+        keys = jax.random.split(climb_key, self.num_iterations)
         (parameters, _, best, greatest), info = jax.lax.scan(iterate, carry, keys)
         worth = greatest if exactly is None else exactly(parameters)
         if objective.keeps_best:

@@ -176,7 +176,17 @@ class IterativeLQR:
                 return policy(state, action)
 
         keys = jax.random.split(key, len(self.proposal.mean))
-        return Problem(model, keys, state, log_prior, parameters, self.temperature, self.limits, convex=self.convex)
+        return Problem(
+            model,
+            keys,
+            state,
+            log_prior,
+            parameters,
+            self.temperature,
+            self.limits,
+            convex=self.convex,
+            second_order=self.second_order,
+        )
 
     def _nowhere(self, problem: Problem, belief: AffinePolicy) -> "_Search":
         """Before the first plan was tried."""

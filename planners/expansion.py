@@ -27,7 +27,7 @@ class Expansion(NamedTuple):
         discount: d, [H]; 0 where the episode ends, and all derivatives are 0 after.
         v_x: derivative of the cost beyond the horizon by the last x, [n].
         v_xx: second ones, [n, n].
-        at: what `curvature` needs to expand once more, with a leading axis H.
+        at: what `curvature` needs to expand once more, with a leading axis H; None where it will not.
     """
 
     x: Float[Array, "H n"]
@@ -52,6 +52,7 @@ class Problem(NamedTuple):
         temperature: in reward units; None without a prior.
         limits: the least and the greatest action, [A] each; None for none.
         convex: whether negative curvatures of costs are taken as 0.
+        second_order: whether expansions are kept such that `curvature` can tell of dynamics to second order too.
     """
 
     model: Model
@@ -62,6 +63,7 @@ class Problem(NamedTuple):
     temperature: Float[Array, ""] | None
     limits: tuple[Float[Array, " A"], Float[Array, " A"]] | None
     convex: bool
+    second_order: bool
 
     def follow(self, plan: Plan, states: Float[Array, "H n"], gains: Float[Array, "H A n"]) -> "Followed":
         """Act by u + K (x − x̄), within the limits."""
@@ -107,7 +109,8 @@ class Problem(NamedTuple):
         x, f_z, c_z, c_zz = steps(at)
         f_z, c_z, c_zz = (_where(followed.weights != 0, leaf) for leaf in (f_z, c_z, c_zz))
         v_x, v_xx = self._beyond(followed.last, followed.last_weight)
-        return Expansion(x, f_z, c_z, self._shaped(c_zz), followed.discounts, v_x, self._shaped(v_xx), at)
+        kept = at if self.second_order else None
+        return Expansion(x, f_z, c_z, self._shaped(c_zz), followed.discounts, v_x, self._shaped(v_xx), kept)
 
     def curvature(self, at: Any, v_x: Float[Array, " n"]) -> Float[Array, "z z"]:
         """Second derivatives of v_xᵀ f(x, u) at a step, the term that tells DDP from iLQR."""

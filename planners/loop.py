@@ -90,8 +90,8 @@ class SamplingPlanner:
     sharding: NamedSharding | None = static()
 
     def start(self, model: Model, state: State) -> Any:
-        """The initial belief, `belief`, whatever the model."""
-        return self.belief if self.refine is None else Refined(self.belief, self.belief.mode())
+        """The initial belief, whatever the model: `belief`, with its mode if that is to be refined."""
+        return self._initial()
 
     def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Info]:
         """Run the loop from `belief`.
@@ -99,7 +99,7 @@ class SamplingPlanner:
         Raises:
             ValueError: if `belief` is not of the family and shape of `self.belief`.
         """
-        check_belief(self.start(model, state), belief)
+        check_belief(self._initial(), belief)
         if self.refine is None:
             return self._iterate(model, key, state, belief)
         loop_key, refine_key, noise_key = jax.random.split(key, 3)
@@ -294,8 +294,10 @@ class SamplingPlanner:
 
     def shift(self, belief: Any) -> Any:
         """The belief from which to plan at the next time step."""
-        initial = self.belief if self.refine is None else Refined(self.belief, self.belief.mode())
-        return initial if self.warm_start is None else belief.shift(initial, self.warm_start)
+        return self._initial() if self.warm_start is None else belief.shift(self._initial(), self.warm_start)
+
+    def _initial(self) -> Any:
+        return self.belief if self.refine is None else Refined(self.belief, self.belief.mode())
 
 
 class _Imagined(NamedTuple):
