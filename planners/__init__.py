@@ -27,8 +27,10 @@ from .families import (
     Enumeration,
     FullGaussian,
     Gaussian,
+    IteratedPolicy,
     KroneckerGaussian,
     Mixture,
+    NetworkPolicy,
     Particles,
     Points,
     Refined,
@@ -42,6 +44,7 @@ from .families import (
     gaussian,
     kronecker_gaussian,
     mixture,
+    network_policy,
     particles,
     points,
     remembering,
@@ -51,6 +54,7 @@ from .families import (
 from .gradient import gradient
 from .icem import icem
 from .ilqr import ilqr
+from .iterative_policy import iterative_policy
 from .likelihoods import Best, Elite, Exponential, QExponential, elite, exponential, q_exponential
 from .loop import Episode, SamplingPlanner, episode, infer, plan
 from .message_passing import Messages, Values, message_passing, value_iteration
@@ -58,6 +62,7 @@ from .mppi import mppi
 from .noise import coloured_correlation
 from .optimizers import Optimizer, optimizer
 from .pi2 import pi2
+from .policy_ascent import PolicyPlanner
 from .predictive_sampling import predictive_sampling
 from .priors import FixedPrior, FlatPrior, PolicyPrior, ShrunkPrior, policy_prior
 from .random_shooting import random_shooting
@@ -106,6 +111,7 @@ __all__ = [
     "Gaussian",
     "GradientPlanner",
     "Info",
+    "IteratedPolicy",
     "IterativeLQR",
     "KlStep",
     "KroneckerGaussian",
@@ -114,12 +120,14 @@ __all__ = [
     "LoopOptions",
     "Messages",
     "Mixture",
+    "NetworkPolicy",
     "Optimality",
     "Optimizer",
     "Particles",
     "Planner",
     "Points",
     "Policy",
+    "PolicyPlanner",
     "PolicyPrior",
     "Prior",
     "Proposal",
@@ -162,11 +170,13 @@ __all__ = [
     "icem",
     "ilqr",
     "infer",
+    "iterative_policy",
     "kronecker_gaussian",
     "message_passing",
     "mixture",
     "mppi",
     "multinomial",
+    "network_policy",
     "okada",
     "optimizer",
     "particles",

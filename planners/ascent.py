@@ -1,7 +1,7 @@
 """The loop of gradients: differentiate, step, and go back where that was not possible."""
 
 import dataclasses
-import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -24,6 +24,7 @@ class Climb(NamedTuple):
         returns: of the plans that were tried, [K], reward units.
         num_invalid: how many of the plans had a return or a gradient that was NaN or infinite.
         elbo: an estimate of it, nats; None where there is none.
+        kl: of a policy from the one that it must not leave, nats per step; None where there is none.
     """
 
     worth: Float[Array, " S"]
@@ -32,6 +33,7 @@ class Climb(NamedTuple):
     returns: Float[Array, " K"]
     num_invalid: Int[Array, ""]
     elbo: Float[Array, ""] | None
+    kl: Float[Array, ""] | None = None
 
 
 @runtime_checkable
@@ -72,6 +74,7 @@ class AscentInfo:
         worth: of the parameters before each step, [..., S], in reward units; −∞ if that was no number.
         gradient_norm: of each of these, before it was shortened, [..., S]; 0 where it was no number.
         elbo: an estimate, nats; None where no density is climbed.
+        kl: of the policy before the step from the given one, nats per step; None where there is no policy.
         num_invalid: how many plans had a return or a gradient that was NaN or infinite.
         degenerate: whether none of the parameters could take a step.
         temperature: in reward units, or None.
@@ -81,9 +84,90 @@ class AscentInfo:
     worth: Float[Array, "... S"]
     gradient_norm: Float[Array, "... S"]
     elbo: Float[Array, "..."] | None
+    kl: Float[Array, "..."] | None
     num_invalid: Int[Array, "..."]
     degenerate: Bool[Array, "..."]
     temperature: Float[Array, "..."] | None
+
+
+def ascend(
+    climb: Callable[[Key[Array, ""], Any], Climb],
+    worth: Callable[[Any], Float[Array, " S"]] | None,
+    parameters: Any,
+    key: Key[Array, ""],
+    *,
+    optimizer: Optimizer,
+    bounded: Callable[[Any], Any],
+    keeps_best: bool,
+    num_iterations: int,
+    temperature: Float[Array, ""] | None,
+    refuge: Any = None,
+) -> tuple[Any, Float[Array, " S"], AscentInfo]:
+    """Climb from S parameters at once, each for itself.
+
+    Args:
+        climb: (key, parameters) -> what they are worth, and where that rises.
+        worth: parameters -> what they are worth, [S], if that is no estimate.
+        parameters: a pytree of arrays [S, ...].
+        key: of estimates.
+        optimizer: how gradients become steps.
+        bounded: parameters -> the nearest that are allowed.
+        keeps_best: whether each ends as the best that it has been, which takes a worth that is no estimate.
+        num_iterations: the number I of steps.
+        temperature: to tell of.
+        refuge: parameters towards which those go back that never had any worth; None where they stay.
+
+    Returns:
+        The parameters, what they are worth, and what happened.
+
+    Raises:
+        ValueError: if the optimiser searches along a line where worth is an estimate.
+    """
+    transformation = optimizer.transformation()
+
+    def cost(parameters: Any) -> Float[Array, ""]:
+        """Of one of them, for optimisers that search along a line."""
+        if worth is None or not keeps_best:
+            raise ValueError("optimizer must not search along a line: what is climbed is no function of one")
+        return -worth(jax.tree.map(lambda leaf: leaf[None], parameters))[0]
+
+    def step(parameters: Any, gradients: Any, memory: Any, worth: Array) -> tuple[Any, Any]:
+        costs = jax.tree.map(jnp.negative, gradients)
+        updates, memory = transformation.update(costs, memory, parameters, value=-worth, grad=costs, value_fn=cost)
+        return jax.tree.map(lambda own, update: (own + update).astype(own.dtype), parameters, updates), memory
+
+    def iterate(carry: tuple[Any, ...], key: Array) -> tuple[tuple[Any, ...], AscentInfo]:
+        parameters, memory, best, greatest = carry
+        climbed = climb(key, parameters)
+        better = climbed.worth > greatest
+        best, greatest = _choose(better, parameters, best), jnp.where(better, climbed.worth, greatest)
+        moved, remembered = jax.vmap(step)(parameters, climbed.gradients, memory, climbed.worth)
+        moved = bounded(moved)
+        sound = climbed.valid & _finite(moved)
+        row = AscentInfo(
+            returns=climbed.returns,
+            worth=climbed.worth,
+            gradient_norm=jax.vmap(_norm)(climbed.gradients),
+            elbo=climbed.elbo,
+            kl=climbed.kl,
+            num_invalid=climbed.num_invalid,
+            degenerate=~sound.any(),
+            temperature=temperature,
+        )
+        # what has no worth, or no slope, goes half way back to where it had one, without momentum
+        back = jax.tree.map(lambda here, there: 0.5 * (here + there), parameters, best)
+        remembered = _choose(sound, remembered, jax.vmap(transformation.init)(parameters))
+        return (_choose(sound, moved, back), remembered, best, greatest), row
+
+    unknown = jnp.full(len(jax.tree.leaves(parameters)[0]), -jnp.inf)
+    best = parameters if refuge is None else refuge
+    carry = (parameters, jax.vmap(transformation.init)(parameters), best, unknown)
+    (parameters, _, best, greatest), info = jax.lax.scan(iterate, carry, jax.random.split(key, num_iterations))
+    last = greatest if worth is None else worth(parameters)
+    if keeps_best:
+        better = last > greatest
+        parameters, last = _choose(better, parameters, best), jnp.where(better, last, greatest)
+    return parameters, last, info
 
 
 @pytree
@@ -142,55 +226,19 @@ class GradientPlanner:
         """
         check_belief(self.belief, belief)
         start_key, noise, climb_key = jax.random.split(key, 3)
-        objective, transformation = self.objective, self.optimizer.transformation()
-        parameters = objective.bounded(objective.parameters(start_key, belief))
+        objective = self.objective
         own = getattr(objective, "worth", None)
-        exactly = None if own is None else functools.partial(own, model, noise, state)
-
-        def cost(parameters: Any) -> Float[Array, ""]:
-            """Of one of them, for optimisers that search along a line."""
-            if exactly is None or not objective.keeps_best:
-                raise ValueError("optimizer must not search along a line: what is climbed is no function of one")
-            return -exactly(jax.tree.map(lambda leaf: leaf[None], parameters))[0]
-
-        def step(parameters: Any, gradients: Any, memory: Any, worth: Array) -> tuple[Any, Any]:
-            costs = jax.tree.map(jnp.negative, gradients)
-            updates, memory = transformation.update(
-                costs, memory, parameters, value=-worth, grad=costs, value_fn=cost
-            )
-            return jax.tree.map(jnp.add, parameters, updates), memory
-
-        def iterate(carry: tuple[Any, ...], key: Array) -> tuple[tuple[Any, ...], AscentInfo]:
-            parameters, memory, best, greatest = carry
-            climb = objective.climb(model, noise, key, state, parameters)
-            better = climb.worth > greatest
-            best, greatest = _choose(better, parameters, best), jnp.where(better, climb.worth, greatest)
-            moved, remembered = jax.vmap(step)(parameters, climb.gradients, memory, climb.worth)
-            moved = objective.bounded(moved)
-            sound = climb.valid & _finite(moved)
-            row = AscentInfo(
-                returns=climb.returns,
-                worth=climb.worth,
-                gradient_norm=jax.vmap(_norm)(climb.gradients),
-                elbo=climb.elbo,
-                num_invalid=climb.num_invalid,
-                degenerate=~sound.any(),
-                temperature=self.temperature,
-            )
-            # what has no worth, or no slope, goes half way back to where it had one, without momentum
-            back = jax.tree.map(lambda here, there: 0.5 * (here + there), parameters, best)
-            moved = _choose(sound, moved, _choose(greatest > -jnp.inf, back, parameters))
-            remembered = _choose(sound, remembered, jax.vmap(transformation.init)(parameters))
-            return (moved, remembered, best, greatest), row
-
-        unknown = jnp.full(len(jax.tree.leaves(parameters)[0]), -jnp.inf)
-        carry = (parameters, jax.vmap(transformation.init)(parameters), parameters, unknown)
-        keys = jax.random.split(climb_key, self.num_iterations)
-        (parameters, _, best, greatest), info = jax.lax.scan(iterate, carry, keys)
-        worth = greatest if exactly is None else exactly(parameters)
-        if objective.keeps_best:
-            better = worth > greatest
-            parameters, worth = _choose(better, parameters, best), jnp.where(better, worth, greatest)
+        parameters, worth, info = ascend(
+            lambda key, parameters: objective.climb(model, noise, key, state, parameters),
+            None if own is None else lambda parameters: own(model, noise, state, parameters),
+            objective.bounded(objective.parameters(start_key, belief)),
+            climb_key,
+            optimizer=self.optimizer,
+            bounded=objective.bounded,
+            keeps_best=objective.keeps_best,
+            num_iterations=self.num_iterations,
+            temperature=self.temperature,
+        )
         found = objective.believe(belief, parameters, worth)
         # where nothing could be learnt, all stays as it was
         told = ~info.degenerate.all()

@@ -1,5 +1,7 @@
 """Slopes of plans: derivatives of what they are worth, through the model."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -67,16 +69,8 @@ class Target:
             finite = jnp.isfinite(worth)
             return jnp.where(finite, worth, 0.0).sum(), (returns, jnp.where(finite, worth, -jnp.inf))
 
-        try:  # plans do not meet: the gradient of the sum is that of each
+        with reverse_mode(model):  # plans do not meet: the gradient of the sum is that of each
             gradients, (returns, worth) = jax.grad(total, has_aux=True)(plans)
-        except ValueError as error:
-            if "everse-mode" not in str(error):
-                raise
-            raise ValueError(
-                f"model must be differentiable in reverse mode, which a solver that iterates until it has converged "
-                f"is not: fix the number of its iterations, or use planners.ilqr, which goes forward; "
-                f"got {type(model).__name__}"
-            ) from error
         valid = (worth > -jnp.inf) & jnp.isfinite(gradients).all((1, 2))
         return Slopes(returns, worth, jnp.where(valid[:, None, None], gradients, 0.0), valid)
 
@@ -106,6 +100,21 @@ class Target:
         if isinstance(self.prior, FixedPrior):
             return check_per_plan("log_prob of the prior", self.prior.distribution.log_prob(plans), len(plans))
         return None
+
+
+@contextlib.contextmanager
+def reverse_mode(model: Model) -> Iterator[None]:
+    """Where a model is differentiated in reverse mode: a `ValueError` says clearly that it cannot be."""
+    try:
+        yield
+    except ValueError as error:
+        if "everse-mode" not in str(error):
+            raise
+        raise ValueError(
+            f"model must be differentiable in reverse mode, which a solver that iterates until it converges "
+            f"is not: fix the number of its iterations, or use planners.ilqr, which goes forward, or what needs no "
+            f"derivatives, gradient='score' of stein or iterative_policy; got {type(model).__name__}"
+        ) from error
 
 
 def target(

@@ -142,7 +142,6 @@ def score(
         ValueError: see `rollout`.
     """
     num_scenarios, block_size = sizes(model, state, num_scenarios, chunk_size)
-    parts = (model, risk, policy)
     score_block = functools.partial(
         _score,
         num_scenarios=num_scenarios,
@@ -150,35 +149,61 @@ def score(
         to_go=to_go,
         differentiable=differentiable,
     )
+    return spread(score_block, (model, risk, policy, key, state), plans, block_size, sharding)
 
-    def blocks(parts: Any, key: Array, state: State, plans: Plans, first: Array) -> Scores:
-        num_blocks = math.ceil(len(plans) / block_size)
+
+def spread(
+    function: Callable[[Any, Any, Int[Array, ""]], Any],
+    parts: Any,
+    rows: Any,
+    block_size: int,
+    sharding: NamedSharding | None,
+) -> Any:
+    """Apply a function to many rollouts, in blocks, over all devices.
+
+    Args:
+        function: (parts, rows, first) -> a pytree of arrays [k, ...] of k rows, the first of which is number `first`.
+        parts: a pytree, the same for all rows.
+        rows: a pytree of arrays [K, ...]; rows of zeros may be appended.
+        block_size: at most so many rows at once on a device.
+        sharding: how to spread them over devices; None for one device.
+
+    Returns:
+        What the function gives of all rows, [K, ...].
+    """
+    num_rows = len(jax.tree.leaves(rows)[0])
+
+    def blocks(parts: Any, rows: Any, first: Array) -> Any:
+        size = len(jax.tree.leaves(rows)[0])
+        num_blocks = math.ceil(size / block_size)
         if num_blocks == 1:
-            return score_block(parts, key, state, plans, first)
-        # equal blocks, so that one program serves them all; at most num_blocks − 1 plans are made up
-        size = math.ceil(len(plans) / num_blocks)
-        padded = _pad(plans, num_blocks * size).reshape(num_blocks, size, *plans.shape[1:])
-        firsts = first + size * jnp.arange(num_blocks)
-        scores = jax.lax.map(lambda block: score_block(parts, key, state, *block), (padded, firsts))
-        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[: len(plans)], scores)
+            return function(parts, rows, first)
+        # equal blocks, so that one program serves them all; at most num_blocks − 1 rows are made up
+        each = math.ceil(size / num_blocks)
+        padded = jax.tree.map(
+            lambda leaf: leaf.reshape(num_blocks, each, *leaf.shape[1:]), _pad(rows, num_blocks * each)
+        )
+        firsts = first + each * jnp.arange(num_blocks)
+        told = jax.lax.map(lambda block: function(parts, *block), (padded, firsts))
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:size], told)
 
     if sharding is None:
-        return blocks(parts, key, state, plans, jnp.zeros((), int))
+        return blocks(parts, rows, jnp.zeros((), int))
     axis, num_devices = device_axis(sharding)
-    share = math.ceil(len(plans) / num_devices)
+    share = math.ceil(num_rows / num_devices)
 
-    def spread(parts: Any, key: Array, state: State, plans: Plans) -> Scores:
-        padded, first = _pad(plans, num_devices * share), jax.lax.axis_index(axis) * share
-        own = blocks(parts, key, state, jax.lax.dynamic_slice_in_dim(padded, first, share), first)
-        return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, axis, tiled=True)[: len(plans)], own)
+    def on_device(parts: Any, rows: Any) -> Any:
+        first = jax.lax.axis_index(axis) * share
+        padded = _pad(rows, num_devices * share)
+        own = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, share), padded)
+        told = blocks(parts, own, first)
+        return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, axis, tiled=True)[:num_rows], told)
 
-    # Not a mere constraint on `plans`: each device runs its own loops, so that a solver that iterates until its
+    # Not a mere constraint on the rows: each device runs its own loops, so that a solver that iterates until its
     # slowest plan has converged does not wait for those of other devices. All goes in and comes out whole, on meshes
     # of automatic and of explicit axes alike.
     whole = PartitionSpec()
-    return jax.shard_map(spread, mesh=sharding.mesh, in_specs=whole, out_specs=whole, check_vma=False)(
-        parts, key, state, plans
-    )
+    return jax.shard_map(on_device, mesh=sharding.mesh, in_specs=whole, out_specs=whole, check_vma=False)(parts, rows)
 
 
 def trajectory(model: Model, key: Key[Array, ""], state: State, plan: Plan) -> Trajectory:
@@ -237,9 +262,7 @@ def check_sharding(sharding: NamedSharding | None) -> NamedSharding | None:
 
 
 def _score(
-    parts: tuple[Model, Risk | None, Callable[..., Any] | None],
-    key: Key[Array, ""],
-    state: State,
+    parts: tuple[Model, Risk | None, Callable[..., Any] | None, Key[Array, ""], State],
     plans: Plans,
     first: Int[Array, ""],
     *,
@@ -249,7 +272,7 @@ def _score(
     differentiable: bool,
 ) -> Scores:
     """What rollouts tell of plans, all at once; `first` is the number of the first of them."""
-    (model, risk, policy), (num_plans, horizon, _) = parts, plans.shape
+    (model, risk, policy, key, state), (num_plans, horizon, _) = parts, plans.shape
     rollouts = prepare(
         model,
         key,
@@ -291,6 +314,6 @@ def automatic_chunk_size(state: State) -> int:
     return min(max(fitting, _LEAST_BLOCK), _GREATEST_BLOCK)
 
 
-def _pad(plans: Plans, size: int) -> Float[Array, "padded H A"]:
-    """Append idle plans until there are `size`."""
-    return jnp.pad(plans, ((0, size - len(plans)), (0, 0), (0, 0)))
+def _pad(rows: Any, size: int) -> Any:
+    """Append rows of zeros, idle plans, until there are `size`."""
+    return jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, size - len(leaf)), *((0, 0),) * (leaf.ndim - 1))), rows)

@@ -176,6 +176,17 @@ DIFFERENTIATING = {
         | {"limits": None, "second_order": True, "execute": "sample"},
         {"temperature": 0.2, "prior": planners.gaussian(HORIZON, ACTIONS, std=1.0)},
     ),
+    "iterative_policy": (
+        planners.iterative_policy,
+        {"num_samples": 16, "num_iterations": 10},
+        {"temperature": 0.2, "std": 0.3, "learning_rate": 0.01},
+    ),
+    "iterative_policy, pathwise": (
+        planners.iterative_policy,
+        {"num_samples": 16, "num_iterations": 10, "gradient": "pathwise", "max_kl": 2.0, "hidden": (8,)}
+        | {"execute": "sample"},
+        {"temperature": 0.2, "max_kl": 3.0},
+    ),
 }
 ALL = PLANNERS | DIFFERENTIATING
 every = pytest.mark.parametrize("name", PLANNERS)

@@ -36,6 +36,7 @@ LAYERS = [
     {
         "planners.families.gaussian",
         "planners.families.full",
+        "planners.families.network",
         "planners.families.points",
         "planners.families.kronecker",
         "planners.families.categorical",
@@ -47,6 +48,7 @@ LAYERS = [
         "planners.families.affine",
         "planners.families.annealed",
         "planners.families.enumeration",
+        "planners.families.iterated",
         "planners.families.mixture",
         "planners.families.particles",
     },
@@ -54,8 +56,14 @@ LAYERS = [
     {"planners.families"},
     {"planners.rollout"},
     {"planners.slots", "planners.expansion", "planners.pathwise"},
-    {"planners.riccati", "planners.ascent"},
-    {"planners.ddp", "planners.plan_ascent", "planners.elbo_ascent", "planners.stein_ascent"},
+    {"planners.riccati", "planners.ascent", "planners.imagination"},
+    {
+        "planners.ddp",
+        "planners.plan_ascent",
+        "planners.elbo_ascent",
+        "planners.stein_ascent",
+        "planners.policy_ascent",
+    },
     {"planners.sequential", "planners.refinement"},
     {"planners.loop"},
     {"planners.composition"},
@@ -76,6 +84,7 @@ LAYERS = [
         "planners.elbo_gradient",
         "planners.stein",
         "planners.ilqr",
+        "planners.iterative_policy",
     },
 ]
 

@@ -7,8 +7,10 @@ from .choice import COVARIANCES, belief_of, gaussian_of
 from .enumeration import Enumeration, enumeration
 from .full import FullGaussian, full_gaussian
 from .gaussian import Gaussian, gaussian
+from .iterated import IteratedPolicy
 from .kronecker import KroneckerGaussian, kronecker_gaussian
 from .mixture import Mixture, mixture
+from .network import NetworkPolicy, network_policy
 from .particles import Particles, particles
 from .points import Points, points
 from .refined import Refined, recentred
@@ -24,8 +26,10 @@ __all__ = [
     "Enumeration",
     "FullGaussian",
     "Gaussian",
+    "IteratedPolicy",
     "KroneckerGaussian",
     "Mixture",
+    "NetworkPolicy",
     "Particles",
     "Points",
     "Refined",
@@ -41,6 +45,7 @@ __all__ = [
     "gaussian_of",
     "kronecker_gaussian",
     "mixture",
+    "network_policy",
     "particles",
     "points",
     "recentred",

@@ -24,6 +24,7 @@ PLANNERS = (
     "elbo_gradient",
     "stein",
     "ilqr",
+    "iterative_policy",
 )
 
 # what only an object of Python can say, and what the run says itself
@@ -41,6 +42,8 @@ _LEFT_OUT = {
     "plan",
     "mean",
     "refine",
+    "policy",
+    "hidden",
 }
 _WORDS = {
     "strategy",

@@ -1,0 +1,53 @@
+"""A policy for the states that can be reached from here, and the plan that it makes."""
+
+import dataclasses
+
+from jaxtyping import Array, Float, Key
+
+from ...dynamics.base import pytree
+from ..base import Plan, Plans
+from ..noise import white_noise
+from ..warm_start import Shift
+from .network import NetworkPolicy
+
+
+@pytree
+class IteratedPolicy:
+    """A policy that was optimised for one state, beside the policy that it began as.
+
+    Attributes:
+        policy: π_θ(a|s).
+        given: π_φ(a|s), where it began.
+        plan: the mean actions that π_θ takes from that state on, [H, A]; before any inference the first of them.
+        std: of the actions that it takes there, [H, A].
+    """
+
+    policy: NetworkPolicy
+    given: NetworkPolicy
+    plan: Plan
+    std: Float[Array, "H A"]
+
+    @property
+    def mean(self) -> Plan:
+        """The plan."""
+        return self.plan
+
+    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+        """Draw plans [K, H, A], as the policy would draw actions along the states of its own plan."""
+        return self.plan + self.std * white_noise(key, num_samples, self.std)
+
+    def mode(self) -> Plan:
+        """The plan."""
+        return self.plan
+
+    def shift(self, initial: "IteratedPolicy", how: Shift) -> "IteratedPolicy":
+        """The same policies, and the plan from the second step on."""
+        return dataclasses.replace(self, plan=how.plans(self.plan, initial.plan))
+
+    def entropy(self) -> None:
+        """That of plans is not known."""
+        return None
+
+    def restarted(self) -> "IteratedPolicy":
+        """The policy as it began."""
+        return dataclasses.replace(self, policy=self.given)

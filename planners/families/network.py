@@ -1,0 +1,163 @@
+"""A policy that a network tells."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Key
+
+from ...dynamics.base import State, integer, pytree, real, static, traceable
+from ...dynamics.coordinates import coordinates
+
+_LOG_STD = (-10.0, 4.0)  # relative to the scale: beyond, exponentials do harm
+
+
+@pytree
+class NetworkPolicy:
+    """π(a|s) = N(m, diag σ²), where a network says m and log σ/scale of what is observed; see `network_policy`.
+
+    Attributes:
+        params: of the network; None until `ready` has made some.
+        observe: state -> observation [n].
+        scale: the standard deviation where the network says 0, [A].
+        network: has `init(key, observation) -> params` and `apply(params, observation) -> [2 A]`, means before
+            logarithms.
+    """
+
+    params: Any
+    observe: Callable[..., Any]
+    scale: Float[Array, " A"]
+    network: Any = static()
+
+    def ready(self, state: State) -> "NetworkPolicy":
+        """The policy with its own parameters, or those with which its network begins, always the same.
+
+        Raises:
+            ValueError: if the network does not say two numbers per actuator.
+        """
+        observation = self.observe(state)
+        if jnp.ndim(observation) != 1 or not jnp.size(observation):
+            raise ValueError(f"observe must make a vector [n] of a state, got shape {jnp.shape(observation)}")
+        params = self.network.init(jax.random.key(0), observation) if self.params is None else self.params
+        policy = dataclasses.replace(self, params=params)
+        told = jax.eval_shape(policy.outputs, observation).shape
+        if told != (2 * len(self.scale),):
+            raise ValueError(
+                f"network must say [2 A] = ({2 * len(self.scale)},), a mean and a log std per actuator, got {told}"
+            )
+        return policy
+
+    def mean(self, state: State) -> Float[Array, " A"]:
+        """The mean action."""
+        return self.moments(self.outputs(self.observe(state)))[0]
+
+    def sample(self, key: Key[Array, ""], state: State) -> Float[Array, " A"]:
+        """Draw an action, on the scale of plans."""
+        outputs = self.outputs(self.observe(state))
+        return self.drawn(outputs, jax.random.normal(key, self.scale.shape))
+
+    def log_prob(self, state: State, action: Float[Array, " A"]) -> Float[Array, ""]:
+        """Log of the density of an action."""
+        return self.log_density(self.outputs(self.observe(state)), action)
+
+    def kl(self, other: "NetworkPolicy", state: State) -> Float[Array, ""]:
+        """KL(self ‖ other) of actions in a state, nats."""
+        return self.divergence(self.outputs(self.observe(state)), other.moments(other.outputs(other.observe(state))))
+
+    def outputs(self, observation: Float[Array, " n"]) -> Float[Array, " outputs"]:
+        """What the network says of an observation."""
+        return self.network.apply(self.params, observation)
+
+    def moments(self, outputs: Float[Array, "*k outputs"]) -> tuple[Float[Array, "*k A"], Float[Array, "*k A"]]:
+        """Mean and standard deviation where the network says so."""
+        mean, log_std = jnp.split(outputs, 2, -1)
+        return mean, self.scale * jnp.exp(jnp.clip(log_std, *_LOG_STD))
+
+    def drawn(self, outputs: Float[Array, "*k outputs"], noise: Float[Array, "*k A"]) -> Float[Array, "*k A"]:
+        """The actions that standard normal noise drives."""
+        mean, std = self.moments(outputs)
+        return mean + std * noise
+
+    def log_density(self, outputs: Float[Array, "*k outputs"], actions: Float[Array, "*k A"]) -> Float[Array, "*k"]:
+        """Log of the density of actions where the network says so."""
+        mean, std = self.moments(outputs)
+        return jax.scipy.stats.norm.logpdf(actions, mean, std).sum(-1)
+
+    def divergence(
+        self, outputs: Float[Array, "*k outputs"], other: tuple[Float[Array, "*k A"], Float[Array, "*k A"]]
+    ) -> Float[Array, "*k"]:
+        """KL of what this network says from a Gaussian of another mean and standard deviation, nats."""
+        mean, std = self.moments(outputs)
+        apart, ratio = (mean - other[0]) / other[1], std / other[1]
+        return (0.5 * (ratio**2 + apart**2 - 1.0) - jnp.log(ratio)).sum(-1)
+
+
+def network_policy(
+    action_size: int,
+    network: Any = None,
+    params: Any = None,
+    *,
+    observe: Callable[..., Any] | None = None,
+    std: Any = None,
+    hidden: Sequence[int] = (32, 32),
+) -> NetworkPolicy:
+    """Make a Gaussian policy of a network.
+
+    Args:
+        action_size: the number A of actuators.
+        network: a flax module that makes [2 A] of an observation [n], mean actions before logarithms of standard
+            deviations; or anything hashable with `init(key, observation) -> params` and `apply(params, observation)`.
+            None for a perceptron whose last layer begins at 0: at first all states get the mean 0 and the same `std`.
+        params: of the network; None for those with which it begins.
+        observe: state -> observation [n], a function of a module's or a pytree; None for `state.obs` where there is
+            one, else the floating-point numbers of the state.
+        std: by which the standard deviations that the network says are multiplied, > 0, scalar or [A]; None for 1, or
+            0.5 of the perceptron.
+        hidden: the sizes of the perceptron's hidden layers, with tanh.
+
+    Returns:
+        The policy: a `planners.Policy`, which `planners.smc` takes as its proposal, and whose `log_prob`
+        `planners.policy_prior` takes.
+
+    Raises:
+        ValueError: for a parameter outside its range.
+    """
+    size, own = integer("action_size", action_size), network is None
+    if own:
+        if params is not None:
+            raise ValueError("params need the network whose they are, got network=None")
+        network = _perceptron(size, hidden)
+    for method in ("init", "apply"):
+        if isinstance(network, type) or not callable(getattr(network, method, None)):
+            raise ValueError(f"network must be an instance that has init and apply, got {network!r}")
+    try:
+        hash(network)
+    except TypeError as error:
+        raise ValueError(
+            f"network must be hashable: give its layers as a tuple, not as a list; got {error}"
+        ) from error
+    if observe is not None and not callable(observe):
+        raise ValueError(f"observe must be a function of a state, got {observe!r}")
+    scale = real("std", (0.5 if own else 1.0) if std is None else std, above=0.0, shape=(size,))
+    return NetworkPolicy(
+        params, traceable(_observation if observe is None else observe), jnp.broadcast_to(scale, (size,)), network
+    )
+
+
+def _perceptron(action_size: int, hidden: Sequence[int]) -> Any:
+    import flax.linen as nn  # for those who use it
+
+    layers: list[Any] = []
+    for size in hidden:
+        layers += [nn.Dense(integer("hidden", size)), nn.tanh]
+    return nn.Sequential((*layers, nn.Dense(2 * action_size, kernel_init=nn.initializers.zeros)))
+
+
+def _observation(state: State) -> Float[Array, " n"]:
+    """What a state says of itself."""
+    while not hasattr(state, "obs") and hasattr(state, "state"):  # what counts time, or delays, holds another
+        state = state.state
+    return ravel_pytree(state.obs)[0] if hasattr(state, "obs") else coordinates(None, state)
