@@ -21,6 +21,7 @@ from mirrax.benchmarks.returns import interval, parse_planner
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import print_table
 from mirrax.dynamics.base import Model, integer
+from mirrax.planners.ddp import FRACTIONS
 
 # What planners take besides the same std; the published baselines keep it fixed (MPPI, CEM) or adapt it (CMA-ES).
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
@@ -37,6 +38,11 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "vi_mpc": {},
     "smc": {},
     "vi_mpc, best kept": {"num_kept": 3, "execute": "best"},
+    "gradient": {},
+    "elbo_gradient": {},
+    "stein": {},
+    "ilqr": {},
+    "iterative_policy": {},
 }
 
 
@@ -90,7 +96,7 @@ def hopper() -> Model:
     return dynamics.from_function(jax.tree_util.Partial(step, body), body.action_size, init=body.init, dt=body.dt)
 
 
-def make_planner(name: str, action_size: int, options: Options) -> planners.SamplingPlanner:
+def make_planner(name: str, action_size: int, options: Options) -> planners.Planner:
     """The planner of that name, over as many plans as the others.
 
     Args:
@@ -99,7 +105,8 @@ def make_planner(name: str, action_size: int, options: Options) -> planners.Samp
         options: how many plans, iterations and steps.
 
     Returns:
-        The planner. That of random search draws all plans at once.
+        The planner. That of random search draws all plans at once; that of iLQR has as many iterations as may follow
+        so many plans.
 
     Raises:
         ValueError: if there is none of that name, it does not take an option, or not in this range.
@@ -110,10 +117,12 @@ def make_planner(name: str, action_size: int, options: Options) -> planners.Samp
     sizes = {"num_samples": options.num_samples, "num_iterations": options.num_iterations}
     if factory == "random_shooting":
         sizes = {"num_samples": options.num_samples * options.num_iterations}
+    if factory == "ilqr":
+        sizes = {"num_iterations": options.num_samples * options.num_iterations // len(FRACTIONS) - 1}
     return getattr(planners, factory)(options.horizon, action_size, **(sizes | {"std": options.std} | own))
 
 
-def _measure(planner: planners.SamplingPlanner, model: Model, options: Options) -> list[str]:
+def _measure(planner: planners.Planner, model: Model, options: Options) -> list[str]:
     """A row of the table."""
 
     def search(planner: Any, model: Any, key: Any) -> tuple[Any, Any]:

@@ -25,6 +25,7 @@ from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.tasks import Task, find_task
 from mirrax.benchmarks.timing import print_table
 from mirrax.dynamics.base import integer
+from mirrax.planners.ddp import FRACTIONS
 
 # What planners take here besides their defaults: iterations that leave the smallest budget enough plans for each.
 # After a comma stands what sets a second entry of the same planner apart.
@@ -41,6 +42,12 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "vi_mpc": {"num_iterations": 2},
     "smc": {},
     "vi_mpc, best kept": {"num_iterations": 2, "num_kept": 3, "execute": "best"},
+    "vi_mpc, refined": {"num_iterations": 2, "refine": {"num_samples": 2, "num_iterations": 8}},  # by `gradient`
+    "gradient": {"num_iterations": 16},
+    "elbo_gradient": {"num_iterations": 8},
+    "stein": {"num_iterations": 8},
+    "ilqr": {},
+    "iterative_policy": {"num_iterations": 4},
 }
 
 
@@ -53,7 +60,8 @@ class Options:
     planners: tuple[str, ...] = tuple(SETTINGS)
     """Names of planners, with options of their own after a colon: vi_mpc:target_ess=0.2,num_iterations=1."""
     budgets: tuple[int, ...] = (64, 256)
-    """Plans per time step, over all iterations; times the horizon these are the model steps."""
+    """Plans per time step, over all iterations; times the horizon these are the model steps. What derivatives cost
+    besides, the time tells."""
     seeds: int = 5
     """Episodes per planner and budget."""
     steps: int = 100
@@ -85,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figure(known, options).savefig(options.out / "returns.svg", bbox_inches="tight")
 
 
-def make_planner(name: str, task: Task, action_size: int, budget: int) -> planners.SamplingPlanner:
+def make_planner(name: str, task: Task, action_size: int, budget: int) -> planners.Planner:
     """The planner of that name, with as many plans per iteration as the budget allows (or one fewer, if they shrink).
 
     Args:
@@ -104,20 +112,25 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
     own = task.std_of(factory) | own
     if own.get("num_knots") is not None:
         own["num_knots"] = min(own["num_knots"], task.horizon)
+    if isinstance(refine := own.get("refine"), Mapping):
+        own["refine"] = planners.gradient(task.horizon, action_size, **refine)
 
-    def make(size: int) -> planners.SamplingPlanner:
-        return getattr(planners, factory)(task.horizon, action_size, num_samples=size, **own)
+    def make(size: int) -> planners.Planner:
+        """With so many plans per iteration; what searches along a line, with so many iterations."""
+        if factory == "ilqr":
+            return planners.ilqr(task.horizon, action_size, **({"num_iterations": size} | own))
+        even = size - size % 2 if factory == "elbo_gradient" else size  # pairs
+        return getattr(planners, factory)(task.horizon, action_size, num_samples=even, **own)
 
     iterations = integer("num_iterations", own.get("num_iterations", 1))
     if budget < (least := 2 * iterations):
         raise ValueError(f"budgets must be at least {least} for {name} with {iterations} iterations, got {budget}")
     equal = budget // iterations
-    planner = make(equal)
-    # a population that shrinks may begin with more
-    for size in range(equal * budget // _plans_per_step(planner), equal, -1):
-        if _plans_per_step(greater := make(size)) <= budget:
-            return greater
-    return planner
+    # a population that shrinks may begin with more, what takes other plans too must with fewer
+    for size in range(max(equal, equal * budget // plans_per_step(make(equal))), 1, -1):
+        if plans_per_step(planner := make(size)) <= budget:
+            return planner
+    raise ValueError(f"budgets must leave {name} two plans per iteration at least, got {budget}")
 
 
 def parse_planner(name: str, settings: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, Any]]:
@@ -256,7 +269,7 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
                     "planner": planner_name,
                     "budget": budget,
                     "fingerprint": fingerprint,
-                    "model_steps": _plans_per_step(planner) * task.horizon,
+                    "model_steps": plans_per_step(planner) * task.horizon,
                     "steps": options.steps,
                     "returns": [round(float(value), 4) for value in returns],
                     "seconds": round((time.perf_counter() - began) / options.seeds, 3),
@@ -267,7 +280,7 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
             beside.replace(options.out / f"{name}.json")
 
 
-def _fingerprint(planner: planners.SamplingPlanner) -> str:
+def _fingerprint(planner: planners.Planner) -> str:
     """What tells planners of one name apart whose numbers are not the same; three digits of each are looked at."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(planner):
@@ -276,9 +289,30 @@ def _fingerprint(planner: planners.SamplingPlanner) -> str:
     return digest.hexdigest()[:8]
 
 
-def _plans_per_step(planner: planners.SamplingPlanner) -> int:
+def plans_per_step(planner: Any) -> int:
+    """How many plans a planner rolls out at each time step.
+
+    Args:
+        planner: one of `SETTINGS`.
+
+    Returns:
+        Their number; of those whose derivatives are taken no more than of others.
+    """
+    iterations = planner.num_iterations
+    if isinstance(planner, planners.IterativeLQR):
+        first = planner.num_samples if planner.num_samples > len(FRACTIONS) - 2 else 0
+        return len(FRACTIONS) * (1 + iterations) + first
+    if isinstance(planner, planners.PolicyPlanner):
+        return planner.num_samples * (iterations + 1) + 1  # the last policy once more, and its plan
+    if isinstance(planner, planners.GradientPlanner):
+        objective: Any = planner.objective
+        if not hasattr(planner.belief, "plans"):
+            return objective.num_samples * iterations
+        each = objective.num_perturbations if getattr(objective, "std", None) is not None else 1
+        return len(planner.belief.plans) * (each * iterations + 1)
     sizes = planner.num_samples
-    return sizes * planner.num_iterations if isinstance(sizes, int) else sum(sizes)
+    own = sizes * iterations if isinstance(sizes, int) else sum(sizes)
+    return own if planner.refine is None else own + plans_per_step(planner.refine) + 3  # which are compared
 
 
 def _row(planner: str, options: Options, known: Sequence[dict[str, Any]]) -> list[str]:

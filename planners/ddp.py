@@ -19,7 +19,7 @@ from .riccati import Improvement, backward
 from .stepping import drawn
 from .warm_start import Shift
 
-_FRACTIONS = tuple(1.1 ** -(j**2) for j in range(10))  # of the step, tried at once: 1 to 4e-4 (Tassa et al., 2012)
+FRACTIONS = tuple(1.1 ** -(j**2) for j in range(10))  # of the step, tried at once: 1 to 4e-4 (Tassa et al., 2012)
 _LEAST, _GREATEST = 1e-6, 1e6  # regularisations; below the least there is none
 _ENOUGH = 1e-4  # of the improvement that was promised, for a step to be taken
 
@@ -118,11 +118,11 @@ class IterativeLQR:
         noise_key, sample_key = jax.random.split(key)
         problem = self._problem(model, noise_key, state)
         # first of all the belief with its feedback and without, and the best that chance has to offer
-        plans = jnp.broadcast_to(belief.plan, (len(_FRACTIONS), *belief.plan.shape))
-        gains = jnp.zeros((len(_FRACTIONS), *belief.gains.shape))
+        plans = jnp.broadcast_to(belief.plan, (len(FRACTIONS), *belief.plan.shape))
+        gains = jnp.zeros((len(FRACTIONS), *belief.gains.shape))
         if self.num_samples:
             drawn_plans = self.proposal.sample(sample_key, self.num_samples)
-            if (room := len(_FRACTIONS) - 2) < self.num_samples:
+            if (room := len(FRACTIONS) - 2) < self.num_samples:
                 followed = jax.vmap(lambda plan: problem.follow(plan, belief.states, gains[0]))(drawn_plans)
                 lasting = jnp.lexsort((followed.worth, followed.last_weight != 0))[::-1]
                 drawn_plans = drawn_plans[lasting[:room]]
@@ -216,7 +216,7 @@ class IterativeLQR:
     ) -> tuple["_Search", TrajectoryInfo]:
         """Try the candidates, take the best of them if it is better, and solve the problem that it is in."""
         first, improvement, mu = search.num_tried == 0, search.improvement, search.regularization
-        fractions = jnp.asarray(_FRACTIONS, float)
+        fractions = jnp.asarray(FRACTIONS, float)
         steps = search.plan + fractions[:, None, None] * improvement.steps
         searched = _Candidates(steps, search.expansion.x, jnp.broadcast_to(improvement.gains, starts.gains.shape))
         plans, states, gains = jax.tree.map(lambda a, b: jnp.where(first, a, b), starts, searched)

@@ -17,7 +17,7 @@ from mirrax.report import report_episode
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-EXAMPLE, POSTERIOR, PARTICLES, THROUGH, EXACT, UNCERTAIN, ENVIRONMENT, FUNCTION, COST, DEVICES = BLOCKS
+EXAMPLE, POSTERIOR, PARTICLES, THROUGH, POLICY, EXACT, UNCERTAIN, ENVIRONMENT, FUNCTION, COST, DEVICES = BLOCKS
 
 
 def run(code, **replacements):
@@ -65,6 +65,14 @@ def test_derivatives_swing_a_pole_up():
     names = run(THROUGH)
     assert jnp.cos(names["belief"].states[-1, 1]) > 0.9
     assert names["belief"].gains.shape == (60, 1, 4)
+
+
+def test_a_policy_is_improved_and_left_as_it_is():
+    names = run(POLICY)
+    belief, info = names["belief"], names["info"]
+    assert info.worth.max() > info.worth[0, 0] + 1.0
+    assert (belief.given.mean(names["state"]) == 0).all()
+    assert (jnp.abs(belief.policy.mean(names["state"])) > 0.01).all()
 
 
 def test_who_gambles_and_who_does_not(capsys):
