@@ -118,9 +118,10 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
     def make(size: int) -> planners.Planner:
         """With so many plans per iteration; what searches along a line, with so many iterations."""
         if factory == "ilqr":
-            return planners.ilqr(task.horizon, action_size, **({"num_iterations": size} | own))
-        even = size - size % 2 if factory == "elbo_gradient" else size  # pairs
-        return getattr(planners, factory)(task.horizon, action_size, num_samples=even, **own)
+            sizes = {} if "num_iterations" in own else {"num_iterations": size}
+        else:
+            sizes = {"num_samples": size - size % 2 if factory == "elbo_gradient" else size}  # pairs
+        return getattr(planners, factory)(task.horizon, action_size, **sizes, **own)
 
     iterations = integer("num_iterations", own.get("num_iterations", 1))
     if budget < (least := 2 * iterations):
