@@ -51,7 +51,8 @@ class Options:
     """What to measure."""
 
     model: str | None = None
-    """Name of a model; the hopper of model-based diffusion unless given."""
+    """Name of a model, or "upright", Brax's inverted pendulum that earns less the further it leans; the hopper of
+    model-based diffusion unless given."""
     planners: tuple[str, ...] = tuple(SETTINGS)
     """Names of planners, with options of their own after a colon: vi_mpc:target_ess=0.2."""
     num_samples: int = 128
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         some("planners", options.planners)
         for name in ("horizon", "seeds"):
             integer(name, getattr(options, name))
-        model = hopper() if options.model is None else find_task(options.model).make(None)
+        model = _make(options.model)
         chosen = {name: make_planner(name, model.action_size, options) for name in options.planners}
     print_table(
         f"{options.num_samples} plans × {options.num_iterations} iterations × {options.horizon} steps, mean reward "
@@ -94,6 +95,24 @@ def hopper() -> Model:
         return state, x - 0.5 * jnp.minimum(jnp.abs(z - 1.0), 1.0), discount
 
     return dynamics.from_function(jax.tree_util.Partial(step, body), body.action_size, init=body.init, dt=body.dt)
+
+
+def upright() -> Model:
+    """Brax's inverted pendulum, that does not end, and pays for being upright: its own reward does not tell how."""
+    body = dynamics.brax("inverted_pendulum")
+
+    def step(body: Any, key: Any, state: Any, action: Any) -> tuple[Any, Any, Any]:
+        state, _, _ = body.step(key, state, action)
+        x, angle = state.pipeline_state.q
+        return state, 1.0 - angle**2 - 0.1 * x**2, 1.0
+
+    return dynamics.from_function(jax.tree_util.Partial(step, body), body.action_size, init=body.init, dt=body.dt)
+
+
+def _make(name: str | None) -> Model:
+    if name is None:
+        return hopper()
+    return upright() if name == "upright" else find_task(name).make(None)
 
 
 def make_planner(name: str, action_size: int, options: Options) -> planners.Planner:
