@@ -51,6 +51,10 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+# whose noise comes in pairs
+PAIRED = ("elbo_gradient", "iterative_policy")
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """What to measure."""
@@ -120,7 +124,7 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
         if factory == "ilqr":
             sizes = {} if "num_iterations" in own else {"num_iterations": size}
         else:
-            sizes = {"num_samples": size - size % 2 if factory == "elbo_gradient" else size}  # pairs
+            sizes = {"num_samples": size - size % 2 if factory in PAIRED else size}
         return getattr(planners, factory)(task.horizon, action_size, **sizes, **own)
 
     iterations = integer("num_iterations", own.get("num_iterations", 1))
@@ -304,11 +308,11 @@ def plans_per_step(planner: Any) -> int:
         first = planner.num_samples if planner.num_samples > len(FRACTIONS) - 2 else 0
         return len(FRACTIONS) * (1 + iterations) + first
     if isinstance(planner, planners.PolicyPlanner):
-        return planner.num_samples * (iterations + 1) + 1  # the last policy once more, and its plan
+        return planner.num_samples * (iterations + 2) + 1  # the given policy, the last one, and its plan
     if isinstance(planner, planners.GradientPlanner):
         objective: Any = planner.objective
         if not hasattr(planner.belief, "plans"):
-            return objective.num_samples * iterations
+            return (objective.num_samples + 1) * iterations  # and the mean
         each = objective.num_perturbations if getattr(objective, "std", None) is not None else 1
         return len(planner.belief.plans) * (each * iterations + 1)
     sizes = planner.num_samples

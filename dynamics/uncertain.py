@@ -93,10 +93,12 @@ class Ensemble:
         return duration(self.member(0))
 
     def scenarios(self, key: Key[Array, ""], num: int) -> Any:
-        """The members in their order, around and around if there are fewer than `num`."""
+        """The members in their order, around and around if `num` is greater; if it is less, from any of them on."""
         if num == self.num_scenarios:
             return self.members
-        return jax.tree.map(lambda leaf: leaf[jnp.arange(num) % self.num_scenarios], self.members)
+        first = 0 if num > self.num_scenarios else jax.random.randint(key, (), 0, self.num_scenarios)
+        chosen = (first + jnp.arange(num)) % self.num_scenarios
+        return jax.tree.map(lambda leaf: leaf[chosen], self.members)
 
     def member(self, index: Any) -> Any:
         """The member of that number, from 0."""

@@ -143,18 +143,19 @@ def ascend(
         best, greatest = _choose(better, parameters, best), jnp.where(better, climbed.worth, greatest)
         moved, remembered = jax.vmap(step)(parameters, climbed.gradients, memory, climbed.worth)
         moved = bounded(moved)
-        sound = climbed.valid & _finite(moved)
+        norms = jax.vmap(_norm)(climbed.gradients)
+        sound = climbed.valid & jnp.isfinite(norms) & _finite(moved)  # squares of numbers may be none
         row = AscentInfo(
             returns=climbed.returns,
             worth=climbed.worth,
-            gradient_norm=jax.vmap(_norm)(climbed.gradients),
+            gradient_norm=norms,
             elbo=climbed.elbo,
             kl=climbed.kl,
             num_invalid=climbed.num_invalid,
             degenerate=~sound.any(),
             temperature=temperature,
         )
-        # what has no worth, or no slope, goes half way back to where it had one, without momentum
+        # what has no worth, or no slope, goes half way back to where it had worth, without momentum
         back = jax.tree.map(lambda here, there: 0.5 * (here + there), parameters, best)
         remembered = _choose(sound, remembered, jax.vmap(transformation.init)(parameters))
         return (_choose(sound, moved, back), remembered, best, greatest), row

@@ -287,9 +287,15 @@ def check_belief(own: Any, given: Any) -> Any:
     def form(belief: Any) -> tuple[Any, list[tuple[int, ...]]]:
         return jax.tree.structure(belief), [jnp.shape(leaf) for leaf in jax.tree.leaves(belief)]
 
-    expected, told = form(own), form(given)
+    if type(own) is not type(given):
+        raise ValueError(
+            f"belief must be of the planner's own family, {type(own).__name__}, got {type(given).__name__}"
+        )
+    (structure, expected), (own_structure, told) = form(own), form(given)
     if expected != told:
-        raise ValueError(f"belief must be of the planner's own family, {expected}, got {told}")
+        raise ValueError(f"belief must have the shapes of the planner's own, {expected}, got {told}")
+    if structure != own_structure:
+        raise ValueError("belief must be made of the same parts as the planner's own, got another structure")
     return given
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 from jax.sharding import NamedSharding
 
 from ..dynamics.base import boolean, fraction, integer, real
-from .base import Belief, Likelihood, Prior, Sequential, check_part
+from .base import Belief, Likelihood, Sequential, check_part
 from .families import (
     Annealed,
     Categorical,
@@ -20,7 +20,7 @@ from .families import (
     splined,
 )
 from .loop import SamplingPlanner
-from .priors import ShrunkPrior, as_prior
+from .priors import ShrunkPrior, check_prior
 from .refinement import Refiner
 from .resampling import Resampler
 from .risk import as_risk, entropic
@@ -198,7 +198,7 @@ def sampling_planner(
     return SamplingPlanner(
         belief=belief,
         likelihood=check_part("likelihood", likelihood, "__call__"),
-        prior=None if prior is None else _checked_prior(prior, belief),
+        prior=None if prior is None else check_prior(prior, belief.mode().shape),
         step_size=None if step_size is None else check_part("step_size", step_size, "__call__"),
         risk=None if risk is None else as_risk(risk),
         resampler=None if resampler is None else check_part("resampler", resampler),
@@ -285,21 +285,15 @@ def risk_at(rho: Any, temperature: Any, standardize: bool = False) -> Any:
     return entropic(real("rho", rho) / real("temperature", temperature, above=0.0))
 
 
-def _checked_prior(prior: Any, belief: Belief) -> Prior:
-    """A user's prior, which must take the belief's plans: one of another shape might broadcast, and be wrong."""
-    checked, shape = as_prior(prior), belief.mode().shape
-    distribution = getattr(checked, "distribution", None)
-    if isinstance(distribution, Belief) and distribution.mode().shape[-2:] != shape:  # a batch to map over has more
-        raise ValueError(f"prior must be over plans of shape [H, A] = {shape}, got {distribution.mode().shape}")
-    return checked
-
-
 def _check_refiner(refine: Any, belief: Any, execute: str) -> None:
     """Raise a `ValueError` unless a planner can go on from the plans of this belief, and its plan is executed."""
     if not isinstance(refine, Refiner):
         raise ValueError(
-            f"refine must be a planner that goes on from plans (gradient, ilqr), got {type(refine).__name__}"
+            f"refine must be a planner that goes on from plans (gradient, elbo_gradient, stein, ilqr), "
+            f"got {type(refine).__name__}"
         )
+    if hasattr(belief, "actions"):
+        raise ValueError("refine moves actions freely: give it, or discrete actions to choose from, got both")
     if execute in ("sample", "component"):
         raise ValueError(f"refine executes the plan that it finds: execute must not be {execute!r}")
     if refine.plan_shape != belief.mode().shape:

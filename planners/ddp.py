@@ -259,7 +259,7 @@ class IterativeLQR:
             num_invalid=invalid.sum(),
             converged=converged,
             degenerate=~following.solved | invalid.all(),
-            log_evidence=self._log_evidence(following, worth),
+            log_evidence=self._log_evidence(expansion, following, worth),
             temperature=self.temperature,
         )
         done = converged | ~following.solved | (first & ~taken)
@@ -290,25 +290,31 @@ class IterativeLQR:
         # as little regularised as it can be
         improvement, _, _ = self._solve(problem, search.expansion, search.plan, jnp.zeros(()), jnp.ones(()))
         policy = AffinePolicy(search.plan, search.expansion.x, improvement.gains, None)
-        trils = self._noise(improvement)
+        trils = self._noise(search.expansion, improvement)
         return policy if trils is None else answered(policy, trils, search.expansion.f_z)
 
-    def _noise(self, improvement: Improvement) -> Float[Array, "H A A"] | None:
-        """C_t of the covariances C_t C_tᵀ = λ Q_uu⁻¹."""
-        return (
-            None
-            if self.temperature is None
-            else jax.vmap(_noise, (0, None))(improvement.curvatures, self.temperature)
-        )
+    def _noise(self, expansion: Expansion, improvement: Improvement) -> Float[Array, "H A A"] | None:
+        """C_t of the covariances C_t C_tᵀ = λ Q_uu⁻¹; unit noise where nothing is known, after an end."""
+        if self.temperature is None:
+            return None
+        trils = jax.vmap(_noise, (0, None))(improvement.curvatures, self.temperature)
+        known = self._counted(expansion)[:, None, None]
+        return jnp.where(known, trils, jnp.eye(trils.shape[1]))
 
-    def _log_evidence(self, improvement: Improvement, worth: Float[Array, ""]) -> Float[Array, ""] | None:
+    def _counted(self, expansion: Expansion) -> Bool[Array, " H"]:
+        """Of which steps the posterior knows something."""
+        return expansion.counts if self.prior is None else jnp.ones_like(expansion.counts)
+
+    def _log_evidence(
+        self, expansion: Expansion, improvement: Improvement, worth: Float[Array, ""]
+    ) -> Float[Array, ""] | None:
         """(worth at the optimum)/λ + Σ_t ½ log det(2π λ Q_uu⁻¹)."""
-        trils = self._noise(improvement)
+        trils = self._noise(expansion, improvement)
         if self.temperature is None or trils is None:
             return None
         worth -= improvement.slope + 0.5 * improvement.bend
-        log_dets = jnp.log(jnp.diagonal(trils, axis1=1, axis2=2)).sum()
-        return worth / self.temperature + log_dets + 0.5 * self.proposal.mean.size * jnp.log(2.0 * jnp.pi)
+        log_dets = jnp.log(jnp.diagonal(trils, axis1=1, axis2=2)) + 0.5 * jnp.log(2.0 * jnp.pi)
+        return worth / self.temperature + jnp.where(self._counted(expansion)[:, None], log_dets, 0.0).sum()
 
 
 class _Candidates(NamedTuple):

@@ -56,7 +56,9 @@ class ElboAscent:
         else:
             epsilon = belief.noise(key, self.num_samples)
         plans, pull_back = jax.vjp(lambda parameters: self._of(parameters).from_noise(epsilon), parameters)
-        slopes = self.target.slopes(model, noise, state, plans)
+        # the mean as well: a belief around a plan that diverges is none to believe in
+        slopes = self.target.slopes(model, noise, state, jnp.concatenate([plans, belief.mean[None]]))
+        slopes, fine = jax.tree.map(lambda leaf: leaf[:-1], slopes), slopes.worth[-1] > -jnp.inf
         uphill = slopes.gradients
         if self.stick:  # d/da (R + λ log p − λ log q) for a fixed q
             uphill -= temperature * jax.grad(lambda plans: belief.log_prob(plans).sum())(plans)
@@ -67,8 +69,10 @@ class ElboAscent:
             surprise = jax.grad(lambda parameters: self._of(parameters).entropy())(parameters)
             gradients = jax.tree.map(lambda pathwise, own: pathwise + temperature * own, gradients, surprise)
         bound = slopes.worth - temperature * belief.log_prob(plans)
-        bound = jnp.where(slopes.valid, bound, 0.0).sum() / counted
-        valid = slopes.valid.any()[None]
+        # that of q restricted to plans which are valid, log(their share) included
+        share = counted / len(plans)
+        bound = jnp.where(slopes.valid, bound, 0.0).sum() / counted + temperature * jnp.log(share)
+        valid = (fine & slopes.valid.any())[None]
         worth = jnp.where(valid, bound, -jnp.inf)
         return Climb(worth, gradients, valid, slopes.returns, (~slopes.valid).sum(), worth[0] / temperature)
 

@@ -8,7 +8,7 @@ from jax.sharding import NamedSharding
 from ..dynamics.base import boolean, integer
 from .ascent import GradientPlanner
 from .elbo_ascent import ElboAscent
-from .families import full_gaussian, gaussian
+from .families import full_gaussian, gaussian, gaussian_prior
 from .optimizers import optimizer as make_optimizer
 from .pathwise import target
 from .warm_start import optional_shift
@@ -26,6 +26,7 @@ def elbo_gradient(
     covariance: str = "diagonal",
     temperature: Any = 1.0,
     prior: Any = None,
+    prior_std: Any = None,
     antithetic: bool = True,
     stick: bool = True,
     optimizer: Any = "adam",
@@ -44,7 +45,8 @@ def elbo_gradient(
 
     What `vi_mpc` finds by weighing plans this finds by differentiating them, on the same model and in the same
     family: with a full covariance the posterior where that is Gaussian; with a diagonal one the variances 1/Λᵢᵢ of
-    its precision Λ, the greatest bound, where `vi_mpc` at κ = 1 ends at marginal variances.
+    its precision Λ, the greatest bound, where `vi_mpc` at κ = 1 ends at marginal variances. Where its mean
+    diverges the belief goes half way back. Derivatives know nothing of when an episode ends.
 
     Args:
         horizon: the number H of steps.
@@ -56,8 +58,10 @@ def elbo_gradient(
         std_min: the floor of the learnt std (of a full covariance, that of each action given those before), > 0.
         covariance: "diagonal" or "full".
         temperature: λ of the posterior, in reward units.
-        prior: p: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree, or `planners.policy_prior`; None for a
-            flat one.
+        prior: p: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree, or `planners.policy_prior`; None for
+            N(0, prior_std²); "flat" for p = 1, under which nothing holds plans back that are beyond the actuators'
+            range, where all are worth the same.
+        prior_std: of the prior, scalar, [A] or [H, A]; 1 unless given.
         antithetic: whether noise comes in pairs ε, −ε, which makes the gradient of the mean exact where returns are
             quadratic.
         stick: whether log q is differentiated along plans only: the gradient then has no variance where the belief is
@@ -93,7 +97,8 @@ def elbo_gradient(
         raise ValueError(f"execute must be one of mode, sample, got {execute!r}")
     climbed = target(
         temperature,
-        prior,
+        gaussian_prior(prior, prior_std, horizon, action_size),
+        shape=(integer("horizon", horizon), integer("action_size", action_size)),
         risk=risk,
         num_scenarios=num_scenarios,
         chunk_size=rollout_chunk_size,

@@ -17,14 +17,15 @@ LogProb = Callable[..., Float[Array, ""]]
 
 
 class Expansion(NamedTuple):
-    """x' = f(x, u) and cost c(x, u) around x̄_t, ū_t, where Σ_t (Π_{s<t} d_s) c_t + (Π d) v is the cost of the plan.
+    """x' = f(x, u) and cost c(x, u) around x̄_t, ū_t, where Σ_t c_t + v is the cost of the plan: discounts are in c.
 
     Attributes:
         x: coordinates x̄ before each step, [H, n].
-        f_z: derivatives of the next coordinates by z = (x, u), [H, n, n + A].
+        f_z: derivatives of the next coordinates by z = (x, u), [H, n, n + A]; from an end on states stand still.
         c_z: of the cost, [H, n + A].
         c_zz: second ones of the cost, [H, n + A, n + A].
-        discount: d, [H]; 0 where the episode ends, and all derivatives are 0 after.
+        counts: whether a step comes before the end of the episode, [H]; after it rewards are 0.
+        lasts: whether the next one does, [H].
         v_x: derivative of the cost beyond the horizon by the last x, [n].
         v_xx: second ones, [n, n].
         at: what `curvature` needs to expand once more, with a leading axis H; None where it will not.
@@ -34,7 +35,8 @@ class Expansion(NamedTuple):
     f_z: Float[Array, "H n z"]
     c_z: Float[Array, "H z"]
     c_zz: Float[Array, "H z z"]
-    discount: Float[Array, " H"]
+    counts: Bool[Array, " H"]
+    lasts: Bool[Array, " H"]
     v_x: Float[Array, " n"]
     v_xx: Float[Array, "n n"]
     at: Any
@@ -75,7 +77,7 @@ class Problem(NamedTuple):
             action = self.limited(action + jnp.matmul(gain, deviation, precision="highest"))
             if self.log_prior is not None:
                 told = scalar("log p of the prior", self.log_prior(parameters, state, action))
-                log_prior += jnp.where(weight == 0, 0.0, weight * told)
+                log_prior += told  # in the last state after an end, as in `rollout.score`, and never discounted
             step = counted(self.model, (key, action), state, weight)
             after = weight * step.discount
             # past an end nothing counts, but its derivatives must be numbers
@@ -103,14 +105,18 @@ class Problem(NamedTuple):
         if self.limits is not None:  # where a clip has a derivative of one side
             low, high = self.limits
             plan = jnp.clip(plan, low + 1e-6 * (high - low), high - 1e-6 * (high - low))
-        at = (self.keys, followed.states, plan, self.parameters)
+        at = (self.keys, followed.states, plan, followed.weights, self.parameters)
         # on a CPU one after the other: the derivatives of a step fill its cache
         steps = functools.partial(jax.lax.map, self._step) if jax.default_backend() == "cpu" else jax.vmap(self._step)
         x, f_z, c_z, c_zz = steps(at)
-        f_z, c_z, c_zz = (_where(followed.weights != 0, leaf) for leaf in (f_z, c_z, c_zz))
+        counts = followed.weights != 0
+        lasts = counts & (followed.discounts != 0)
+        f_z = _where(lasts, f_z, jnp.eye(*f_z.shape[1:]))
+        if self.log_prior is None:
+            c_z, c_zz = _where(counts, c_z, 0.0), _where(counts, c_zz, 0.0)
         v_x, v_xx = self._beyond(followed.last, followed.last_weight)
         kept = at if self.second_order else None
-        return Expansion(x, f_z, c_z, self._shaped(c_zz), followed.discounts, v_x, self._shaped(v_xx), kept)
+        return Expansion(x, f_z, c_z, self._shaped(c_zz), counts, lasts, v_x, self._shaped(v_xx), kept)
 
     def curvature(self, at: Any, v_x: Float[Array, " n"]) -> Float[Array, "z z"]:
         """Second derivatives of v_xᵀ f(x, u) at a step, the term that tells DDP from iLQR."""
@@ -128,16 +134,16 @@ class Problem(NamedTuple):
         return z[:n], first[:-1], first[-1], _hessian(lambda z: self._next(at, z)[1], z)
 
     def _point(self, at: Any) -> Float[Array, " z"]:
-        _, state, action, _ = at
+        _, state, action, *_ = at
         return jnp.concatenate([coordinates(self.model, state), action])
 
     def _next(self, at: Any, z: Float[Array, " z"]) -> tuple[Float[Array, " n"], Float[Array, ""]]:
         """The next coordinates and the cost of a step."""
-        key, state, action, parameters = at
+        key, state, action, weight, parameters = at
         x, u = jnp.split(z, [len(z) - len(action)])
         moved = with_coordinates(self.model, state, x)
         after, reward, _ = self.model.step(key, moved, u)
-        cost = -scalar("reward of a step", reward)
+        cost = -jnp.where(weight == 0, 0.0, weight * scalar("reward of a step", reward))
         if self.log_prior is not None and self.temperature is not None:
             told = scalar("log p of the prior", self.log_prior(parameters, moved, u))
             cost -= self.temperature * told
@@ -145,7 +151,7 @@ class Problem(NamedTuple):
 
     def _beyond(self, last: State, weight: Float[Array, ""]) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
         def cost(x: Array) -> Array:
-            return -scalar("value", self.model.value(with_coordinates(self.model, last, x)))
+            return -weight * scalar("value", self.model.value(with_coordinates(self.model, last, x)))
 
         x = coordinates(self.model, last)
         return jnp.where(weight == 0, 0.0, jax.grad(cost)(x)), jnp.where(weight == 0, 0.0, _hessian(cost, x))
@@ -196,6 +202,6 @@ def _hessian(function: Callable[..., Any], z: Float[Array, " z"]) -> Float[Array
         return jax.jacfwd(jax.jacfwd(function))(z)
 
 
-def _where(counts: Bool[Array, " H"], leaf: Float[Array, "H ..."]) -> Float[Array, "H ..."]:
-    """The rows that count; 0 in the place of the others."""
-    return jnp.where(counts.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, 0.0)
+def _where(counts: Bool[Array, " H"], leaf: Float[Array, "H ..."], other: Any) -> Float[Array, "H ..."]:
+    """The rows that count; something else in the place of the others."""
+    return jnp.where(counts.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, other)

@@ -51,10 +51,10 @@ def gradient(
             `planners.optimizer`.
         learning_rate: of the optimiser, > 0.
         max_norm: the norm, in reward units per action, to which a longer gradient of a plan is shortened, so that one
-            through a contact does not decide; None for no limit.
+            through a contact does not decide; None for no limit. (Derivatives know nothing of when an episode ends.)
         bounds: "clip" projects plans onto [-1, 1] after each step, "squash" optimises z of a = tanh z, "none" leaves
             them unbounded, for models whose actions are.
-        temperature: λ in reward units, of the prior.
+        temperature: λ in reward units, of the prior, without which there is none.
         prior: adds λ log p(a): an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree, or
             `planners.policy_prior`; needs a temperature. None for none.
         num_scenarios: in how many scenarios a plan is tried; None (the default) for as many as the model wants.
@@ -72,9 +72,12 @@ def gradient(
     """
     if bounds not in BOUNDS:
         raise ValueError(f"bounds must be one of {', '.join(BOUNDS)}, got {bounds!r}")
+    if temperature is not None and prior is None:
+        raise ValueError(f"temperature is of the prior: give both, got temperature={temperature!r} and prior=None")
     climbed = target(
         temperature,
         prior,
+        shape=(integer("horizon", horizon), integer("action_size", action_size)),
         risk=risk,
         num_scenarios=num_scenarios,
         chunk_size=rollout_chunk_size,

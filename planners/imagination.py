@@ -45,10 +45,10 @@ class Lessons(NamedTuple):
         returns: [K], reward units.
         worth: R − λ Σ_t KL(π_θ ‖ π_φ)(s_t) of each, [K]; −∞ where it diverged.
         kl: the mean of these divergences over all steps, nats.
-        observations: [K, H, n]; 0 where a trajectory diverged.
-        gradients: of the expected worth by what the network says at each of these, [K, H, 2 A]: their sum over
-            trajectories over K is what a gradient by its parameters is made of; 0 where one diverged.
-        valid: which did not, [K].
+        observations: [K, H, n]; 0 where they are no numbers.
+        gradients: by what the network says at each of these, [K, H, 2 A], of which the gradient by its parameters is
+            made: their sum over all trajectories is that of the expected worth.
+        valid: which did not diverge, [K].
     """
 
     returns: Float[Array, " K"]
@@ -69,6 +69,7 @@ class Imagination(NamedTuple):
         noise: that drives the actions, standard normal, [K, H, A].
         given: π_φ.
         temperature: λ, in reward units.
+        paired: whether the noise of the second half is that of the first with the other sign.
         chunk_size: how many trajectories at once; None chooses for the backend.
         sharding: how to spread them over devices; None for one device.
     """
@@ -79,8 +80,9 @@ class Imagination(NamedTuple):
     noise: Float[Array, "K H A"]
     given: NetworkPolicy
     temperature: Float[Array, ""]
-    chunk_size: int | None
-    sharding: NamedSharding | None
+    paired: bool = False
+    chunk_size: int | None = None
+    sharding: NamedSharding | None = None
 
     def follow(self, policy: NetworkPolicy) -> Imagined:
         """What the policy does."""
@@ -88,61 +90,77 @@ class Imagination(NamedTuple):
 
     def judge(self, policy: NetworkPolicy) -> tuple[Float[Array, " K"], Float[Array, ""]]:
         """The worth of each trajectory that the policy makes, as in `Lessons`, and the mean divergence."""
-        imagined = self.follow(policy)
-        kl = self._divergence(policy, imagined)
-        worth = imagined.returns - self.temperature * kl.sum(1)
-        valid = _sound(imagined) & jnp.isfinite(worth)
-        return jnp.where(valid, worth, -jnp.inf), _mean_of(kl, imagined, valid)
+        told = self._tell(policy, self.follow(policy))
+        return told.worth, told.mean_kl
 
     def score(self, policy: NetworkPolicy) -> Lessons:
         """Lessons without derivatives of the model: ∇ log π_θ(a_t|s_t) times what came of it (Williams, 1992).
 
         What came of an action is what is earned from it on, less λ times the divergences that follow. It is compared
-        with what the other trajectories got from that step on, which are no part of it and therefore leave the
-        expectation as it is.
+        with what the other trajectories got from that step on (but for the one of opposite noise), which are no part
+        of it and therefore leave the expectation as it is. A trajectory that diverges got the least that any got.
         """
         imagined = self.follow(policy)
-        kl = self._divergence(policy, imagined)
-        worth = imagined.returns - self.temperature * kl.sum(1)
-        valid = _sound(imagined) & jnp.isfinite(worth)
-        counted = imagined.alive & valid[:, None]
+        told = self._tell(policy, imagined)
+        counted = imagined.alive & told.valid[:, None]
         # Σ_{t'≥t} r_t' − λ Σ_{t'>t} KL_t': the divergence at t is not of the action's making
-        earned = imagined.gains - self.temperature * kl
-        to_go = jnp.flip(jnp.cumsum(jnp.flip(earned, 1), 1), 1) + self.temperature * kl
-        to_go = jnp.where(counted, to_go, 0.0)
-        others = jnp.maximum(counted.sum(0) - 1, 1)
-        advantage = jnp.where(counted, to_go - (to_go.sum(0) - to_go) / others, 0.0)
-        observations = jnp.where(valid[:, None, None], imagined.observations, 0.0)
+        earned = imagined.gains - self.temperature * told.kl
+        to_go = jnp.flip(jnp.cumsum(jnp.flip(earned, 1), 1), 1) + self.temperature * told.kl
+        lost = imagined.alive & ~told.valid[:, None] & _numbers(imagined) & told.valid.any()
+        least = jnp.where(counted, to_go, jnp.inf).min(0)
+        counted = (counted | lost) & jnp.isfinite(least)
+        to_go = jnp.where(counted, jnp.where(told.valid[:, None], to_go, least), 0.0)
+        own, number = to_go, counted.astype(to_go.dtype)
+        if self.paired:
+            own, number = (leaf + jnp.roll(leaf, len(leaf) // 2, axis=0) for leaf in (own, number))
+        others = (to_go.sum(0) - own) / jnp.maximum(counted.sum(0) - number, 1.0)
+        advantage = jnp.where(counted, to_go - others, 0.0)
+        rows = counted[..., None]
+        observations, outputs, actions = (
+            jnp.where(rows, leaf, 0.0) for leaf in (imagined.observations, imagined.outputs, imagined.actions)
+        )
         references = _moments(self.given, observations)
 
         def surrogate(outputs: Array) -> Float[Array, ""]:
-            likely = policy.log_density(outputs, jnp.where(counted[..., None], imagined.actions, 0.0))
             near = jnp.where(counted, policy.divergence(outputs, references), 0.0)
-            return (advantage * likely - self.temperature * near).sum()
+            return (advantage * policy.log_density(outputs, actions) - self.temperature * near).sum()
 
-        gradients = jax.grad(surrogate)(jnp.where(valid[:, None, None], imagined.outputs, 0.0))
-        return _lessons(imagined, worth, _mean_of(kl, imagined, valid), gradients, valid)
+        gradients = jax.grad(surrogate)(outputs) / jnp.maximum((told.valid | lost.any(1)).sum(), 1)
+        return Lessons(imagined.returns, told.worth, told.mean_kl, observations, gradients, told.valid)
 
     def pathwise(self, policy: NetworkPolicy) -> Lessons:
         """Lessons by derivatives through the model, feedback included (Heess et al., 2015, "SVG(∞)").
 
         The derivatives are taken by nudges of what the network says at each step of each trajectory, so that one that
-        diverges spoils no other.
+        diverges spoils no other; it teaches nothing. Nor do they know that actions decide when an episode ends.
 
         Raises:
             ValueError: if the model cannot be differentiated so.
         """
 
-        def total(nudges: Array) -> tuple[Float[Array, ""], tuple[Imagined, Array, Array]]:
+        def total(nudges: Array) -> tuple[Float[Array, ""], tuple[Imagined, _Told]]:
             imagined = self._imagine(policy, nudges, differentiable=True)
-            kl = self._divergence(policy, imagined)
-            worth = imagined.returns - self.temperature * kl.sum(1)
-            return jnp.where(jnp.isfinite(worth), worth, 0.0).sum(), (imagined, kl, worth)
+            told = self._tell(policy, imagined)
+            return jnp.where(told.valid, told.worth, 0.0).sum(), (imagined, told)
 
         with reverse_mode(self.model):
-            gradients, (imagined, kl, worth) = jax.grad(total, has_aux=True)(self._still(policy))
-        valid = _sound(imagined) & jnp.isfinite(worth) & jnp.isfinite(gradients).all((1, 2))
-        return _lessons(imagined, worth, _mean_of(kl, imagined, valid), gradients, valid)
+            gradients, (imagined, told) = jax.grad(total, has_aux=True)(self._still(policy))
+        valid = told.valid & jnp.isfinite((gradients**2).sum((1, 2)))  # of which no norm overflows
+        rows = valid[:, None, None]
+        observations = jnp.where(rows, imagined.observations, 0.0)
+        gradients = jnp.where(rows, gradients, 0.0) / jnp.maximum(valid.sum(), 1)
+        return Lessons(
+            imagined.returns, jnp.where(valid, told.worth, -jnp.inf), told.mean_kl, observations, gradients, valid
+        )
+
+    def _tell(self, policy: NetworkPolicy, imagined: Imagined) -> "_Told":
+        kl = policy.divergence(imagined.outputs, _moments(self.given, imagined.observations))
+        kl = jnp.where(imagined.alive, kl, 0.0)
+        worth = imagined.returns - self.temperature * kl.sum(1)
+        valid = jnp.isfinite(worth) & _numbers(imagined).all(1)
+        counted = imagined.alive & valid[:, None]
+        mean_kl = jnp.where(counted, kl, 0.0).sum() / jnp.maximum(counted.sum(), 1)
+        return _Told(kl, jnp.where(valid, worth, -jnp.inf), valid, mean_kl)
 
     def _imagine(self, policy: NetworkPolicy, nudges: Array, *, differentiable: bool) -> Imagined:
         _, block_size = sizes(self.model, self.state, 1, self.chunk_size)
@@ -153,10 +171,14 @@ class Imagination(NamedTuple):
     def _still(self, policy: NetworkPolicy) -> Float[Array, "K H outputs"]:
         return jnp.zeros((*self.noise.shape[:2], 2 * self.noise.shape[2]))
 
-    def _divergence(self, policy: NetworkPolicy, imagined: Imagined) -> Float[Array, "K H"]:
-        """KL(π_θ ‖ π_φ) where each step began; 0 after an end."""
-        kl = policy.divergence(imagined.outputs, _moments(self.given, imagined.observations))
-        return jnp.where(imagined.alive, kl, 0.0)
+
+class _Told(NamedTuple):
+    """KL(π_θ ‖ π_φ) of each step, the worth of each trajectory, whether that is a number, and the mean KL."""
+
+    kl: Float[Array, "K H"]
+    worth: Float[Array, " K"]
+    valid: Bool[Array, " K"]
+    mean_kl: Float[Array, ""]
 
 
 def _follow(
@@ -199,30 +221,7 @@ def over_steps(function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.vmap(jax.vmap(function))
 
 
-def _sound(imagined: Imagined) -> Bool[Array, " K"]:
-    """Which trajectories are all of numbers."""
+def _numbers(imagined: Imagined) -> Bool[Array, "K H"]:
+    """Which steps are of numbers."""
     parts = (imagined.observations, imagined.outputs, imagined.actions)
-    return jnp.isfinite(imagined.returns) & jnp.stack([jnp.isfinite(part).all((1, 2)) for part in parts]).all(0)
-
-
-def _mean_of(kl: Float[Array, "K H"], imagined: Imagined, valid: Bool[Array, " K"]) -> Float[Array, ""]:
-    counted = imagined.alive & valid[:, None]
-    return jnp.where(counted, kl, 0.0).sum() / jnp.maximum(counted.sum(), 1)
-
-
-def _lessons(
-    imagined: Imagined,
-    worth: Float[Array, " K"],
-    kl: Float[Array, ""],
-    gradients: Float[Array, "K H outputs"],
-    valid: Bool[Array, " K"],
-) -> Lessons:
-    rows = valid[:, None, None]
-    return Lessons(
-        imagined.returns,
-        jnp.where(valid, worth, -jnp.inf),
-        kl,
-        jnp.where(rows, imagined.observations, 0.0),
-        jnp.where(rows, gradients, 0.0),
-        valid,
-    )
+    return jnp.stack([jnp.isfinite(part).all(-1) for part in parts]).all(0)

@@ -1,17 +1,15 @@
 """A policy optimised for where it is, by policy gradients."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from jax.sharding import NamedSharding
 
-from ..dynamics.base import integer, real
+from ..dynamics.base import boolean, integer, real
 from .families import NetworkPolicy, network_policy
 from .imagination import GRADIENTS
 from .optimizers import optimizer as make_optimizer
 from .policy_ascent import PolicyPlanner
 from .rollout import check_sharding
-from .warm_start import optional_shift
 
 
 def iterative_policy(
@@ -19,13 +17,14 @@ def iterative_policy(
     action_size: int,
     *,
     policy: NetworkPolicy | None = None,
-    hidden: Sequence[int] = (32, 32),
-    std: Any = 0.5,
+    hidden: Any = None,
+    std: Any = None,
     num_samples: int = 128,
     num_iterations: int = 20,
     temperature: Any = 0.01,
     max_kl: Any = None,
     gradient: str = "score",
+    antithetic: bool = True,
     optimizer: Any = "adam",
     learning_rate: Any = 0.02,
     max_norm: Any = None,
@@ -46,17 +45,19 @@ def iterative_policy(
         action_size: the number A of actuators.
         policy: π_φ, a `planners.network_policy`, such as an amortised one; None for a perceptron that begins as
             N(0, std²) in all states.
-        hidden: the sizes of its hidden layers, with tanh; of the perceptron.
-        std: of its actions where it begins, scalar or [A]; of the perceptron. 1 is half the actuators' range.
-        num_samples: the number K of trajectories, at least 2.
+        hidden: the sizes of the perceptron's hidden layers, with tanh; (32, 32) unless given.
+        std: of the perceptron's actions where it begins, scalar or [A]; 0.5 unless given. 1 is half the actuators'
+            range.
+        num_samples: the number K of trajectories, at least 2, in pairs an even number and at least 4.
         num_iterations: the number I of gradient steps.
         temperature: λ in reward units: what a nat of divergence from π_φ costs.
-        max_kl: the greatest divergence KL(π_θ ‖ π_φ), nats per step on average over the states met: a policy that
-            went further goes half way back; None for no limit.
-        gradient: "score" weighs actions by what came of them and needs no derivatives of the model, "pathwise" goes
-            through the model.
-        optimizer: the name of one in optax, or what makes one of a learning rate; see `planners.optimizer`. To move
-            the last layer only, one that sets the updates of the others to zero.
+        max_kl: the greatest divergence KL(π_θ ‖ π_φ), nats per step, the mean over the states met: what went further
+            is not kept, and goes half way back; None for no limit.
+        gradient: "score" weighs actions by what came of them and needs no derivatives of the model; "pathwise" goes
+            through the model, and knows nothing of when an episode ends.
+        antithetic: whether noise comes in pairs ε, −ε: else its mean, which is not 0, pulls on standard deviations.
+        optimizer: the name of one in optax, or what makes one of a learning rate; see `planners.optimizer`. One that
+            sets the updates of other layers to zero moves the last only.
         learning_rate: of the optimiser, > 0.
         max_norm: the norm, in reward units, to which a longer gradient is shortened; None for no limit.
         execute: "mode" executes the mean action, "sample" a sample of the policy.
@@ -66,17 +67,23 @@ def iterative_policy(
             device.
 
     Returns:
-        The planner. Its belief has the `policy`, the `given` one, and the `plan` of the policy's mean actions.
+        The planner. Its belief has the `improved` policy, the `given` one, and the `plan` of mean actions.
 
     Raises:
         ValueError: for a parameter outside its range.
     """
     if policy is None:
-        policy = network_policy(action_size, std=std, hidden=hidden)
+        policy = network_policy(action_size, std=std, hidden=(32, 32) if hidden is None else hidden)
+    elif hidden is not None or std is not None:
+        raise ValueError(f"hidden and std are of the perceptron: give them or a policy, got {hidden!r} and {std!r}")
     if not isinstance(policy, NetworkPolicy):
         raise ValueError(f"policy must be a planners.network_policy, got {type(policy).__name__}")
     if len(policy.scale) != integer("action_size", action_size):
         raise ValueError(f"policy must have action_size = {action_size} actuators, got {len(policy.scale)}")
+    antithetic = boolean("antithetic", antithetic)
+    number = integer("num_samples", num_samples, 4 if antithetic else 2)
+    if antithetic and number % 2:
+        raise ValueError(f"num_samples must be even where noise comes in pairs, got {num_samples!r}")
     for name, value, choices in (("gradient", gradient, GRADIENTS), ("execute", execute, ("mode", "sample"))):
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
@@ -85,10 +92,11 @@ def iterative_policy(
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),
         temperature=real("temperature", temperature, above=0.0),
         max_kl=None if max_kl is None else real("max_kl", max_kl, above=0.0),
-        warm_start=optional_shift(integer("horizon", horizon), warm_start, "hold"),
         horizon=integer("horizon", horizon),
-        num_samples=integer("num_samples", num_samples, 2),
+        num_samples=number,
         num_iterations=integer("num_iterations", num_iterations),
+        warm_start=boolean("warm_start", warm_start),
+        antithetic=antithetic,
         gradient=gradient,
         execute=execute,
         chunk_size=None if rollout_chunk_size is None else integer("rollout_chunk_size", rollout_chunk_size),

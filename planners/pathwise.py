@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from ..dynamics.base import Model, State, integer, pytree, real, static
 from .base import Plans, check_per_plan
-from .priors import FixedPrior, FlatPrior, PolicyPrior, as_prior
+from .priors import FixedPrior, FlatPrior, PolicyPrior, check_prior
 from .risk import Risk, as_risk
 from .rollout import Scores, check_sharding, score
 
@@ -71,7 +71,7 @@ class Target:
 
         with reverse_mode(model):  # plans do not meet: the gradient of the sum is that of each
             gradients, (returns, worth) = jax.grad(total, has_aux=True)(plans)
-        valid = (worth > -jnp.inf) & jnp.isfinite(gradients).all((1, 2))
+        valid = (worth > -jnp.inf) & jnp.isfinite((gradients**2).sum((1, 2)))  # of which no norm overflows
         return Slopes(returns, worth, jnp.where(valid[:, None, None], gradients, 0.0), valid)
 
     def _worth(
@@ -121,19 +121,20 @@ def target(
     temperature: Any,
     prior: Any,
     *,
+    shape: tuple[int, int],
     risk: Any,
     num_scenarios: int | None,
     chunk_size: int | None,
     sharding: NamedSharding | None,
 ) -> Target:
-    """Make what plans climb; see `planners.gradient` for the arguments.
+    """Make what plans climb, over plans of shape [H, A]; see `planners.gradient` for the other arguments.
 
     Raises:
         ValueError: for a parameter outside its range, or a prior without a temperature.
     """
     if prior is not None and temperature is None:
         raise ValueError("prior needs a temperature, which says how much it counts, got None")
-    checked = None if prior is None else as_prior(prior)
+    checked = None if prior is None else check_prior(prior, shape)
     if not isinstance(checked, FixedPrior | FlatPrior | PolicyPrior | None):
         raise ValueError(f"prior must have a density of its own, log_prob(plans), got {type(checked).__name__}")
     return Target(

@@ -14,7 +14,7 @@ from .base import check_belief
 from .families import IteratedPolicy, NetworkPolicy
 from .imagination import Imagination, over_steps
 from .optimizers import Optimizer
-from .warm_start import Shift
+from .warm_start import shift_by_one
 
 
 @pytree
@@ -26,10 +26,11 @@ class PolicyPlanner:
         optimizer: how gradients become steps.
         temperature: λ of E[R] − λ KL(π_θ ‖ π_φ), in reward units.
         max_kl: the greatest mean KL(π_θ ‖ π_φ) over the states met, nats per step; None for no limit.
-        warm_start: how beliefs move on by a time step; None to begin anew at π_φ.
         horizon: the number H of steps.
         num_samples: the number K of trajectories.
         num_iterations: the number I of steps.
+        warm_start: whether the next time step goes on from this one's policy, or begins anew at π_φ.
+        antithetic: whether noise comes in pairs ε, −ε.
         gradient: "score" or "pathwise".
         execute: "mode" or "sample".
         chunk_size: how many trajectories at once; None chooses for the backend.
@@ -40,10 +41,11 @@ class PolicyPlanner:
     optimizer: Optimizer
     temperature: Float[Array, ""]
     max_kl: Float[Array, ""] | None
-    warm_start: Shift | None
     horizon: int = static()
     num_samples: int = static()
     num_iterations: int = static()
+    warm_start: bool = static()
+    antithetic: bool = static()
     gradient: str = static()
     execute: str = static()
     chunk_size: int | None = static()
@@ -57,6 +59,7 @@ class PolicyPlanner:
         """
         given = self.policy.ready(state)
         mean, std = given.moments(given.outputs(given.observe(state)))
+        mean, std = jnp.where(jnp.isfinite(mean), mean, 0.0), jnp.where(jnp.isfinite(std), std, given.scale)
         shape = (self.horizon, len(mean))
         return IteratedPolicy(given, given, jnp.broadcast_to(mean, shape), jnp.broadcast_to(std, shape))
 
@@ -70,13 +73,38 @@ class PolicyPlanner:
         """
         check_belief(self.start(model, state), belief)
         model_key, noise_key, climb_key = jax.random.split(key, 3)
-        noise = jax.random.normal(noise_key, (self.num_samples, *belief.plan.shape))
+        noise = jax.random.normal(noise_key, (self.num_samples // (1 + self.antithetic), *belief.plan.shape))
+        if self.antithetic:
+            noise = jnp.concatenate([noise, -noise])
         imagination = Imagination(
-            model, model_key, state, noise, belief.given, self.temperature, self.chunk_size, self.sharding
+            model,
+            model_key,
+            state,
+            noise,
+            belief.given,
+            self.temperature,
+            self.antithetic,
+            self.chunk_size,
+            self.sharding,
         )
+        fixed = belief.improved
 
         def policy_of(parameters: Any) -> NetworkPolicy:
-            return dataclasses.replace(belief.policy, params=jax.tree.map(lambda leaf: leaf[0], parameters))
+            return dataclasses.replace(fixed, params=_merged(jax.tree.map(lambda leaf: leaf[0], parameters), fixed))
+
+        known, _ = imagination.judge(belief.given)
+        floor = jnp.where(known > -jnp.inf, known, jnp.inf).min()
+
+        def worth_of(worth: Float[Array, " K"], kl: Float[Array, ""]) -> Float[Array, ""]:
+            """Of a policy: the mean of its trajectories; −∞ where all diverge, or where it has gone too far.
+
+            One that diverges is as bad as the worst of those that do not, of this policy or of the given one: or the
+            best would be to go where few survive.
+            """
+            valid = worth > -jnp.inf
+            least = jnp.minimum(floor, jnp.where(valid, worth, jnp.inf).min())
+            allowed = valid.any() if self.max_kl is None else valid.any() & (kl <= self.max_kl)
+            return jnp.where(allowed, jnp.where(valid, worth, least).mean(), -jnp.inf)
 
         def climb(key: Array, parameters: Any) -> Climb:
             policy = policy_of(parameters)
@@ -84,8 +112,8 @@ class PolicyPlanner:
             _, pull_back = jax.vjp(
                 lambda parameters: over_steps(policy_of(parameters).outputs)(lessons.observations), parameters
             )
-            (gradients,) = pull_back(lessons.gradients / jnp.maximum(lessons.valid.sum(), 1))
-            worth = self._worth(lessons.worth, lessons.kl)
+            (gradients,) = pull_back(lessons.gradients)
+            worth = worth_of(lessons.worth, lessons.kl)
             return Climb(
                 worth=worth[None],
                 gradients=gradients,
@@ -96,12 +124,10 @@ class PolicyPlanner:
                 kl=lessons.kl,
             )
 
-        params, given = (
-            jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], of.params) for of in (belief.policy, belief.given)
-        )
+        params, given = (_moving(policy) for policy in (belief.improved, belief.given))
         params, _, info = ascend(
             climb,
-            lambda parameters: self._worth(*imagination.judge(policy_of(parameters)))[None],
+            lambda parameters: worth_of(*imagination.judge(policy_of(parameters)))[None],
             params,
             climb_key,
             optimizer=self.optimizer,
@@ -111,10 +137,13 @@ class PolicyPlanner:
             temperature=self.temperature,
             refuge=given,
         )
-        policy = policy_of(params)
-        alone = imagination._replace(noise=jnp.zeros((1, *belief.plan.shape)), sharding=None).follow(policy)
-        std = policy.moments(alone.outputs[0])[1]
-        found = IteratedPolicy(policy, belief.given, alone.actions[0], std)
+        improved = policy_of(params)
+        alone = imagination._replace(noise=jnp.zeros((1, *belief.plan.shape)), sharding=None).follow(improved)
+        plan, std = alone.actions[0], improved.moments(alone.outputs[0])[1]
+        known = jnp.isfinite(plan) & jnp.isfinite(std)  # where the mean alone diverges, what was planned before
+        found = IteratedPolicy(
+            improved, belief.given, jnp.where(known, plan, belief.plan), jnp.where(known, std, belief.std)
+        )
         # where nothing could be learnt, all stays as it was
         told = (info.num_invalid < self.num_samples).any()
         return jax.tree.map(lambda new, old: jnp.where(told, new, old), found, belief), info
@@ -125,14 +154,22 @@ class PolicyPlanner:
 
     def shift(self, belief: IteratedPolicy) -> IteratedPolicy:
         """The belief from which to plan at the next time step."""
-        return belief.restarted() if self.warm_start is None else belief.shift(belief, self.warm_start)
+        following = belief.shift(belief, shift_by_one(self.horizon))
+        return following if self.warm_start else dataclasses.replace(following, improved=belief.given)
 
-    def _worth(self, worth: Float[Array, " K"], kl: Float[Array, ""]) -> Float[Array, ""]:
-        """Of a policy: the mean of its trajectories, where one that diverges is as bad as the worst that does not.
 
-        −∞ where all diverge, or where it has gone too far.
-        """
-        valid = worth > -jnp.inf
-        mean = jnp.where(valid, worth, jnp.where(valid, worth, jnp.inf).min()).mean()
-        allowed = valid.any() if self.max_kl is None else valid.any() & (kl <= self.max_kl)
-        return jnp.where(allowed, mean, -jnp.inf)
+def _moving(policy: NetworkPolicy) -> Any:
+    """The parameters that gradients can move, its floating-point ones, with a leading axis of length 1."""
+
+    def alone(leaf: Any) -> Any:
+        leaf = jnp.asarray(leaf)
+        return leaf[None] if jnp.issubdtype(leaf.dtype, jnp.floating) else None
+
+    return jax.tree.map(alone, policy.params)
+
+
+def _merged(moving: Any, policy: NetworkPolicy) -> Any:
+    """All parameters, those that do not move from a policy."""
+    return jax.tree.map(
+        lambda own, other: other if own is None else own, moving, policy.params, is_leaf=lambda leaf: leaf is None
+    )

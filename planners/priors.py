@@ -95,7 +95,7 @@ class ShrunkPrior:
         return belief.log_prob(plans + self.shrinkage * center(belief)) - belief.log_prob(plans)
 
 
-def policy_prior(log_prob: Callable[..., Any]) -> PolicyPrior:
+def policy_prior(log_prob: Any) -> PolicyPrior:
     """Make a prior of a policy, such as an amortised one.
 
     Under a stochastic model log p is averaged over the scenarios, as if it were a reward; after an end it is that of
@@ -104,7 +104,7 @@ def policy_prior(log_prob: Callable[..., Any]) -> PolicyPrior:
 
     Args:
         log_prob: (state, action [A]) -> log p(action | state), a scalar: a density on the scale of plans, unbounded.
-            A callable pytree (a network with weights) stays traced.
+            A callable pytree (a network with weights) stays traced. Or a policy that has such a `log_prob`.
 
     Returns:
         The prior.
@@ -112,9 +112,31 @@ def policy_prior(log_prob: Callable[..., Any]) -> PolicyPrior:
     Raises:
         ValueError: if `log_prob` is not callable.
     """
+    if not callable(log_prob) and callable(getattr(log_prob, "log_prob", None)):
+        log_prob = log_prob.log_prob
     if not callable(log_prob):
-        raise ValueError(f"log_prob must be callable, got {log_prob!r}")
+        raise ValueError(f"log_prob must be callable, or a policy that has it, got {type(log_prob).__name__}")
     return PolicyPrior(traceable(log_prob))
+
+
+def check_prior(prior: Any, shape: tuple[int, ...]) -> Prior:
+    """A user's prior, which must be over plans of this shape [H, A]: one of another might broadcast, and be wrong.
+
+    Args:
+        prior: see `as_prior`.
+        shape: [H, A].
+
+    Returns:
+        The prior as the loop wants it.
+
+    Raises:
+        ValueError: if it is none, or over other plans.
+    """
+    checked = as_prior(prior)
+    distribution = getattr(checked, "distribution", None)
+    if isinstance(distribution, Belief) and distribution.mode().shape[-2:] != shape:  # a batch to map over has more
+        raise ValueError(f"prior must be over plans of shape [H, A] = {shape}, got {distribution.mode().shape}")
+    return checked
 
 
 def as_prior(prior: Any) -> Prior:

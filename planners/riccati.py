@@ -19,8 +19,8 @@ class Improvement(NamedTuple):
         steps: k, [H, A].
         gains: K, [H, A, n].
         curvatures: Q_uu without what regularises it, [H, A, A].
-        slope: Σ weight · kᵀQ_u, a scalar ≤ 0.
-        bend: Σ weight · kᵀQ_uu k, a scalar: the cost changes by α slope + ½ α² bend.
+        slope: Σ kᵀQ_u, a scalar ≤ 0.
+        bend: Σ kᵀQ_uu k, a scalar: the cost changes by α slope + ½ α² bend.
         solved: whether all Q_uu were positive definite.
     """
 
@@ -60,12 +60,12 @@ def backward(
 
     def solve(carry: Any, now: Any) -> tuple[Any, tuple[Array, ...]]:
         v_x, v_xx, slope, bend, solved = carry
-        f_z, c_z, c_zz, discount, action, at = now
+        f_z, c_z, c_zz, lasts, action, at = now
         n = len(v_x)
-        q_z = c_z + discount * f_z.T @ v_x
-        q_zz = c_zz + discount * f_z.T @ v_xx @ f_z
+        q_z = c_z + f_z.T @ v_x
+        q_zz = c_zz + f_z.T @ v_xx @ f_z
         if curvature is not None:
-            q_zz += jnp.where(discount == 0, 0.0, curvature(at, discount * v_x))
+            q_zz += jnp.where(lasts, curvature(at, v_x), 0.0)
         q_x, q_u, q_xx, q_ux, q_uu = q_z[:n], q_z[n:], q_zz[:n, :n], q_zz[n:, :n], q_zz[n:, n:]
         if limits is None:
             free = jnp.ones(size, bool)
@@ -77,13 +77,12 @@ def backward(
         k, gain = jnp.where(fine, k, 0.0), jnp.where(fine, gain, 0.0)
         v_x = q_x + gain.T @ q_uu @ k + gain.T @ q_u + q_ux.T @ k
         v_xx = q_xx + gain.T @ q_uu @ gain + gain.T @ q_ux + q_ux.T @ gain
-        slope = discount * slope + k @ q_u
-        bend = discount * bend + k @ q_uu @ k
+        slope, bend = slope + k @ q_u, bend + k @ q_uu @ k
         return (v_x, 0.5 * (v_xx + v_xx.T), slope, bend, solved & fine), (k, gain, q_uu)
 
     zero = jnp.zeros(())
     start = (expansion.v_x, expansion.v_xx, zero, zero, jnp.array(True))
-    inputs = (expansion.f_z, expansion.c_z, expansion.c_zz, expansion.discount, plan, expansion.at)
+    inputs = (expansion.f_z, expansion.c_z, expansion.c_zz, expansion.lasts, plan, expansion.at)
     with jax.default_matmul_precision("highest"):
         (_, _, slope, bend, solved), (k, gains, curvatures) = jax.lax.scan(solve, start, inputs, reverse=True)
     return Improvement(k, gains, curvatures, slope, bend, solved)

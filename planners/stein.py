@@ -6,7 +6,7 @@ from jax.sharding import NamedSharding
 
 from ..dynamics.base import integer, real
 from .ascent import GradientPlanner
-from .families import points
+from .families import gaussian_prior, points
 from .optimizers import optimizer as make_optimizer
 from .pathwise import target
 from .stein_ascent import GRADIENTS, KERNELS, SteinAscent
@@ -23,9 +23,10 @@ def stein(
     std: Any = 0.5,
     temperature: Any = 1.0,
     prior: Any = None,
+    prior_std: Any = None,
     gradient: str = "pathwise",
-    num_perturbations: int = 16,
-    perturbation: Any = 0.1,
+    num_perturbations: int | None = None,
+    perturbation: Any = None,
     kernel: str = "plans",
     bandwidth: Any = None,
     optimizer: Any = "adam",
@@ -53,14 +54,17 @@ def stein(
         mean: where the first particle starts, scalar, [A] or [H, A]; 1 is the end of the actuators' range.
         std: of the noise by which the others start elsewhere, scalar, [A] or [H, A].
         temperature: λ of the posterior, in reward units.
-        prior: p: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree, or `planners.policy_prior`; None for a
-            flat one.
+        prior: p: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree, or `planners.policy_prior`; None for
+            N(0, prior_std²); "flat" for p = 1, under which nothing holds plans back that are beyond the actuators'
+            range, where all are worth the same.
+        prior_std: of the prior, scalar, [A] or [H, A]; 1 unless given.
         gradient: "pathwise" goes through the model; "score" weighs perturbed plans and needs no derivatives.
-        num_perturbations: how many of these for each particle, at least 2.
-        perturbation: std of these, scalar, [A] or [H, A], > 0: the posterior that is found is smoothed by it.
+        num_perturbations: how many of these for each particle, at least 2; 16 unless given.
+        perturbation: std of these, scalar, [A] or [H, A], > 0: the posterior that is found is smoothed by it; 0.1
+            unless given.
         kernel: "plans" compares whole plans; "steps" each step by itself, which keeps particles apart in long plans,
             but knows nothing of how steps hang together.
-        bandwidth: h of the kernel exp(−|a − b|²/h), > 0; None for the median of the squared distances over
+        bandwidth: of the kernel exp(−|a − b|²/h), h > 0; None for the median of the squared distances over
             log(K + 1).
         optimizer: the name of one in optax, or what makes one of a learning rate; see `planners.optimizer`.
         learning_rate: of the optimiser, > 0.
@@ -91,21 +95,28 @@ def stein(
         raise ValueError("temperature must be a number: particles go to a posterior, got None")
     climbed = target(
         temperature,
-        prior,
+        gaussian_prior(prior, prior_std, horizon, action_size),
+        shape=(integer("horizon", horizon), integer("action_size", action_size)),
         risk=risk,
         num_scenarios=num_scenarios,
         chunk_size=rollout_chunk_size,
         sharding=sharding,
     )
     belief = points(horizon, action_size, num_samples=integer("num_samples", num_samples, 2), mean=mean, std=std)
-    smoothing = real("perturbation", perturbation, above=0.0, shape=belief.spread.shape)
+    if gradient == "pathwise" and (perturbation is not None or num_perturbations is not None):
+        raise ValueError(
+            "perturbation and num_perturbations are of gradient='score': a pathwise gradient perturbs nothing, "
+            f"got {perturbation!r} and {num_perturbations!r}"
+        )
+    std_of = 0.1 if perturbation is None else perturbation
+    smoothing = real("perturbation", std_of, above=0.0, shape=belief.spread.shape)
     return GradientPlanner(
         belief=belief,
         objective=SteinAscent(
             climbed,
             None if bandwidth is None else real("bandwidth", bandwidth, above=0.0),
             smoothing if gradient == "score" else None,
-            integer("num_perturbations", num_perturbations, 2),
+            16 if num_perturbations is None else integer("num_perturbations", num_perturbations, 2),
             kernel,
         ),
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),

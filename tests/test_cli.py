@@ -65,7 +65,7 @@ def test_a_run_leaves_its_results(capsys, tmp_path, planner):
     assert result["done"] is False
     if "likelihood" in result["parameters"]:
         assert result["parameters"]["num_samples"] in (32, [32, 25, 20])  # the last: icem's populations shrink
-    assert {"belief", "proposal"} & set(result["parameters"])
+    assert {"belief", "proposal", "policy"} & set(result["parameters"])
     assert result["compile_s"] > 0
     assert {"jax", "brax", "mirrax"} <= set(result["versions"])
     assert "device" in result
@@ -172,6 +172,7 @@ def test_the_help_of_a_planner_has_its_own_options_and_no_other(capsys, planner)
     factory = inspect.signature(getattr(planners, planner)).parameters
     left_out = set(factory) - {option.name for option in own}
     python_only = {"prior", "params", "actions", "enumerate_plans", "proposal", "sharding", "mean", "plan", "limits"}
+    python_only |= {"policy", "hidden"}
     assert left_out <= {"horizon", "action_size", "options", *python_only}
     if "options" in factory:
         assert {option.name for option in own} >= {*planners.LoopOptions.__annotations__} - {"sharding", "refine"}

@@ -59,6 +59,51 @@ class TestLinearQuadratic:
                     belief.policy(model).log_prob(state, jnp.ones(2)), exact.log_prob(state, jnp.ones(2)), atol=1e-9
                 )
 
+    @pytest.mark.parametrize("prior", [False, True])
+    def test_discounts_are_of_rewards_and_not_of_the_prior(self, prior):
+        """Plan, covariance and evidence of p(a) exp(R/λ), whose log is quadratic, with the R of the rollout."""
+        with jax.enable_x64(True):
+            model = dynamics.discounted(random_linear_quadratic(2), 0.8)
+            p = planners.gaussian(HORIZON, 2, mean=0.2, std=0.9) if prior else None
+            planner = planners.ilqr(HORIZON, 2, limits=None, temperature=0.7, prior=p)
+            belief, info = infer(planner, model, KEY, model.model.start, None)
+
+            def log_posterior(flat):
+                plans = flat.reshape(1, HORIZON, 2)
+                told = planners.rollout(model, KEY, model.model.start, plans)[0] / 0.7
+                return told if p is None else told + p.log_prob(plans)[0]
+
+            zero = jnp.zeros(HORIZON * 2)
+            slope, precision = jax.jit(jax.grad(log_posterior))(zero), -jax.jit(jax.hessian(log_posterior))(zero)
+            mean = jnp.linalg.solve(precision, slope)
+            np.testing.assert_allclose(belief.plan.ravel(), mean, atol=1e-9)
+            np.testing.assert_allclose(belief.covariance(), jnp.linalg.inv(precision), atol=1e-9)
+            _, log_det = jnp.linalg.slogdet(precision / (2 * jnp.pi))
+            np.testing.assert_allclose(info.log_evidence[-1], log_posterior(mean) - 0.5 * log_det, atol=1e-8)
+
+    @pytest.mark.parametrize("prior", [False, True])
+    def test_after_an_end_there_is_nothing_but_the_prior(self, prior):
+        """Three steps count: the rest has the prior's std, or unit noise, and no part in the evidence."""
+
+        def step(key, state, action):
+            return (
+                state + jnp.stack([action[0], 1.0]),
+                -((state[0] - 1.0) ** 2) - action[0] ** 2,
+                jnp.where(state[1] < 2.0, 1.0, 0.0),
+            )
+
+        def believe(horizon):
+            p = planners.gaussian(horizon, 1, std=0.6) if prior else None
+            planner = planners.ilqr(horizon, 1, limits=None, temperature=0.5, prior=p)
+            return infer(planner, dynamics.from_function(step, 1), KEY, jnp.zeros(2), None)
+
+        (short, known), (long, info) = believe(3), believe(6)
+        std = jnp.sqrt(long.covariances()[:, 0, 0])
+        np.testing.assert_allclose(std[:3], jnp.sqrt(short.covariances()[:, 0, 0]), rtol=1e-4)
+        np.testing.assert_allclose(std[3:], 0.6 if prior else 1.0, rtol=1e-4)
+        np.testing.assert_allclose(long.plan[:3], short.plan, atol=1e-4)
+        np.testing.assert_allclose(info.log_evidence[-1], known.log_evidence[-1], atol=1e-4)
+
     def test_a_policy_is_a_prior(self):
         """That of a Gaussian written as a policy, which may depend on the state."""
         model = random_linear_quadratic(0)

@@ -49,7 +49,7 @@ def gradient_of(imagination, kind, policy):
     def outputs(params):
         return over_steps(dataclasses.replace(policy, params=params).outputs)(lessons.observations)
 
-    (gradient,) = jax.vjp(outputs, policy.params)[1](lessons.gradients / lessons.valid.sum())
+    (gradient,) = jax.vjp(outputs, policy.params)[1](lessons.gradients)
     return ravel_pytree(gradient)[0]
 
 
@@ -93,7 +93,7 @@ class TestGradients:
         return model, given, policy, ravel_pytree(jax.jit(jax.grad(worth))(policy.params))[0], worth(policy.params)
 
     def imagination(self, model, given, noise, key=KEY):
-        return Imagination(model, key, model.start, noise, given, jnp.asarray(BETA), None, None)
+        return Imagination(model, key, model.start, noise, given, jnp.asarray(BETA))
 
     def test_pathwise_is_exact_at_points_with_the_moments_of_a_gaussian(self, problem):
         """In linear dynamics the worth is quadratic in the noise: ±√d eᵢ average it exactly."""
@@ -110,11 +110,12 @@ class TestGradients:
         model, given, policy, exact, _ = problem
 
         def one(key):
-            return gradient_of(
-                self.imagination(model, given, jax.random.normal(key, (2048, HORIZON, 2))), "score", policy
-            )
+            noise = jax.random.normal(key, (2, HORIZON, 2))
+            paired = self.imagination(model, given, jnp.concatenate([noise, -noise]))._replace(paired=True)
+            return gradient_of(paired, "score", policy)
 
-        found = jax.jit(lambda keys: jax.lax.map(one, keys))(jax.random.split(KEY, 50))
+        # of so few trajectories a baseline that knows the own one would leave but half of it
+        found = jax.jit(jax.vmap(one))(jax.random.split(KEY, 40_000))
         error = found.std(0) / np.sqrt(len(found))
         assert (jnp.abs(found.mean(0) - exact) < 4.5 * error).all()
         assert (error < 0.05 * jnp.abs(exact).max()).all()  # it could have been told apart
@@ -135,7 +136,7 @@ class TestGradients:
         given = planners.network_policy(1, Linear(1), std=0.6).ready(state)
         policy = moved(given)
         noise = jax.random.normal(KEY, (20_000, HORIZON + 1, 1))
-        imagination = Imagination(model, KEY, state, noise, given, jnp.asarray(BETA), None, None)
+        imagination = Imagination(model, KEY, state, noise, given, jnp.asarray(BETA))
         assert imagination.follow(policy).alive.sum(1).max() == 3
         flat, unravel = ravel_pytree(policy.params)
 
@@ -162,15 +163,32 @@ class TestGradients:
 
         def lessons(wall, noise):
             model = dynamics.from_function(jax.tree_util.Partial(step, wall), 1)
-            imagination = Imagination(model, KEY, jnp.zeros(()), noise, given, jnp.asarray(BETA), None, None)
+            imagination = Imagination(model, KEY, jnp.zeros(()), noise, given, jnp.asarray(BETA))
             return getattr(imagination, kind)(moved(given))
 
         found = jax.jit(lessons)(0.4, noise)
         assert 0 < found.valid.sum() < 16
+        assert jnp.isfinite(found.gradients).all()
         alone = lessons(0.4, noise[found.valid])
-        np.testing.assert_allclose(found.gradients[found.valid], alone.gradients, rtol=1e-4, atol=1e-6)
-        assert (found.gradients[~found.valid] == 0).all()
         np.testing.assert_allclose(found.kl, alone.kl, rtol=1e-5)
+        if kind == "pathwise":
+            np.testing.assert_allclose(found.gradients[found.valid], alone.gradients, rtol=1e-4, atol=1e-6)
+            assert (found.gradients[~found.valid] == 0).all()
+        else:  # that nothing is worse is known of those that diverged
+            assert (jnp.abs(found.gradients[~found.valid]) > 0).any()
+
+    @pytest.mark.parametrize("kind", ["score", "pathwise"])
+    def test_it_does_not_go_where_few_survive(self, kind):
+        """The reward rises up to a cliff of NaN: behind it, what survives has the best returns of all."""
+
+        def step(key, state, action):
+            return state, jnp.where(action[0] > 1.0, jnp.nan, action[0]), 1.0
+
+        planner = planners.iterative_policy(2, 1, gradient=kind, num_iterations=100)
+        belief, info = infer(planner, dynamics.from_function(step, 1), KEY, jnp.zeros(()), None)
+        assert info.num_invalid.max() > 10  # it has been there
+        assert (belief.plan > 0.3).all()
+        assert (belief.plan <= 1.0).all()
 
 
 class TestPosteriors:
@@ -186,9 +204,9 @@ class TestPosteriors:
         precision = 1 / prior**2 + 2 / temperature
         mean = 2 * 0.5 / temperature / precision
         np.testing.assert_allclose(belief.plan, mean, atol=0.03)
-        np.testing.assert_allclose(belief.std, precision**-0.5, rtol=0.06)
+        np.testing.assert_allclose(belief.std, precision**-0.5, rtol=0.12)
         each = -0.5 * jnp.log(prior**2 * precision) - 0.5 * (0.5**2 * 2 / temperature - mean**2 * precision)
-        np.testing.assert_allclose(info.elbo[-1], 6 * each, atol=0.1)
+        np.testing.assert_allclose(info.elbo[-1], 6 * each, atol=0.2)
 
     def test_an_expert_of_the_posterior_is_its_mode_under_a_given_policy(self):
         """One step of a linear-quadratic problem: N(m, 1/Λᵢᵢ), the best that independent actuators can be."""
@@ -212,15 +230,27 @@ class TestPosteriors:
         plan = infer(planners.gradient(8, 1, bounds="none", num_scenarios=64), model, KEY, start, None)[0].mode()
         blind = planners.rollout(model, jax.random.key(5), start, plan[None], num_scenarios=1000)[0]
         noise = jnp.zeros((1000, 8, 1))
-        fed_back = Imagination(model, jax.random.key(5), start, noise, belief.given, jnp.ones(()), None, None)
-        assert fed_back.follow(belief.policy).returns.mean() > blind + 1.0  # −0.09 per step against its sum
+        fed_back = Imagination(model, jax.random.key(5), start, noise, belief.given, jnp.ones(()))
+        assert fed_back.follow(belief.improved).returns.mean() > blind + 1.0  # −0.09 per step against its sum
 
     def test_networks_of_single_precision_serve_models_of_double(self, double):
         model = random_linear_quadratic(0, n=2, m=2)
         planner = planners.iterative_policy(3, 2, num_samples=8, num_iterations=2, gradient="pathwise")
         belief, _ = infer(planner, model, KEY, model.start, None)
         assert belief.plan.dtype == jnp.float64
-        assert {leaf.dtype.name for leaf in jax.tree.leaves(belief.policy.params)} == {"float32"}
+        assert {leaf.dtype.name for leaf in jax.tree.leaves(belief.improved.params)} == {"float32"}
+
+    @pytest.mark.parametrize("kind", ["score", "pathwise"])
+    def test_slopes_do_not_pull_on_the_std(self, kind):
+        """A linear return under a normal prior moves means only: noise of another mean than 0 would move stds."""
+
+        def step(key, state, action):
+            return state + 1.0, action[0], 1.0
+
+        planner = planners.iterative_policy(6, 1, gradient=kind, num_iterations=60)
+        belief, _ = infer(planner, dynamics.from_function(step, 1), KEY, jnp.zeros(()), None)
+        assert (belief.plan > 0.5).all()
+        np.testing.assert_allclose(belief.std, 0.5, rtol=0.1)
 
 
 class TestTrust:
@@ -238,11 +268,10 @@ class TestTrust:
         belief, info = infer(planner, model, KEY, model.start, start)
         assert (info.kl > max_kl).any()  # it had to be held
         _, noise_key, _ = jax.random.split(KEY, 3)
-        noise = jax.random.normal(noise_key, (64, 6, 2))
-        imagination = Imagination(
-            model, KEY, model.start, noise, belief.given, planner.temperature, None, None
-        )  # a model without noise: its key is any
-        worth, kl = imagination.judge(belief.policy)
+        noise = jax.random.normal(noise_key, (32, 6, 2))
+        noise = jnp.concatenate([noise, -noise])
+        imagination = Imagination(model, KEY, model.start, noise, belief.given, planner.temperature)
+        worth, kl = imagination.judge(belief.improved)
         assert 0.3 * max_kl < kl <= max_kl * (1 + 1e-4)
         assert worth.mean() > imagination.judge(given)[0].mean()
         assert worth.mean() >= info.worth.max() - 1e-3
@@ -253,12 +282,12 @@ class TestTrust:
         model = random_linear_quadratic(0, n=2, m=2)
         planner = planners.iterative_policy(6, 2, policy=self.amortised(model), max_kl=0.1, num_samples=64)
         start = planner.start(model, model.start)
-        far = dataclasses.replace(start, policy=moved(start.policy, 3.0))
+        far = dataclasses.replace(start, improved=moved(start.improved, 3.0))
         belief, info = infer(planner, model, KEY, model.start, far)
         assert info.kl[0] > 1.0
         assert info.kl[-1] < 0.2
         assert (info.worth > -jnp.inf).any()
-        assert belief.policy.kl(belief.given, model.start) < 0.5
+        assert belief.improved.kl(belief.given, model.start) < 0.5
 
     def test_it_is_never_worse_than_where_it_began(self):
         """Steps that are much too long."""
@@ -276,15 +305,15 @@ class TestTrust:
                 6, 2, policy=self.amortised(model), num_samples=8, warm_start=warm_start
             )
             belief, _ = infer(planner, model, KEY, model.start, None)
-            kept = planner.shift(belief).policy.params
-            reference = belief.policy.params if warm_start else belief.given.params
+            kept = planner.shift(belief).improved.params
+            reference = belief.improved.params if warm_start else belief.given.params
             jax.tree.map(np.testing.assert_array_equal, kept, reference)
 
     def test_an_optimiser_may_move_the_last_layer_only(self):
         model = random_linear_quadratic(0, n=2, m=2)
-        planner = planners.iterative_policy(6, 2, num_samples=8, optimizer=last_layer_only)
+        planner = planners.iterative_policy(6, 2, num_samples=64, optimizer=last_layer_only)
         belief, _ = infer(planner, model, KEY, model.start, None)
-        own, given = belief.policy.params["params"], belief.given.params["params"]
+        own, given = belief.improved.params["params"], belief.given.params["params"]
         jax.tree.map(
             np.testing.assert_array_equal, *({k: p[k] for k in ("layers_0", "layers_2")} for p in (own, given))
         )
@@ -319,6 +348,24 @@ class TestPolicies:
         assert size_of({"x": jnp.ones(2), "steps": jnp.ones(5, int)}) == 2
         assert size_of(jnp.ones(4), observe=lambda state: state[:1]) == 1
 
+    def test_networks_of_other_numbers(self):
+        """Half precision says what it says; what counts is not moved."""
+
+        class Counting(nn.Module):
+            @nn.compact
+            def __call__(self, x):
+                self.param("count", lambda key: jnp.array(3, int))
+                return nn.Dense(4, dtype=jnp.bfloat16)(x)
+
+        policy = planners.network_policy(2, Counting())
+        with pytest.raises(ValueError, match=r"make some with policy\.ready\(state\)"):
+            policy.mean(jnp.zeros(()))
+        for gradient in ("score", "pathwise"):
+            planner = planners.iterative_policy(3, 2, policy=policy, num_samples=8, gradient=gradient)
+            belief, info = infer(planner, target(), KEY, jnp.zeros(()), None)
+            assert info.worth.max() > info.worth[0, 0]
+            assert belief.improved.params["params"]["count"] == 3
+
     def test_densities_are_those_of_their_samples(self):
         policy = moved(planners.network_policy(2, std=[0.3, 0.6], hidden=(4,)).ready(jnp.ones(3)), 0.5)
         other = moved(policy, 0.3)
@@ -334,9 +381,9 @@ class TestPolicies:
     def test_an_iterated_policy_proposes_to_others(self):
         """What it found is where particles start from, and the prior of their plans."""
         model = random_linear_quadratic(0, n=2, m=2)
-        policy = infer(planners.iterative_policy(4, 2, num_samples=32), model, KEY, model.start, None)[0].policy
+        policy = infer(planners.iterative_policy(4, 2, num_samples=32), model, KEY, model.start, None)[0].policy()
         assert isinstance(policy, planners.Policy)
-        planner = planners.smc(4, 2, proposal=policy, prior=planners.policy_prior(policy.log_prob), temperature=1.0)
+        planner = planners.smc(4, 2, proposal=policy, prior=planners.policy_prior(policy), temperature=1.0)
         _, info = infer(planner, model, KEY, model.start, None)
         assert jnp.isfinite(info.log_evidence).all()
 
@@ -359,13 +406,16 @@ class TestPolicies:
             ({"gradient": "magic"}, "gradient must be one of score, pathwise"),
             ({"execute": "mean"}, "execute must be one of mode, sample"),
             ({"max_kl": 0.0}, r"max_kl must be .*> 0"),
-            ({"num_samples": 1}, "num_samples must be"),
+            ({"num_samples": 2}, "num_samples must be an integer of at least 4"),
+            ({"num_samples": 5}, "num_samples must be even where noise comes in pairs, got 5"),
+            ({"policy": planners.network_policy(2), "std": 0.3}, "hidden and std are of the perceptron"),
+            ({"hidden": 32}, "hidden must be a tuple of sizes, got 32"),
         ):
             with pytest.raises(ValueError, match=message):
                 unchecked(planners.iterative_policy)(3, 2, **arguments)
         for network, observe, message in (
-            (nn.Dense(3), None, r"network must say \[2 A\] = \(4,\), a mean and a log std per actuator, got \(3,\)"),
-            (None, lambda state: state, r"observe must make a vector \[n\] of a state, got shape \(\)"),
+            (nn.Dense(3), None, r"network must say one vector \[2 A\] = \(4,\), means before log stds, got \(3,\)"),
+            (None, lambda state: state, r"observe must make a vector \[n\] of at least one number.*got shape \(\)"),
         ):
             planner = planners.iterative_policy(3, 2, policy=planners.network_policy(2, network, observe=observe))
             with pytest.raises(ValueError, match=message):

@@ -72,7 +72,7 @@ def test_a_policy_is_improved_and_left_as_it_is():
     belief, info = names["belief"], names["info"]
     assert info.worth.max() > info.worth[0, 0] + 1.0
     assert (belief.given.mean(names["state"]) == 0).all()
-    assert (jnp.abs(belief.policy.mean(names["state"])) > 0.01).all()
+    assert (jnp.abs(belief.improved.mean(names["state"])) > 0.01).all()
 
 
 def test_who_gambles_and_who_does_not(capsys):

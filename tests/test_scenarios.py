@@ -280,7 +280,7 @@ def test_a_policy_is_a_prior():
     truth = actions[:, 1:] @ actions[:, 1:].T
     np.testing.assert_allclose(belief.covariance(), truth, atol=0.05 * truth.max())
     np.testing.assert_allclose(info.log_evidence[-1], 0.0, atol=0.02)  # the prior alone: it integrates to 1
-    with pytest.raises(ValueError, match="log_prob must be callable, got 3"):
+    with pytest.raises(ValueError, match="log_prob must be callable, or a policy that has it, got int"):
         unchecked(planners.policy_prior)(3)
 
 

@@ -6,7 +6,7 @@ from .categorical import Categorical, categorical
 from .choice import COVARIANCES, belief_of, gaussian_of
 from .enumeration import Enumeration, enumeration
 from .full import FullGaussian, full_gaussian
-from .gaussian import Gaussian, gaussian
+from .gaussian import Gaussian, gaussian, gaussian_prior
 from .iterated import IteratedPolicy
 from .kronecker import KroneckerGaussian, kronecker_gaussian
 from .mixture import Mixture, mixture
@@ -43,6 +43,7 @@ __all__ = [
     "full_gaussian",
     "gaussian",
     "gaussian_of",
+    "gaussian_prior",
     "kronecker_gaussian",
     "mixture",
     "network_policy",

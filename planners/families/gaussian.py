@@ -187,3 +187,27 @@ def gaussian(
 
 def _color(horizon: int, exponent: Any) -> Float[Array, "H H"]:
     return jnp.linalg.cholesky(coloured_correlation(horizon, exponent))
+
+
+def gaussian_prior(prior: Any, std: Any, horizon: int, action_size: int) -> Any:
+    """The prior that a planner was given, or N(0, std²).
+
+    Args:
+        prior: any, or None.
+        std: scalar, [A] or [H, A]; None for 1, and where a prior is given.
+        horizon: the number H of steps.
+        action_size: the number A of actuators.
+
+    Returns:
+        The prior.
+
+    Raises:
+        ValueError: if both are given.
+    """
+    if prior is None:
+        return gaussian(
+            horizon, action_size, std=real("prior_std", 1.0 if std is None else std, above=0.0, shape=None)
+        )
+    if std is not None:
+        raise ValueError(f"prior_std is of a Gaussian prior: give it or another prior, got {std!r}")
+    return prior

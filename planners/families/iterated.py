@@ -2,9 +2,10 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ...dynamics.base import pytree
+from ...dynamics.base import Model, pytree
 from ..base import Plan, Plans
 from ..noise import white_noise
 from ..warm_start import Shift
@@ -13,16 +14,16 @@ from .network import NetworkPolicy
 
 @pytree
 class IteratedPolicy:
-    """A policy that was optimised for one state, beside the policy that it began as.
+    """A policy that was improved for one state, beside the policy that it began as.
 
     Attributes:
-        policy: π_θ(a|s).
+        improved: π_θ(a|s).
         given: π_φ(a|s), where it began.
         plan: the mean actions that π_θ takes from that state on, [H, A]; before any inference the first of them.
         std: of the actions that it takes there, [H, A].
     """
 
-    policy: NetworkPolicy
+    improved: NetworkPolicy
     given: NetworkPolicy
     plan: Plan
     std: Float[Array, "H A"]
@@ -31,6 +32,10 @@ class IteratedPolicy:
     def mean(self) -> Plan:
         """The plan."""
         return self.plan
+
+    def policy(self, model: Model | None = None) -> NetworkPolicy:
+        """The improved policy, in the states of any model."""
+        return self.improved
 
     def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
         """Draw plans [K, H, A], as the policy would draw actions along the states of its own plan."""
@@ -42,12 +47,9 @@ class IteratedPolicy:
 
     def shift(self, initial: "IteratedPolicy", how: Shift) -> "IteratedPolicy":
         """The same policies, and the plan from the second step on."""
-        return dataclasses.replace(self, plan=how.plans(self.plan, initial.plan))
+        std = jnp.concatenate([self.std[1:], self.std[-1:]])
+        return dataclasses.replace(self, plan=how.plans(self.plan, initial.plan), std=std)
 
     def entropy(self) -> None:
         """That of plans is not known."""
         return None
-
-    def restarted(self) -> "IteratedPolicy":
-        """The policy as it began."""
-        return dataclasses.replace(self, policy=self.given)

@@ -40,13 +40,20 @@ class NetworkPolicy:
         """
         observation = self.observe(state)
         if jnp.ndim(observation) != 1 or not jnp.size(observation):
-            raise ValueError(f"observe must make a vector [n] of a state, got shape {jnp.shape(observation)}")
+            raise ValueError(
+                f"observe must make a vector [n] of at least one number of a state (unless it is given, of its "
+                f"floating-point numbers), got shape {jnp.shape(observation)}"
+            )
         params = self.network.init(jax.random.key(0), observation) if self.params is None else self.params
         policy = dataclasses.replace(self, params=params)
-        told = jax.eval_shape(policy.outputs, observation).shape
+        try:
+            said = jax.eval_shape(self.network.apply, params, observation)
+        except Exception as error:
+            raise ValueError(f"network must apply to its params and what is observed, [n]: {error}") from error
+        told = getattr(said, "shape", type(said).__name__)
         if told != (2 * len(self.scale),):
             raise ValueError(
-                f"network must say [2 A] = ({2 * len(self.scale)},), a mean and a log std per actuator, got {told}"
+                f"network must say one vector [2 A] = ({2 * len(self.scale)},), means before log stds, got {told}"
             )
         return policy
 
@@ -69,7 +76,9 @@ class NetworkPolicy:
 
     def outputs(self, observation: Float[Array, " n"]) -> Float[Array, " outputs"]:
         """What the network says of an observation."""
-        return self.network.apply(self.params, observation)
+        if self.params is None:
+            raise ValueError("policy must have parameters: make some with policy.ready(state), got params=None")
+        return jnp.asarray(self.network.apply(self.params, observation), float)
 
     def moments(self, outputs: Float[Array, "*k outputs"]) -> tuple[Float[Array, "*k A"], Float[Array, "*k A"]]:
         """Mean and standard deviation where the network says so."""
@@ -102,16 +111,18 @@ def network_policy(
     *,
     observe: Callable[..., Any] | None = None,
     std: Any = None,
-    hidden: Sequence[int] = (32, 32),
+    hidden: Any = (32, 32),
 ) -> NetworkPolicy:
     """Make a Gaussian policy of a network.
 
     Args:
         action_size: the number A of actuators.
-        network: a flax module that makes [2 A] of an observation [n], mean actions before logarithms of standard
-            deviations; or anything hashable with `init(key, observation) -> params` and `apply(params, observation)`.
-            None for a perceptron whose last layer begins at 0: at first all states get the mean 0 and the same `std`.
-        params: of the network; None for those with which it begins.
+        network: a module of flax.linen that makes one vector [2 A] of an observation [n], mean actions, of which
+            [-1, 1] is the actuators' range, before logarithms of standard deviations; or anything hashable with
+            `init(key, observation) -> params` and `apply(params, observation)`. None for a perceptron whose last
+            layer begins at 0: at first all states get the mean 0 and the same `std`.
+        params: of the network, such as `{"params": {...}}` of flax; None for those with which it begins, once it is
+            `ready(state)`. What is to stay as it is, such as the statistics of a normaliser, belongs into `observe`.
         observe: state -> observation [n], a function of a module's or a pytree; None for `state.obs` where there is
             one, else the floating-point numbers of the state.
         std: by which the standard deviations that the network says are multiplied, > 0, scalar or [A]; None for 1, or
@@ -132,7 +143,8 @@ def network_policy(
         network = _perceptron(size, hidden)
     for method in ("init", "apply"):
         if isinstance(network, type) or not callable(getattr(network, method, None)):
-            raise ValueError(f"network must be an instance that has init and apply, got {network!r}")
+            named = network.__name__ if isinstance(network, type) else type(network).__name__
+            raise ValueError(f"network must be an instance that has init and apply, as of flax.linen, got {named}")
     try:
         hash(network)
     except TypeError as error:
@@ -147,9 +159,11 @@ def network_policy(
     )
 
 
-def _perceptron(action_size: int, hidden: Sequence[int]) -> Any:
+def _perceptron(action_size: int, hidden: Any) -> Any:
     import flax.linen as nn  # for those who use it
 
+    if isinstance(hidden, str) or not isinstance(hidden, Sequence):
+        raise ValueError(f"hidden must be a tuple of sizes, got {hidden!r}")
     layers: list[Any] = []
     for size in hidden:
         layers += [nn.Dense(integer("hidden", size)), nn.tanh]
