@@ -107,7 +107,7 @@ def ascend(
 
     Args:
         climb: (key, parameters) -> what they are worth, and where that rises.
-        worth: parameters -> what they are worth, [S], if that is no estimate.
+        worth: parameters -> what they are worth, [S], if that is no estimate, or −∞ where they have no worth.
         parameters: a pytree of arrays [S, ...].
         key: of estimates.
         optimizer: how gradients become steps.
@@ -164,11 +164,11 @@ def ascend(
     best = parameters if refuge is None else refuge
     carry = (parameters, jax.vmap(transformation.init)(parameters), best, unknown)
     (parameters, _, best, greatest), info = jax.lax.scan(iterate, carry, jax.random.split(key, num_iterations))
-    last = greatest if worth is None else worth(parameters)
-    if keeps_best:
-        better = last > greatest
-        parameters, last = _choose(better, parameters, best), jnp.where(better, last, greatest)
-    return parameters, last, info
+    if worth is None:
+        return parameters, greatest, info
+    last = worth(parameters)
+    enough = last > (greatest if keeps_best else -jnp.inf)  # the last step may have led where there is none
+    return _choose(enough, parameters, best), jnp.where(enough, last, greatest), info
 
 
 @pytree

@@ -76,6 +76,12 @@ class ElboAscent:
         worth = jnp.where(valid, bound, -jnp.inf)
         return Climb(worth, gradients, valid, slopes.returns, (~slopes.valid).sum(), worth[0] / temperature)
 
+    def worth(
+        self, model: Model, noise: Key[Array, ""], state: State, parameters: tuple[Array, Array]
+    ) -> Float[Array, "1"]:
+        """Of the mean: −∞ where that diverges."""
+        return self.target.worth(model, noise, state, parameters[0])
+
     def bounded(self, parameters: tuple[Array, Array]) -> tuple[Array, Array]:
         """No standard deviation, and no entry on L's diagonal, below the floor."""
         mean, scale = parameters

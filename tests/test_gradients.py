@@ -327,11 +327,51 @@ def test_mistakes_are_named(factory, options, message):
         (lambda: unchecked(planners.stein)(3, 1, kernel="rbf"), "kernel must be one of plans, steps"),
         (lambda: unchecked(planners.stein)(3, 1, bandwidth=0.0), "bandwidth must be finite and > 0"),
         (lambda: unchecked(planners.stein)(3, 1, temperature=None), "temperature must be a number"),
+        (lambda: unchecked(planners.stein)(3, 1, perturbation=0.2), "perturbation and num_perturbations are of"),
+        (lambda: unchecked(planners.gradient)(3, 1, temperature=0.2), "temperature is of the prior: give both"),
+        (
+            lambda: unchecked(planners.elbo_gradient)(3, 1, prior=planners.gaussian(4, 1)),
+            r"prior must be over plans of shape \[H, A\] = \(3, 1\), got \(4, 1\)",
+        ),
+        (
+            lambda: unchecked(planners.stein)(3, 1, prior="flat", prior_std=1.0),
+            "prior_std is of a Gaussian prior: give it or another",
+        ),
     ],
 )
 def test_own_mistakes_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_slopes_whose_square_is_no_number_are_none():
+    """A gradient of 1e25 is finite, and its norm is not: no optimiser is to learn from it."""
+
+    def step(key, state, action):
+        return state, -((action[0] - 0.3) ** 2) + jnp.where(action[0] > 0.5, 1e25 * action[0], 0.0), 1.0
+
+    model = dynamics.from_function(step, 1)
+    belief, info = infer(planners.gradient(2, 1, num_samples=8, std=0.4), model, KEY, jnp.zeros(()), None)
+    assert info.num_invalid[0] > 0
+    assert jnp.isfinite(info.gradient_norm).all()
+    belief, info = infer(planners.elbo_gradient(2, 1, std=0.3, temperature=0.01), model, KEY, jnp.zeros(()), None)
+    assert info.num_invalid.sum() > 0
+    np.testing.assert_allclose(belief.mode(), 0.3, atol=0.1)
+
+
+def test_a_belief_keeps_to_where_plans_survive():
+    """Rewards rise up to a cliff of NaN, and beyond the actuators' range all plans are worth the same."""
+
+    def step(key, state, action):
+        return state, jnp.where(action[0] > 1.0, jnp.nan, action[0]), 1.0
+
+    model = dynamics.from_function(step, 1)
+    belief, _ = infer(planners.elbo_gradient(1, 1, temperature=0.1), model, KEY, jnp.zeros(()), None)
+    assert 0.2 < belief.mode()[0, 0] <= 1.0
+    clipped = dynamics.from_function(pushed, 1, action_range=(-1.0, 1.0))
+    for planner in (planners.elbo_gradient(5, 1), planners.stein(5, 1)):
+        belief, _ = infer(planner, clipped, KEY, jnp.zeros(()), None)
+        assert jnp.abs(belief.sample(KEY, 100)).max() < 6.0
 
 
 def test_an_estimate_cannot_be_searched_along_a_line():

@@ -24,8 +24,9 @@ def optimum(model, horizon=HORIZON):
 
 
 class TestLinearQuadratic:
-    @pytest.mark.parametrize("options", [{}, {"second_order": True}, {"convex": False}], ids=str)
-    @pytest.mark.parametrize("double", [False, True])
+    @pytest.mark.parametrize(
+        ("double", "options"), [(False, {}), (True, {}), (True, {"second_order": True}), (True, {"convex": False})]
+    )
     def test_one_step_is_the_optimum(self, double, options):
         with jax.enable_x64(double):
             model = random_linear_quadratic(1)

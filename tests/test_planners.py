@@ -161,7 +161,7 @@ DIFFERENTIATING = {
     "stein": (
         planners.stein,
         {"num_samples": 8, "num_iterations": 10, "temperature": 0.1},
-        {"temperature": 0.2, "std": 0.3, "perturbation": 0.2},
+        {"temperature": 0.2, "std": 0.3, "prior_std": 0.7},
     ),
     "stein, score, steps": (
         planners.stein,
@@ -238,7 +238,8 @@ def test_it_is_made_of_components(name):
     assert planner.prior is None or isinstance(planner.prior, planners.Prior)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if not name.startswith("ilqr")])  # thousands of operations
+# but for those of thousands of operations
+@pytest.mark.parametrize("name", [name for name in ALL if not name.startswith(("ilqr", "iterative_policy"))])
 def test_jit_is_no_jit(name):
     planner, model = dataclasses.replace(make(name), num_iterations=1), TARGET  # one by one, operations are slow
     with jax.disable_jit():
@@ -378,8 +379,14 @@ def walls(key, state, action):
 WALLS = dynamics.from_function(walls, ACTIONS)
 
 
-@pytest.mark.parametrize("name", [name for name in PLANNERS if not name.startswith("smc")])  # see test_smc.py
-@pytest.mark.parametrize("model", [TARGET, WALLS], ids=["all valid", "some invalid"])
+OF_PLANS = [name for name in PLANNERS if not name.startswith("smc")]  # see test_smc.py
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [*((name, TARGET) for name in OF_PLANS), *((name, WALLS) for name in OF_PLANS if "," not in name)],
+    ids=[*OF_PLANS, *(f"{name}, some invalid" for name in OF_PLANS if "," not in name)],
+)
 def test_diagnostics_are_their_definitions(name, model):
     """Every field of one iteration, recomputed from returns, weights and beliefs in double precision."""
     planner = dataclasses.replace(make(name), num_iterations=1)
@@ -550,7 +557,7 @@ def test_flags_that_find_bugs_find_none():
 @every
 def test_a_cold_start_forgets(name):
     warm, cold = make(name, warm_start=True), make(name, warm_start=False, inflation=None)
-    moved = warm.shift(infer(warm, TARGET, KEY, START, None)[0])
+    moved = warm.shift(infer(warm, TARGET, KEY, START, warm.start(TARGET, START))[0])
     assert_close(cold.shift(moved), cold.belief)
     assert not np.allclose(moved.mode(), warm.belief.mode())
 

@@ -20,7 +20,6 @@ REFINERS = {
 SAMPLING = {
     "cem": planners.cem,
     "icem": planners.icem,
-    "mppi": planners.mppi,
     "evolution": planners.evolution,
     "smc": planners.smc,
 }
@@ -125,3 +124,8 @@ def test_episodes_are_refined_at_every_step():
 def test_mistakes_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         unchecked(planners.mppi)(HORIZON, 2, **options)
+
+
+def test_discrete_actions_stay_what_they_are():
+    with pytest.raises(ValueError, match="refine moves actions freely"):
+        planners.vi_mpc(HORIZON, 2, actions=[[-1.0, 0.0], [1.0, 0.0]], refine=REFINERS["ilqr"])
