@@ -38,6 +38,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "vi_mpc": {},
     "smc": {},
     "vi_mpc, best kept": {"num_kept": 3, "execute": "best"},
+    "vi_mpc, refined": {"refine": {"num_samples": 2, "num_iterations": 8}},  # by `gradient`, besides the plans of all
     "gradient": {},
     "elbo_gradient": {},
     "stein": {},
@@ -133,6 +134,8 @@ def make_planner(name: str, action_size: int, options: Options) -> planners.Plan
     factory, own = parse_planner(name, SETTINGS)
     if "num_iterations" in own:
         raise ValueError(f"num_iterations must be the same for all planners, got {name!r}")
+    if isinstance(refine := own.get("refine"), Mapping):
+        own["refine"] = planners.gradient(options.horizon, action_size, **refine)
     sizes = {"num_samples": options.num_samples, "num_iterations": options.num_iterations}
     if factory == "random_shooting":
         sizes = {"num_samples": options.num_samples * options.num_iterations}
