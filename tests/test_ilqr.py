@@ -369,5 +369,5 @@ def test_a_policy_without_noise_has_no_density():
     assert (belief.sample(KEY, 3) == belief.plan).all()
     with pytest.raises(ValueError, match="give the planner a temperature"):
         belief.log_prob(belief.plan[None])
-    with pytest.raises(ValueError, match="belief must be of the planner's own family"):
+    with pytest.raises(ValueError, match="belief must have the shapes of the planner's own"):
         infer(planners.ilqr(6, 1), model, KEY, model.init(KEY), belief)
