@@ -17,7 +17,7 @@ import tyro
 
 from mirrax import dynamics, planners
 from mirrax.benchmarks.mistakes import one_clear_line, some
-from mirrax.benchmarks.returns import interval, parse_planner
+from mirrax.benchmarks.returns import interval, parse_planner, refiner
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import print_table
 from mirrax.dynamics.base import Model, integer
@@ -134,8 +134,7 @@ def make_planner(name: str, action_size: int, options: Options) -> planners.Plan
     factory, own = parse_planner(name, SETTINGS)
     if "num_iterations" in own:
         raise ValueError(f"num_iterations must be the same for all planners, got {name!r}")
-    if isinstance(refine := own.get("refine"), Mapping):
-        own["refine"] = planners.gradient(options.horizon, action_size, **refine)
+    own |= refiner(own, options.horizon, action_size)
     sizes = {"num_samples": options.num_samples, "num_iterations": options.num_iterations}
     if factory == "random_shooting":
         sizes = {"num_samples": options.num_samples * options.num_iterations}

@@ -116,8 +116,7 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
     own = task.std_of(factory) | own
     if own.get("num_knots") is not None:
         own["num_knots"] = min(own["num_knots"], task.horizon)
-    if isinstance(refine := own.get("refine"), Mapping):
-        own["refine"] = planners.gradient(task.horizon, action_size, **refine)
+    own |= refiner(own, task.horizon, action_size)
 
     def make(size: int) -> planners.Planner:
         """With so many plans per iteration; what searches along a line, with so many iterations."""
@@ -136,6 +135,21 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
         if plans_per_step(planner := make(size)) <= budget:
             return planner
     raise ValueError(f"budgets must leave {name} two plans per iteration at least, got {budget}")
+
+
+def refiner(own: Mapping[str, Any], horizon: int, action_size: int) -> dict[str, Any]:
+    """The option `refine` where it is written as options of `planners.gradient`.
+
+    Args:
+        own: options of a planner.
+        horizon: the number H of steps.
+        action_size: the number A of actuators.
+
+    Returns:
+        It as a planner, or no option.
+    """
+    refine = own.get("refine")
+    return {"refine": planners.gradient(horizon, action_size, **refine)} if isinstance(refine, Mapping) else {}
 
 
 def parse_planner(name: str, settings: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, Any]]:

@@ -144,7 +144,7 @@ def ascend(
         moved, remembered = jax.vmap(step)(parameters, climbed.gradients, memory, climbed.worth)
         moved = bounded(moved)
         norms = jax.vmap(_norm)(climbed.gradients)
-        sound = climbed.valid & jnp.isfinite(norms) & _finite(moved)  # squares of numbers may be none
+        sound = climbed.valid & jnp.isfinite(norms) & _finite(moved)  # the norm of a finite gradient may overflow
         row = AscentInfo(
             returns=climbed.returns,
             worth=climbed.worth,

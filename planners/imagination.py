@@ -86,7 +86,7 @@ class Imagination(NamedTuple):
 
     def follow(self, policy: NetworkPolicy) -> Imagined:
         """What the policy does."""
-        return self._imagine(policy, self._still(policy), differentiable=False)
+        return self._imagine(policy, self._still(), differentiable=False)
 
     def judge(self, policy: NetworkPolicy) -> tuple[Float[Array, " K"], Float[Array, ""]]:
         """The worth of each trajectory that the policy makes, as in `Lessons`, and the mean divergence."""
@@ -144,7 +144,7 @@ class Imagination(NamedTuple):
             return jnp.where(told.valid, told.worth, 0.0).sum(), (imagined, told)
 
         with reverse_mode(self.model):
-            gradients, (imagined, told) = jax.grad(total, has_aux=True)(self._still(policy))
+            gradients, (imagined, told) = jax.grad(total, has_aux=True)(self._still())
         valid = told.valid & jnp.isfinite((gradients**2).sum((1, 2)))  # of which no norm overflows
         rows = valid[:, None, None]
         observations = jnp.where(rows, imagined.observations, 0.0)
@@ -168,7 +168,7 @@ class Imagination(NamedTuple):
         parts = (self.model, self.key, self.state, policy)
         return spread(follow, parts, (self.noise, nudges), block_size, self.sharding)
 
-    def _still(self, policy: NetworkPolicy) -> Float[Array, "K H outputs"]:
+    def _still(self) -> Float[Array, "K H outputs"]:
         return jnp.zeros((*self.noise.shape[:2], 2 * self.noise.shape[2]))
 
 
