@@ -291,9 +291,9 @@ def check_belief(own: Any, given: Any) -> Any:
         raise ValueError(
             f"belief must be of the planner's own family, {type(own).__name__}, got {type(given).__name__}"
         )
-    (structure, expected), (own_structure, told) = form(own), form(given)
-    if expected != told:
-        raise ValueError(f"belief must have the shapes of the planner's own, {expected}, got {told}")
+    (own_structure, own_shapes), (structure, shapes) = form(own), form(given)
+    if shapes != own_shapes:
+        raise ValueError(f"belief must have the shapes of the planner's own, {own_shapes}, got {shapes}")
     if structure != own_structure:
         raise ValueError("belief must be made of the same parts as the planner's own, got another structure")
     return given
