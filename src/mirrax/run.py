@@ -1,6 +1,7 @@
 """A planner drives a model in closed loop, step by step, for a person who watches."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from mirrax import planners
+from mirrax.compiling import compiled
 from mirrax.dynamics import Model
 from mirrax.figures import figure
 
@@ -96,16 +98,14 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
         assert looks is not None
         return jax.vmap(looks.poses)(planners.trajectory(model, key, state, plan).states)[:, looks.tracked, :3]
 
-    def compiled(function: Any, *arguments: Any) -> Any:
-        return jax.jit(function, out_shardings=place).lower(*arguments).compile()
-
-    state = jax.jit(lambda model, key: model.init(key), out_shardings=place)(model, reset_key)
-    belief = jax.jit(lambda planner, *of: planner.start(*of), out_shardings=place)(planner, model, state)
-    plan_step = compiled(think, planner, model, plan_key, state, belief)
+    program = functools.partial(compiled, out_shardings=place)
+    state = program(lambda model, key: model.init(key), model, reset_key)(model, reset_key)
+    belief = program(lambda planner, *of: planner.start(*of), planner, model, state)(planner, model, state)
+    plan_step = program(think, planner, model, plan_key, state, belief)
     zero = jax.device_put(jnp.zeros(model.action_size), place)
-    act_step = compiled(lambda model, *arguments: model.step(*arguments), model, step_key, state, zero)
+    act_step = program(lambda model, *arguments: model.step(*arguments), model, step_key, state, zero)
     if looks is not None:
-        pose_of, path_of = compiled(looks.poses, state), compiled(look_ahead, model, plan_key, state, belief.mode())
+        pose_of, path_of = program(looks.poses, state), program(look_ahead, model, plan_key, state, belief.mode())
         record.start = np.asarray(pose_of(state))
     record.compile_s = time.perf_counter() - started
     yield "running"
