@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         known = problems()
         for name in options.problems:
             if name not in known:
-                raise ValueError(f"unknown problem {name!r}; choose one of: {', '.join(known)}")
+                raise ValueError(f"unknown problem {name!r}; choose one of: {'; '.join(known)}")
         models = {name: find_task(name).make(None) for name in options.models}
     jax.config.update("jax_enable_compilation_cache", False)  # to measure compilation, not the reading of a file
     kind = jax.devices()[0].device_kind

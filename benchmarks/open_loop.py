@@ -113,7 +113,12 @@ def upright() -> Model:
 def _make(name: str | None) -> Model:
     if name is None:
         return hopper()
-    return upright() if name == "upright" else find_task(name).make(None)
+    if name == "upright":
+        return upright()
+    try:
+        return find_task(name).make(None)
+    except ValueError as error:
+        raise ValueError(f"{error}, upright") from None
 
 
 def make_planner(name: str, action_size: int, options: Options) -> planners.Planner:

@@ -44,8 +44,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "vi_mpc, best kept": {"num_iterations": 2, "num_kept": 3, "execute": "best"},
     "vi_mpc, refined": {"num_iterations": 2, "refine": {"num_samples": 2, "num_iterations": 8}},  # by `gradient`
     "gradient": {"num_iterations": 16},
-    "elbo_gradient": {"num_iterations": 8},
-    "stein": {"num_iterations": 8},
+    "elbo_gradient": {"num_iterations": 8, "temperature": 0.1},  # a tenth of what a good step earns here
+    "stein": {"num_iterations": 8, "temperature": 0.1},
     "ilqr": {},
     "iterative_policy": {"num_iterations": 4},
 }
@@ -134,7 +134,8 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
     for size in range(max(equal, equal * budget // plans_per_step(make(equal))), 1, -1):
         if plans_per_step(planner := make(size)) <= budget:
             return planner
-    raise ValueError(f"budgets must leave {name} two plans per iteration at least, got {budget}")
+    least_of = "iterations" if factory == "ilqr" else "plans per iteration"
+    raise ValueError(f"budgets must leave {name} two {least_of} at least, got {budget}")
 
 
 def refiner(own: Mapping[str, Any], horizon: int, action_size: int) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def parse_planner(name: str, settings: Mapping[str, Mapping[str, Any]]) -> tuple
     """
     known, _, words = name.partition(":")
     if known not in settings:
-        raise ValueError(f"unknown planner {known!r}; choose one of: {', '.join(settings)}")
+        raise ValueError(f"unknown planner {known!r}; choose one of: {'; '.join(settings)}")
     factory = known.split(",")[0]
     takes = {*inspect.signature(getattr(planners, factory)).parameters, *planners.LoopOptions.__annotations__}
     try:

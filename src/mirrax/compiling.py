@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-# Of the CPU's code generators in jaxlib 0.10 the newer one takes twice as long to compile physics, which then runs
+# Of the CPU's code generators in jaxlib 0.10 the newer one takes up to twice as long to compile physics, which then runs
 # slower: `python -m mirrax.benchmarks.speed` with and without XLA_FLAGS=--xla_cpu_use_fusion_emitters=false.
 CPU_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 
