@@ -75,7 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def problems() -> dict[str, Problem]:
     """The problem that trajax publishes, linear-quadratic ones of the sizes that it publishes, and swing-ups."""
     key, free = jax.random.key(0), {"limits": None, "num_samples": 0}
-    found = {"trajax's cart-pole": Problem(_trajax_cartpole(), jnp.array([0.0, 0.2, 0.0, -0.1]), 50, free)}
+    start = jnp.array([0.0, 0.2, 0.0, -0.1])
+    found = {
+        "trajax's cart-pole": Problem(_trajax_cartpole(0.0), start, 50, free),
+        "trajax's cart-pole, within π": Problem(_trajax_cartpole(-jnp.pi), start, 50, free),
+    }
     for n, m, horizon in ((2, 2, 50), (2, 5, 50), (20, 30, 100)):
         model = _linear_quadratic(n, m)
         found[f"linear {n}x{m}x{horizon}"] = Problem(model, model.start, horizon, free)
@@ -156,13 +160,16 @@ def _linear_quadratic(n: int, m: int) -> dynamics.LinearQuadratic:
     )
 
 
-def _trajax_cartpole() -> Model:
-    """The cart-pole of trajax's benchmark: its masses, Euler steps of 0.1 s, squashed forces, costs and start."""
+def _trajax_cartpole(least: float) -> Model:
+    """The cart-pole of trajax's benchmark: its masses, Euler steps of 0.1 s, squashed forces, costs and start.
+
+    Its error of the angle is in [0, 2π), least = 0, so that its costs jump at the goal itself; they do not for −π.
+    """
     cart, pole, length, gravity, dt = 10.0, 1.0, 0.5, 9.81, 0.1
 
     def error(state: Any) -> Any:
         goal = state - jnp.array([0.0, jnp.pi, 0.0, 0.0])
-        return goal.at[1].set(goal[1] % (2 * jnp.pi))
+        return goal.at[1].set((goal[1] - least) % (2 * jnp.pi) + least)
 
     def step(key: Any, state: Any, action: Any) -> tuple[Any, Any, Any]:
         _, angle, velocity, spin = state
