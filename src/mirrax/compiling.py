@@ -7,8 +7,7 @@ from typing import Any
 import jax
 
 # Of the CPU's code generators in jaxlib 0.10 the newer one takes up to twice as long to compile physics, which then
-# runs slower: `python -m mirrax.benchmarks.speed` with and without
-# XLA_FLAGS=--xla_cpu_use_fusion_emitters=false.
+# runs slower: `python -m mirrax.benchmarks.speed`, with XLA_FLAGS=--xla_cpu_use_fusion_emitters=false and without.
 CPU_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 
 
@@ -31,5 +30,5 @@ def compiled(function: Callable[..., Any], *arguments: Any, **jit_options: Any) 
         return lowered.compile()
     try:
         return lowered.compile(compiler_options=options)
-    except jax.errors.JaxRuntimeError:  # of an option that another jaxlib does not know; what else is wrong comes again
+    except jax.errors.JaxRuntimeError:  # another jaxlib may not know an option; what else is wrong comes again
         return lowered.compile()
