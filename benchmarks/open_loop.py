@@ -116,9 +116,10 @@ def _make(name: str | None) -> Model:
     if name == "upright":
         return upright()
     try:
-        return find_task(name).make(None)
+        task = find_task(name)
     except ValueError as error:
         raise ValueError(f"{error}, upright") from None
+    return task.make(None)
 
 
 def make_planner(name: str, action_size: int, options: Options) -> planners.Planner:
