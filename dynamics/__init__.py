@@ -21,6 +21,7 @@ from .function import FunctionModel, from_function
 from .linear_quadratic import LinearQuadratic, linear_quadratic
 from .pendulum import Pendulum, pendulum
 from .point_mass import PointMass, point_mass
+from .randomness import redraw
 from .tabular import Tabular, tabular
 from .uncertain import Ensemble, Randomized, ensemble, randomized
 from .wrapper import Wrapper
@@ -83,6 +84,7 @@ __all__ = [
     "pendulum",
     "point_mass",
     "randomized",
+    "redraw",
     "steps",
     "tabular",
     "timed",

@@ -8,7 +8,7 @@ import inspect
 import io
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Key
 
 from .base import State, Step, check_action, integer, interval, pytree, static, to_range
+from .randomness import is_key, raw_keys, redrawn
 
 BACKENDS = ("spring", "positional", "generalized", "mjx")  # cheapest first
 
@@ -32,12 +33,14 @@ class BraxModel:
             for an environment that has none.
         low: the action that -1 stands for, [A].
         high: the action that 1 stands for, [A].
+        noise: the entries of a state's `info` that are keys; None for those that a step uses as keys.
     """
 
     env: Any = static()
     sys: Any
     low: Float[Array, " A"]
     high: Float[Array, " A"]
+    noise: tuple[str, ...] | None = static(default=None)
 
     @property
     def action_size(self) -> int:
@@ -103,6 +106,25 @@ class BraxModel:
                     moved = moved.replace(qacc_warmstart=physics.qacc_warmstart)
         return state.replace(pipeline_state=moved)
 
+    def redraw(self, key: Key[Array, ""], state: State) -> State:
+        """The state with its keys drawn anew, which make the noise that is yet to come.
+
+        Raises:
+            ValueError: if `noise` names what is no entry of `info`, or no key.
+        """
+        if self.noise is None:
+            return redrawn(key, state, raw_keys(self, state))
+        info = getattr(state, "info", {})
+        if absent := [name for name in self.noise if name not in info]:
+            raise ValueError(f"noise must name entries of info, {', '.join(info)}, got {', '.join(absent)}")
+        named = {name: info[name] for name in self.noise}
+        raw = [not is_key(leaf) for leaf in jax.tree.leaves(named)]
+        for leaf, plain in zip(jax.tree.leaves(named), raw, strict=True):
+            if plain and not jnp.issubdtype(leaf.dtype, jnp.unsignedinteger):
+                raise ValueError(f"noise must name keys, got {self.noise!r}, with an array of {leaf.dtype}")
+        state = redrawn(key, state)
+        return state.replace(info=state.info | redrawn(key, named, raw))
+
     def value(self, state: State) -> Float[Array, ""]:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
         return jnp.zeros(())
@@ -113,6 +135,7 @@ def brax(
     backend: str | None = None,
     *,
     action_range: tuple[Any, Any] = (-1.0, 1.0),
+    noise: Sequence[str] | None = None,
     **env_kwargs: Any,
 ) -> BraxModel:
     """Make a model of a Brax environment.
@@ -124,6 +147,8 @@ def brax(
             them that the environment supports. Only with a name.
         action_range: the actions (low, high), scalars or [A], that -1 and 1 of a plan stand for. Brax's own
             environments take [-1, 1] and scale inside.
+        noise: the names of those entries of a state's `info` that are keys, of the noise that is yet to come: what is
+            imagined draws them anew. None finds them, by tracing a step where there are any unsigned numbers.
         **env_kwargs: what the environment's constructor takes. Only with a name.
 
     Returns:
@@ -144,7 +169,10 @@ def brax(
     low, high = interval("action_range", action_range, integer("env.action_size", env.action_size))
     # MuJoCo commits its arrays to one device, which would forbid to spread plans over several.
     sys = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), _system(envs, env))
-    return BraxModel(env=env, sys=sys, low=low, high=high)
+    if noise is not None and (isinstance(noise, str) or not all(isinstance(name, str) for name in noise)):
+        raise ValueError(f"noise must be a sequence of names, got {noise!r}")
+    names = None if noise is None else tuple(noise)
+    return BraxModel(env=env, sys=sys, low=low, high=high, noise=names)
 
 
 def brax_names() -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from .base import (
     traceable,
 )
 from .coordinates import coordinates, with_coordinates
+from .randomness import redraw
 from .wrapper import Wrapper
 
 
@@ -142,6 +143,10 @@ class Ensemble:
     def with_coordinates(self, state: State, x: Float[Array, " n"]) -> State:
         """A member's state with these coordinates."""
         return with_coordinates(self.member(0), state, x)
+
+    def redraw(self, key: Key[Array, ""], state: State) -> State:
+        """A member's state with the noise in it drawn anew."""
+        return redraw(self.member(0), key, state)
 
     def value(self, state: State) -> Float[Array, ""]:
         """The members' mean value."""

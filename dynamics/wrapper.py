@@ -8,10 +8,11 @@ from jaxtyping import Array, Float, Key
 
 from .base import HasDuration, Model, State, Step, bounded, scenario_count, scenarios
 from .coordinates import coordinates, with_coordinates
+from .randomness import redraw, redrawn
 
 
 class Wrapper:
-    """A model around another, which it forwards in full: scenarios, coordinates, duration, range, looks.
+    """A model around another, which it forwards in full: scenarios, coordinates, duration, range, noise, looks.
 
     Subclasses are final: pytrees with a field `model`, which define what they do otherwise. One whose states hold
     those of the model underneath defines `inner`, `outer` and `init`.
@@ -76,3 +77,11 @@ class Wrapper:
     def bounded(self) -> bool:
         """Whether the actuators of the model underneath have a range."""
         return bounded(self.model)
+
+    def redraw(self, key: Key[Array, ""], state: State) -> State:
+        """The state with the noise in it drawn anew: that of the model underneath as if it were alone."""
+        inner = redraw(self.model, key, self.inner(state))
+        return self.outer(redrawn(jax.random.fold_in(key, _OWN), state), inner)
+
+
+_OWN = 2**31 - 1  # beyond all numbers of leaves

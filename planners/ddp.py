@@ -16,7 +16,7 @@ from .families.affine import AffinePolicy, affine_policy, answered
 from .families.gaussian import Gaussian
 from .priors import PolicyPrior
 from .riccati import Improvement, backward
-from .stepping import drawn
+from .stepping import drawn, set_out
 from .warm_start import Shift
 
 FRACTIONS = tuple(1.1 ** -(j**2) for j in range(10))  # of the step, tried at once: 1 to 4e-4 (Tassa et al., 2012)
@@ -162,9 +162,11 @@ class IterativeLQR:
         return affine_policy(self.proposal.mean, states, self.temperature is not None)
 
     def _problem(self, model: Model, key: Key[Array, ""], state: State) -> Problem:
+        whole = model
         if scenario_count(model) is not None:  # the first of them
             key, models = drawn(model, key, scenario_count(model) or 1)
             model = jax.tree.map(lambda leaf: leaf[0], models)
+        state = set_out(whole, key, state)
         log_prior: Callable[..., Any] | None = None
         parameters: Any = None
         if isinstance(self.prior, Gaussian):

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Key
 from ..dynamics.base import Model, State, Step, integer, scenario_count
 from .base import Plan, Plans, check_key
 from .risk import Risk
-from .stepping import At, counted, drawn, prepare
+from .stepping import At, counted, drawn, prepare, set_out
 
 # On a CPU the states of a block should stay in a core's cache; `python -m mirrax.benchmarks.blocks` measures it.
 _CACHE_BYTES = 320 * 1024
@@ -224,10 +224,11 @@ def trajectory(model: Model, key: Key[Array, ""], state: State, plan: Plan) -> T
         step = counted(model, inputs, state, weight)
         return (step.state, weight * step.discount), step
 
-    key = check_key(key)
+    key, whole = check_key(key), model
     if scenario_count(model) is not None:
         key, models = drawn(model, key, scenario_count(model) or 1)
         model = jax.tree.map(lambda leaf: leaf[0], models)
+    state = set_out(whole, key, state)
     keys = jax.random.split(key, len(plan))
     (state, weight), steps = jax.lax.scan(body, (state, jnp.ones(())), (keys, plan))
     value = jnp.where(weight == 0, 0.0, model.value(state))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..dynamics.base import Model, State, Step, scalar, scenario_count, scenarios
+from ..dynamics.randomness import redraw
 from .risk import Risk
 
 
@@ -23,6 +24,7 @@ class At(NamedTuple):
 
 _Axes = tuple[int | None, int | None]  # along plans, along scenarios
 _NO_AXES: _Axes = (None, None)
+_STATES = 2**31 - 1  # beyond the numbers of steps: the keys of those are folded in the same way
 
 
 class Rollouts(NamedTuple):
@@ -123,12 +125,24 @@ def prepare(
     else:
         keys, key_axis = jax.vmap(lambda k: _scenario_keys(k, num_scenarios, horizon), out_axes=1)(own), 0
 
-    start = At(state, jnp.ones(()), jnp.zeros(()), None if policy is None else jnp.zeros(()))
-    if one := num_scenarios == 1 and model_axes == _NO_AXES:  # without an axis of length 1, which costs a little
+    one = num_scenarios == 1 and model_axes == _NO_AXES  # without an axis of length 1, which costs a little
+    if one:
         keys = keys[..., 0]
     else:
         advance = jax.vmap(advance, in_axes=(model_axes[1], 0, 0, None))
-        start = jax.vmap(lambda _: start)(jnp.arange(num_scenarios))
+
+    def start(key: Array) -> At:
+        def in_scenario(number: Any) -> At:
+            begun = set_out(model, key, state, number)
+            return At(begun, jnp.ones(()), jnp.zeros(()), None if policy is None else jnp.zeros(()))
+
+        return in_scenario(0) if one else jax.vmap(in_scenario)(jnp.arange(num_scenarios))
+
+    if own is None:
+        shared = start(key)
+        starts = jax.vmap(lambda _: shared)(jnp.arange(num_rollouts))
+    else:
+        starts = jax.vmap(start)(own)
 
     def worth(value: Callable[..., Any]) -> Callable[..., Array]:
         def of(model: Model, at: At) -> Float[Array, ""]:
@@ -143,10 +157,22 @@ def prepare(
         own_models=model_axes[0] == 0,
         own_keys=key_axis == 0,
         one=one,
-        start=jax.vmap(lambda _: start)(jnp.arange(num_rollouts)),
+        start=starts,
         advance=jax.vmap(advance, in_axes=(model_axes[0], key_axis, 0, 0)),
         worth=worth,
     )
+
+
+def set_out(model: Model, key: Key[Array, ""], state: State, scenario: Any = 0) -> State:
+    """The state in which a rollout sets out: its noise is drawn anew, for who imagines must not know what will come.
+
+    Args:
+        model: whose state it is.
+        key: of the noise of a rollout, that of its steps.
+        state: what a plan starts from.
+        scenario: its number, from 0; each has noise of its own.
+    """
+    return redraw(model, jax.random.fold_in(jax.random.fold_in(key, _STATES), scenario), state)
 
 
 def counted(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:
