@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -73,6 +74,16 @@ class Strategy:
         found = self.state.best_solution.reshape(-1, *self.std.shape)  # of each, where there are several populations
         best = found[jnp.argmin(self.state.best_fitness)]
         return self.std * jnp.where(jnp.isfinite(best), best, 0.0)
+
+    def map_centers(self, function: Callable[[Float[Array, "*K H A"]], Float[Array, "*K H A"]]) -> "Strategy":
+        """The same around another mean, or with another population."""
+        moved = {}
+        for name in ("mean", "population"):
+            known = getattr(self.state, name, None)
+            if known is not None:
+                plans = self.std * known.reshape(*known.shape[:-1], *self.std.shape)
+                moved[name] = (function(plans) / self.std).reshape(known.shape)
+        return dataclasses.replace(self, state=self.state.replace(**moved))
 
     def shift(self, initial: "Strategy", how: Shift) -> "Strategy":
         """The mean (or the population, the best first) one step later in the strategy's initial state."""
