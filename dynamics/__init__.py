@@ -1,7 +1,18 @@
 """Models: what a planner imagines with, and what it acts in."""
 
 from .acrobot import Acrobot, acrobot
-from .base import Model, Step, steps
+from .base import (
+    HasBounds,
+    HasCoordinates,
+    HasDuration,
+    HasNoise,
+    HasScenarios,
+    Model,
+    Step,
+    bounded,
+    duration,
+    steps,
+)
 from .brax import BraxModel, brax, brax_names
 from .cartpole import CartPole, cartpole
 from .coordinates import coordinates, with_coordinates
@@ -12,15 +23,20 @@ from .pendulum import Pendulum, pendulum
 from .point_mass import PointMass, point_mass
 from .tabular import Tabular, tabular
 from .uncertain import Ensemble, Randomized, ensemble, randomized
+from .wrapper import Wrapper
 from .wrappers import (
     ActionRepeat,
     Discounted,
     Timed,
     TimedState,
+    WithReward,
+    WithTermination,
     WithValue,
     action_repeat,
     discounted,
     timed,
+    with_reward,
+    with_termination,
     with_value,
 )
 
@@ -33,6 +49,11 @@ __all__ = [
     "DoubleCartPole",
     "Ensemble",
     "FunctionModel",
+    "HasBounds",
+    "HasCoordinates",
+    "HasDuration",
+    "HasNoise",
+    "HasScenarios",
     "LinearQuadratic",
     "Model",
     "Pendulum",
@@ -42,15 +63,20 @@ __all__ = [
     "Tabular",
     "Timed",
     "TimedState",
+    "WithReward",
+    "WithTermination",
     "WithValue",
+    "Wrapper",
     "acrobot",
     "action_repeat",
+    "bounded",
     "brax",
     "brax_names",
     "cartpole",
     "coordinates",
     "discounted",
     "double_cartpole",
+    "duration",
     "ensemble",
     "from_function",
     "linear_quadratic",
@@ -61,5 +87,7 @@ __all__ = [
     "tabular",
     "timed",
     "with_coordinates",
+    "with_reward",
+    "with_termination",
     "with_value",
 ]

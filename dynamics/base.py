@@ -65,8 +65,9 @@ class Step(NamedTuple):
 class Model(Protocol):
     """What a planner imagines with. An environment is a model too.
 
-    A model is a pytree: its parameters are traced, so that sweeping or batching them never recompiles. Plans are
-    unbounded; a model whose actuators are bounded maps [-1, 1] to their range and clips what lies beyond.
+    A model is a pytree: its parameters are traced, so that sweeping or batching them never recompiles. A model
+    whose actuators have a range maps [-1, 1] to it and clips what lies beyond; one whose actions have none says so by
+    `bounded` (see `HasBounds`, and the protocols beside it for what else a model may tell).
     """
 
     @property
@@ -87,19 +88,88 @@ class Model(Protocol):
         ...
 
 
+# What a model may tell besides. Ask by the functions below, which know what holds where it does not tell, and not by
+# names of attributes: wrappers (`dynamics.Wrapper`) answer for the model that they wrap.
+
+
+@runtime_checkable
+class HasScenarios(Protocol):
+    """A model that is not the same in all scenarios. Ask by `scenario_count` and `scenarios`."""
+
+    @property
+    def num_scenarios(self) -> int | None:
+        """In how many scenarios planners try a plan, unless they are told otherwise; None: it is the same in all."""
+        ...
+
+    def scenarios(self, key: Key[Array, ""], num: int) -> Any:
+        """The models that hold in `num` scenarios, as one model whose leaves have a leading axis."""
+        ...
+
+
+@runtime_checkable
+class HasCoordinates(Protocol):
+    """A model that knows its physical coordinates. Ask by `dynamics.coordinates` and `dynamics.with_coordinates`."""
+
+    def coordinates(self, state: State) -> Float[Array, " n"]:
+        """The physical state as a vector."""
+        ...
+
+    def with_coordinates(self, state: State, x: Float[Array, " n"]) -> State:
+        """The state with these coordinates."""
+        ...
+
+
+@runtime_checkable
+class HasDuration(Protocol):
+    """A model that may know how long its steps last. Ask by `duration`."""
+
+    @property
+    def dt(self) -> Any:
+        """The duration of one step, s; None: not known."""
+        ...
+
+
+@runtime_checkable
+class HasBounds(Protocol):
+    """A model that tells whether its actuators have a range. Ask by `bounded`."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether actions beyond [-1, 1] do what those at its ends do."""
+        ...
+
+
+@runtime_checkable
+class HasNoise(Protocol):
+    """A model that knows where its states hold noise that is yet to come. Ask by `dynamics.redraw`."""
+
+    def redraw(self, key: Key[Array, ""], state: State) -> State:
+        """The state, with that noise drawn anew."""
+        ...
+
+
 def duration(model: Any) -> Any:
     """The duration of one step of a model, s.
 
     Args:
-        model: one that has `dt`.
+        model: one that has `dt`, or wraps one.
 
     Raises:
         ValueError: if it has none.
     """
-    dt = getattr(model, "dt", None)
+    dt = model.dt if isinstance(model, HasDuration) else None
     if dt is None:
         raise ValueError(f"model must have dt, the duration of a step in seconds, got {type(model).__name__} without")
     return dt
+
+
+def bounded(model: Any) -> bool:
+    """Whether the actuators of a model have a range: actions beyond [-1, 1] then do what those at its ends do.
+
+    Args:
+        model: any model; one that does not tell has a range.
+    """
+    return bool(model.bounded) if isinstance(model, HasBounds) else True
 
 
 def steps(model: Any, seconds: float) -> int:
@@ -123,12 +193,9 @@ def scenario_count(model: Any) -> int | None:
     """In how many scenarios a model wants a plan to be tried: None for a model that is the same in all.
 
     Args:
-        model: a model that has `num_scenarios` and `scenarios(key, num)`, or a wrapper (a model with a field `model`)
-            of one, or any other.
+        model: any model.
     """
-    if callable(getattr(model, "scenarios", None)):
-        return model.num_scenarios
-    return scenario_count(model.model) if hasattr(model, "model") else None
+    return model.num_scenarios if isinstance(model, HasScenarios) else None
 
 
 def scenarios(model: Any, key: Key[Array, ""], num: int) -> Any:
@@ -139,10 +206,7 @@ def scenarios(model: Any, key: Key[Array, ""], num: int) -> Any:
         key: of what is random about them.
         num: how many.
     """
-    if callable(getattr(model, "scenarios", None)):
-        return model.scenarios(key, num)
-    inner = scenarios(model.model, key, num)
-    return jax.vmap(lambda inner: dataclasses.replace(model, model=inner))(inner)
+    return model.scenarios(key, num)
 
 
 def check_action(action: Any, action_size: int) -> Float[Array, " A"]:

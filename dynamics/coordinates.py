@@ -7,25 +7,22 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from .base import State
+from .base import HasCoordinates, State
 
 
 def coordinates(model: Any, state: State) -> Float[Array, " n"]:
     """The physical state as a vector x: all of a state that decides what happens next, and varies continuously.
 
     Args:
-        model: whose `coordinates(state)` it is, where it has that (Brax models and `dynamics.timed` do), or that of
-            the model that it wraps; of all others the floating-point leaves of the state, in their order.
+        model: whose `coordinates(state)` it is, where it has that (Brax models do, and wrappers of them); of all
+            others the floating-point leaves of the state, in their order.
         state: a state of `model`.
 
     Returns:
         The coordinates [n].
     """
-    own = getattr(model, "coordinates", None)
-    if callable(own):
-        return own(state)
-    if hasattr(model, "model"):
-        return coordinates(model.model, state)
+    if isinstance(model, HasCoordinates):
+        return model.coordinates(state)
     return ravel_pytree(_split(state)[0])[0].astype(float)
 
 
@@ -40,11 +37,8 @@ def with_coordinates(model: Any, state: State, x: Float[Array, " n"]) -> State:
     Returns:
         A state of the same structure. At `coordinates(model, state)` it steps as `state` does.
     """
-    own = getattr(model, "with_coordinates", None)
-    if callable(own):
-        return own(state, x)
-    if hasattr(model, "model"):
-        return with_coordinates(model.model, state, x)
+    if isinstance(model, HasCoordinates):
+        return model.with_coordinates(state, x)
     continuous, others = _split(state)
     placed = iter(ravel_pytree(continuous)[1](x.astype(ravel_pytree(continuous)[0].dtype)))
     leaves = [next(placed) if other is None else other for other in others]

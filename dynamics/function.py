@@ -6,7 +6,20 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from .base import State, Step, check_action, integer, interval, pytree, real, scalar, static, to_range, traceable
+from .base import (
+    State,
+    Step,
+    boolean,
+    check_action,
+    integer,
+    interval,
+    pytree,
+    real,
+    scalar,
+    static,
+    to_range,
+    traceable,
+)
 
 
 @pytree
@@ -20,6 +33,7 @@ class FunctionModel:
         action_range: (low, high) that -1 and 1 of a plan stand for, or None: the function gets the plan as it is.
         dt: the duration of a step, s, a scalar; None where there is none.
         action_size: the number A of actuators.
+        bounded: whether actions have a range, which is [-1, 1] on the scale of plans.
     """
 
     step_function: Callable[..., Any]
@@ -28,6 +42,7 @@ class FunctionModel:
     action_range: tuple[Float[Array, " A"], Float[Array, " A"]] | None
     dt: Float[Array, ""] | None
     action_size: int = static()
+    bounded: bool = static()
 
     def init(self, key: Key[Array, ""]) -> State:
         """Draw a first state, if the model was given how.
@@ -73,6 +88,7 @@ def from_function(
     value: Callable[..., Any] | None = None,
     action_range: tuple[Any, Any] | None = None,
     dt: Any = None,
+    bounded: bool = True,
 ) -> FunctionModel:
     """Make a model of a pure function.
 
@@ -85,20 +101,24 @@ def from_function(
         init: key -> state, needed only where the model starts episodes by itself.
         value: state -> scalar, the return expected beyond the horizon; None for 0.
         action_range: the actions (low, high), scalars or [A], that -1 and 1 of a plan stand for; plans are clipped to
-            it. None hands `step` the plan as it is, which is unbounded.
+            it. None hands `step` the plan as it is, which may lie beyond [-1, 1].
         dt: the duration of a step, s, for `dynamics.steps` and for the clocks of reports; None where there is none.
+        bounded: whether there is nothing to find beyond [-1, 1], because `step` clips, or because actions there make
+            no sense; planners then look around plans within it. False for actions without a range.
 
     Returns:
         The model.
 
     Raises:
         ValueError: if `action_size` is not a positive integer, a function is not callable, the range is empty, or
-            `dt` is not positive.
+            `dt` is not positive, or actions with an `action_range` are said to have none.
     """
     for name, function in (("step", step), ("init", init), ("value", value)):
         if not (callable(function) or (function is None and name != "step")):
             raise ValueError(f"{name} must be callable, got {function!r}")
     action_size = integer("action_size", action_size)
+    if not boolean("bounded", bounded) and action_range is not None:
+        raise ValueError(f"bounded must be True where there is an action_range, got False and {action_range!r}")
     return FunctionModel(
         step_function=traceable(step),
         init_function=None if init is None else traceable(init),
@@ -106,4 +126,5 @@ def from_function(
         action_range=None if action_range is None else interval("action_range", action_range, action_size),
         dt=None if dt is None else real("dt", dt, above=0.0),
         action_size=action_size,
+        bounded=boolean("bounded", bounded),
     )

@@ -109,6 +109,11 @@ class LinearQuadratic:
         """The number m of controls."""
         return self.B.shape[-1]
 
+    @property
+    def bounded(self) -> bool:
+        """Actions have no range."""
+        return False
+
     def init(self, key: Key[Array, ""]) -> Float[Array, " n"]:
         """The state that episodes start from."""
         return self.start

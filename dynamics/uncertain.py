@@ -11,37 +11,45 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from .base import Model, State, Step, duration, integer, pytree, static, traceable
+from .base import (
+    HasDuration,
+    Model,
+    State,
+    Step,
+    bounded,
+    integer,
+    pytree,
+    scenario_count,
+    scenarios,
+    static,
+    traceable,
+)
 from .coordinates import coordinates, with_coordinates
+from .wrapper import Wrapper
 
 
 @pytree
-class Randomized:
+class Randomized(Wrapper):
     """A model whose parameters are drawn anew for each scenario: domain randomisation. Make one with `randomized`.
 
     Attributes:
         model: the model underneath.
         sampler: (key, model) -> the model with other parameters.
-        num_scenarios: in how many scenarios planners try a plan, unless they are told otherwise.
+        num: in how many scenarios planners try a plan, unless they are told otherwise.
     """
 
     model: Model
     sampler: Callable[..., Any]
-    num_scenarios: int = static()
+    num: int = static()
 
     @property
-    def action_size(self) -> int:
-        """The number A of actuators."""
-        return self.model.action_size
-
-    @property
-    def dt(self) -> Any:
-        """The duration of one step of the model underneath, s."""
-        return duration(self.model)
+    def num_scenarios(self) -> int:
+        """In how many scenarios planners try a plan, unless they are told otherwise."""
+        return self.num
 
     def scenarios(self, key: Key[Array, ""], num: int) -> Any:
         """`num` models of different parameters, as one model whose leaves have a leading axis."""
-        return jax.vmap(lambda key: self.draw(key))(jax.random.split(key, num))
+        return jax.vmap(self._scenario)(jax.random.split(key, num))
 
     def draw(self, key: Key[Array, ""]) -> Any:
         """A model whose parameters stay as they are drawn here.
@@ -65,9 +73,11 @@ class Randomized:
         model_key, step_key = jax.random.split(key)
         return self.draw(model_key).step(step_key, state, action)
 
-    def value(self, state: State) -> Float[Array, ""]:
-        """The value of the model underneath."""
-        return self.model.value(state)
+    def _scenario(self, key: Key[Array, ""]) -> Any:
+        if scenario_count(self.model) is None:
+            return self.draw(key)
+        own_key, inner_key = jax.random.split(key)
+        return _settled(self.draw(own_key), inner_key)
 
 
 @pytree
@@ -89,16 +99,27 @@ class Ensemble:
 
     @property
     def dt(self) -> Any:
-        """The duration of one step of the first member, s."""
-        return duration(self.member(0))
+        """The duration of one step of the first member, s; None where it is not known."""
+        first = self.member(0)
+        return first.dt if isinstance(first, HasDuration) else None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the members' actuators have a range."""
+        return bounded(self.members)
 
     def scenarios(self, key: Key[Array, ""], num: int) -> Any:
         """The members in their order, around and around if `num` is greater; if it is less, from any of them on."""
-        if num == self.num_scenarios:
-            return self.members
-        first = 0 if num > self.num_scenarios else jax.random.randint(key, (), 0, self.num_scenarios)
-        chosen = (first + jnp.arange(num)) % self.num_scenarios
-        return jax.tree.map(lambda leaf: leaf[chosen], self.members)
+        keys = None
+        if scenario_count(self.members) is not None:  # of a member that is itself not known for sure, one draw each
+            key, inner_key = jax.random.split(key)
+            keys = jax.random.split(inner_key, num)
+        chosen = self.members
+        if num != self.num_scenarios:
+            first = 0 if num > self.num_scenarios else jax.random.randint(key, (), 0, self.num_scenarios)
+            numbers = (first + jnp.arange(num)) % self.num_scenarios
+            chosen = jax.tree.map(lambda leaf: leaf[numbers], self.members)
+        return chosen if keys is None else jax.vmap(_settled)(chosen, keys)
 
     def member(self, index: Any) -> Any:
         """The member of that number, from 0."""
@@ -128,6 +149,13 @@ class Ensemble:
 
     def _any(self, key: Key[Array, ""]) -> Any:
         return self.member(jax.random.randint(key, (), 0, self.num_scenarios))
+
+
+def _settled(model: Any, key: Key[Array, ""]) -> Any:
+    """The model that holds in one scenario of `model`, from the first step to the last."""
+    if scenario_count(model) is None:
+        return model
+    return jax.tree.map(lambda leaf: leaf[0], scenarios(model, key, 1))
 
 
 def randomized(model: Model, sampler: Callable[..., Any], num: int = 8) -> Randomized:

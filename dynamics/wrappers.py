@@ -1,4 +1,4 @@
-"""Models made of models: another value, another discount, slower decisions, a clock."""
+"""Models made of models: another reward, end, value or discount, slower decisions, a clock."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,12 +7,52 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from .base import Model, State, Step, duration, integer, pytree, real, scalar, static, traceable
-from .coordinates import coordinates, with_coordinates
+from .base import Model, State, Step, bounded, integer, pytree, real, scalar, static, traceable
+from .wrapper import Wrapper
 
 
 @pytree
-class WithValue:
+class WithReward(Wrapper):
+    """A model with another reward. Make one with `with_reward`.
+
+    Attributes:
+        model: the model underneath.
+        reward_function: (state, action [A], next state) -> scalar.
+    """
+
+    model: Model
+    reward_function: Callable[..., Any]
+
+    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+        """Step the model underneath; the reward that was given, NaN where the model's own is (it diverged)."""
+        step = self.model.step(key, state, action)
+        reward = scalar("reward", self.reward_function(state, _taken(self.model, action), step.state))
+        return step._replace(reward=jnp.where(jnp.isnan(step.reward), jnp.nan, reward))
+
+
+@pytree
+class WithTermination(Wrapper):
+    """A model whose episodes end elsewhere too. Make one with `with_termination`.
+
+    Attributes:
+        model: the model underneath.
+        ended_function: (state, action [A], next state) -> a boolean scalar.
+    """
+
+    model: Model
+    ended_function: Callable[..., Any]
+
+    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+        """Step the model underneath; a discount of 0 where the episode ends."""
+        step = self.model.step(key, state, action)
+        ended = jnp.asarray(self.ended_function(state, _taken(self.model, action), step.state))
+        if ended.shape != () or ended.dtype != bool:
+            raise ValueError(f"ended must be a boolean scalar, got {ended.dtype} of shape {ended.shape}")
+        return step._replace(discount=jnp.where(ended, 0.0, step.discount))
+
+
+@pytree
+class WithValue(Wrapper):
     """A model with another value beyond the horizon. Make one with `with_value`.
 
     Attributes:
@@ -23,31 +63,13 @@ class WithValue:
     model: Model
     value_function: Callable[..., Any]
 
-    @property
-    def action_size(self) -> int:
-        """The number A of actuators."""
-        return self.model.action_size
-
-    @property
-    def dt(self) -> Any:
-        """The duration of one step of the model underneath, s."""
-        return duration(self.model)
-
-    def init(self, key: Key[Array, ""]) -> State:
-        """Draw a first state of the model underneath."""
-        return self.model.init(key)
-
-    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
-        """Step the model underneath."""
-        return self.model.step(key, state, action)
-
     def value(self, state: State) -> Float[Array, ""]:
         """The value that was given."""
         return scalar("value", self.value_function(state))
 
 
 @pytree
-class Discounted:
+class Discounted(Wrapper):
     """A model whose future counts less. Make one with `discounted`.
 
     Attributes:
@@ -58,32 +80,14 @@ class Discounted:
     model: Model
     discount: Float[Array, ""]
 
-    @property
-    def action_size(self) -> int:
-        """The number A of actuators."""
-        return self.model.action_size
-
-    @property
-    def dt(self) -> Any:
-        """The duration of one step of the model underneath, s."""
-        return duration(self.model)
-
-    def init(self, key: Key[Array, ""]) -> State:
-        """Draw a first state of the model underneath."""
-        return self.model.init(key)
-
     def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
         """Step the model underneath, its discount times γ."""
         state, reward, discount = self.model.step(key, state, action)
         return Step(state, reward, self.discount * discount)
 
-    def value(self, state: State) -> Float[Array, ""]:
-        """The value of the model underneath."""
-        return self.model.value(state)
-
 
 @pytree
-class ActionRepeat:
+class ActionRepeat(Wrapper):
     """A model that applies each action several times. Make one with `action_repeat`.
 
     Attributes:
@@ -95,18 +99,10 @@ class ActionRepeat:
     repeats: int = static()
 
     @property
-    def action_size(self) -> int:
-        """The number A of actuators."""
-        return self.model.action_size
-
-    @property
     def dt(self) -> Any:
-        """The duration of one step, s: of so many of the model underneath."""
-        return self.repeats * duration(self.model)
-
-    def init(self, key: Key[Array, ""]) -> State:
-        """Draw a first state of the model underneath."""
-        return self.model.init(key)
+        """The duration of one step, s: of so many of the model underneath; None where it is not known."""
+        dt = super().dt
+        return None if dt is None else self.repeats * dt
 
     def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
         """Apply `action` `repeats` times: the discounted sum of the rewards, nothing counted after an end."""
@@ -120,10 +116,6 @@ class ActionRepeat:
 
         start = Step(state, jnp.zeros(()), jnp.ones(()))
         return jax.lax.scan(body, start, jax.random.split(key, self.repeats))[0]
-
-    def value(self, state: State) -> Float[Array, ""]:
-        """The value of the model underneath."""
-        return self.model.value(state)
 
 
 class TimedState(NamedTuple):
@@ -139,7 +131,7 @@ class TimedState(NamedTuple):
 
 
 @pytree
-class Timed:
+class Timed(Wrapper):
     """A model whose state counts the steps. Make one with `timed`.
 
     Attributes:
@@ -148,15 +140,13 @@ class Timed:
 
     model: Model
 
-    @property
-    def action_size(self) -> int:
-        """The number A of actuators."""
-        return self.model.action_size
+    def inner(self, state: TimedState) -> State:
+        """The state without its clock."""
+        return state.state
 
-    @property
-    def dt(self) -> Any:
-        """The duration of one step of the model underneath, s."""
-        return duration(self.model)
+    def outer(self, state: TimedState, inner: State) -> TimedState:
+        """Another state at the same step."""
+        return TimedState(inner, state.step)
 
     def init(self, key: Key[Array, ""]) -> TimedState:
         """Draw a first state of the model underneath, at step 0."""
@@ -167,17 +157,42 @@ class Timed:
         after, reward, discount = self.model.step(key, state.state, action)
         return Step(TimedState(after, state.step + 1), reward, discount)
 
-    def coordinates(self, state: TimedState) -> Float[Array, " n"]:
-        """The coordinates of the state underneath."""
-        return coordinates(self.model, state.state)
 
-    def with_coordinates(self, state: TimedState, x: Float[Array, " n"]) -> TimedState:
-        """The state with these coordinates, at the same step."""
-        return TimedState(with_coordinates(self.model, state.state, x), state.step)
+def with_reward(model: Model, reward: Callable[..., Any]) -> WithReward:
+    """Give a model another reward; all else that it can do stays.
 
-    def value(self, state: TimedState) -> Float[Array, ""]:
-        """The value of the model underneath."""
-        return self.model.value(state.state)
+    Args:
+        model: any model.
+        reward: (state, action [A], next state) -> scalar. The action is on the scale of plans, as the actuators take
+            it: clipped to [-1, 1], unless the model has no range (`from_function(..., bounded=False)`,
+            `linear_quadratic`). A callable pytree (`jax.tree_util.Partial`, a network with weights) stays traced.
+
+    Returns:
+        The model with `reward` in the place of its own. Where that is NaN, which says that a simulation has diverged,
+        it stays NaN.
+
+    Raises:
+        ValueError: if `model` is none, or `reward` is not callable.
+    """
+    return WithReward(_model(model), _function("reward", reward))
+
+
+def with_termination(model: Model, ended: Callable[..., Any]) -> WithTermination:
+    """Let episodes of a model end where they did not: what follows an end counts for nothing.
+
+    Args:
+        model: any model. Where its rewards are negative, an early end is a gain: keep them positive, or charge for
+            it.
+        ended: (state, action [A], next state) -> whether the episode ends with this step, a boolean scalar; the
+            action as in `with_reward`. A callable pytree stays traced.
+
+    Returns:
+        The model, which ends where it did, and there.
+
+    Raises:
+        ValueError: if `model` is none, or `ended` is not callable.
+    """
+    return WithTermination(_model(model), _function("ended", ended))
 
 
 def with_value(model: Model, value: Callable[..., Any]) -> WithValue:
@@ -189,10 +204,11 @@ def with_value(model: Model, value: Callable[..., Any]) -> WithValue:
 
     Returns:
         The model with `value` in the place of its own.
+
+    Raises:
+        ValueError: if `model` is none, or `value` is not callable.
     """
-    if not callable(value):
-        raise ValueError(f"value must be callable, got {value!r}")
-    return WithValue(model, traceable(value))
+    return WithValue(_model(model), _function("value", value))
 
 
 def discounted(model: Model, discount: Any) -> Discounted:
@@ -206,9 +222,9 @@ def discounted(model: Model, discount: Any) -> Discounted:
         The model with its own discount times γ.
 
     Raises:
-        ValueError: if γ lies outside [0, 1].
+        ValueError: if `model` is none, or γ lies outside [0, 1].
     """
-    return Discounted(model, real("discount", discount, minimum=0.0, maximum=1.0))
+    return Discounted(_model(model), real("discount", discount, minimum=0.0, maximum=1.0))
 
 
 def timed(model: Model) -> Timed:
@@ -219,8 +235,11 @@ def timed(model: Model) -> Timed:
 
     Returns:
         The model with states `TimedState(state, step)`. To plan again from step 0, replace the `step` of a state.
+
+    Raises:
+        ValueError: if `model` is none.
     """
-    return Timed(model)
+    return Timed(_model(model))
 
 
 def action_repeat(model: Model, repeats: int) -> ActionRepeat:
@@ -234,6 +253,23 @@ def action_repeat(model: Model, repeats: int) -> ActionRepeat:
         The slower model.
 
     Raises:
-        ValueError: if `repeats` is not a positive integer.
+        ValueError: if `model` is none, or `repeats` is not a positive integer.
     """
-    return ActionRepeat(model, integer("repeats", repeats))
+    return ActionRepeat(_model(model), integer("repeats", repeats))
+
+
+def _taken(model: Model, action: Float[Array, " A"]) -> Float[Array, " A"]:
+    """The action as the actuators take it."""
+    return jnp.clip(action, -1.0, 1.0) if bounded(model) else jnp.asarray(action)
+
+
+def _model(model: Any) -> Model:
+    if not isinstance(model, Model):
+        raise ValueError(f"model must be a model, got {type(model).__name__}")
+    return model
+
+
+def _function(name: str, function: Any) -> Callable[..., Any]:
+    if not callable(function):
+        raise ValueError(f"{name} must be callable, got {function!r}")
+    return traceable(function)

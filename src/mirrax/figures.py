@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from mirrax.dynamics import Acrobot, BraxModel, CartPole, DoubleCartPole, Pendulum, PointMass
+from mirrax.dynamics import Acrobot, BraxModel, CartPole, DoubleCartPole, Ensemble, Pendulum, PointMass, Wrapper
 
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
@@ -95,7 +95,7 @@ def figure(model: Any) -> Figure | None:
     """Say how a model looks.
 
     Args:
-        model: any model; of a wrapper (which keeps the wrapped model in `.model`), the one inside.
+        model: any model; of a wrapper (`dynamics.Wrapper`) the one inside, of an ensemble its first member.
 
     Returns:
         Its figure, for states of that model; None if it has no looks.
@@ -113,8 +113,14 @@ def figure(model: Any) -> Figure | None:
             return _cartpole(tuple(float(length) for length in model.poles.lengths), float(model.track))
         case PointMass():
             return _point_mass(np.asarray(model.goal, float), np.asarray(model.obstacles, float))
-    inner = getattr(model, "model", None)
-    return None if inner is None else figure(inner)
+        case Ensemble():
+            return figure(model.member(0))
+        case Wrapper():
+            inside = figure(model.model)
+            if inside is None:
+                return None
+            return dataclasses.replace(inside, poses=lambda state: inside.poses(model.inner(state)))
+    return None
 
 
 def _pendulum(length: float) -> Figure:

@@ -1,0 +1,78 @@
+"""What a model around another model is: it can do all that the one underneath can."""
+
+import dataclasses
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float, Key
+
+from .base import HasDuration, Model, State, Step, bounded, scenario_count, scenarios
+from .coordinates import coordinates, with_coordinates
+
+
+class Wrapper:
+    """A model around another, which it forwards in full: scenarios, coordinates, duration, range, looks.
+
+    Subclasses are final: pytrees with a field `model`, which define what they do otherwise. One whose states hold
+    those of the model underneath defines `inner`, `outer` and `init`.
+    """
+
+    model: Model
+
+    def inner(self, state: State) -> State:
+        """The state of the model underneath."""
+        return state
+
+    def outer(self, state: State, inner: State) -> State:
+        """`state` with that of the model underneath replaced by `inner`."""
+        return inner
+
+    @property
+    def action_size(self) -> int:
+        """The number A of actuators."""
+        return self.model.action_size
+
+    def init(self, key: Key[Array, ""]) -> State:
+        """Draw a first state of the model underneath."""
+        return self.model.init(key)
+
+    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+        """Step the model underneath."""
+        step = self.model.step(key, self.inner(state), action)
+        return Step(self.outer(state, step.state), step.reward, step.discount)
+
+    def value(self, state: State) -> Float[Array, ""]:
+        """The value of the model underneath."""
+        return self.model.value(self.inner(state))
+
+    @property
+    def num_scenarios(self) -> int | None:
+        """In how many scenarios the model underneath wants a plan to be tried; None where it is the same in all."""
+        return scenario_count(self.model)
+
+    def scenarios(self, key: Key[Array, ""], num: int) -> Any:
+        """Those of the model underneath, each in a wrapper of its own."""
+
+        def wrapped(inner: Any) -> Any:
+            this: Any = self
+            return dataclasses.replace(this, model=inner)
+
+        return jax.vmap(wrapped)(scenarios(self.model, key, num))
+
+    def coordinates(self, state: State) -> Float[Array, " n"]:
+        """The coordinates of the state underneath."""
+        return coordinates(self.model, self.inner(state))
+
+    def with_coordinates(self, state: State, x: Float[Array, " n"]) -> State:
+        """The state with these coordinates, and all else as it is."""
+        return self.outer(state, with_coordinates(self.model, self.inner(state), x))
+
+    @property
+    def dt(self) -> Any:
+        """The duration of one step of the model underneath, s; None where it is not known."""
+        return self.model.dt if isinstance(self.model, HasDuration) else None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the actuators of the model underneath have a range."""
+        return bounded(self.model)
