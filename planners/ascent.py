@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..dynamics.base import Model, State, pytree, static
-from .base import Plans, check_belief
+from .base import Plans, check_belief, fresh
 from .optimizers import Optimizer
 from .warm_start import Shift
 
@@ -217,7 +217,7 @@ class GradientPlanner:
 
     def start(self, model: Model, state: State) -> Any:
         """The initial belief, `belief`, whatever the model."""
-        return self.belief
+        return fresh(self.belief)
 
     def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, AscentInfo]:
         """Take so many steps from `belief`.
@@ -253,7 +253,7 @@ class GradientPlanner:
 
     def shift(self, belief: Any) -> Any:
         """The belief from which to plan at the next time step."""
-        return self.belief if self.warm_start is None else belief.shift(self.belief, self.warm_start)
+        return fresh(self.belief if self.warm_start is None else belief.shift(self.belief, self.warm_start))
 
 
 def _norm(gradients: Any) -> Float[Array, ""]:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..dynamics.base import Model, State, pytree, scenario_count, static
 from ..dynamics.coordinates import coordinates
-from .base import Plan, Plans, check_belief
+from .base import Plan, Plans, check_belief, fresh
 from .expansion import Expansion, Problem
 from .families.affine import AffinePolicy, affine_policy, answered
 from .families.gaussian import Gaussian
@@ -104,7 +104,7 @@ class IterativeLQR:
     def start(self, model: Model, state: State) -> AffinePolicy:
         """The initial plan, without feedback."""
         size = jax.eval_shape(lambda state: coordinates(model, state), state).shape
-        return self._blind(jnp.zeros((len(self.proposal.mean), *size)))
+        return fresh(self._blind(jnp.zeros((len(self.proposal.mean), *size))))
 
     def improve(
         self, model: Model, key: Key[Array, ""], state: State, belief: AffinePolicy
@@ -156,7 +156,7 @@ class IterativeLQR:
     def shift(self, belief: AffinePolicy) -> AffinePolicy:
         """The policy from which to plan at the next time step."""
         initial = self._blind(jnp.zeros_like(belief.states))
-        return initial if self.warm_start is None else belief.shift(initial, self.warm_start)
+        return fresh(initial if self.warm_start is None else belief.shift(initial, self.warm_start))
 
     def _blind(self, states: Float[Array, "H n"]) -> AffinePolicy:
         return affine_policy(self.proposal.mean, states, self.temperature is not None)

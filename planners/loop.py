@@ -24,6 +24,7 @@ from .base import (
     check_belief,
     check_key,
     check_per_plan,
+    fresh,
     propose,
     update,
 )
@@ -91,7 +92,7 @@ class SamplingPlanner:
 
     def start(self, model: Model, state: State) -> Any:
         """The initial belief, whatever the model: `belief`, with its mode if that is to be refined."""
-        return self._initial()
+        return fresh(self._initial())
 
     def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Info]:
         """Run the loop from `belief`.
@@ -294,7 +295,7 @@ class SamplingPlanner:
 
     def shift(self, belief: Any) -> Any:
         """The belief from which to plan at the next time step."""
-        return self._initial() if self.warm_start is None else belief.shift(self._initial(), self.warm_start)
+        return fresh(self._initial() if self.warm_start is None else belief.shift(self._initial(), self.warm_start))
 
     def _initial(self) -> Any:
         return self.belief if self.refine is None else Refined(self.belief, self.belief.mode())

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from ..dynamics.base import Model, State, pytree, static
 from .ascent import AscentInfo, Climb, ascend
-from .base import check_belief
+from .base import check_belief, fresh
 from .families import IteratedPolicy, NetworkPolicy
 from .imagination import Imagination, over_steps
 from .optimizers import Optimizer
@@ -61,7 +61,7 @@ class PolicyPlanner:
         mean, std = given.moments(given.outputs(given.observe(state)))
         mean, std = jnp.where(jnp.isfinite(mean), mean, 0.0), jnp.where(jnp.isfinite(std), std, given.scale)
         shape = (self.horizon, len(mean))
-        return IteratedPolicy(given, given, jnp.broadcast_to(mean, shape), jnp.broadcast_to(std, shape))
+        return fresh(IteratedPolicy(given, given, jnp.broadcast_to(mean, shape), jnp.broadcast_to(std, shape)))
 
     def improve(
         self, model: Model, key: Key[Array, ""], state: State, belief: IteratedPolicy
@@ -155,7 +155,7 @@ class PolicyPlanner:
     def shift(self, belief: IteratedPolicy) -> IteratedPolicy:
         """The belief from which to plan at the next time step."""
         following = belief.shift(belief, shift_by_one(self.horizon))
-        return following if self.warm_start else dataclasses.replace(following, improved=belief.given)
+        return fresh(following if self.warm_start else dataclasses.replace(following, improved=belief.given))
 
 
 def _moving(policy: NetworkPolicy) -> Any:
