@@ -357,3 +357,8 @@ class Planner(Protocol):
     def shift(self, belief: Any) -> Any:
         """The belief from which to plan at the next time step."""
         ...
+
+
+def fresh(tree: Any) -> Any:
+    """The same arrays in memory of their own, so that whoever gets them may donate it; keys too."""
+    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
