@@ -121,9 +121,7 @@ class SamplingPlanner:
             return self._iterate(model, key, state, belief)
         loop_key, refine_key, noise_key = jax.random.split(key, 3)
         before = belief.belief
-        found, info = self._iterate(
-            model, loop_key, state, dataclasses.replace(belief, belief=before.belief)
-        )
+        found, info = self._iterate(model, loop_key, state, dataclasses.replace(belief, belief=before.belief))
 
         def worth(plans: Plans) -> Float[Array, " K"]:
             return score(model, noise_key, state, plans, **self._how_to_roll_out()).returns

@@ -96,9 +96,7 @@ class Mixture:
         """The mean of the heaviest component."""
         return self.means[jnp.argmax(self.log_weights)]
 
-    def map_centers(
-        self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]
-    ) -> "Mixture":
+    def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> "Mixture":
         """The same with other means."""
         return dataclasses.replace(self, means=function(self.means))
 

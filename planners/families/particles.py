@@ -37,11 +37,6 @@ class Particles:
         """The weighted mean, [H, A]; between the modes, where there are several."""
         return average(jnp.exp(self.log_weights), self.plans)
 
-    @property
-    def execute_best(self) -> bool:
-        """Whether the mode is the best plan: it is that of the heaviest root."""
-        return True
-
     def covariance(self) -> Float[Array, "d d"]:
         """The weighted covariance of the flattened plans, [H·A, H·A]."""
         flat = (self.plans - self.mean).reshape(len(self.plans), -1)

@@ -70,11 +70,15 @@ class Splined:
             # splines overshoot; scaled affinely they do not, and are splines still
             between = self._plan(nearest)
             low, high = between.min(-2, keepdims=True), between.max(-2, keepdims=True)
-            least, most = (jnp.clip(end, plans.min(-2, keepdims=True), plans.max(-2, keepdims=True)) for end in (low, high))
+            least, most = (
+                jnp.clip(end, plans.min(-2, keepdims=True), plans.max(-2, keepdims=True)) for end in (low, high)
+            )
             scale = jnp.where(high > low, (most - least) / jnp.where(high > low, high - low, 1.0), 1.0)
             return least + (nearest - low) * scale
 
-        return dataclasses.replace(self, knots=self.knots.map_centers(moved) if isinstance(self.knots, Centered) else self.knots)
+        return dataclasses.replace(
+            self, knots=self.knots.map_centers(moved) if isinstance(self.knots, Centered) else self.knots
+        )
 
     def random_mode(self, key: Key[Array, ""]) -> Plan:
         """The plan through the knots of one of several modes."""
