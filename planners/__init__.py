@@ -3,6 +3,7 @@
 from .ascent import AscentInfo, GradientPlanner
 from .base import (
     Belief,
+    Centered,
     Info,
     Likelihood,
     Lineage,
@@ -27,6 +28,7 @@ from .families import (
     Enumeration,
     FullGaussian,
     Gaussian,
+    Incumbent,
     IteratedPolicy,
     KroneckerGaussian,
     Mixture,
@@ -97,6 +99,7 @@ __all__ = [
     "Best",
     "BestCase",
     "Categorical",
+    "Centered",
     "ConditionalValueAtRisk",
     "Elite",
     "Entropic",
@@ -110,6 +113,7 @@ __all__ = [
     "FullGaussian",
     "Gaussian",
     "GradientPlanner",
+    "Incumbent",
     "Info",
     "IteratedPolicy",
     "IterativeLQR",

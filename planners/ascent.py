@@ -1,6 +1,7 @@
 """The loop of gradients: differentiate, step, and go back where that was not possible."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -9,7 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..dynamics.base import Model, State, pytree, static
-from .base import Plans, check_belief
+from .base import Plans, check_belief, fresh
+from .differentiation import Equations, constant, implicit, undifferentiable
 from .optimizers import Optimizer
 from .warm_start import Shift
 
@@ -62,6 +64,25 @@ class Objective(Protocol):
 
     def believe(self, belief: Any, parameters: Any, worth: Float[Array, " S"]) -> Any:
         """The belief that has these parameters."""
+        ...
+
+
+@runtime_checkable
+class Implicit(Objective, Protocol):
+    """What is climbed to where it has no slope, so that what is found there has derivatives."""
+
+    def optimality(self, model: Model, noise: Key[Array, ""], state: State, parameters: Any) -> Equations:
+        """What holds at parameters that have converged; it tells of them, and what they are worth."""
+        ...
+
+
+@runtime_checkable
+class Explicit(Objective, Protocol):
+    """What is climbed by estimates, or but for a while: what is found has no derivatives."""
+
+    @property
+    def refusal(self) -> str:
+        """Which planner has none, and why."""
         ...
 
 
@@ -186,7 +207,7 @@ class GradientPlanner:
     """
 
     belief: Any
-    objective: Objective
+    objective: Implicit | Explicit
     optimizer: Optimizer
     temperature: Float[Array, ""] | None
     warm_start: Shift | None
@@ -217,21 +238,53 @@ class GradientPlanner:
 
     def start(self, model: Model, state: State) -> Any:
         """The initial belief, `belief`, whatever the model."""
-        return self.belief
+        return fresh(self.belief)
 
     def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, AscentInfo]:
         """Take so many steps from `belief`.
 
+        Plans of `planners.gradient`, and what they are worth, have the derivatives of converged plans, with respect
+        to all that model, state and planner are made of; other beliefs have none, which is an error.
+
         Raises:
-            ValueError: if `belief` is not of the family and shape of `self.belief`, or the model has no gradients.
+            ValueError: if `belief` is not of the family and shape of `self.belief`, the model has no gradients, or
+                what has no derivatives is differentiated.
         """
         check_belief(self.belief, belief)
         start_key, noise, climb_key = jax.random.split(key, 3)
         objective = self.objective
-        own = getattr(objective, "worth", None)
-        parameters, worth, info = ascend(
-            lambda key, parameters: objective.climb(model, noise, key, state, parameters),
-            None if own is None else lambda parameters: own(model, noise, state, parameters),
+        if isinstance(objective, Implicit):
+            planner, *parts = constant((self, model, state, belief))
+            parameters, worth, info = constant(planner._ascend(start_key, noise, climb_key, *parts, held=constant))
+            parameters, worth = implicit(
+                parameters, (parameters, worth), lambda x: objective.optimality(model, noise, state, x)
+            )
+        else:
+            held = functools.partial(undifferentiable, reason=objective.refusal)
+            planner, *parts = held((self, model, state, belief))
+            parameters, worth, info = planner._ascend(start_key, noise, climb_key, *parts, held=held)
+        found = objective.believe(belief, parameters, worth)
+        # where nothing could be learnt, all stays as it was
+        told = ~info.degenerate.all()
+        return jax.tree.map(lambda new, old: jnp.where(told, new, old), found, belief), info
+
+    def _ascend(
+        self,
+        start_key: Key[Array, ""],
+        noise: Key[Array, ""],
+        climb_key: Key[Array, ""],
+        model: Model,
+        state: State,
+        belief: Any,
+        *,
+        held: Callable[[Any], Any],
+    ) -> tuple[Any, Array, AscentInfo]:
+        """Take the steps; what the objective says, `held` keeps derivatives from."""
+        objective = self.objective
+        worth = getattr(objective, "worth", None)
+        return ascend(
+            lambda key, parameters: held(objective.climb(model, noise, key, state, parameters)),
+            None if worth is None else lambda parameters: held(worth(model, noise, state, parameters)),
             objective.bounded(objective.parameters(start_key, belief)),
             climb_key,
             optimizer=self.optimizer,
@@ -240,10 +293,6 @@ class GradientPlanner:
             num_iterations=self.num_iterations,
             temperature=self.temperature,
         )
-        found = objective.believe(belief, parameters, worth)
-        # where nothing could be learnt, all stays as it was
-        told = ~info.degenerate.all()
-        return jax.tree.map(lambda new, old: jnp.where(told, new, old), found, belief), info
 
     def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:
         """The first action of the belief's mode or mean, or of a sample of it."""
@@ -253,7 +302,7 @@ class GradientPlanner:
 
     def shift(self, belief: Any) -> Any:
         """The belief from which to plan at the next time step."""
-        return self.belief if self.warm_start is None else belief.shift(self.belief, self.warm_start)
+        return fresh(self.belief if self.warm_start is None else belief.shift(self.belief, self.warm_start))
 
 
 def _norm(gradients: Any) -> Float[Array, ""]:

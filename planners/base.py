@@ -3,6 +3,7 @@
 K counts plans, H the steps of the horizon, A the actuators, I iterations.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -25,7 +26,8 @@ class Belief(Protocol):
     * `propose(key, num_samples) -> Proposal`, in the place of `sample`;
     * `update(plans, weights, returns) -> belief`, in the place of `fit`, where the returns themselves matter;
     * `center() -> plan`, around which it samples, where that is not its mode;
-    * `random_mode(key) -> plan`, one of several modes, each as often as it is probable.
+    * `random_mode(key) -> plan`, one of several modes, each as often as it is probable;
+    * `map_centers(function) -> belief`, see `Centered`: without it nothing keeps it within the actuators' range.
     """
 
     def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
@@ -55,6 +57,30 @@ class Belief(Protocol):
     def kl(self, other: Any) -> Float[Array, ""] | None:
         """KL(q ‖ other), in nats; None where it has no density."""
         ...
+
+
+@runtime_checkable
+class Centered(Protocol):
+    """A belief that samples around one plan or several."""
+
+    def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> Any:
+        """The same belief around other centres: what the function makes of each plan [H, A] that it samples around."""
+        ...
+
+
+def within_range(belief: Any) -> Any:
+    """The belief, its centres clipped to the actuators' range [-1, 1]; spread, and so all densities, stay a Gaussian's.
+
+    Beyond the range nothing changes for a model that clips: means of weighted plans would wander there by chance,
+    further with each warm start, and take as long to come back.
+
+    Args:
+        belief: of any family; one without centres stays as it is.
+
+    Returns:
+        A belief of the same structure.
+    """
+    return belief.map_centers(lambda plans: jnp.clip(plans, -1.0, 1.0)) if isinstance(belief, Centered) else belief
 
 
 @runtime_checkable
@@ -104,17 +130,20 @@ class Proposal(NamedTuple):
         belief: what proposed them, with what it remembers of that.
         log_correction: log q(a) − log r(a) of plans that were drawn from another distribution r than q, [K]; None
             where they were drawn from q.
+        drawn: which of them were drawn at all, from q or r, [K]; None for all. Others (the centre, plans that are
+            remembered) are no samples: they count in no evidence, and weigh nothing under a prior.
     """
 
     plans: Plans
     belief: Any
-    log_correction: Float[Array, " K"] | None
+    log_correction: Float[Array, " K"] | None = None
+    drawn: Bool[Array, " K"] | None = None
 
 
 def propose(belief: Any, key: Key[Array, ""], num_samples: int) -> Proposal:
     """Plans to look at, by the belief's own `propose` if it has one, else by its `sample`."""
     own = getattr(belief, "propose", None)
-    return Proposal(belief.sample(key, num_samples), belief, None) if own is None else own(key, num_samples)
+    return Proposal(belief.sample(key, num_samples), belief) if own is None else own(key, num_samples)
 
 
 def update(belief: Any, plans: Plans, weights: Float[Array, " K *H"], returns: Float[Array, " K"]) -> Any:
@@ -216,11 +245,13 @@ class Info:
     Attributes:
         returns: of each plan as the rollout gave it, [..., K], reward units; under several scenarios what the risk
             measure makes of them. Where later iterations look at fewer plans, their rows end in NaN.
+        best_return: of the best plan so far, which is `belief.best()`, reward units; −inf where none was valid.
         weights: of each plan, they sum to 1, [..., K]; where every step has its own, their mean over the steps.
         elbo: E[log W + log p − log q], nats, of q restricted to the plans that are valid; −inf for an indicator
             likelihood.
         log_evidence: log E_q[W p/q], an estimate of log p(O = 1) that is meaningless when `evidence_ess` is below 5
-            or so. Plans that are not valid are impossible: W = 0.
+            or so. Plans that are not valid are impossible: W = 0. It rests on the plans that were drawn: the centre
+            of the belief, and remembered plans, which were not, count neither here nor in the four around it.
         elbo_gap: log_evidence − elbo, estimates KL(q ‖ posterior); 0 where no plan is valid.
         posterior_kl: Σ w log(K w) of the weights before the step size κ, estimates KL(posterior ‖ q).
         evidence_ess: effective sample size of these, on which `log_evidence` and `posterior_kl` rest.
@@ -242,6 +273,7 @@ class Info:
     """
 
     returns: Float[Array, "... K"]
+    best_return: Float[Array, "..."]
     weights: Float[Array, "... K"]
     elbo: Float[Array, "..."]
     log_evidence: Float[Array, "..."]
@@ -325,3 +357,8 @@ class Planner(Protocol):
     def shift(self, belief: Any) -> Any:
         """The belief from which to plan at the next time step."""
         ...
+
+
+def fresh(tree: Any) -> Any:
+    """The same arrays in memory of their own, so that whoever gets them may donate it; keys too."""
+    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)

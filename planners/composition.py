@@ -29,6 +29,7 @@ from .step_sizes import StepSize
 from .tempering import Tempering
 from .warm_start import optional_shift
 
+BOUNDS = ("clip", "none")
 EXECUTIONS = ("mode", "mean", "best", "sample", "component")
 
 
@@ -48,15 +49,20 @@ class LoopOptions(TypedDict, total=False):
             `conditional_value_at_risk(alpha)`, or a function that maps returns [M] to a scalar.
         explore_fraction: of the plans that have the initial spread around the present plan, in [0, 1); 0 unless
             given.
-        clip_plans: whether plans are clipped to [-1, 1] before they are tried and fitted to, which keeps a plan from
-            drifting beyond the actuators' range, but is biased; False unless given. Not under a prior.
+        bounds: "clip" keeps the centre of the belief within [-1, 1], the actuators' range, where it is after a fit:
+            beyond it nothing changes, so that plans would wander off, and take as long to come back. Densities stay
+            what they are. "none" lets it go where plans are worth most, for models whose actions have no end. None
+            (the default) as the model says, see `dynamics.bounded`.
+        clip_plans: whether the plans themselves are clipped to [-1, 1] before they are tried and fitted to; False
+            unless given. Not under a prior.
         num_kept: how many of the best plans of an iteration the next one looks at again, and the next time step,
             shifted; 0 unless given. Under a prior they count in no fit, which would bias the posterior.
         refine: a planner that goes on from where this ends, over the same horizon: `planners.gradient(...)` or
             `planners.ilqr(...)`. It starts from the belief's mode (if it takes several plans, from samples as well);
             its plan is executed, and planned on from, if its rollout is better. None (the default) for none.
-        execute: "mode" (the default) or "mean" of the belief (of a Gaussian the same), "best" takes the best plan of
-            the last iteration, "sample" draws from the belief, "component" draws one of a mixture's modes.
+        execute: "mode" (the default) or "mean" of the belief (of a Gaussian the same), "best" takes the best plan that
+            was tried in any iteration, `belief.best()`, "sample" draws from the belief, "component" draws one of a
+            mixture's modes.
         warm_start: whether planning at the next time step starts from this one's belief, shifted; True unless given.
         tail: the action that a warm start appends: "hold" (the default) repeats the last, "zero", or "initial".
         inflation: the factor ≥ 1 by which a warm start widens the variances that it carries on; None (the default)
@@ -71,6 +77,7 @@ class LoopOptions(TypedDict, total=False):
     common_noise: bool
     risk: Any
     explore_fraction: float
+    bounds: str | None
     clip_plans: bool
     num_kept: int
     refine: Any
@@ -97,6 +104,7 @@ def sampling_planner(
     risk: Any = None,
     resampler: Resampler | None = None,
     explore_fraction: float = 0.0,
+    bounds: str | None = None,
     clip_plans: bool = False,
     refine: Any = None,
     execute: str = "mode",
@@ -126,6 +134,7 @@ def sampling_planner(
             then be `planners.tempering`, and the belief one that can be drawn step by step (Gaussian over steps,
             mixture, categorical), or `planners.particles` of one. None for plans that go their own way.
         explore_fraction: see `LoopOptions`.
+        bounds: see `LoopOptions`.
         clip_plans: see `LoopOptions`.
         refine: see `LoopOptions`.
         execute: see `LoopOptions`.
@@ -185,10 +194,10 @@ def sampling_planner(
         raise ValueError(f"inflation needs a belief that learns its spread, got {inflation!r}")
     if refine is not None:
         _check_refiner(refine, belief, execute)
+    if bounds not in (None, *BOUNDS):
+        raise ValueError(f"bounds must be one of {', '.join(BOUNDS)}, or None, got {bounds!r}")
     if execute not in EXECUTIONS:
         raise ValueError(f"execute must be one of {', '.join(EXECUTIONS)}, got {execute!r}")
-    if execute == "best" and not getattr(belief, "execute_best", False):
-        raise ValueError(f"execute='best' needs a belief that remembers plans, got {type(belief).__name__}")
     if execute == "mean" and not hasattr(family, "mean"):
         raise ValueError(f"execute='mean' needs a belief that has a mean, got {type(family).__name__}")
     if execute == "component" and not hasattr(family, "random_mode"):
@@ -208,6 +217,7 @@ def sampling_planner(
         num_iterations=num_iterations,
         include_mode=include_mode,
         explore_fraction=explored,
+        bounds=bounds,
         clip_plans=clip_plans,
         per_step=per_step,
         execute=execute,
@@ -255,12 +265,8 @@ def compose(
     belief = splined(make, horizon, given.pop("num_knots", None), given.pop("interpolation", None))
     number = integer("num_kept", given.pop("num_kept", 0), 0)
     num_kept, num_shifted = (number, number) if kept is None else kept
-    execute_best = given.get("execute") == "best"
-    if num_kept or num_shifted or (execute_best and not isinstance(belief, Particles)):
-        weighed = given.get("prior") is None
-        belief = remembering(
-            belief, num_kept=num_kept, num_shifted=num_shifted, weighed=weighed, execute_best=execute_best
-        )
+    if num_kept or num_shifted:
+        belief = remembering(belief, num_kept=num_kept, num_shifted=num_shifted)
     return sampling_planner(belief, likelihood, **given)
 
 

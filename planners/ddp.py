@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..dynamics.base import Model, State, pytree, scenario_count, static
 from ..dynamics.coordinates import coordinates
-from .base import Plan, Plans, check_belief
+from .base import Plan, Plans, check_belief, fresh
+from .differentiation import Equations, constant, implicit
 from .expansion import Expansion, Problem
 from .families.affine import AffinePolicy, affine_policy, answered
 from .families.gaussian import Gaussian
@@ -104,18 +105,53 @@ class IterativeLQR:
     def start(self, model: Model, state: State) -> AffinePolicy:
         """The initial plan, without feedback."""
         size = jax.eval_shape(lambda state: coordinates(model, state), state).shape
-        return self._blind(jnp.zeros((len(self.proposal.mean), *size)))
+        return fresh(self._blind(jnp.zeros((len(self.proposal.mean), *size))))
 
     def improve(
         self, model: Model, key: Key[Array, ""], state: State, belief: AffinePolicy
     ) -> tuple[AffinePolicy, TrajectoryInfo]:
         """Iterate from the policy `belief`, or from its plan alone where that is better from this state.
 
+        The plan, and the states along it, have the derivatives of a converged plan, with respect to all that model,
+        state and planner are made of; feedback, noise and what is told of the iterations are constants.
+
         Raises:
             ValueError: if `belief` is of another shape than `start` gives.
         """
         check_belief(self.start(model, state), belief)
         noise_key, sample_key = jax.random.split(key)
+        solver, *parts = constant((self, model, state, belief))
+        found, info = constant(solver._search(noise_key, sample_key, *parts))
+        plan, states = implicit(
+            found.plan[None],
+            (found.plan, found.states),
+            lambda plan: self._optimality(model, noise_key, state, found, plan[0]),
+        )
+        return dataclasses.replace(found, plan=plan, states=states), info
+
+    def _optimality(
+        self, model: Model, key: Key[Array, ""], state: State, found: AffinePolicy, plan: Plan
+    ) -> Equations:
+        """What holds at a converged plan: where no limit holds an action, the worth has no slope."""
+        problem, low, high = self._problem(model, key, state)._replace(limits=None), None, None
+        tried = plan
+        if self.limits is not None:  # between them, where the model's own clip has a derivative of one side
+            low, high = self.limits
+            inside = jnp.clip(plan, low + 1e-6 * (high - low), high - 1e-6 * (high - low))
+            tried = plan + constant(inside - plan)
+        followed = problem.follow(tried, found.states, jnp.zeros_like(found.gains))
+        states, slopes = problem.slope(followed)
+        residuals = slopes
+        if low is not None and high is not None:
+            margin = 1e-5 * (high - low)
+            residuals = jnp.where((plan <= low + margin) & (slopes > 0.0), plan - low, residuals)
+            residuals = jnp.where((plan >= high - margin) & (slopes < 0.0), plan - high, residuals)
+        return Equations(residuals[None], (plan, states))
+
+    def _search(
+        self, noise_key: Key[Array, ""], sample_key: Key[Array, ""], model: Model, state: State, belief: AffinePolicy
+    ) -> tuple[AffinePolicy, TrajectoryInfo]:
+        """The iterations."""
         problem = self._problem(model, noise_key, state)
         # first of all the belief with its feedback and without, and the best that chance has to offer
         plans = jnp.broadcast_to(belief.plan, (len(FRACTIONS), *belief.plan.shape))
@@ -156,7 +192,7 @@ class IterativeLQR:
     def shift(self, belief: AffinePolicy) -> AffinePolicy:
         """The policy from which to plan at the next time step."""
         initial = self._blind(jnp.zeros_like(belief.states))
-        return initial if self.warm_start is None else belief.shift(initial, self.warm_start)
+        return fresh(initial if self.warm_start is None else belief.shift(initial, self.warm_start))
 
     def _blind(self, states: Float[Array, "H n"]) -> AffinePolicy:
         return affine_policy(self.proposal.mean, states, self.temperature is not None)

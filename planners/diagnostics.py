@@ -49,7 +49,9 @@ class Weighed(NamedTuple):
     Attributes:
         valid: which plans have a return and a prior density that can be used, [K].
         log_ratios: log W + log p − log q, up to the likelihood's `log_scale`, [K]; −inf where not valid.
-        log_base: log q − log r of plans drawn from r, [K], 0 where r = q: what they weigh by themselves.
+        log_base: log q − log r of plans drawn from r, [K], 0 where r = q: what they weigh by themselves; −inf for
+            plans that must weigh nothing.
+        drawn: which plans are samples, on which evidences rest, [K]; None for all.
         optimality: what the likelihood said.
         posterior: the weights of the posterior, softmax(log_ratios + log_base).
         normalized: the weights to fit the belief to, softmax(κ log_ratios + log_base).
@@ -60,6 +62,7 @@ class Weighed(NamedTuple):
     valid: Bool[Array, " K"]
     log_ratios: Float[Array, " K"]
     log_base: Float[Array, " K"] | None
+    drawn: Bool[Array, " K"] | None
     optimality: Optimality
     posterior: Normalized
     normalized: Normalized
@@ -68,7 +71,12 @@ class Weighed(NamedTuple):
 
 
 def diagnose(
-    returns: Float[Array, " K"], weights: Float[Array, " K"], weighed: Weighed, before: Belief, after: Belief
+    returns: Float[Array, " K"],
+    weights: Float[Array, " K"],
+    weighed: Weighed,
+    best_return: Float[Array, ""],
+    before: Belief,
+    after: Belief,
 ) -> Info:
     """The diagnostics of one iteration.
 
@@ -76,34 +84,39 @@ def diagnose(
         returns: as the rollout gave them, [K].
         weights: to which the belief was fitted, [K]; where every step has its own, their mean.
         weighed: what the plans weigh.
+        best_return: of the best plan so far, a scalar.
         before: q, from which plans were drawn.
         after: what they were projected onto.
 
     Returns:
         One row of `Info`.
     """
-    log_scale, (log_weights, log_total, _) = weighed.optimality.log_scale, weighed.posterior
-    valid, num_samples = weighed.valid, len(returns)
-    num_valid = valid.sum()
-    some = num_valid > 0
-    if weighed.log_base is None:
-        log_base, base = -jnp.log(num_samples), jnp.asarray(1.0 / num_samples)
-        share = jnp.maximum(num_valid, 1) / num_samples
+    log_scale, num_samples = weighed.optimality.log_scale, len(returns)
+    valid, drawn, log_base = weighed.valid, weighed.drawn, weighed.log_base
+    log_weights, log_total, _ = weighed.posterior
+    if drawn is not None and log_base is None:  # plans that weigh without being samples: leave them out here
+        log_base = jnp.where(drawn, 0.0, -jnp.inf)
+        log_weights, log_total, _ = log_normalize(weighed.log_ratios + log_base)
+    if log_base is None:
+        log_share, base = -jnp.log(num_samples), jnp.asarray(1.0 / num_samples)
+        share = jnp.maximum(valid.sum(), 1) / num_samples
+        size = jnp.asarray(num_samples)
     else:
-        log_base, _, _ = log_normalize(weighed.log_base)
-        base = jnp.exp(log_base)
+        log_share, _, _ = log_normalize(log_base)
+        base = jnp.exp(log_share)
         share = jnp.maximum(jnp.where(valid, base, 0.0).sum(), jnp.finfo(returns.dtype).tiny)
-    # of q(a | valid) = q(a)/p(valid), whose −log q is greater by log p(valid)
+        size = jnp.maximum((log_base > -jnp.inf).sum(), 1)
     counted = valid & (base > 0)
+    some = counted.any()
+    # of q(a | valid) = q(a)/p(valid), whose −log q is greater by log p(valid)
     mean_log_ratio = jnp.where(counted, base * jnp.where(counted, weighed.log_ratios, 0.0), 0.0).sum() / share
     elbo = jnp.where(some, mean_log_ratio + jnp.log(share), -jnp.inf) + log_scale
-    # plans without weight of their own, which were looked at for other reasons, are no samples
-    drawn = num_samples if weighed.log_base is None else jnp.maximum((weighed.log_base > -jnp.inf).sum(), 1)
-    log_evidence = log_total - jnp.log(drawn) + log_scale
+    log_evidence = log_total - jnp.log(size) + log_scale
     posterior = jnp.exp(log_weights)
-    relative = jnp.where(posterior > 0, log_weights - log_base, 0.0)
+    relative = jnp.where(posterior > 0, log_weights - log_share, 0.0)
     return Info(
         returns=returns,
+        best_return=best_return,
         weights=weights,
         elbo=elbo,
         log_evidence=log_evidence,
@@ -117,7 +130,7 @@ def diagnose(
         kl=after.kl(before),
         temperature=weighed.optimality.temperature,
         step_size=weighed.step_size,
-        num_invalid=num_samples - num_valid,
+        num_invalid=num_samples - valid.sum(),
         degenerate=weighed.degenerate,
         lineage=None,
     )

@@ -38,6 +38,11 @@ class ElboAscent:
         """Estimates do not tell which parameters were best."""
         return False
 
+    @property
+    def refusal(self) -> str:
+        """Noisy steps converge to no one belief."""
+        return "elbo_gradient has no derivatives: it ends where noisy steps have led"
+
     def parameters(self, key: Key[Array, ""], belief: Gaussian | FullGaussian) -> tuple[Array, Array]:
         """The mean, and L with the logarithm of its diagonal, each with a leading axis of length 1."""
         if isinstance(belief, Gaussian):

@@ -101,14 +101,8 @@ class Problem(NamedTuple):
 
         To follow its plan once more would not do: where the dynamics are unstable, rounding leads elsewhere.
         """
-        plan = followed.plan
-        if self.limits is not None:  # where a clip has a derivative of one side
-            low, high = self.limits
-            plan = jnp.clip(plan, low + 1e-6 * (high - low), high - 1e-6 * (high - low))
-        at = (self.keys, followed.states, plan, followed.weights, self.parameters)
-        # on a CPU one after the other: the derivatives of a step fill its cache
-        steps = functools.partial(jax.lax.map, self._step) if jax.default_backend() == "cpu" else jax.vmap(self._step)
-        x, f_z, c_z, c_zz = steps(at)
+        at = self._at(followed)
+        x, f_z, c_z, c_zz = _over_steps(self._step)(at)
         counts = followed.weights != 0
         lasts = counts & (followed.discounts != 0)
         f_z = _where(lasts, f_z, jnp.eye(*f_z.shape[1:]))
@@ -118,11 +112,46 @@ class Problem(NamedTuple):
         kept = at if self.second_order else None
         return Expansion(x, f_z, c_z, self._shaped(c_zz), counts, lasts, v_x, self._shaped(v_xx), kept)
 
+    def slope(self, followed: "Followed") -> tuple[Float[Array, "H n"], Float[Array, "H A"]]:
+        """The coordinates before each step of what was followed, and the derivatives of the cost by the actions.
+
+        By costates, ν_t = c_x + f_xᵀ ν_{t+1} and c_u + f_uᵀ ν_{t+1}, so that forward mode does.
+        """
+        x, f_z, c_z = _over_steps(self._first)(self._at(followed))
+        counts = followed.weights != 0
+        f_z = _where(counts & (followed.discounts != 0), f_z, jnp.eye(*f_z.shape[1:]))
+        if self.log_prior is None:
+            c_z = _where(counts, c_z, 0.0)
+        n = x.shape[1]
+
+        def back(costate: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
+            f_z, c_z = now
+            by_z = c_z + f_z.T @ costate
+            return by_z[:n], by_z[n:]
+
+        with jax.default_matmul_precision("highest"):
+            last, weight = followed.last, followed.last_weight
+            v_x = jax.jacfwd(lambda x: self._cost_beyond(last, weight, x))(coordinates(self.model, last))
+            _, slopes = jax.lax.scan(back, jnp.where(weight == 0, 0.0, v_x), (f_z, c_z), reverse=True)
+        return x, slopes
+
     def curvature(self, at: Any, v_x: Float[Array, " n"]) -> Float[Array, "z z"]:
         """Second derivatives of v_xᵀ f(x, u) at a step, the term that tells DDP from iLQR."""
         return _hessian(lambda z: v_x @ self._next(at, z)[0], self._point(at))
 
+    def _at(self, followed: "Followed") -> Any:
+        """Where each step is expanded."""
+        plan = followed.plan
+        if self.limits is not None:  # where a clip has a derivative of one side
+            low, high = self.limits
+            plan = jnp.clip(plan, low + 1e-6 * (high - low), high - 1e-6 * (high - low))
+        return (self.keys, followed.states, plan, followed.weights, self.parameters)
+
     def _step(self, at: Any) -> tuple[Array, ...]:
+        return *self._first(at), _hessian(lambda z: self._next(at, z)[1], self._point(at))
+
+    def _first(self, at: Any) -> tuple[Array, Array, Array]:
+        """The coordinates, and the first derivatives of the next ones and of the cost."""
         z = self._point(at)
         n = len(z) - self.model.action_size
 
@@ -131,7 +160,7 @@ class Problem(NamedTuple):
             return jnp.append(x, cost)
 
         first = jax.jacfwd(both)(z)
-        return z[:n], first[:-1], first[-1], _hessian(lambda z: self._next(at, z)[1], z)
+        return z[:n], first[:-1], first[-1]
 
     def _point(self, at: Any) -> Float[Array, " z"]:
         _, state, action, *_ = at
@@ -151,10 +180,13 @@ class Problem(NamedTuple):
 
     def _beyond(self, last: State, weight: Float[Array, ""]) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
         def cost(x: Array) -> Array:
-            return -weight * scalar("value", self.model.value(with_coordinates(self.model, last, x)))
+            return self._cost_beyond(last, weight, x)
 
         x = coordinates(self.model, last)
-        return jnp.where(weight == 0, 0.0, jax.grad(cost)(x)), jnp.where(weight == 0, 0.0, _hessian(cost, x))
+        return jnp.where(weight == 0, 0.0, jax.jacfwd(cost)(x)), jnp.where(weight == 0, 0.0, _hessian(cost, x))
+
+    def _cost_beyond(self, last: State, weight: Float[Array, ""], x: Float[Array, " n"]) -> Float[Array, ""]:
+        return -weight * scalar("value", self.model.value(with_coordinates(self.model, last, x)))
 
     def _shaped(self, hessian: Float[Array, "*H z z"]) -> Float[Array, "*H z z"]:
         """The nearest matrix of no negative curvature, if so wanted."""
@@ -192,13 +224,20 @@ class Followed(NamedTuple):
     last_weight: Float[Array, "..."]
 
 
+def _over_steps(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """To apply it to all steps; on a CPU one after the other: the derivatives of a step fill its cache."""
+    return functools.partial(jax.lax.map, function) if jax.default_backend() == "cpu" else jax.vmap(function)
+
+
 def _hessian(function: Callable[..., Any], z: Float[Array, " z"]) -> Float[Array, "z z"]:
-    """Second derivatives, forward over reverse; forward over forward where a solver's loop refuses reverse mode."""
+    """Second derivatives: forward over reverse where that goes, which many coordinates make faster, else forward.
+
+    Whoever refuses reverse mode does so in words of their own: solvers that loop, functions with a rule for forward
+    mode alone, calls of other programs. What is wrong with the function itself forward mode says again.
+    """
     try:
         return jax.jacfwd(jax.grad(function))(z)
-    except ValueError as error:
-        if "everse-mode" not in str(error):
-            raise
+    except Exception:
         return jax.jacfwd(jax.jacfwd(function))(z)
 
 

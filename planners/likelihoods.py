@@ -1,6 +1,7 @@
 """Optimality likelihoods W(R): how returns become weights."""
 
 import math
+from statistics import NormalDist
 from typing import Any
 
 import jax
@@ -57,8 +58,9 @@ class Exponential:
         target_ess: the least temperature is taken whose effective sample size is this fraction of the plans with a
             finite return (but no fewer than two), a scalar in (0, 1]; None if the temperature is given. Gradients
             take the adapted temperature for a constant.
-        standardize: divide returns by their standard deviation before.
-        by_range: divide returns by the difference of the greatest and the least before.
+        standardize: divide returns by their standard deviation before, as the better half of the plans tells it: bad
+            plans, however bad, do not decide how good ones are told apart.
+        by_range: divide returns by the difference of the greatest and the least before, told in the same way.
     """
 
     temperature: Float[Array, ""] | None
@@ -74,10 +76,9 @@ class Exponential:
             assert self.target_ess is not None  # one of the two is given: see `exponential`
             temperature = temperature_for_ess(regret, valid, self.target_ess)
         elif self.standardize:
-            temperature = self.temperature * _spread(regret, valid)
+            temperature = self.temperature * _better_spread(regret, valid)
         elif self.by_range:
-            worst = jnp.max(regret)
-            temperature = self.temperature * jnp.where(worst > 0, worst, 1.0)
+            temperature = self.temperature * _better_range(regret, valid)
         else:
             temperature = self.temperature
         # subtract, then divide: the other way round loses the digits that tell great returns apart
@@ -186,8 +187,9 @@ def exponential(
             adapts it at each iteration.
         target_ess: the effective sample size to adapt to, as a fraction of the plans in (0, 1], but no fewer than
             two; 0.1 unless given.
-        standardize: divide returns by their standard deviation first.
-        by_range: divide returns by the difference of the greatest and the least first.
+        standardize: divide returns by their standard deviation first, as the better half of the plans tells it (which
+            the worst plans cannot change, however bad they are).
+        by_range: divide returns by the difference of the greatest and the least first, told in the same way.
 
     Returns:
         The likelihood.
@@ -240,14 +242,65 @@ def _threshold(regret: Float[Array, " K"], valid: Bool[Array, " K"], fraction: F
     return jnp.where((number < num_samples) & jnp.isfinite(first), first, worst * (1.0 + 1e-5))
 
 
-def _spread(regret: Float[Array, " K"], valid: Bool[Array, " K"]) -> Float[Array, ""]:
-    """The standard deviation of the valid returns, without overflow; 1 where they are all equal."""
-    scale = jnp.max(regret)
-    unit = regret / jnp.where(scale > 0, scale, 1.0)
+def _better_spread(regret: Float[Array, " K"], valid: Bool[Array, " K"]) -> Float[Array, ""]:
+    """The standard deviation of returns, as the better plans alone tell it; 1 where all are equal.
+
+    That of the best half, quarter and eighth, each divided by what it is of a standard normal distribution; of the
+    three the least that is not 0. Plans worse than these, however many of the other half, and however bad (they have
+    met an obstacle, or have fallen), change nothing.
+    """
+    sizes, fractions = _windows(len(regret))
+    ordered = jnp.sort(jnp.where(valid, regret, jnp.inf))
+    place, num_valid = jnp.arange(len(regret)), jnp.maximum(valid.sum(), 1)
+    spreads = []
+    for size, fraction in zip(sizes, fractions, strict=True):
+        number = jnp.clip(jnp.ceil(size / len(regret) * num_valid).astype(int), jnp.minimum(2, num_valid), num_valid)
+        inside = place < number
+        scale = ordered[number - 1]  # against overflow
+        scale = jnp.where(jnp.isfinite(scale) & (scale > 0), scale, 1.0)
+        unit = jnp.where(inside & valid.any(), ordered / scale, 0.0)
+        mean = unit.sum() / number
+        deviation = jnp.sqrt(jnp.where(inside, (unit - mean) ** 2, 0.0).sum() / number)
+        spreads.append(scale * deviation / _half_normal(fraction))
+    return _least_positive(jnp.stack(spreads), regret)
+
+
+def _better_range(regret: Float[Array, " K"], valid: Bool[Array, " K"]) -> Float[Array, ""]:
+    """The difference between the greatest and the least return, as the better plans alone tell it; 1 where all tie.
+
+    That between the best plan and the end of the best half, quarter and eighth, times 2, 4 and 8; of the three the
+    least that is not 0.
+    """
+    sizes, fractions = _windows(len(regret))
+    ordered = jnp.sort(jnp.where(valid, regret, jnp.inf))
     num_valid = jnp.maximum(valid.sum(), 1)
-    mean = unit.sum() / num_valid
-    deviation = jnp.sqrt((jnp.where(valid, unit - mean, 0.0) ** 2).sum() / num_valid)
-    return jnp.where(scale > 0, scale * deviation, 1.0)
+    ranges = []
+    for size, fraction in zip(sizes, fractions, strict=True):
+        number = jnp.clip(jnp.ceil(size / len(regret) * num_valid).astype(int), jnp.minimum(2, num_valid), num_valid)
+        ranges.append(jnp.where(valid.any(), ordered[number - 1], 0.0) / fraction)
+    return _least_positive(jnp.stack(ranges), regret)
+
+
+def _windows(num_samples: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """How many plans the best half, quarter and eighth are, 5 at least, and of all of them which fraction."""
+    sizes = tuple(dict.fromkeys(min(num_samples, max(5, math.ceil(num_samples / n))) for n in (2, 4, 8)))
+    return sizes, tuple(size / num_samples for size in sizes)
+
+
+def _half_normal(fraction: float) -> float:
+    """The standard deviation of the greatest fraction of a standard normal distribution."""
+    if fraction >= 1.0:
+        return 1.0
+    cut = NormalDist().inv_cdf(1.0 - fraction)
+    hazard = NormalDist().pdf(cut) / fraction
+    return math.sqrt(1.0 + cut * hazard - hazard**2)
+
+
+def _least_positive(scales: Float[Array, " n"], regret: Float[Array, " K"]) -> Float[Array, ""]:
+    """The least scale above 0; the greatest regret where there is none, for the better plans tie; 1 if all do."""
+    least = jnp.min(jnp.where(scales > 0, scales, jnp.inf))
+    worst = jnp.max(regret)
+    return jnp.where(jnp.isfinite(least), least, jnp.where(worst > 0, worst, 1.0))
 
 
 def temperature_for_ess(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Key
 
-from ..dynamics.base import Model, State, integer, pytree, static
+from ..dynamics.base import Model, State, bounded, integer, pytree, static
 from .base import (
     Belief,
     Info,
@@ -24,10 +24,13 @@ from .base import (
     check_belief,
     check_key,
     check_per_plan,
+    fresh,
     propose,
     update,
+    within_range,
 )
 from .diagnostics import Weighed, diagnose, log_normalize
+from .families.incumbent import Incumbent, incumbent
 from .families.refined import Refined
 from .refinement import Refiner, refine
 from .resampling import Resampler
@@ -62,6 +65,8 @@ class SamplingPlanner:
         explore_fraction: of the plans that have the initial belief's spread around the present centre.
         clip_plans: whether plans are clipped to [-1, 1] before they are tried and fitted to.
         per_step: whether every step is weighed by what remains of the return from there on.
+        bounds: "clip" keeps the centre of the belief within the actuators' range, "none" lets it go; None as the model
+            says.
         execute: "mode", "mean", "best", "sample" or "component".
         num_scenarios: in how many scenarios a plan is tried; None for as many as the model wants.
         common_noise: whether all plans meet the same scenarios.
@@ -83,6 +88,7 @@ class SamplingPlanner:
     explore_fraction: float = static()
     clip_plans: bool = static()
     per_step: bool = static()
+    bounds: str | None = static()
     execute: str = static()
     num_scenarios: int | None = static()
     common_noise: bool = static()
@@ -90,44 +96,64 @@ class SamplingPlanner:
     sharding: NamedSharding | None = static()
 
     def start(self, model: Model, state: State) -> Any:
-        """The initial belief, whatever the model: `belief`, with its mode if that is to be refined."""
-        return self._initial()
+        """The initial belief, whatever the model: `belief`, with its mode for the best plan that is known."""
+        return fresh(self._initial())
 
     def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Info]:
         """Run the loop from `belief`.
 
+        Args:
+            model: what to imagine with.
+            key: of samples and noise.
+            state: where plans start.
+            belief: what `start`, `improve` or `shift` gave; or a belief of the family alone.
+
+        Returns:
+            The belief, which tells the best plan that was seen, and one row of `Info` per iteration.
+
         Raises:
             ValueError: if `belief` is not of the family and shape of `self.belief`.
         """
+        if not isinstance(belief, Incumbent):
+            belief = self._seen(belief)
         check_belief(self._initial(), belief)
         if self.refine is None:
             return self._iterate(model, key, state, belief)
         loop_key, refine_key, noise_key = jax.random.split(key, 3)
-        found, info = self._iterate(model, loop_key, state, belief.belief)
+        before = belief.belief
+        found, info = self._iterate(model, loop_key, state, dataclasses.replace(belief, belief=before.belief))
 
         def worth(plans: Plans) -> Float[Array, " K"]:
             return score(model, noise_key, state, plans, **self._how_to_roll_out()).returns
 
-        refined, told = refine(self.refine, model, refine_key, state, found, belief, worth)
-        return refined, dataclasses.replace(info, refinement=told)
+        refined, told = refine(self.refine, model, refine_key, state, found.belief, before, worth)
+        found = dataclasses.replace(found, belief=refined).challenged(refined.plan[None], told.worth.max()[None])
+        best = info.best_return.at[-1].set(found.worth)
+        return found, dataclasses.replace(info, best_return=best, refinement=told)
 
-    def _iterate(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Info]:
+    def _iterate(self, model: Model, key: Key[Array, ""], state: State, belief: Incumbent) -> tuple[Incumbent, Info]:
         """The loop itself."""
+        clips = bounded(model) if self.bounds is None else self.bounds == "clip"
+        contained = within_range if clips else _same
 
-        def iterate(carry: tuple[Any, Any], inputs: tuple[Array, Array], num_samples: int) -> tuple[Any, Info]:
-            (before, inverse), (keys, last) = carry, inputs
+        def iterate(
+            carry: tuple[Incumbent, Any], inputs: tuple[Array, Array], num_samples: int
+        ) -> tuple[tuple[Incumbent, Any], Info]:
+            (seen, inverse), (keys, last) = carry, inputs
+            before = seen.belief
             if self.resampler is None:
                 imagined = self._sample(model, keys, state, before, num_samples)  # a ~ q, W(R(a)) [p(a)/q(a)]
             else:
                 imagined, inverse = self._resample(model, keys, state, before, inverse, last)
             # argmin KL(Σ w δ_a ‖ q)
-            fitted = update(imagined.belief, imagined.plans, imagined.weights, imagined.scored)
+            fitted = contained(update(imagined.belief, imagined.plans, imagined.weights, imagined.scored))
             fitted = _keep(imagined.degenerate, before, fitted)
             if imagined.drifts is not None:
                 fitted = dataclasses.replace(
                     fitted, proposal=_keep(imagined.drifts, before.proposal, fitted.proposal)
                 )
-            return (fitted, inverse), imagined.diagnose(before, fitted)
+            seen = dataclasses.replace(seen, belief=fitted).challenged(imagined.plans, imagined.scored)
+            return (seen, inverse), imagined.diagnose(seen.worth, before, fitted)
 
         if not isinstance(self.num_samples, int) and len(self.num_samples) != self.num_iterations:
             raise ValueError(f"num_iterations must be {len(self.num_samples)}, as many as num_samples has numbers")
@@ -135,8 +161,8 @@ class SamplingPlanner:
         last = jnp.arange(self.num_iterations) == self.num_iterations - 1
         inverse = None
         if self.resampler is not None:
-            inverse = _tempering(self.likelihood).start(getattr(belief, "inverse_temperature", None))
-        carry = (belief, inverse)
+            inverse = _tempering(self.likelihood).start(getattr(belief.belief, "inverse_temperature", None))
+        carry = (dataclasses.replace(belief, belief=contained(belief.belief)), inverse)
         if isinstance(self.num_samples, int):
             size = self.num_samples
             carry, info = jax.lax.scan(lambda carry, now: iterate(carry, now, size), carry, (keys, last))
@@ -156,7 +182,7 @@ class SamplingPlanner:
 
     def _sample(self, model: Model, keys: Array, state: State, before: Any, num_samples: int) -> "_Imagined":
         """Plans that each go their own way."""
-        plans, belief, log_base = self._propose(keys[0], before, num_samples)
+        plans, belief, log_base, drawn = self._propose(keys[0], before, num_samples)
         scores = score(
             model,
             keys[1],
@@ -166,7 +192,7 @@ class SamplingPlanner:
             to_go=self.per_step,
             **self._how_to_roll_out(),
         )
-        weighed = self._weigh(belief, plans, scores, log_base)
+        weighed = self._weigh(belief, plans, scores, log_base, drawn)
         weights = shown = jnp.exp(weighed.normalized.log_weights)
         if scores.to_go is not None:
             weights = self._weigh_steps(weighed, scores.to_go)
@@ -233,23 +259,36 @@ class SamplingPlanner:
     def _propose(self, key: Key[Array, ""], belief: Any, num_samples: int) -> Proposal:
         num_explored = round(self.explore_fraction * num_samples)
         sample_key, explore_key = (key, key) if num_explored == 0 else jax.random.split(key)
-        plans, belief, log_base = propose(belief, sample_key, num_samples)
+        proposal = propose(belief, sample_key, num_samples)
+        plans, log_base = proposal.plans, proposal.log_correction
+        drawn = jnp.ones(num_samples, bool) if proposal.drawn is None else proposal.drawn
+        everything = proposal.drawn is None and not self.include_mode
         if num_explored:
             away = center(belief) - center(self.belief)
             first = int(self.include_mode)
             explored = away + self.belief.sample(explore_key, num_explored)
             plans = plans.at[first : first + num_explored].set(explored)
-            if self.prior is not None:  # what was drawn from a mixture has the mixture's density r
-                drawn = num_samples if log_base is None else (log_base > -jnp.inf).sum()
-                log_q, share = belief.log_prob(plans), jnp.asarray(num_explored / drawn)
+            if self.prior is None:  # of whose weights no densities are part
+                drawn, everything = drawn.at[first : first + num_explored].set(False), False
+            else:  # what was drawn from a mixture has the mixture's density r
+                log_q, share = proposal.belief.log_prob(plans), num_explored / drawn.at[:first].set(False).sum()
                 log_wide = self.belief.log_prob(plans - away)
                 mixed = log_q - jnp.logaddexp(jnp.log1p(-share) + log_q, jnp.log(share) + log_wide)
                 log_base = mixed if log_base is None else log_base + mixed
         if self.include_mode:
-            plans = plans.at[0].set(center(belief))
-        return Proposal(jnp.clip(plans, -1.0, 1.0) if self.clip_plans else plans, belief, log_base)
+            plans, drawn = plans.at[0].set(center(belief)), drawn.at[0].set(False)
+        if self.clip_plans:
+            plans = jnp.clip(plans, -1.0, 1.0)
+        return Proposal(plans, proposal.belief, log_base, None if everything else drawn)
 
-    def _weigh(self, belief: Any, plans: Plans, scores: Scores, log_base: Float[Array, " K"] | None) -> Weighed:
+    def _weigh(
+        self,
+        belief: Any,
+        plans: Plans,
+        scores: Scores,
+        log_base: Float[Array, " K"] | None,
+        drawn: Bool[Array, " K"] | None,
+    ) -> Weighed:
         returns = scores.returns
         valid = jnp.isfinite(returns)
         log_ratio = None if self.prior is None else self.prior.log_ratio(plans, belief)
@@ -258,6 +297,8 @@ class SamplingPlanner:
             if scores.log_prob is not None:  # a prior over actions in states, known after the rollout only
                 log_ratio += scores.log_prob
             valid &= log_ratio < jnp.inf  # a density may be zero, but neither NaN nor infinite
+            if drawn is not None:  # the posterior is made of samples
+                log_base = jnp.where(drawn, jnp.zeros(len(plans)) if log_base is None else log_base, -jnp.inf)
         optimality = _optimality(self.likelihood, jnp.where(valid, returns, -jnp.inf))
         log_ratios = optimality.log_weights if log_ratio is None else optimality.log_weights + log_ratio
         log_ratios = jnp.where(valid, log_ratios, -jnp.inf)  # whatever a user's likelihood says of them
@@ -270,7 +311,7 @@ class SamplingPlanner:
         degenerate = posterior.degenerate
         if log_ratio is None:  # equal returns tell nothing: do not drift with the noise of the samples
             degenerate |= _equal(returns, valid)
-        return Weighed(valid, log_ratios, log_base, optimality, posterior, normalized, size, degenerate)
+        return Weighed(valid, log_ratios, log_base, drawn, optimality, posterior, normalized, size, degenerate)
 
     def _weigh_steps(self, weighed: Weighed, to_go: Float[Array, "K H"]) -> Float[Array, "K H"]:
         """Weights of every step by what remains of the return; all zero where that is the same for all plans."""
@@ -294,10 +335,13 @@ class SamplingPlanner:
 
     def shift(self, belief: Any) -> Any:
         """The belief from which to plan at the next time step."""
-        return self._initial() if self.warm_start is None else belief.shift(self._initial(), self.warm_start)
+        return fresh(self._initial() if self.warm_start is None else belief.shift(self._initial(), self.warm_start))
 
-    def _initial(self) -> Any:
-        return self.belief if self.refine is None else Refined(self.belief, self.belief.mode())
+    def _initial(self) -> Incumbent:
+        return self._seen(self.belief if self.refine is None else Refined(self.belief, self.belief.mode()))
+
+    def _seen(self, belief: Any) -> Incumbent:
+        return incumbent(belief, executes=self.execute == "best")
 
 
 class _Imagined(NamedTuple):
@@ -311,7 +355,7 @@ class _Imagined(NamedTuple):
         degenerate: whether nothing can be learnt from them.
         drifts: whether only the proposal of particles must stay, for their plans are news nevertheless; None for
             other beliefs.
-        diagnose: (belief before, belief after) -> Info.
+        diagnose: (best return so far, belief before, belief after) -> Info.
     """
 
     belief: Any
@@ -320,7 +364,7 @@ class _Imagined(NamedTuple):
     scored: Float[Array, " K"]
     degenerate: Bool[Array, ""]
     drifts: Bool[Array, ""] | None
-    diagnose: Callable[[Any, Any], Info]
+    diagnose: Callable[[Array, Any, Any], Info]
 
 
 class Episode(NamedTuple):
@@ -436,6 +480,10 @@ def episode(
     (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))
     states, actions, rewards, discounts, infos = history
     return Episode(states, actions, rewards, discounts, infos, final_state)
+
+
+def _same(belief: Any) -> Any:
+    return belief
 
 
 def _keep(condition: Bool[Array, ""], old: Any, new: Any) -> Any:

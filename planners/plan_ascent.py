@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key
 from ..dynamics.base import Model, State, pytree, static
 from .ascent import Climb
 from .base import Plans
+from .differentiation import Equations, constant
 from .families import Points
 from .pathwise import Target
 
@@ -51,6 +52,15 @@ class PlanAscent:
     def worth(self, model: Model, noise: Key[Array, ""], state: State, parameters: Plans) -> Float[Array, " K"]:
         """Of each plan."""
         return self.target.worth(model, noise, state, self._plans(parameters))
+
+    def optimality(self, model: Model, noise: Key[Array, ""], state: State, parameters: Plans) -> Equations:
+        """What holds at plans that have converged: where no bound holds an action, the worth has no slope."""
+        climbed = self.climb(model, noise, noise, state, parameters)
+        slopes = climbed.gradients
+        if self.bounds == "clip":
+            outwards = (jnp.abs(parameters) >= _INSIDE) & (slopes * parameters > 0.0)
+            slopes = jnp.where(outwards, parameters - constant(parameters), slopes)
+        return Equations(slopes, (parameters, climbed.worth))
 
     def bounded(self, parameters: Plans) -> Plans:
         """The nearest plans within the actuators' range, if they are to be projected."""

@@ -1,6 +1,8 @@
 """The planner that optimises a policy for where it is."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,11 +12,14 @@ from jaxtyping import Array, Float, Key
 
 from ..dynamics.base import Model, State, pytree, static
 from .ascent import AscentInfo, Climb, ascend
-from .base import check_belief
+from .base import check_belief, fresh
+from .differentiation import undifferentiable
 from .families import IteratedPolicy, NetworkPolicy
 from .imagination import Imagination, over_steps
 from .optimizers import Optimizer
 from .warm_start import shift_by_one
+
+_REFUSAL = "iterative_policy has no derivatives: it ends where so many steps have led its network"
 
 
 @pytree
@@ -61,7 +66,7 @@ class PolicyPlanner:
         mean, std = given.moments(given.outputs(given.observe(state)))
         mean, std = jnp.where(jnp.isfinite(mean), mean, 0.0), jnp.where(jnp.isfinite(std), std, given.scale)
         shape = (self.horizon, len(mean))
-        return IteratedPolicy(given, given, jnp.broadcast_to(mean, shape), jnp.broadcast_to(std, shape))
+        return fresh(IteratedPolicy(given, given, jnp.broadcast_to(mean, shape), jnp.broadcast_to(std, shape)))
 
     def improve(
         self, model: Model, key: Key[Array, ""], state: State, belief: IteratedPolicy
@@ -69,9 +74,18 @@ class PolicyPlanner:
         """Take so many steps from the policy of `belief`, all with the same noise; it ends as the best it has been.
 
         Raises:
-            ValueError: if `belief` is not of the form that `start` gives, or the model has no gradients.
+            ValueError: if `belief` is not of the form that `start` gives, the model has no gradients, or it is
+                differentiated: what is found has no derivatives.
         """
         check_belief(self.start(model, state), belief)
+        held = functools.partial(undifferentiable, reason=_REFUSAL)
+        planner, *parts = held((self, model, state, belief))
+        return planner._ascend(key, *parts, held=held)
+
+    def _ascend(
+        self, key: Key[Array, ""], model: Model, state: State, belief: IteratedPolicy, *, held: Callable[[Any], Any]
+    ) -> tuple[IteratedPolicy, AscentInfo]:
+        """Take the steps; what trajectories say, `held` keeps derivatives from."""
         model_key, noise_key, climb_key = jax.random.split(key, 3)
         noise = jax.random.normal(noise_key, (self.num_samples // (1 + self.antithetic), *belief.plan.shape))
         if self.antithetic:
@@ -92,7 +106,7 @@ class PolicyPlanner:
         def policy_of(parameters: Any) -> NetworkPolicy:
             return dataclasses.replace(fixed, params=_merged(jax.tree.map(lambda leaf: leaf[0], parameters), fixed))
 
-        known, _ = imagination.judge(belief.given)
+        known, _ = held(imagination.judge(belief.given))
         floor = jnp.where(known > -jnp.inf, known, jnp.inf).min()
 
         def worth_of(worth: Float[Array, " K"], kl: Float[Array, ""]) -> Float[Array, ""]:
@@ -108,7 +122,7 @@ class PolicyPlanner:
 
         def climb(key: Array, parameters: Any) -> Climb:
             policy = policy_of(parameters)
-            lessons = imagination.score(policy) if self.gradient == "score" else imagination.pathwise(policy)
+            lessons = held(imagination.score(policy) if self.gradient == "score" else imagination.pathwise(policy))
             _, pull_back = jax.vjp(
                 lambda parameters: over_steps(policy_of(parameters).outputs)(lessons.observations), parameters
             )
@@ -127,7 +141,7 @@ class PolicyPlanner:
         params, given = (_moving(policy) for policy in (belief.improved, belief.given))
         params, _, info = ascend(
             climb,
-            lambda parameters: worth_of(*imagination.judge(policy_of(parameters)))[None],
+            lambda parameters: worth_of(*held(imagination.judge(policy_of(parameters))))[None],
             params,
             climb_key,
             optimizer=self.optimizer,
@@ -138,7 +152,7 @@ class PolicyPlanner:
             refuge=given,
         )
         improved = policy_of(params)
-        alone = imagination._replace(noise=jnp.zeros((1, *belief.plan.shape)), sharding=None).follow(improved)
+        alone = held(imagination._replace(noise=jnp.zeros((1, *belief.plan.shape)), sharding=None).follow(improved))
         plan, std = alone.actions[0], improved.moments(alone.outputs[0])[1]
         known = jnp.isfinite(plan) & jnp.isfinite(std)  # where the mean alone diverges, what was planned before
         found = IteratedPolicy(
@@ -155,7 +169,7 @@ class PolicyPlanner:
     def shift(self, belief: IteratedPolicy) -> IteratedPolicy:
         """The belief from which to plan at the next time step."""
         following = belief.shift(belief, shift_by_one(self.horizon))
-        return following if self.warm_start else dataclasses.replace(following, improved=belief.given)
+        return fresh(following if self.warm_start else dataclasses.replace(following, improved=belief.given))
 
 
 def _moving(policy: NetworkPolicy) -> Any:

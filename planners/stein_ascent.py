@@ -45,6 +45,11 @@ class SteinAscent:
         """They do not: where a plan is says something of where the others are."""
         return False
 
+    @property
+    def refusal(self) -> str:
+        """Where particles are, so many steps decide."""
+        return "stein has no derivatives: it ends where so many steps have led its particles"
+
     def parameters(self, key: Key[Array, ""], belief: Points) -> Plans:
         """The plans, all but the first moved by noise."""
         return belief.scattered(key)

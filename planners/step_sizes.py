@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..dynamics.base import pytree, real
-from .diagnostics import effective_sample_size
+from .diagnostics import log_normalize
 
 _BISECTIONS, _LEAST_LOG = 40, -69.0  # of log κ, down to 1e-30
 
@@ -24,7 +24,8 @@ class StepSize(Protocol):
     def __call__(self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None) -> Any:
         """κ in (0, 1] for log W + log p − log q, [K], −inf for plans without weight.
 
-        `log_base` is what plans weigh before, [K], where they were not drawn from q; None for equal weights.
+        `log_base` is what plans weigh before, at κ = 0, [K], where they were not drawn from q; None for equal
+        weights.
         """
         ...
 
@@ -50,6 +51,9 @@ class FixedStep:
 class EssStep:
     """The greatest κ ≤ 1 whose weights keep an effective sample size, as in tempered importance sampling.
 
+    Of plans that were not drawn from q it is the conditional one, K (Σ b u)²/Σ b u², of the factors u = exp(κ lr) by
+    which the step changes their weights b, Σ b = 1 (Zhou et al., 2016): what b itself costs, no step can give back.
+
     Attributes:
         target: the effective sample size, as a fraction of the plans that can have weight (but no fewer than two), a
             scalar in (0, 1].
@@ -60,10 +64,14 @@ class EssStep:
     def __call__(
         self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None
     ) -> Float[Array, ""]:
-        """κ by bisection: the effective sample size of softmax(κ lr) falls with κ."""
-        num_valid = _counted(log_ratios, log_base).sum()
-        target = jnp.maximum(self.target * num_valid, jnp.minimum(2.0, 0.5 * (1 + num_valid)))
-        return _greatest(log_ratios, log_base, lambda weights, valid: effective_sample_size(weights) >= target)
+        """κ by bisection: the effective sample size falls with κ."""
+
+        def near(base: Float[Array, " K"], factors: Float[Array, " K"]) -> Bool[Array, ""]:
+            number = (base > 0).sum()
+            target = jnp.maximum(self.target * number, jnp.minimum(2.0, 0.5 * (1 + number)))
+            return number * (base * factors).sum() ** 2 >= target * (base * factors**2).sum()
+
+        return _greatest(log_ratios, log_base, near)
 
 
 @pytree
@@ -71,7 +79,8 @@ class KlStep:
     """The greatest κ ≤ 1 that moves the belief no further than a trust region (as in REPS, Peters et al., 2010).
 
     Attributes:
-        max_kl: the bound on KL(q⁺ ‖ q), estimated as Σ w log(K w), nats, a scalar > 0.
+        max_kl: the bound on KL(q⁺ ‖ q), estimated as Σ w log(w/b) with the weights b of plans before the step (1/K
+            of those that were drawn from q), nats, a scalar > 0.
     """
 
     max_kl: Float[Array, ""]
@@ -79,12 +88,12 @@ class KlStep:
     def __call__(
         self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None
     ) -> Float[Array, ""]:
-        """κ by bisection: the divergence of softmax(κ lr) from uniform weights grows with κ."""
+        """κ by bisection: the divergence of w ∝ b exp(κ lr) from b grows with κ."""
 
-        def near(weights: Float[Array, " K"], valid: Bool[Array, " K"]) -> Bool[Array, ""]:
-            share = weights / weights.sum()
-            entropy = -jnp.where(share > 0, share * jnp.log(jnp.where(share > 0, share, 1.0)), 0.0).sum()
-            return jnp.log(valid.sum()) - entropy <= self.max_kl
+        def near(base: Float[Array, " K"], factors: Float[Array, " K"]) -> Bool[Array, ""]:
+            total = (base * factors).sum()
+            logs = jnp.log(jnp.where(factors > 0, factors, 1.0))
+            return (base * factors * logs).sum() / total - jnp.log(total) <= self.max_kl
 
         return _greatest(log_ratios, log_base, near)
 
@@ -116,26 +125,24 @@ def step_size(size: Any = None, *, target_ess: Any = None, max_kl: Any = None) -
     return EssStep(real("target_ess", 0.5 if target_ess is None else target_ess, above=0.0, maximum=1.0))
 
 
-def _counted(log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None) -> Bool[Array, " K"]:
-    """Which plans can have weight."""
-    valid = jnp.isfinite(log_ratios)
-    return valid if log_base is None else valid & (log_base > -jnp.inf)
-
-
 def _greatest(
     log_ratios: Float[Array, " K"],
     log_base: Float[Array, " K"] | None,
-    holds: Callable[[Float[Array, " K"], Bool[Array, " K"]], Bool[Array, ""]],
+    holds: Callable[[Float[Array, " K"], Float[Array, " K"]], Bool[Array, ""]],
 ) -> Float[Array, ""]:
-    """The greatest κ ≤ 1 for which `holds` of the weights exp(κ lr), by bisection of its logarithm."""
-    valid = _counted(log_ratios, log_base)
+    """The greatest κ ≤ 1 for which `holds` of b, Σ b = 1, and exp(κ lr), by bisection of its logarithm."""
+    valid = jnp.isfinite(log_ratios)
+    if log_base is not None:
+        valid &= log_base > -jnp.inf
+    some = valid.any()
+    base = jnp.where(valid, 1.0 / jnp.maximum(valid.sum(), 1), 0.0)
+    if log_base is not None:
+        base = jnp.where(valid, jnp.exp(log_normalize(jnp.where(valid, log_base, -jnp.inf)).log_weights), 0.0)
+    valid &= base > 0  # where b underflows, a plan cannot be told from one that weighs nothing
     regret = jnp.where(valid, jnp.max(jnp.where(valid, log_ratios, -jnp.inf)) - log_ratios, 0.0)
-    base = jnp.zeros_like(regret) if log_base is None else jnp.where(valid, log_base, 0.0)
 
     def good(log_size: Float[Array, ""]) -> Bool[Array, ""]:
-        logarithms = jnp.where(valid, base - jnp.exp(log_size) * regret, -jnp.inf)
-        greatest = jnp.max(logarithms)
-        return holds(jnp.exp(logarithms - jnp.where(jnp.isfinite(greatest), greatest, 0.0)), valid)
+        return holds(base, jnp.exp(-jnp.exp(log_size) * regret))
 
     def bisect(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
@@ -145,4 +152,4 @@ def _greatest(
 
     top = jnp.zeros((), log_ratios.dtype)
     low, _ = jax.lax.fori_loop(0, _BISECTIONS, bisect, (jnp.full_like(top, _LEAST_LOG), top))
-    return jax.lax.stop_gradient(jnp.exp(jnp.where(good(top) | ~valid.any(), top, low)))
+    return jax.lax.stop_gradient(jnp.exp(jnp.where(good(top) | ~some, top, low)))

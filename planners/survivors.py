@@ -73,6 +73,7 @@ def diagnose_particles(
     cooled: Cooled,
     weights: Float[Array, " K"],
     degenerate: Bool[Array, ""],
+    best_return: Float[Array, ""],
     before: Belief,
     after: Belief,
 ) -> Info:
@@ -83,6 +84,7 @@ def diagnose_particles(
         cooled: at the temperature of the belief.
         weights: of the plans there, [K].
         degenerate: whether nothing can be learnt from them.
+        best_return: of the best plan so far, a scalar.
         before: q, from which plans were drawn.
         after: what they were projected onto.
 
@@ -95,6 +97,7 @@ def diagnose_particles(
     ess = effective_sample_size(weights)
     return Info(
         returns=survivors.returns,
+        best_return=best_return,
         weights=weights,
         elbo=cooled.log_evidence,
         log_evidence=cooled.log_evidence,

@@ -22,7 +22,7 @@ LAYERS = [
     {"dynamics.base", "dynamics.coordinates", "dynamics.randomness"},
     {"planners.warm_start", "planners.noise"},
     {"planners.base"},
-    {"planners.diagnostics", "planners.families.moments"},
+    {"planners.diagnostics", "planners.differentiation", "planners.families.moments"},
     {
         "planners.likelihoods",
         "planners.priors",

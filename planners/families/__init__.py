@@ -7,6 +7,7 @@ from .choice import COVARIANCES, belief_of, gaussian_of
 from .enumeration import Enumeration, enumeration
 from .full import FullGaussian, full_gaussian
 from .gaussian import Gaussian, gaussian, gaussian_prior
+from .incumbent import Incumbent, incumbent
 from .iterated import IteratedPolicy
 from .kronecker import KroneckerGaussian, kronecker_gaussian
 from .mixture import Mixture, mixture
@@ -26,6 +27,7 @@ __all__ = [
     "Enumeration",
     "FullGaussian",
     "Gaussian",
+    "Incumbent",
     "IteratedPolicy",
     "KroneckerGaussian",
     "Mixture",
@@ -44,6 +46,7 @@ __all__ = [
     "gaussian",
     "gaussian_of",
     "gaussian_prior",
+    "incumbent",
     "kronecker_gaussian",
     "mixture",
     "network_policy",

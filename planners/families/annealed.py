@@ -1,6 +1,7 @@
 """A Gaussian whose noise falls from iteration to iteration by a schedule."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -51,6 +52,10 @@ class Annealed:
     def mode(self) -> Plan:
         """The mean."""
         return self.gaussian.mean
+
+    def map_centers(self, function: Callable[[Plan], Plan]) -> "Annealed":
+        """The same around another mean."""
+        return dataclasses.replace(self, gaussian=self.gaussian.map_centers(function))
 
     def shift(self, initial: "Annealed", how: Shift) -> "Annealed":
         """The mean one step later, at the beginning of the schedule."""

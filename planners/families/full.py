@@ -1,15 +1,16 @@
 """Gaussian plans with any covariance."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from ...dynamics.base import integer, pytree, real
 from ..base import Plan, Plans
 from ..noise import coloured_correlation, white_noise
+from ..triangular import triangular_inverse
 from ..warm_start import Shift
 from .moments import average, bias_correction, factor, shrunk, square
 
@@ -21,7 +22,7 @@ class FullGaussian:
     Attributes:
         mean: [H, A].
         scale_tril: L, lower triangular, [d, d] with d = H · A, step by step.
-        std_min: of noise that a fit adds to the covariance, a scalar.
+        std_min: the least standard deviation in any direction, below which no fit goes, a scalar.
         smoothing: the share of the old mean and covariance that a fit keeps, in [0, 1), a scalar; None for 0.
     """
 
@@ -58,7 +59,8 @@ class FullGaussian:
         """The moments of the weighted plans, which minimise the forward divergence; exact for every step size κ.
 
         The covariance Σ is unbiased, and shrunk towards its diagonal, (1 − s) Σ + s diag Σ with s = 1 − ESS/(2d),
-        where the effective sample size is less than twice the d numbers of a plan.
+        where the effective sample size is less than twice the d numbers of a plan. Its eigenvalues are at least
+        `std_min`².
         """
         mean = average(weights, plans)  # μ = Σ w a
         flat = (plans - mean).reshape(len(plans), -1)
@@ -72,6 +74,10 @@ class FullGaussian:
     def mode(self) -> Plan:
         """The mean."""
         return self.mean
+
+    def map_centers(self, function: Callable[[Plan], Plan]) -> "FullGaussian":
+        """The same around another mean."""
+        return dataclasses.replace(self, mean=function(self.mean))
 
     def shift(self, initial: "FullGaussian", how: Shift) -> "FullGaussian":
         """The mean one step later; the covariance as in `initial`, or carried on and inflated."""
@@ -88,7 +94,7 @@ class FullGaussian:
     def kl(self, other: "FullGaussian") -> Float[Array, ""]:
         """KL(self ‖ other), nats."""
         both = jnp.concatenate([self.scale_tril, (self.mean - other.mean).reshape(-1, 1)], axis=1)
-        white = jax.scipy.linalg.solve_triangular(other.scale_tril, both, lower=True)
+        white = jnp.matmul(triangular_inverse(other.scale_tril), both, precision="highest")
         return 0.5 * ((white**2).sum() - self.mean.size) + other._log_det() - self._log_det()
 
     def covariance(self) -> Float[Array, "d d"]:
@@ -98,15 +104,16 @@ class FullGaussian:
     def _whiten(self, plans: Plans) -> Plans:
         """L⁻¹ (a − mean)."""
         flat = (plans - self.mean).reshape(len(plans), -1)
-        return jax.scipy.linalg.solve_triangular(self.scale_tril, flat.T, lower=True).T.reshape(plans.shape)
+        inverse = triangular_inverse(self.scale_tril)
+        return jnp.matmul(flat, inverse.T, precision="highest").reshape(plans.shape)
 
     def _log_det(self) -> Float[Array, ""]:
         """½ log det Σ."""
         return jnp.log(jnp.diagonal(self.scale_tril)).sum()
 
-    def _factor(self, covariance: Float[Array, "d d"], noise: Float[Array, ""]) -> Float[Array, "d d"]:
-        """L of Σ + noise² 1; the present one should rounding have made Σ indefinite."""
-        return factor(covariance + noise**2 * jnp.eye(len(covariance)), self.scale_tril)
+    def _factor(self, covariance: Float[Array, "d d"], floor: Float[Array, ""]) -> Float[Array, "d d"]:
+        """L of Σ, whose least standard deviation is `floor`; the present one should Σ be no matrix of numbers."""
+        return factor(covariance, self.scale_tril, floor**2)
 
 
 def full_gaussian(
@@ -126,7 +133,8 @@ def full_gaussian(
         action_size: the number A of actuators.
         mean: scalar, [A] or [H, A]; 1 is the end of the actuators' range.
         std: at the start, scalar, [A] or [H, A], > 0, in the same unit.
-        std_min: of noise that fits add to the covariance, > 0.
+        std_min: the least standard deviation in any direction, > 0: fits raise lower eigenvalues of the covariance
+            to its square, and change nothing else.
         smoothing: the share of the old mean and covariance that a fit keeps, in [0, 1); None for none.
         noise_exponent: correlates the steps at the start as noise of the spectrum 1/f^exponent, >= 0; None for
             independent steps.

@@ -1,15 +1,15 @@
 """Gaussian actions, independent or correlated in time."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from ...dynamics.base import boolean, integer, pytree, real, static
 from ..base import Plan, Plans
-from ..noise import coloured_correlation, white_noise
+from ..noise import Color, color, white_noise
 from ..warm_start import Shift
 from .moments import average, bias_correction
 
@@ -23,8 +23,8 @@ class Gaussian:
         std: [H, A].
         std_min: the floor below which a learnt std does not fall, a scalar.
         smoothing: the share of the old mean (and std, if learnt) that a fit keeps, in [0, 1), a scalar; None for 0.
-        color: L of the correlation L Lᵀ between steps, the same for every actuator, [H, H]; None where they are
-            independent. A fit leaves it as it is.
+        color: the correlation between steps, the same for every actuator; None where they are independent. A fit
+            leaves it as it is.
         learn_std: whether a fit moves the std too, or the mean only.
         unbiased: whether a fit makes up for what a small effective sample takes from the variance.
         about_old_mean: whether a fit measures the variance about the mean before the fit, as evolution strategies do.
@@ -34,7 +34,7 @@ class Gaussian:
     std: Float[Array, "H A"]
     std_min: Float[Array, ""]
     smoothing: Float[Array, ""] | None
-    color: Float[Array, "H H"] | None
+    color: Color | None
     learn_std: bool = static()
     unbiased: bool = static()
     about_old_mean: bool = static()
@@ -49,9 +49,7 @@ class Gaussian:
 
     def from_noise(self, noise: Plans) -> Plans:
         """The plans that noise drives, each step by that of the steps up to it."""
-        if self.color is not None:
-            noise = jnp.einsum("hs,ksa->kha", self.color, noise, precision="highest")
-        return self.mean + self.std * noise
+        return self.mean + self.std * (noise if self.color is None else self.color.colour(noise))
 
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
         """Log q(a) of each plan."""
@@ -63,7 +61,7 @@ class Gaussian:
         z = self._whiten((plans - self.mean) / self.std)
         log_scale = jnp.log(self.std).sum(-1)
         if self.color is not None:
-            log_scale += self.mean.shape[1] * jnp.log(jnp.diagonal(self.color))
+            log_scale += self.mean.shape[1] * self.color.log_diagonal()
         return -0.5 * (z**2).sum(-1) - log_scale - 0.5 * self.mean.shape[1] * jnp.log(2.0 * jnp.pi)
 
     def fit(self, plans: Plans, weights: Float[Array, " K *H"]) -> "Gaussian":
@@ -91,6 +89,10 @@ class Gaussian:
         """The mean."""
         return self.mean
 
+    def map_centers(self, function: Callable[[Plan], Plan]) -> "Gaussian":
+        """The same around another mean."""
+        return dataclasses.replace(self, mean=function(self.mean))
+
     def shift(self, initial: "Gaussian", how: Shift) -> "Gaussian":
         """The mean one step later; the std as in `initial`, or carried on and inflated."""
         mean = how.plans(self.mean, initial.mean)
@@ -107,32 +109,26 @@ class Gaussian:
             ratio = (self.std / other.std) ** 2
             return 0.5 * (ratio + ((self.mean - other.mean) / other.std) ** 2 - 1.0 - jnp.log(ratio)).sum()
         scale = self.std / other.std  # S⁻¹ S' of each actuator, around the same correlation
-        spread = other._whiten(jnp.einsum("ha,hs->ash", scale, self.color).transpose(1, 2, 0))
-        far = other._whiten(((self.mean - other.mean) / other.std)[None])
-        return 0.5 * ((spread**2).sum() + (far**2).sum() - self.mean.size) - jnp.log(scale).sum()
+        far = self.color.whiten((self.mean - other.mean) / other.std)
+        return 0.5 * (self.color.excess(scale) + (far**2).sum() - self.mean.size) - jnp.log(scale).sum()
 
     def covariance(self) -> Float[Array, "d d"]:
         """The covariance of the flattened plan, [H·A, H·A]."""
         if self.color is None:
             return jnp.diag(self.std.reshape(-1) ** 2)
-        correlation = jnp.einsum("ij,kj->ik", self.color, self.color, precision="highest")
         std = self.std.reshape(-1)
-        return std[:, None] * jnp.kron(correlation, jnp.eye(self.std.shape[1])) * std
+        return std[:, None] * jnp.kron(self.color.correlation(), jnp.eye(self.std.shape[1])) * std
 
     def _whiten(self, z: Plans) -> Plans:
         """L⁻¹ z along the steps."""
-        if self.color is None:
-            return z
-        flat = z.swapaxes(0, 1).reshape(z.shape[1], -1)
-        white = jax.scipy.linalg.solve_triangular(self.color, flat, lower=True)
-        return white.reshape(z.shape[1], z.shape[0], z.shape[2]).swapaxes(0, 1)
+        return z if self.color is None else self.color.whiten(z)
 
     def _log_det(self) -> Float[Array, ""]:
         """½ log det Σ."""
         log_det = jnp.log(self.std).sum()
         if self.color is None:
             return log_det
-        return log_det + self.mean.shape[1] * jnp.log(jnp.diagonal(self.color)).sum()
+        return log_det + self.mean.shape[1] * self.color.log_diagonal().sum()
 
     def _smooth(self, new: Plan, old: Plan) -> Plan:
         return new if self.smoothing is None else (1.0 - self.smoothing) * new + self.smoothing * old
@@ -164,7 +160,7 @@ def gaussian(
         unbiased: whether fits make up for what a small effective sample takes from the variance.
         about_old_mean: whether fits measure the variance about the mean before.
         noise_exponent: correlates the steps as noise of the spectrum 1/f^exponent, >= 0: 1 pink, 2 Brownian; None (or
-            0, at some cost) for independent steps.
+            0, at some cost) for independent steps. Beyond 128 steps see `planners.noise.color`.
 
     Returns:
         The belief.
@@ -178,15 +174,11 @@ def gaussian(
         std=real("std", std, above=0.0, shape=shape),
         std_min=real("std_min", std_min, above=0.0),
         smoothing=None if smoothing is None else real("smoothing", smoothing, minimum=0.0, below=1.0),
-        color=None if noise_exponent is None else _color(shape[0], noise_exponent),
+        color=None if noise_exponent is None else color(shape[0], noise_exponent),
         learn_std=boolean("learn_std", learn_std),
         unbiased=boolean("unbiased", unbiased),
         about_old_mean=boolean("about_old_mean", about_old_mean),
     )
-
-
-def _color(horizon: int, exponent: Any) -> Float[Array, "H H"]:
-    return jnp.linalg.cholesky(coloured_correlation(horizon, exponent))
 
 
 def gaussian_prior(prior: Any, std: Any, horizon: int, action_size: int) -> Any:

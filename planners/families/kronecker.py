@@ -1,17 +1,20 @@
 """Gaussian plans whose covariance is a product: one between steps, one between actuators."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from ...dynamics.base import integer, pytree, real
 from ..base import Plan, Plans
 from ..noise import coloured_correlation, white_noise
+from ..triangular import triangular_inverse
 from ..warm_start import Shift
 from .moments import average, bias_correction, factor, shrunk, square
+
+_LEAST_CORRELATION = 1e-4  # eigenvalue of the correlation between steps, whose mean is 1
 
 
 @pytree
@@ -22,7 +25,7 @@ class KroneckerGaussian:
         mean: [H, A].
         time_tril: of the correlation C between steps, lower triangular, [H, H]; the mean of C's diagonal is 1.
         action_tril: of the covariance Σ between actuators, lower triangular, [A, A].
-        std_min: of noise that a fit adds to the covariance, a scalar.
+        std_min: the least standard deviation of actions, in any direction, averaged over the steps; a scalar.
         smoothing: the share of the old mean and factors that a fit keeps, in [0, 1), a scalar; None for 0.
     """
 
@@ -71,24 +74,30 @@ class KroneckerGaussian:
         sigma = jnp.einsum("k,kha,khb->ab", weights, white, white, precision="highest") * unbiased / horizon
         sigma = shrunk(sigma, ess * horizon)
         rounding = 1e-6 * jnp.trace(sigma) + jnp.finfo(sigma.dtype).tiny ** 0.5
-        root = jnp.linalg.cholesky(sigma + rounding * jnp.eye(action_size))
+        root = factor(sigma, self.action_tril, rounding)
         white = _solve_actuators(root, deviations)  # (a − μ) Σ^(−½)
         time = jnp.einsum("k,kha,ksa->hs", weights, white, white, precision="highest") * unbiased / action_size
         time = shrunk(time, ess * action_size)
         scale = jnp.trace(time) / horizon  # which of the factors has it is a convention
         known = scale > 1e-3  # else the plans are all the same, and tell nothing of how steps correlate
         time = jnp.where(known, time / jnp.where(known, scale, 1.0), square(self.time_tril))
-        time = (time + 1e-4 * jnp.eye(horizon)) / (1.0 + 1e-4)
-        sigma = jnp.where(known, scale, 0.0) * sigma + self.std_min**2 * jnp.eye(action_size)
+        sigma = jnp.where(known, scale, 0.0) * sigma
         if self.smoothing is not None:
             mean = (1.0 - self.smoothing) * mean + self.smoothing * self.mean
         return dataclasses.replace(
-            self, mean=mean, time_tril=self._mix(time, self.time_tril), action_tril=self._mix(sigma, self.action_tril)
+            self,
+            mean=mean,
+            time_tril=self._mix(time, self.time_tril, jnp.asarray(_LEAST_CORRELATION)),
+            action_tril=self._mix(sigma, self.action_tril, self.std_min**2),
         )
 
     def mode(self) -> Plan:
         """The mean."""
         return self.mean
+
+    def map_centers(self, function: Callable[[Plan], Plan]) -> "KroneckerGaussian":
+        """The same around another mean."""
+        return dataclasses.replace(self, mean=function(self.mean))
 
     def shift(self, initial: "KroneckerGaussian", how: Shift) -> "KroneckerGaussian":
         """The mean one step later; the factors as in `initial`, or carried on and inflated."""
@@ -102,7 +111,7 @@ class KroneckerGaussian:
         time = dataclasses.replace(how, inflation=jnp.ones(())).covariance(time, fresh, 1)
         scale = jnp.trace(time) / len(time)
         room = jnp.trace(first_time) * jnp.trace(first_sigma) / (jnp.trace(time) * jnp.trace(sigma))
-        time_tril = factor(time / scale + 1e-6 * jnp.eye(len(time)), self.time_tril)
+        time_tril = factor(time / scale, self.time_tril, jnp.asarray(1e-6))
         action_tril = jnp.sqrt(scale * jnp.clip(room, 1.0, how.inflation)) * self.action_tril
         return dataclasses.replace(initial, mean=mean, time_tril=time_tril, action_tril=action_tril)
 
@@ -113,8 +122,8 @@ class KroneckerGaussian:
     def kl(self, other: "KroneckerGaussian") -> Float[Array, ""]:
         """KL(self ‖ other), nats."""
         far = _solve_steps(other.time_tril, _solve_actuators(other.action_tril, (self.mean - other.mean)[None]))
-        time = jax.scipy.linalg.solve_triangular(other.time_tril, self.time_tril, lower=True)
-        action = jax.scipy.linalg.solve_triangular(other.action_tril, self.action_tril, lower=True)
+        time = jnp.matmul(triangular_inverse(other.time_tril), self.time_tril, precision="highest")
+        action = jnp.matmul(triangular_inverse(other.action_tril), self.action_tril, precision="highest")
         traces = (time**2).sum() * (action**2).sum()  # tr(X ⊗ Y) = tr X · tr Y
         return 0.5 * (traces + (far**2).sum() - self.mean.size) + other._log_det() - self._log_det()
 
@@ -128,11 +137,13 @@ class KroneckerGaussian:
         logs = [jnp.log(jnp.diagonal(tril)).sum() for tril in (self.time_tril, self.action_tril)]
         return action_size * logs[0] + horizon * logs[1]
 
-    def _mix(self, new: Float[Array, "n n"], old_tril: Float[Array, "n n"]) -> Float[Array, "n n"]:
-        """The factor of the new matrix, smoothed; the old one should rounding have made it indefinite."""
+    def _mix(
+        self, new: Float[Array, "n n"], old_tril: Float[Array, "n n"], floor: Float[Array, ""]
+    ) -> Float[Array, "n n"]:
+        """The factor of the new matrix, smoothed; the old one should it be no matrix of numbers."""
         if self.smoothing is not None:
             new = (1.0 - self.smoothing) * new + self.smoothing * square(old_tril)
-        return factor(new, old_tril)
+        return factor(new, old_tril, floor)
 
 
 def kronecker_gaussian(
@@ -152,7 +163,8 @@ def kronecker_gaussian(
         action_size: the number A of actuators.
         mean: scalar, [A] or [H, A]; 1 is the end of the actuators' range.
         std: at the start, scalar or [A], > 0, in the same unit.
-        std_min: of noise that fits add to the covariance, > 0.
+        std_min: the least standard deviation of actions, in any direction, averaged over the steps, > 0: fits raise
+            lower eigenvalues of Σ to its square (and those of C to 10⁻⁴), and change nothing else.
         smoothing: the share of the old mean and factors that a fit keeps, in [0, 1); None for none.
         noise_exponent: correlates the steps at the start as noise of the spectrum 1/f^exponent, >= 0; None for
             independent steps.
@@ -177,11 +189,8 @@ def kronecker_gaussian(
 
 
 def _solve_steps(tril: Float[Array, "H H"], plans: Plans) -> Plans:
-    flat = plans.swapaxes(0, 1).reshape(plans.shape[1], -1)
-    solved = jax.scipy.linalg.solve_triangular(tril, flat, lower=True)
-    return solved.reshape(plans.shape[1], plans.shape[0], -1).swapaxes(0, 1)
+    return jnp.einsum("hs,ksa->kha", triangular_inverse(tril), plans, precision="highest")
 
 
 def _solve_actuators(tril: Float[Array, "A A"], plans: Plans) -> Plans:
-    flat = plans.reshape(-1, plans.shape[-1])
-    return jax.scipy.linalg.solve_triangular(tril, flat.T, lower=True).T.reshape(plans.shape)
+    return jnp.einsum("ab,khb->kha", triangular_inverse(tril), plans, precision="highest")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -94,6 +95,10 @@ class Mixture:
     def mode(self) -> Plan:
         """The mean of the heaviest component."""
         return self.means[jnp.argmax(self.log_weights)]
+
+    def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> "Mixture":
+        """The same with other means."""
+        return dataclasses.replace(self, means=function(self.means))
 
     def random_mode(self, key: Key[Array, ""]) -> Plan:
         """The mean of a component, each as often as it weighs."""

@@ -1,5 +1,6 @@
 """Weighted moments and covariances, in full precision, and what a small effective sample takes from them."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -29,7 +30,29 @@ def square(tril: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return jnp.matmul(tril, tril.T, precision="highest")
 
 
-def factor(covariance: Float[Array, "n n"], otherwise: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """L of Σ = L Lᵀ; `otherwise` should rounding have made Σ indefinite."""
-    tril = jnp.linalg.cholesky(covariance)
+def factor(
+    covariance: Float[Array, "n n"], otherwise: Float[Array, "n n"], floor: Float[Array, ""]
+) -> Float[Array, "n n"]:
+    """L of Σ = L Lᵀ, the eigenvalues of Σ raised to a floor where they are lower.
+
+    What is above the floor stays as it is. (A floor that is added would be amplified by 1/κ where steps of mirror
+    descent add it again and again.)
+
+    Args:
+        covariance: Σ, symmetric.
+        otherwise: a factor to take should Σ be no matrix of numbers.
+        floor: of the eigenvalues, a scalar > 0.
+
+    Returns:
+        L, lower triangular.
+    """
+    covariance = 0.5 * (covariance + covariance.T)
+    # Σ − floor has a Cholesky factor if and only if all eigenvalues are above; their decomposition takes far longer
+    above = jnp.isfinite(jnp.linalg.cholesky(covariance - floor * jnp.eye(len(covariance)))).all()
+
+    def raised(covariance: Float[Array, "n n"]) -> Float[Array, "n n"]:
+        values, vectors = jnp.linalg.eigh(covariance)
+        return jnp.matmul(vectors * jnp.maximum(values, floor), vectors.T, precision="highest")
+
+    tril = jnp.linalg.cholesky(jax.lax.cond(above, lambda same: same, raised, covariance))
     return jnp.where(jnp.isfinite(tril).all(), tril, otherwise)

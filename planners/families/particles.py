@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from ...dynamics.base import integer, pytree
-from ..base import Belief, Plan, Plans, Policy, Sequential, check_part, update
+from ..base import Belief, Centered, Plan, Plans, Policy, Sequential, check_part, update
 from ..warm_start import Shift
 from .moments import average
 
@@ -35,11 +36,6 @@ class Particles:
     def mean(self) -> Plan:
         """The weighted mean, [H, A]; between the modes, where there are several."""
         return average(jnp.exp(self.log_weights), self.plans)
-
-    @property
-    def execute_best(self) -> bool:
-        """Whether the mode is the best plan: it is that of the heaviest root."""
-        return True
 
     def covariance(self) -> Float[Array, "d d"]:
         """The weighted covariance of the flattened plans, [H·A, H·A]."""
@@ -82,6 +78,12 @@ class Particles:
         heaviest = jnp.argmax(jnp.zeros(len(self.plans)).at[group].add(weights))
         chosen = jnp.where(group == heaviest, weights, 0.0)
         return average(chosen / chosen.sum(), self.plans)
+
+    def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> "Particles":
+        """The same with a proposal around other centres; the plans, which were drawn, stay."""
+        if not isinstance(self.proposal, Centered):
+            return self
+        return dataclasses.replace(self, proposal=self.proposal.map_centers(function))
 
     def random_mode(self, key: Key[Array, ""]) -> Plan:
         """One of the plans, each as often as it weighs."""

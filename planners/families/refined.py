@@ -1,13 +1,14 @@
 """A belief, and the plan that something else has made of its mode."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from ...dynamics.base import pytree
-from ..base import Plan, Plans
+from ..base import Centered, Plan, Plans
 from ..warm_start import Shift
 from .annealed import Annealed
 from .full import FullGaussian
@@ -42,6 +43,12 @@ class Refined:
         """The refined plan."""
         return self.plan
 
+    def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> "Refined":
+        """The belief around other centres; the refined plan stays."""
+        if not isinstance(self.belief, Centered):
+            return self
+        return dataclasses.replace(self, belief=self.belief.map_centers(function))
+
     def shift(self, initial: "Refined", how: Shift) -> "Refined":
         """Both one step later."""
         return Refined(self.belief.shift(initial.belief, how), how.plans(self.plan, initial.plan))
@@ -52,12 +59,10 @@ class Refined:
 
 
 def recentred(belief: Any, plan: Plan) -> Any:
-    """A belief around another plan; where it has no centre of its own (mixtures, categories, particles), as it is."""
+    """A belief around another plan; where it has no centre, or several (mixtures, particles), as it is."""
     match belief:
-        case Gaussian() | FullGaussian() | KroneckerGaussian():
-            return dataclasses.replace(belief, mean=plan)
-        case Annealed():
-            return dataclasses.replace(belief, gaussian=recentred(belief.gaussian, plan))
+        case Gaussian() | FullGaussian() | KroneckerGaussian() | Annealed():
+            return belief.map_centers(lambda _: plan)
         case Remembering():
             return dataclasses.replace(belief, belief=recentred(belief.belief, plan))
         case Splined():

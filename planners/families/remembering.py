@@ -1,6 +1,7 @@
 """A belief that remembers the best plans it has seen, and looks at them again."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from ...dynamics.base import integer, pytree, static
-from ..base import Plan, Plans, Proposal, center, propose, update
+from ..base import Centered, Plan, Plans, Proposal, center, propose, update
 from ..warm_start import Shift
 
 
@@ -18,24 +19,21 @@ class Remembering:
 
     Attributes:
         belief: of any family.
-        best: these plans, the best first, [E, H, A].
+        elites: these plans, the best first, [E, H, A].
         known: which of them are plans that were looked at, [E].
         shifted: whether a time step has passed since: their last action is then drawn anew.
         num_kept: how many of them are looked at again in the next iteration.
         num_shifted: how many of them in the first iteration of the next time step.
-        weighed: whether they count in fits. They are not drawn from the belief: where it stands for a posterior they
-            must not, and only compete to be the best.
-        execute_best: whether the mode is the best plan, rather than the belief's.
+
+    They are no draws of the belief: under a prior they weigh nothing, and only compete to be the best.
     """
 
     belief: Any
-    best: Float[Array, "E H A"]
+    elites: Float[Array, "E H A"]
     known: Bool[Array, " E"]
     shifted: Bool[Array, ""]
     num_kept: int = static()
     num_shifted: int = static()
-    weighed: bool = static()
-    execute_best: bool = static()
 
     @property
     def mean(self) -> Plan:
@@ -58,19 +56,18 @@ class Remembering:
 
     def propose(self, key: Key[Array, ""], num_samples: int) -> Proposal:
         """Plans of the belief, the last of them replaced by remembered ones."""
-        drawn = propose(self.belief, key, num_samples)
-        number = jnp.arange(len(self.best))
+        proposal = propose(self.belief, key, num_samples)
+        number, size = jnp.arange(len(self.elites)), len(self.elites)
         wanted = self.known & (number < jnp.where(self.shifted, self.num_shifted, self.num_kept))
-        fresh = drawn.plans[-len(self.best) :]
-        last = jnp.where(self.shifted, fresh[:, -1], self.best[:, -1])
-        again = jnp.where(wanted[:, None, None], self.best.at[:, -1].set(last), fresh)
-        plans = drawn.plans.at[-len(self.best) :].set(again)
-        log_correction = drawn.log_correction
-        if not self.weighed:
-            log_correction = jnp.zeros(num_samples) if log_correction is None else log_correction
-            kept = log_correction[-len(self.best) :]
-            log_correction = log_correction.at[-len(self.best) :].set(jnp.where(wanted, -jnp.inf, kept))
-        return Proposal(plans, dataclasses.replace(self, belief=drawn.belief), log_correction)
+        fresh = proposal.plans[-size:]
+        last = jnp.where(self.shifted, fresh[:, -1], self.elites[:, -1])
+        again = jnp.where(wanted[:, None, None], self.elites.at[:, -1].set(last), fresh)
+        drawn = jnp.ones(num_samples, bool) if proposal.drawn is None else proposal.drawn
+        return proposal._replace(
+            plans=proposal.plans.at[-size:].set(again),
+            belief=dataclasses.replace(self, belief=proposal.belief),
+            drawn=drawn.at[-size:].set(drawn[-size:] & ~wanted),
+        )
 
     def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
         """Draw plans [K, H, A] of the belief."""
@@ -86,18 +83,24 @@ class Remembering:
 
     def update(self, plans: Plans, weights: Float[Array, " K *H"], returns: Float[Array, " K"]) -> "Remembering":
         """Fit the belief and remember the plans of the greatest returns."""
-        greatest, index = jax.lax.top_k(returns, len(self.best))
+        greatest, index = jax.lax.top_k(returns, len(self.elites))
         return dataclasses.replace(
             self,
             belief=update(self.belief, plans, weights, returns),
-            best=plans[index],
+            elites=plans[index],
             known=greatest > -jnp.inf,
             shifted=jnp.zeros((), bool),
         )
 
     def mode(self) -> Plan:
-        """The best plan, or the belief's mode."""
-        return jnp.where(self.known[0], self.best[0], self.belief.mode()) if self.execute_best else self.belief.mode()
+        """Of the belief."""
+        return self.belief.mode()
+
+    def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> "Remembering":
+        """The belief around other centres; remembered plans stay."""
+        if not isinstance(self.belief, Centered):
+            return self
+        return dataclasses.replace(self, belief=self.belief.map_centers(function))
 
     def center(self) -> Plan:
         """Of the belief."""
@@ -112,7 +115,7 @@ class Remembering:
         return dataclasses.replace(
             self,
             belief=self.belief.shift(initial.belief, how),
-            best=how.plans(self.best, initial.mode()),
+            elites=how.plans(self.elites, initial.mode()),
             shifted=jnp.ones((), bool),
         )
 
@@ -125,17 +128,13 @@ class Remembering:
         return self.belief.kl(other.belief)
 
 
-def remembering(
-    belief: Any, *, num_kept: int = 0, num_shifted: int = 0, weighed: bool = True, execute_best: bool = True
-) -> Remembering:
-    """Let a belief remember its best plans.
+def remembering(belief: Any, *, num_kept: int = 0, num_shifted: int = 0) -> Remembering:
+    """Let a belief look at its best plans again.
 
     Args:
         belief: of any family.
-        num_kept: how many are looked at again in the next iteration.
+        num_kept: how many of them in the next iteration.
         num_shifted: how many, shifted by a step, in the first iteration of the next time step.
-        weighed: whether they count in fits; not where the belief stands for a posterior.
-        execute_best: whether the mode is the best plan of the last iteration, rather than the belief's.
 
     Returns:
         The belief with a memory.
@@ -147,11 +146,9 @@ def remembering(
     size, mode = max(num_kept, num_shifted, 1), belief.mode()
     return Remembering(
         belief=belief,
-        best=jnp.broadcast_to(mode, (size, *mode.shape)),
+        elites=jnp.broadcast_to(mode, (size, *mode.shape)),
         known=jnp.zeros(size, bool),
         shifted=jnp.zeros((), bool),
         num_kept=num_kept,
         num_shifted=num_shifted,
-        weighed=bool(weighed),
-        execute_best=bool(execute_best),
     )

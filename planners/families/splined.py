@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 from scipy.interpolate import CubicSpline
 
 from ...dynamics.base import integer, pytree
-from ..base import Plan, Plans, Proposal, center, propose, update
+from ..base import Centered, Plan, Plans, Proposal, center, propose, update
 from ..warm_start import Shift
 
 INTERPOLATIONS = ("zero", "linear", "cubic")
@@ -35,7 +35,7 @@ class Splined:
     def propose(self, key: Key[Array, ""], num_samples: int) -> Proposal:
         """Plans through the knots that the belief over them proposes."""
         drawn = propose(self.knots, key, num_samples)
-        return Proposal(self._plan(drawn.plans), dataclasses.replace(self, knots=drawn.belief), drawn.log_correction)
+        return drawn._replace(plans=self._plan(drawn.plans), belief=dataclasses.replace(self, knots=drawn.belief))
 
     def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
         """Draw plans [K, H, A]."""
@@ -60,6 +60,25 @@ class Splined:
     def center(self) -> Plan:
         """The plan through the knots around which the belief samples."""
         return self._plan(center(self.knots))
+
+    def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> "Splined":
+        """The same around other splines: the nearest to what the function makes of the plans, and within its range."""
+
+        def moved(knots: Float[Array, "*M N A"]) -> Float[Array, "*M N A"]:
+            plans = function(self._plan(knots))
+            nearest = jnp.einsum("nh,...ha->...na", self.reduce, plans, precision="highest")
+            # splines overshoot; scaled affinely they do not, and are splines still
+            between = self._plan(nearest)
+            low, high = between.min(-2, keepdims=True), between.max(-2, keepdims=True)
+            least, most = (
+                jnp.clip(end, plans.min(-2, keepdims=True), plans.max(-2, keepdims=True)) for end in (low, high)
+            )
+            scale = jnp.where(high > low, (most - least) / jnp.where(high > low, high - low, 1.0), 1.0)
+            return least + (nearest - low) * scale
+
+        return dataclasses.replace(
+            self, knots=self.knots.map_centers(moved) if isinstance(self.knots, Centered) else self.knots
+        )
 
     def random_mode(self, key: Key[Array, ""]) -> Plan:
         """The plan through the knots of one of several modes."""

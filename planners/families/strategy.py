@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -74,6 +75,16 @@ class Strategy:
         best = found[jnp.argmin(self.state.best_fitness)]
         return self.std * jnp.where(jnp.isfinite(best), best, 0.0)
 
+    def map_centers(self, function: Callable[[Float[Array, "*K H A"]], Float[Array, "*K H A"]]) -> "Strategy":
+        """The same around another mean, or with another population."""
+        moved = {}
+        for name in ("mean", "population"):
+            known = getattr(self.state, name, None)
+            if known is not None:
+                plans = self.std * known.reshape(*known.shape[:-1], *self.std.shape)
+                moved[name] = (function(plans) / self.std).reshape(known.shape)
+        return dataclasses.replace(self, state=self.state.replace(**moved))
+
     def shift(self, initial: "Strategy", how: Shift) -> "Strategy":
         """The mean (or the population, the best first) one step later in the strategy's initial state."""
 
@@ -134,8 +145,11 @@ def strategy(
         known = ", ".join(name for name, kind in sorted(algorithms.algorithms.items()) if _needs_size_alone(kind))
         raise ValueError(f"strategy must be a class or an instance of evosax, or one of {known}, got {algorithm!r}")
     if isinstance(chosen, type):
-        fraction = None if elite_fraction is None else real("elite_fraction", elite_fraction, above=0.0, maximum=1.0)
-        made = _instance(chosen, num_samples, shape, None if fraction is None else float(fraction))
+        fraction = None
+        if elite_fraction is not None:
+            with jax.ensure_compile_time_eval():  # a number in a program that is being traced, too
+                fraction = float(real("elite_fraction", elite_fraction, above=0.0, maximum=1.0))
+        made = _instance(chosen, num_samples, shape, jnp.result_type(float), fraction)
     elif elite_fraction is None:
         made = chosen
     else:
@@ -164,10 +178,14 @@ def _needs_size_alone(kind: Any) -> bool:
 
 
 @functools.cache
-def _instance(chosen: Any, num_samples: int, shape: tuple[int, ...], elite_fraction: float | None) -> Any:
-    """One object per strategy and size: JAX compiles anew for another one."""
+def _instance(chosen: Any, num_samples: int, shape: tuple[int, ...], dtype: Any, elite_fraction: float | None) -> Any:
+    """One object per strategy, size and precision: JAX compiles anew for another one.
+
+    It outlives the program that is being traced where it is made, of which it must therefore hold nothing.
+    """
     try:
-        made = chosen(population_size=num_samples, solution=jnp.zeros(shape))
+        with jax.ensure_compile_time_eval():
+            made = chosen(population_size=num_samples, solution=jnp.zeros(shape, dtype))
     except TypeError as error:
         raise ValueError(f"strategy {chosen.__name__} needs more than a size: give an instance ({error})") from error
     except AssertionError as error:
