@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import Step, check_action, pytree, real, to_range
 from .integration import rk4
@@ -34,11 +34,11 @@ class Acrobot:
         """One motor."""
         return 1
 
-    def init(self, key: Key[Array, ""]) -> Float[Array, "4"]:
+    def init(self, key: PRNGKeyArray) -> Float[Array, "4"]:
         """Hanging down, up to 0.1 rad and 0.1 rad/s off."""
         return jnp.array([jnp.pi, jnp.pi, 0.0, 0.0]) + jax.random.uniform(key, (4,), minval=-0.1, maxval=0.1)
 
-    def step(self, key: Key[Array, ""], state: Float[Array, "4"], action: Float[Array, "1"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: Float[Array, "4"], action: Float[Array, "1"]) -> Step:
         """Apply the torque for `dt`: reward −(2 − cos θ₁ − cos θ₂ + 0.02 (ω₁² + ω₂²) + 0.01 u²), never ends.
 
         u is the action in units of its limit.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform, runt
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 State = Any  # an opaque pytree; only the model looks inside
 
@@ -75,11 +75,11 @@ class Model(Protocol):
         """The number A of actuators."""
         ...
 
-    def init(self, key: Key[Array, ""]) -> State:
+    def init(self, key: PRNGKeyArray) -> State:
         """Draw a first state."""
         ...
 
-    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
         """Apply `action` for one time step; `key` drives the noise of a stochastic model."""
         ...
 
@@ -101,7 +101,7 @@ class HasScenarios(Protocol):
         """In how many scenarios planners try a plan, unless they are told otherwise; None: it is the same in all."""
         ...
 
-    def scenarios(self, key: Key[Array, ""], num: int) -> Any:
+    def scenarios(self, key: PRNGKeyArray, num: int) -> Any:
         """The models that hold in `num` scenarios, as one model whose leaves have a leading axis."""
         ...
 
@@ -143,7 +143,7 @@ class HasBounds(Protocol):
 class HasNoise(Protocol):
     """A model that knows where its states hold noise that is yet to come. Ask by `dynamics.redraw`."""
 
-    def redraw(self, key: Key[Array, ""], state: State) -> State:
+    def redraw(self, key: PRNGKeyArray, state: State) -> State:
         """The state, with that noise drawn anew."""
         ...
 
@@ -198,7 +198,7 @@ def scenario_count(model: Any) -> int | None:
     return model.num_scenarios if isinstance(model, HasScenarios) else None
 
 
-def scenarios(model: Any, key: Key[Array, ""], num: int) -> Any:
+def scenarios(model: Any, key: PRNGKeyArray, num: int) -> Any:
     """The models that hold in `num` scenarios, as one model whose leaves have a leading axis.
 
     Args:

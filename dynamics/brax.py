@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from .base import State, Step, check_action, integer, interval, pytree, static, to_range
 from .randomness import is_key, raw_keys, redrawn
@@ -58,12 +58,12 @@ class BraxModel:
             dt, env = dt * vars(env).get("action_repeat", 1), env.env
         return dt
 
-    def init(self, key: Key[Array, ""]) -> State:
+    def init(self, key: PRNGKeyArray) -> State:
         """Reset the environment."""
         with _quiet():
             return _canonical(_with_sys(self.env, self.sys).reset(key))
 
-    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
         """Step the environment; a simulation that diverged earns NaN, which planners count and discard.
 
         Raises:
@@ -106,7 +106,7 @@ class BraxModel:
                     moved = moved.replace(qacc_warmstart=physics.qacc_warmstart)
         return state.replace(pipeline_state=moved)
 
-    def redraw(self, key: Key[Array, ""], state: State) -> State:
+    def redraw(self, key: PRNGKeyArray, state: State) -> State:
         """The state with its keys drawn anew, which make the noise that is yet to come.
 
         Raises:

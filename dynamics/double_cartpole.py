@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import Step, check_action, pytree, real, to_range
 from .integration import rk4
@@ -39,12 +39,12 @@ class DoubleCartPole:
         """One motor."""
         return 1
 
-    def init(self, key: Key[Array, ""]) -> Float[Array, "6"]:
+    def init(self, key: PRNGKeyArray) -> Float[Array, "6"]:
         """Hanging down at the centre, up to 0.05 off in each coordinate."""
         down = jnp.array([0.0, jnp.pi, jnp.pi, 0.0, 0.0, 0.0])
         return down + jax.random.uniform(key, (6,), minval=-0.05, maxval=0.05)
 
-    def step(self, key: Key[Array, ""], state: Float[Array, "6"], action: Float[Array, "1"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: Float[Array, "6"], action: Float[Array, "1"]) -> Step:
         """Apply the force for `dt`.
 
         The reward, in [0, 1], is the product of upright (2 + cos θ₁ + cos θ₂)/4, centred (1 + exp(−4x²/track²))/2 and

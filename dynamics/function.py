@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import (
     State,
@@ -44,7 +44,7 @@ class FunctionModel:
     action_size: int = static()
     bounded: bool = static()
 
-    def init(self, key: Key[Array, ""]) -> State:
+    def init(self, key: PRNGKeyArray) -> State:
         """Draw a first state, if the model was given how.
 
         Raises:
@@ -56,7 +56,7 @@ class FunctionModel:
             )
         return self.init_function(key)
 
-    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
         """Apply the user's function.
 
         Raises:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import Step, check_action, integer, pytree, real
 
@@ -69,7 +69,7 @@ class LinearPolicy(NamedTuple):
         """Minus the cost-to-go in a state of `dynamics.timed`."""
         return -self.cost(state.state, state.step)
 
-    def sample(self, key: Key[Array, ""], state: Any) -> Float[Array, " A"]:
+    def sample(self, key: PRNGKeyArray, state: Any) -> Float[Array, " A"]:
         """Draw an action in a state of `dynamics.timed`."""
         noise = jax.random.normal(key, self.offset.shape[1:], self.offset.dtype)
         return self._mean(state) + jnp.linalg.cholesky(self.covariance[state.step]) @ noise
@@ -114,11 +114,11 @@ class LinearQuadratic:
         """Actions have no range."""
         return False
 
-    def init(self, key: Key[Array, ""]) -> Float[Array, " n"]:
+    def init(self, key: PRNGKeyArray) -> Float[Array, " n"]:
         """The state that episodes start from."""
         return self.start
 
-    def step(self, key: Key[Array, ""], state: Float[Array, " n"], action: Float[Array, " m"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: Float[Array, " n"], action: Float[Array, " m"]) -> Step:
         """One step of the dynamics; `key` drives the noise."""
         action = check_action(action, self.action_size)
         cost = 0.5 * state @ self.Q @ state + self.q @ state + 0.5 * action @ self.R @ action + self.r @ action

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import Step, check_action, pytree, real, to_range
 from .integration import rk4
@@ -37,11 +37,11 @@ class Pendulum:
         """One motor."""
         return 1
 
-    def init(self, key: Key[Array, ""]) -> Float[Array, "2"]:
+    def init(self, key: PRNGKeyArray) -> Float[Array, "2"]:
         """Hanging down, up to 0.1 rad and 0.1 rad/s off."""
         return jnp.array([jnp.pi, 0.0]) + jax.random.uniform(key, (2,), minval=-0.1, maxval=0.1)
 
-    def step(self, key: Key[Array, ""], state: Float[Array, "2"], action: Float[Array, "1"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: Float[Array, "2"], action: Float[Array, "1"]) -> Step:
         """Apply the torque for `dt`: reward −(2(1 − cos θ) + 0.1 ω² + 0.001 u²), never ends."""
         del key
         torque = to_range(check_action(action, 1), -self.max_torque, self.max_torque)[0]

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import Step, check_action, pytree, real, to_range
 
@@ -36,11 +36,11 @@ class PointMass:
         """The two axes."""
         return 2
 
-    def init(self, key: Key[Array, ""]) -> Float[Array, "4"]:
+    def init(self, key: PRNGKeyArray) -> Float[Array, "4"]:
         """At rest, at most 0.05 m from the origin."""
         return jnp.concatenate([jax.random.uniform(key, (2,), minval=-0.05, maxval=0.05), jnp.zeros(2)])
 
-    def step(self, key: Key[Array, ""], state: Float[Array, "4"], action: Float[Array, "2"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: Float[Array, "4"], action: Float[Array, "2"]) -> Step:
         """Apply the force for `dt`: reward 1/(1 + d²), d the distance to the goal after the step; ends on contact."""
         del key
         force = to_range(check_action(action, 2), -self.max_force, self.max_force)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend import core
-from jaxtyping import Array, Key
+from jaxtyping import PRNGKeyArray
 
 from .base import HasNoise, Model, State
 
@@ -29,7 +29,7 @@ _MOVES = {
 }
 
 
-def redraw(model: Any, key: Key[Array, ""], state: State) -> State:
+def redraw(model: Any, key: PRNGKeyArray, state: State) -> State:
     """The state with the noise in it drawn anew, as imagined rollouts need it: they must not know what will come.
 
     That noise is every key of `jax.random.key`, of any shape, and every array of numbers that a step uses as a key
@@ -46,7 +46,7 @@ def redraw(model: Any, key: Key[Array, ""], state: State) -> State:
     return model.redraw(key, state) if isinstance(model, HasNoise) else redrawn(key, state, raw_keys(model, state))
 
 
-def redrawn(key: Key[Array, ""], state: State, raw: Iterable[Any] = ()) -> State:
+def redrawn(key: PRNGKeyArray, state: State, raw: Iterable[Any] = ()) -> State:
     """The state with other keys.
 
     Args:

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from .base import Step, check_action, distributions, pytree, real
 
@@ -54,11 +54,11 @@ class Tabular:
         """The list of actions for beliefs over discrete ones, `planners.vi_mpc(..., actions=mdp.actions)`."""
         return jnp.eye(self.num_actions)
 
-    def init(self, key: Key[Array, ""]) -> Int[Array, ""]:
+    def init(self, key: PRNGKeyArray) -> Int[Array, ""]:
         """Draw a state from `initial`."""
         return jax.random.categorical(key, jnp.log(self.initial)).astype(jnp.int32)
 
-    def step(self, key: Key[Array, ""], state: Int[Array, ""], action: Float[Array, " C"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: Int[Array, ""], action: Float[Array, " C"]) -> Step:
         """Take the action with the greatest entry; `key` draws the next state. Ends on entering a terminal state."""
         action = check_action(action, self.num_actions)
         choice = jnp.argmax(action)

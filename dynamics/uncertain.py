@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import (
     HasDuration,
@@ -48,11 +48,11 @@ class Randomized(Wrapper):
         """In how many scenarios planners try a plan, unless they are told otherwise."""
         return self.num
 
-    def scenarios(self, key: Key[Array, ""], num: int) -> Any:
+    def scenarios(self, key: PRNGKeyArray, num: int) -> Any:
         """`num` models of different parameters, as one model whose leaves have a leading axis."""
         return jax.vmap(self._scenario)(jax.random.split(key, num))
 
-    def draw(self, key: Key[Array, ""]) -> Any:
+    def draw(self, key: PRNGKeyArray) -> Any:
         """A model whose parameters stay as they are drawn here.
 
         Raises:
@@ -64,17 +64,17 @@ class Randomized(Wrapper):
             raise ValueError(f"sampler must return a model of the same structure, {forms[0]}, got {forms[1]}")
         return drawn
 
-    def init(self, key: Key[Array, ""]) -> State:
+    def init(self, key: PRNGKeyArray) -> State:
         """Draw a first state of a model with parameters drawn at random."""
         model_key, init_key = jax.random.split(key)
         return self.draw(model_key).init(init_key)
 
-    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
         """Step a model with parameters drawn for this step only; for an environment whose stay, use `draw`."""
         model_key, step_key = jax.random.split(key)
         return self.draw(model_key).step(step_key, state, action)
 
-    def _scenario(self, key: Key[Array, ""]) -> Any:
+    def _scenario(self, key: PRNGKeyArray) -> Any:
         if scenario_count(self.model) is None:
             return self.draw(key)
         own_key, inner_key = jax.random.split(key)
@@ -109,7 +109,7 @@ class Ensemble:
         """Whether the members' actuators have a range."""
         return bounded(self.members)
 
-    def scenarios(self, key: Key[Array, ""], num: int) -> Any:
+    def scenarios(self, key: PRNGKeyArray, num: int) -> Any:
         """The members in their order, around and around if `num` is greater; if it is less, from any of them on."""
         keys = None
         if scenario_count(self.members) is not None:  # of a member that is itself not known for sure, one draw each
@@ -126,12 +126,12 @@ class Ensemble:
         """The member of that number, from 0."""
         return jax.tree.map(lambda leaf: leaf[index], self.members)
 
-    def init(self, key: Key[Array, ""]) -> State:
+    def init(self, key: PRNGKeyArray) -> State:
         """Draw a first state of a member drawn at random."""
         member_key, init_key = jax.random.split(key)
         return self._any(member_key).init(init_key)
 
-    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
         """Step a member drawn for this step only (TS1 of Chua et al., 2018); in a rollout one member stays (TS∞)."""
         member_key, step_key = jax.random.split(key)
         return self._any(member_key).step(step_key, state, action)
@@ -144,7 +144,7 @@ class Ensemble:
         """A member's state with these coordinates."""
         return with_coordinates(self.member(0), state, x)
 
-    def redraw(self, key: Key[Array, ""], state: State) -> State:
+    def redraw(self, key: PRNGKeyArray, state: State) -> State:
         """A member's state with the noise in it drawn anew."""
         return redraw(self.member(0), key, state)
 
@@ -152,11 +152,11 @@ class Ensemble:
         """The members' mean value."""
         return jax.vmap(lambda member: member.value(state))(self.members).mean()
 
-    def _any(self, key: Key[Array, ""]) -> Any:
+    def _any(self, key: PRNGKeyArray) -> Any:
         return self.member(jax.random.randint(key, (), 0, self.num_scenarios))
 
 
-def _settled(model: Any, key: Key[Array, ""]) -> Any:
+def _settled(model: Any, key: PRNGKeyArray) -> Any:
     """The model that holds in one scenario of `model`, from the first step to the last."""
     if scenario_count(model) is None:
         return model

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import HasDuration, Model, State, Step, bounded, scenario_count, scenarios
 from .coordinates import coordinates, with_coordinates
@@ -33,11 +33,11 @@ class Wrapper:
         """The number A of actuators."""
         return self.model.action_size
 
-    def init(self, key: Key[Array, ""]) -> State:
+    def init(self, key: PRNGKeyArray) -> State:
         """Draw a first state of the model underneath."""
         return self.model.init(key)
 
-    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
         """Step the model underneath."""
         step = self.model.step(key, self.inner(state), action)
         return Step(self.outer(state, step.state), step.reward, step.discount)
@@ -51,7 +51,7 @@ class Wrapper:
         """In how many scenarios the model underneath wants a plan to be tried; None where it is the same in all."""
         return scenario_count(self.model)
 
-    def scenarios(self, key: Key[Array, ""], num: int) -> Any:
+    def scenarios(self, key: PRNGKeyArray, num: int) -> Any:
         """Those of the model underneath, each in a wrapper of its own."""
 
         def wrapped(inner: Any) -> Any:
@@ -78,7 +78,7 @@ class Wrapper:
         """Whether the actuators of the model underneath have a range."""
         return bounded(self.model)
 
-    def redraw(self, key: Key[Array, ""], state: State) -> State:
+    def redraw(self, key: PRNGKeyArray, state: State) -> State:
         """The state with the noise in it drawn anew: that of the model underneath as if it were alone."""
         inner = redraw(self.model, key, self.inner(state))
         return self.outer(redrawn(jax.random.fold_in(key, _OWN), state), inner)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .base import Model, State, Step, bounded, integer, pytree, real, scalar, static, traceable
 from .wrapper import Wrapper
@@ -23,7 +23,7 @@ class WithReward(Wrapper):
     model: Model
     reward_function: Callable[..., Any]
 
-    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
         """Step the model underneath; the reward that was given, NaN where the model's own is (it diverged)."""
         step = self.model.step(key, state, action)
         reward = scalar("reward", self.reward_function(state, _taken(self.model, action), step.state))
@@ -42,7 +42,7 @@ class WithTermination(Wrapper):
     model: Model
     ended_function: Callable[..., Any]
 
-    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
         """Step the model underneath; a discount of 0 where the episode ends."""
         step = self.model.step(key, state, action)
         ended = jnp.asarray(self.ended_function(state, _taken(self.model, action), step.state))
@@ -80,7 +80,7 @@ class Discounted(Wrapper):
     model: Model
     discount: Float[Array, ""]
 
-    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
         """Step the model underneath, its discount times γ."""
         state, reward, discount = self.model.step(key, state, action)
         return Step(state, reward, self.discount * discount)
@@ -104,10 +104,10 @@ class ActionRepeat(Wrapper):
         dt = super().dt
         return None if dt is None else self.repeats * dt
 
-    def step(self, key: Key[Array, ""], state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
         """Apply `action` `repeats` times: the discounted sum of the rewards, nothing counted after an end."""
 
-        def body(carry: Step, key: Key[Array, ""]) -> tuple[Step, None]:
+        def body(carry: Step, key: PRNGKeyArray) -> tuple[Step, None]:
             state, reward, discount = carry
             step = self.model.step(key, state, action)
             # 0 · NaN is NaN: what comes after the end must not be multiplied away but left out
@@ -148,11 +148,11 @@ class Timed(Wrapper):
         """Another state at the same step."""
         return TimedState(inner, state.step)
 
-    def init(self, key: Key[Array, ""]) -> TimedState:
+    def init(self, key: PRNGKeyArray) -> TimedState:
         """Draw a first state of the model underneath, at step 0."""
         return TimedState(self.model.init(key), jnp.zeros((), jnp.int32))
 
-    def step(self, key: Key[Array, ""], state: TimedState, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: TimedState, action: Float[Array, " A"]) -> Step:
         """Step the model underneath, and count it."""
         after, reward, discount = self.model.step(key, state.state, action)
         return Step(TimedState(after, state.step + 1), reward, discount)

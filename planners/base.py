@@ -306,11 +306,17 @@ def check_part(name: str, part: Any, *methods: str) -> Any:
 
 
 def check_key(key: Any) -> Key[Array, ""]:
-    """Return `key`, or raise a `ValueError` unless it is one of `jax.random.key`; those of `PRNGKey` are arrays."""
-    if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()):
-        told = f"{key.dtype}{list(key.shape)}" if hasattr(key, "dtype") else repr(key)
-        raise ValueError(f"key must be one key of jax.random.key(seed), not of PRNGKey(seed), got {told}")
-    return key
+    """Return one key as `jax.random.key` makes it, of either kind, or raise a `ValueError` that says what to give."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ():
+        return key
+    if dtype == jnp.uint32 and shape == jax.eval_shape(lambda: jax.random.PRNGKey(0)).shape:
+        return jax.random.wrap_key_data(jnp.asarray(key))
+    told = f"{key!r}" if dtype is None or shape == () else f"{dtype}{list(shape or ())}"
+    raise ValueError(
+        f"key must be one key, jax.random.key(seed) or jax.random.PRNGKey(seed) (of several take one, or vmap over "
+        f"them), got {told}"
+    )
 
 
 def check_belief(own: Any, given: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
 from ..dynamics.base import Model, State, bounded, integer, pytree, static
 from .base import (
@@ -387,7 +387,7 @@ class Episode(NamedTuple):
     final_state: State
 
 
-def infer(planner: Planner, model: Model, key: Key[Array, ""], state: State, belief: Any = None) -> tuple[Any, Any]:
+def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any = None) -> tuple[Any, Any]:
     """Infer the posterior over plans from `state`: open-loop trajectory optimisation.
 
     Args:
@@ -411,7 +411,7 @@ def infer(planner: Planner, model: Model, key: Key[Array, ""], state: State, bel
 
 
 def plan(
-    planner: Planner, model: Model, key: Key[Array, ""], state: State, belief: Any = None
+    planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any = None
 ) -> tuple[Float[Array, " A"], Any, Any]:
     """Infer, and choose the action to execute now: one step of model predictive control.
 
@@ -439,7 +439,7 @@ def episode(
     planner: Planner,
     model: Model,
     env: Model,
-    key: Key[Array, ""],
+    key: PRNGKeyArray,
     num_steps: int,
     *,
     observe: Callable[[State], State] | None = None,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from ..dynamics.base import Model, State, Step, integer, scenario_count
 from .base import Plan, Plans, check_key
@@ -38,7 +38,7 @@ class Trajectory(NamedTuple):
 
 def rollout(
     model: Model,
-    key: Key[Array, ""],
+    key: PRNGKeyArray,
     state: State,
     plans: Plans,
     *,
@@ -206,7 +206,7 @@ def spread(
     return jax.shard_map(on_device, mesh=sharding.mesh, in_specs=whole, out_specs=whole, check_vma=False)(parts, rows)
 
 
-def trajectory(model: Model, key: Key[Array, ""], state: State, plan: Plan) -> Trajectory:
+def trajectory(model: Model, key: PRNGKeyArray, state: State, plan: Plan) -> Trajectory:
     """Follow one plan and keep what happens on the way; vmap it for several.
 
     Args:

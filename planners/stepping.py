@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..dynamics.base import Model, State, Step, scalar, scenario_count, scenarios
 from ..dynamics.randomness import redraw
+from .base import check_key
 from .risk import Risk
 
 
@@ -97,7 +98,7 @@ def prepare(
     Returns:
         The rollouts.
     """
-    freeze |= policy is not None
+    freeze, key = freeze or policy is not None, check_key(key)
 
     def advance(model: Model, key: Array, at: At, action: Array) -> tuple[At, Array]:
         step = counted(model, (key, action), at.state, at.weight)
