@@ -273,6 +273,13 @@ def check_part(name: str, part: Any, *methods: str) -> Any:
     return part
 
 
+def check_unused(why: str, **options: Any) -> None:
+    """Raise a `ValueError` if an option was given, any but None, that has no meaning beside others."""
+    given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
+    if given:
+        raise ValueError(f"{why}: {' and '.join(options)} must not be given, got {', '.join(given)}")
+
+
 def check_key(key: Any) -> Key[Array, ""]:
     """Return `key`, or raise a `ValueError` unless it is one of `jax.random.key`; those of `PRNGKey` are arrays."""
     if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()):

@@ -107,7 +107,7 @@ class SamplingPlanner:
         found, info = self._iterate(model, loop_key, state, belief.belief)
 
         def worth(plans: Plans) -> Float[Array, " K"]:
-            return score(model, noise_key, state, plans, **self._how_to_roll_out()).returns
+            return score(model, jax.random.clone(noise_key), state, plans, **self._how_to_roll_out()).returns
 
         refined, told = refine(self.refine, model, refine_key, state, found, belief, worth)
         return refined, dataclasses.replace(info, refinement=told)
