@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform, runt
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 State = Any  # an opaque pytree; only the model looks inside
 
@@ -134,8 +134,8 @@ class HasBounds(Protocol):
     """A model that tells whether its actuators have a range. Ask by `bounded`."""
 
     @property
-    def bounded(self) -> bool:
-        """Whether actions beyond [-1, 1] do what those at its ends do."""
+    def bounded(self) -> bool | None:
+        """Whether actions beyond [-1, 1] do what those at its ends do; None where the model does not know."""
         ...
 
 
@@ -163,13 +163,42 @@ def duration(model: Any) -> Any:
     return dt
 
 
-def bounded(model: Any) -> bool:
+def bounded(model: Any) -> bool | None:
     """Whether the actuators of a model have a range: actions beyond [-1, 1] then do what those at its ends do.
 
     Args:
-        model: any model; one that does not tell has a range.
+        model: any model; one that is not asked for it (see `HasBounds`) has a range.
+
+    Returns:
+        Whether they have; None where the model does not know: `saturates` tries.
     """
-    return bool(model.bounded) if isinstance(model, HasBounds) else True
+    if not isinstance(model, HasBounds):
+        return True
+    return None if model.bounded is None else bool(model.bounded)
+
+
+def saturates(model: Model, state: State) -> Bool[Array, ""]:
+    """Whether actions beyond [-1, 1] do in this state what those at its ends do: by trying some.
+
+    Args:
+        model: any model.
+        state: one of its states.
+
+    Returns:
+        A scalar.
+    """
+    size = model.action_size
+    # not the same for all actuators, whose differences might cancel
+    beyond = 1.0 + 0.25 * (1.0 + jnp.modf(0.618 * jnp.arange(1, size + 1))[0])
+    tried = jnp.stack([jnp.ones(size), beyond, -jnp.ones(size), -beyond])
+    after = jax.vmap(lambda action: model.step(jax.random.key(0), state, action))(tried)
+
+    def same(leaf: Any) -> Bool[Array, ""]:
+        values = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.asarray(leaf)
+        end, past = values[0::2], values[1::2]
+        return ((end == past) | ((end != end) & (past != past))).all()  # NaN is as good as NaN
+
+    return jnp.stack([same(leaf) for leaf in jax.tree.leaves(after)]).all()
 
 
 def steps(model: Any, seconds: float) -> int:

@@ -33,7 +33,7 @@ class FunctionModel:
         action_range: (low, high) that -1 and 1 of a plan stand for, or None: the function gets the plan as it is.
         dt: the duration of a step, s, a scalar; None where there is none.
         action_size: the number A of actuators.
-        bounded: whether actions have a range, which is [-1, 1] on the scale of plans.
+        bounded: whether actions have a range, which is [-1, 1] on the scale of plans; None where nobody has told.
     """
 
     step_function: Callable[..., Any]
@@ -42,7 +42,7 @@ class FunctionModel:
     action_range: tuple[Float[Array, " A"], Float[Array, " A"]] | None
     dt: Float[Array, ""] | None
     action_size: int = static()
-    bounded: bool = static()
+    bounded: bool | None = static()
 
     def init(self, key: PRNGKeyArray) -> State:
         """Draw a first state, if the model was given how.
@@ -88,7 +88,7 @@ def from_function(
     value: Callable[..., Any] | None = None,
     action_range: tuple[Any, Any] | None = None,
     dt: Any = None,
-    bounded: bool = True,
+    bounded: bool | None = None,
 ) -> FunctionModel:
     """Make a model of a pure function.
 
@@ -103,8 +103,10 @@ def from_function(
         action_range: the actions (low, high), scalars or [A], that -1 and 1 of a plan stand for; plans are clipped to
             it. None hands `step` the plan as it is, which may lie beyond [-1, 1].
         dt: the duration of a step, s, for `dynamics.steps` and for the clocks of reports; None where there is none.
-        bounded: whether there is nothing to find beyond [-1, 1], because `step` clips, or because actions there make
-            no sense; planners then look around plans within it. False for actions without a range.
+        bounded: whether there is nothing to find beyond [-1, 1], because `step` clips; planners then look around
+            plans within it. None (the default) if there is an `action_range`; otherwise planners find out by trying
+            actions beyond it in the state at hand, whenever they plan. Where `step` clips to another range than
+            [-1, 1], give the `action_range`, or plans wander off beyond it.
 
     Returns:
         The model.
@@ -117,7 +119,7 @@ def from_function(
         if not (callable(function) or (function is None and name != "step")):
             raise ValueError(f"{name} must be callable, got {function!r}")
     action_size = integer("action_size", action_size)
-    if not boolean("bounded", bounded) and action_range is not None:
+    if bounded is not None and not boolean("bounded", bounded) and action_range is not None:
         raise ValueError(f"bounded must be True where there is an action_range, got False and {action_range!r}")
     return FunctionModel(
         step_function=traceable(step),
@@ -126,5 +128,5 @@ def from_function(
         action_range=None if action_range is None else interval("action_range", action_range, action_size),
         dt=None if dt is None else real("dt", dt, above=0.0),
         action_size=action_size,
-        bounded=boolean("bounded", bounded),
+        bounded=True if action_range is not None else bounded,
     )

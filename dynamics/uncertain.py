@@ -105,7 +105,7 @@ class Ensemble:
         return first.dt if isinstance(first, HasDuration) else None
 
     @property
-    def bounded(self) -> bool:
+    def bounded(self) -> bool | None:
         """Whether the members' actuators have a range."""
         return bounded(self.members)
 

@@ -74,7 +74,7 @@ class Wrapper:
         return self.model.dt if isinstance(self.model, HasDuration) else None
 
     @property
-    def bounded(self) -> bool:
+    def bounded(self) -> bool | None:
         """Whether the actuators of the model underneath have a range."""
         return bounded(self.model)
 

@@ -164,7 +164,7 @@ def with_reward(model: Model, reward: Callable[..., Any]) -> WithReward:
     Args:
         model: any model.
         reward: (state, action [A], next state) -> scalar. The action is on the scale of plans, as the actuators take
-            it: clipped to [-1, 1], unless the model has no range (`from_function(..., bounded=False)`,
+            it: clipped to [-1, 1], unless the model has no range, or does not tell (`from_function` without one,
             `linear_quadratic`). A callable pytree (`jax.tree_util.Partial`, a network with weights) stays traced.
 
     Returns:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 from ..dynamics.base import Model, State, pytree
 from .warm_start import Shift
 
+_MARGIN = 0.25  # in units of half the range; see `within_range`
 Plans = Float[Array, "K H A"]
 Plan = Float[Array, "H A"]
 
@@ -64,23 +65,38 @@ class Centered(Protocol):
     """A belief that samples around one plan or several."""
 
     def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> Any:
-        """The same belief around other centres: what the function makes of each plan [H, A] that it samples around."""
+        """The same belief around other centres: what the function makes of those plans [H, A]."""
         ...
 
 
 def within_range(belief: Any) -> Any:
-    """The belief, its centres clipped to the actuators' range [-1, 1]; spread, and so all densities, stay a Gaussian's.
+    """The belief, its centres clipped to the actuators' range and a margin, [-1.25, 1.25]; its spread stays.
 
     Beyond the range nothing changes for a model that clips: means of weighted plans would wander there by chance,
-    further with each warm start, and take as long to come back.
+    further with each warm start, and take as long to come back. The margin is for plans at the ends of the range:
+    around 1 half of all noise takes force away, around 1.25 a third of it (of a std of 0.5).
 
     Args:
         belief: of any family; one without centres stays as it is.
 
     Returns:
-        A belief of the same structure.
+        A belief of the same structure. Its densities are those of the same family, around where it is now.
     """
-    return belief.map_centers(lambda plans: jnp.clip(plans, -1.0, 1.0)) if isinstance(belief, Centered) else belief
+    most = 1.0 + _MARGIN
+    return belief.map_centers(lambda plans: jnp.clip(plans, -most, most)) if isinstance(belief, Centered) else belief
+
+
+def has_center(belief: Any) -> bool:
+    """Whether a belief samples around plans, which then may wander: not one of discrete actions, or of a policy."""
+    found = []
+
+    def look(plans: Float[Array, "*M H A"]) -> Float[Array, "*M H A"]:
+        found.append(plans)
+        return plans
+
+    if isinstance(belief, Centered):
+        belief.map_centers(look)
+    return bool(found)
 
 
 @runtime_checkable

@@ -49,10 +49,10 @@ class LoopOptions(TypedDict, total=False):
             `conditional_value_at_risk(alpha)`, or a function that maps returns [M] to a scalar.
         explore_fraction: of the plans that have the initial spread around the present plan, in [0, 1); 0 unless
             given.
-        bounds: "clip" keeps the centre of the belief within [-1, 1], the actuators' range, where it is after a fit:
-            beyond it nothing changes, so that plans would wander off, and take as long to come back. Densities stay
-            what they are. "none" lets it go where plans are worth most, for models whose actions have no end. None
-            (the default) as the model says, see `dynamics.bounded`.
+        bounds: "clip" keeps the centre of the belief, after each fit, within the actuators' range [-1, 1] and a
+            margin of 0.25: further off nothing changes, so that plans would wander, and take as long to come back.
+            Densities stay exact, and the plan to execute is clipped to the range. "none" lets the centre go, for
+            models whose actions have no range. None (the default) as the model says, see `dynamics.bounded`.
         clip_plans: whether the plans themselves are clipped to [-1, 1] before they are tried and fitted to; False
             unless given. Not under a prior.
         num_kept: how many of the best plans of an iteration the next one looks at again, and the next time step,
@@ -60,9 +60,9 @@ class LoopOptions(TypedDict, total=False):
         refine: a planner that goes on from where this ends, over the same horizon: `planners.gradient(...)` or
             `planners.ilqr(...)`. It starts from the belief's mode (if it takes several plans, from samples as well);
             its plan is executed, and planned on from, if its rollout is better. None (the default) for none.
-        execute: "mode" (the default) or "mean" of the belief (of a Gaussian the same), "best" takes the best plan that
-            was tried in any iteration, `belief.best()`, "sample" draws from the belief, "component" draws one of a
-            mixture's modes.
+        execute: "mode" (the default) or "mean" of the belief (of a Gaussian the same), "best" takes the best plan
+            that was tried in any iteration, `belief.best()`, "sample" draws from the belief, "component" draws one of
+            a mixture's modes.
         warm_start: whether planning at the next time step starts from this one's belief, shifted; True unless given.
         tail: the action that a warm start appends: "hold" (the default) repeats the last, "zero", or "initial".
         inflation: the factor ≥ 1 by which a warm start widens the variances that it carries on; None (the default)

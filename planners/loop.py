@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
-from ..dynamics.base import Model, State, bounded, integer, pytree, static
+from ..dynamics.base import Model, State, bounded, integer, pytree, saturates, static
 from .base import (
     Belief,
     Info,
@@ -25,6 +25,7 @@ from .base import (
     check_key,
     check_per_plan,
     fresh,
+    has_center,
     propose,
     update,
     within_range,
@@ -65,7 +66,7 @@ class SamplingPlanner:
         explore_fraction: of the plans that have the initial belief's spread around the present centre.
         clip_plans: whether plans are clipped to [-1, 1] before they are tried and fitted to.
         per_step: whether every step is weighed by what remains of the return from there on.
-        bounds: "clip" keeps the centre of the belief within the actuators' range, "none" lets it go; None as the model
+        bounds: "clip" keeps the centre of the belief near the actuators' range, "none" lets it go; None as the model
             says.
         execute: "mode", "mean", "best", "sample" or "component".
         num_scenarios: in how many scenarios a plan is tried; None for as many as the model wants.
@@ -133,8 +134,7 @@ class SamplingPlanner:
 
     def _iterate(self, model: Model, key: Key[Array, ""], state: State, belief: Incumbent) -> tuple[Incumbent, Info]:
         """The loop itself."""
-        clips = bounded(model) if self.bounds is None else self.bounds == "clip"
-        contained = within_range if clips else _same
+        contained, limit = self._containment(model, state, belief.belief)
 
         def iterate(
             carry: tuple[Incumbent, Any], inputs: tuple[Array, Array], num_samples: int
@@ -162,7 +162,8 @@ class SamplingPlanner:
         inverse = None
         if self.resampler is not None:
             inverse = _tempering(self.likelihood).start(getattr(belief.belief, "inverse_temperature", None))
-        carry = (dataclasses.replace(belief, belief=contained(belief.belief)), inverse)
+        limit = jnp.full_like(belief.limit, limit)
+        carry = (dataclasses.replace(belief, belief=contained(belief.belief), limit=limit), inverse)
         if isinstance(self.num_samples, int):
             size = self.num_samples
             carry, info = jax.lax.scan(lambda carry, now: iterate(carry, now, size), carry, (keys, last))
@@ -179,6 +180,16 @@ class SamplingPlanner:
                 )
             )
         return carry[0], jax.tree.map(lambda *rows: jnp.stack(rows), *infos)
+
+    def _containment(self, model: Model, state: State, belief: Any) -> tuple[Callable[[Any], Any], Any]:
+        """What keeps the centres of a belief within the actuators' range, and the limit of actions."""
+        clips = bounded(model) if self.bounds is None else self.bounds == "clip"
+        if clips is False or not has_center(belief):
+            return _same, jnp.inf
+        if clips:
+            return within_range, 1.0
+        tried = saturates(model, state)
+        return lambda belief: _keep(tried, within_range(belief), belief), jnp.where(tried, 1.0, jnp.inf)
 
     def _sample(self, model: Model, keys: Array, state: State, before: Any, num_samples: int) -> "_Imagined":
         """Plans that each go their own way."""
@@ -325,13 +336,16 @@ class SamplingPlanner:
 
     def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:
         """The first action of the plan to execute: the belief's mode or mean, a sample of it, or one of its modes."""
-        if self.refine is not None:
+        belief = belief if isinstance(belief, Incumbent) else self._seen(belief)
+        if self.refine is not None or self.execute in ("mode", "best"):
             return belief.mode()[0]
         if self.execute == "sample":
-            return belief.sample(key, 1)[0, 0]
-        if self.execute == "mean":
-            return belief.mean[0]
-        return belief.random_mode(key)[0] if self.execute == "component" else belief.mode()[0]
+            action = belief.sample(key, 1)[0, 0]
+        elif self.execute == "mean":
+            action = belief.mean[0]
+        else:
+            action = belief.random_mode(key)[0]
+        return jnp.clip(action, -belief.limit, belief.limit)
 
     def shift(self, belief: Any) -> Any:
         """The belief from which to plan at the next time step."""

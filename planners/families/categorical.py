@@ -13,7 +13,9 @@ from ..base import Plan, Plans
 from ..differentiation import undifferentiable
 from ..warm_start import Shift
 
-_REFUSAL = "discrete actions (vi_mpc of one iteration and enumerate_plans but for) have no derivatives: they are chosen"
+_REFUSAL = (
+    "discrete actions (vi_mpc of one iteration and enumerate_plans but for) have no derivatives: they are chosen"
+)
 
 
 @pytree

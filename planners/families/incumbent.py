@@ -22,21 +22,25 @@ class Incumbent:
         plan: the best plan, [H, A]; the belief's mode where none was tried yet.
         worth: its return when it was tried, a scalar, reward units; −inf where the state has changed since, or none
             was tried yet.
+        limit: beyond which no action of `mode` goes, in either direction, a scalar: 1 where the actuators have a
+            range, infinite where they have none, or none is known yet.
         executes: whether the best plan is the one to execute, rather than the belief's mode.
     """
 
     belief: Any
     plan: Plan
     worth: Float[Array, ""]
+    limit: Float[Array, ""]
     executes: bool = static()
 
     def best(self) -> Plan:
-        """The best plan that was tried since the last shift, [H, A]; before that the last one's, shifted."""
+        """The best plan that was tried since the last shift, as it was tried, [H, A]; before, the last one's."""
         return self.plan
 
     def mode(self) -> Plan:
-        """The plan to execute, [H, A]."""
-        return self.plan if self.executes else self.belief.mode()
+        """The plan to execute, [H, A], within the actuators' range."""
+        plan = self.plan if self.executes else self.belief.mode()
+        return jnp.clip(plan, -self.limit, self.limit)
 
     def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
         """Draw plans of the belief, [K, H, A]."""
@@ -99,4 +103,4 @@ def incumbent(belief: Any, *, executes: bool = False) -> Incumbent:
     Returns:
         The belief with its mode in the place of the best plan, which is yet to be tried.
     """
-    return Incumbent(belief, belief.mode(), jnp.full((), -jnp.inf), executes)
+    return Incumbent(belief, belief.mode(), jnp.full((), -jnp.inf), jnp.full((), jnp.inf), executes)

@@ -62,7 +62,7 @@ class Splined:
         return self._plan(center(self.knots))
 
     def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> "Splined":
-        """The same around other splines: the nearest to what the function makes of the plans, and within its range."""
+        """The same around other splines: near what the function makes of the plans, and within the range of that."""
 
         def moved(knots: Float[Array, "*M N A"]) -> Float[Array, "*M N A"]:
             plans = function(self._plan(knots))
