@@ -237,7 +237,7 @@ def _own_flags() -> Iterator[None]:
 
 
 def _hydrax_planner(name: str, planner: str) -> Any:
-    """The planner of hydrax with the settings of its own example of a task; where that has none, with those of ours."""
+    """The planner of hydrax, with the settings of its own example of a task."""
     with _own_flags():
         algorithms: Any = importlib.import_module("hydrax.algs")
         module: Any = importlib.import_module(f"hydrax.tasks.{name}")
