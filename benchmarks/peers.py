@@ -6,6 +6,7 @@ of it (and its interpax) can be imported, its own planners on its own models get
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import os
@@ -130,10 +131,10 @@ def _play_all(name: str, options: Options, there: bool) -> None:
     def rows() -> Iterator[list[str]]:
         if there:
             for planner in options.hydrax:
-                yield row(f"hydrax {planner}", lambda seed, planner=planner: _hydrax(name, planner, seed))
+                yield row(f"hydrax {planner}", functools.partial(_hydrax, name, planner))
         for planner in options.planners:
             made = make_planner(planner, task, model.action_size, horizon)
-            yield row(planner, lambda seed, made=made: _own(made, model))
+            yield row(planner, functools.partial(_own, made, model))
 
     def row(title: str, prepare: Callable[[int], tuple[Controller, Any]]) -> list[str]:
         played = [play(task, *prepare(seed), seed, options.seconds) for seed in range(options.seeds)]
@@ -210,8 +211,9 @@ def plan_once(planner: Any, model: Any, key: Any, state: Any, belief: Any) -> tu
     return planner.act(act_key, belief), planner.shift(belief), reach
 
 
-def _own(planner: Any, model: Any) -> tuple[Controller, Any]:
-    """Our planner as a controller."""
+def _own(planner: Any, model: Any, seed: int) -> tuple[Controller, Any]:
+    """Our planner as a controller, which draws with the keys that it is given."""
+    del seed
     program = jax.jit(plan_once)
     still = model.init(jax.random.key(0))
 
@@ -226,7 +228,7 @@ def _own(planner: Any, model: Any) -> tuple[Controller, Any]:
 @contextlib.contextmanager
 def _own_flags() -> Iterator[None]:
     """Take back what importing hydrax does to XLA's flags and to JAX's cache of programs."""
-    flags, cache = os.environ.get("XLA_FLAGS"), jax.config.jax_compilation_cache_dir
+    flags, cache = os.environ.get("XLA_FLAGS"), jax.config.values["jax_compilation_cache_dir"]
     try:
         yield
     finally:
@@ -237,7 +239,7 @@ def _own_flags() -> Iterator[None]:
 
 
 def _hydrax_planner(name: str, planner: str) -> Any:
-    """The planner of hydrax with the settings of its own example of a task; where that has none, with those of ours."""
+    """The planner of hydrax, with the settings of its own example of a task."""
     with _own_flags():
         algorithms: Any = importlib.import_module("hydrax.algs")
         module: Any = importlib.import_module(f"hydrax.tasks.{name}")
