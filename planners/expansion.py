@@ -1,6 +1,5 @@
 """A rollout expanded along its plan: dynamics to first order, costs to second, each step by itself."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Key
 from ..dynamics.base import Model, State, scalar
 from ..dynamics.coordinates import coordinates, with_coordinates
 from .base import Plan
+from .placement import platform
 from .stepping import counted
 
 LogProb = Callable[..., Float[Array, ""]]
@@ -226,7 +226,11 @@ class Followed(NamedTuple):
 
 def _over_steps(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """To apply it to all steps; on a CPU one after the other: the derivatives of a step fill its cache."""
-    return functools.partial(jax.lax.map, function) if jax.default_backend() == "cpu" else jax.vmap(function)
+
+    def over(rows: Any) -> Any:
+        return jax.lax.map(function, rows) if platform(rows) == "cpu" else jax.vmap(function)(rows)
+
+    return over
 
 
 def _hessian(function: Callable[..., Any], z: Float[Array, " z"]) -> Float[Array, "z z"]:
