@@ -257,7 +257,9 @@ class GradientPlanner:
             planner, *parts = constant((self, model, state, belief))
             parameters, worth, info = constant(planner._ascend(start_key, noise, climb_key, *parts, held=constant))
             parameters, worth = implicit(
-                parameters, (parameters, worth), lambda x: objective.optimality(model, noise, state, x)
+                parameters,
+                (parameters, worth),
+                lambda x: objective.optimality(model, jax.random.clone(noise), state, x),
             )
         else:
             held = functools.partial(undifferentiable, reason=objective.refusal)
@@ -282,9 +284,10 @@ class GradientPlanner:
         """Take the steps; what the objective says, `held` keeps derivatives from."""
         objective = self.objective
         worth = getattr(objective, "worth", None)
+        again = jax.random.clone  # the same noise in all iterations, on purpose
         return ascend(
-            lambda key, parameters: held(objective.climb(model, noise, key, state, parameters)),
-            None if worth is None else lambda parameters: held(worth(model, noise, state, parameters)),
+            lambda key, parameters: held(objective.climb(model, again(noise), key, state, parameters)),
+            None if worth is None else lambda parameters: held(worth(model, again(noise), state, parameters)),
             objective.bounded(objective.parameters(start_key, belief)),
             climb_key,
             optimizer=self.optimizer,

@@ -305,6 +305,13 @@ def check_part(name: str, part: Any, *methods: str) -> Any:
     return part
 
 
+def check_unused(why: str, **options: Any) -> None:
+    """Raise a `ValueError` if an option was given, any but None, that has no meaning beside others."""
+    given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
+    if given:
+        raise ValueError(f"{why}: {' and '.join(options)} must not be given, got {', '.join(given)}")
+
+
 def check_key(key: Any) -> Key[Array, ""]:
     """Return one key as `jax.random.key` makes it, of either kind, or raise a `ValueError` that says what to give."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)

@@ -125,7 +125,7 @@ class IterativeLQR:
         plan, states = implicit(
             found.plan[None],
             (found.plan, found.states),
-            lambda plan: self._optimality(model, noise_key, state, found, plan[0]),
+            lambda plan: self._optimality(model, jax.random.clone(noise_key), state, found, plan[0]),
         )
         return dataclasses.replace(found, plan=plan, states=states), info
 
@@ -235,7 +235,7 @@ class IterativeLQR:
 
         def blank(leaf: Any) -> Array:
             is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-            return problem.keys if is_key else jnp.zeros(leaf.shape, leaf.dtype)
+            return jax.random.clone(problem.keys) if is_key else jnp.zeros(leaf.shape, leaf.dtype)
 
         expansion, improvement = jax.tree.map(blank, jax.eval_shape(expanded))
         return _Search(

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..dynamics.base import integer, real
+from .base import check_unused
 from .composition import LoopOptions, compose
 from .families import annealed, gaussian
 from .likelihoods import exponential
@@ -20,7 +21,7 @@ def dial(
     num_iterations: int = 4,
     std: Any = 0.5,
     temperature: Any = 0.1,
-    iteration_factor: Any = 0.5,
+    iteration_factor: Any = None,
     horizon_factor: Any = 0.9,
     diffusion: bool = False,
     include_mode: bool = True,
@@ -39,7 +40,7 @@ def dial(
             them, and start this one from its mode: `belief.shift` begins the schedule anew.
         std: of the plans in the first iteration at the end of the horizon, scalar, [A] or [H, A].
         temperature: in standard deviations of the returns.
-        iteration_factor: by which the noise falls from iteration to iteration, in (0, 1].
+        iteration_factor: by which the noise falls from iteration to iteration, in (0, 1]; 0.5 unless given.
         horizon_factor: by which the noise is smaller a step (or knot) earlier, in (0, 1].
         diffusion: anneal as model-based diffusion (Pan et al., 2024) does: σ_i = √(1 − Π_{j≤i} (1 − β_j)) with β from
             10⁻⁴ to 10⁻², last to first, instead of `iteration_factor`. It wants 50 to 300 iterations, `std` and
@@ -54,7 +55,10 @@ def dial(
         ValueError: for a parameter outside its range.
     """
     across = real("horizon_factor", horizon_factor, above=0.0, maximum=1.0)
-    falling = real("iteration_factor", iteration_factor, above=0.0, maximum=1.0)
+    if diffusion:
+        check_unused("diffusion has a schedule of its own", iteration_factor=iteration_factor)
+    factor = 0.5 if iteration_factor is None else iteration_factor
+    falling = real("iteration_factor", factor, above=0.0, maximum=1.0)
     iterations = integer("num_iterations", num_iterations)
     schedule = _diffusion(iterations) if diffusion else falling ** jnp.arange(iterations)
 

@@ -69,7 +69,7 @@ def implicit(solution: Float[Array, "K ..."], found: Any, equations: Callable[[A
         _, told = jax.jvp(lambda x, depends: closed(x, *depends).told, primals[1:], tangents[1:])
         return follows(*primals), told
 
-    return follows(found, solved(solution, depends), depends)
+    return follows(found, solved(solution, _again(depends)), _again(depends))
 
 
 def _closed(equations: Callable[[Array], Equations], x: Array) -> tuple[Callable[..., Equations], list[Any]]:
@@ -85,6 +85,15 @@ def _closed(equations: Callable[[Array], Equations], x: Array) -> tuple[Callable
         return jax.tree.unflatten(structure, leaves)
 
     return closed, traced.consts
+
+
+def _again(tree: Any) -> Any:
+    """The same, whose keys make the same noise once more on purpose."""
+
+    def again(leaf: Any) -> Any:
+        return jax.random.clone(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+    return jax.tree.map(again, tree)
 
 
 def _solve(residuals: Callable[[Array], Array], x: Float[Array, "K ..."], right: Array) -> Array:

@@ -85,7 +85,7 @@ class Problem(NamedTuple):
             return (kept, after, total + weight * step.reward, log_prior), (action, state, weight, step.discount)
 
         start = (self.state, jnp.ones(()), jnp.zeros(()), jnp.zeros(()))
-        inputs = (self.keys, plan, states, gains, self.parameters)
+        inputs = (self._same_noise(), plan, states, gains, self.parameters)
         (last, weight, total, log_prior), (actions, states, weights, discounts) = jax.lax.scan(body, start, inputs)
         total += jnp.where(weight == 0, 0.0, weight * scalar("value", self.model.value(last)))
         worth = total if self.temperature is None else total + self.temperature * log_prior
@@ -145,7 +145,11 @@ class Problem(NamedTuple):
         if self.limits is not None:  # where a clip has a derivative of one side
             low, high = self.limits
             plan = jnp.clip(plan, low + 1e-6 * (high - low), high - 1e-6 * (high - low))
-        return (self.keys, followed.states, plan, followed.weights, self.parameters)
+        return (self._same_noise(), followed.states, plan, followed.weights, self.parameters)
+
+    def _same_noise(self) -> Key[Array, " H"]:
+        """The keys, which all that is followed and expanded shares on purpose."""
+        return jax.random.clone(self.keys)
 
     def _step(self, at: Any) -> tuple[Array, ...]:
         return *self._first(at), _hessian(lambda z: self._next(at, z)[1], self._point(at))
@@ -171,7 +175,7 @@ class Problem(NamedTuple):
         key, state, action, weight, parameters = at
         x, u = jnp.split(z, [len(z) - len(action)])
         moved = with_coordinates(self.model, state, x)
-        after, reward, _ = self.model.step(key, moved, u)
+        after, reward, _ = self.model.step(jax.random.clone(key), moved, u)  # in each derivative the same noise
         cost = -jnp.where(weight == 0, 0.0, weight * scalar("reward of a step", reward))
         if self.log_prior is not None and self.temperature is not None:
             told = scalar("log p of the prior", self.log_prior(parameters, moved, u))

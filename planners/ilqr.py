@@ -3,11 +3,13 @@
 from typing import Any
 
 from ..dynamics.base import boolean, integer, interval, real
-from .base import check_part
+from .base import check_part, check_unused
 from .ddp import IterativeLQR
 from .families import Gaussian, gaussian
 from .priors import PolicyPrior
 from .warm_start import optional_shift
+
+BROWNIAN = 2.0  # the default itself, which is told from the same number that somebody gave
 
 
 def ilqr(
@@ -17,8 +19,8 @@ def ilqr(
     num_iterations: int = 50,
     plan: Any = 0.0,
     num_samples: int = 8,
-    std: Any = 0.5,
-    noise_exponent: Any = 2.0,
+    std: Any = None,
+    noise_exponent: Any = BROWNIAN,
     temperature: Any = None,
     prior: Any = None,
     limits: tuple[Any, Any] | None = (-1.0, 1.0),
@@ -46,7 +48,7 @@ def ilqr(
         num_samples: how many random plans around it are tried as well, at every time step: where none of the plans
             at hand is better, the optimisation starts from the best of them (of those that do not end the episode,
             which derivatives do not see coming). 0 for none.
-        std: of these, scalar, [A] or [H, A].
+        std: of these, scalar, [A] or [H, A]; 0.5 unless given.
         noise_exponent: correlates these in time as noise of the spectrum 1/f^exponent; None for none.
         temperature: λ in reward units: the belief is then the policy of greatest return plus λ times its entropy,
             N(u + K (x − x̄), λ Q_uu⁻¹), an approximation of the posterior that is exact on linear-quadratic problems;
@@ -86,7 +88,11 @@ def ilqr(
         raise ValueError(f"execute must be one of mode, sample, got {execute!r}")
     if execute == "sample" and temperature is None:
         raise ValueError("execute='sample' needs a temperature, got None")
-    proposal = gaussian(horizon, action_size, mean=plan, std=std, noise_exponent=noise_exponent)
+    if integer("num_samples", num_samples, 0) == 0:
+        color = None if noise_exponent is BROWNIAN else noise_exponent
+        check_unused("num_samples=0 draws no plans", std=std, noise_exponent=color)
+    spread = 0.5 if std is None else std
+    proposal = gaussian(horizon, action_size, mean=plan, std=spread, noise_exponent=noise_exponent)
     bounds = None if limits is None else interval("limits", limits, action_size)
     return IterativeLQR(
         proposal=proposal,

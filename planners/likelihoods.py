@@ -10,8 +10,13 @@ from jaxtyping import Array, Bool, Float
 
 from ..dynamics.base import boolean, integer, pytree, real, static
 from .base import Optimality
+from .differentiation import undifferentiable
 
 _NEARLY_ONE = 1e-6  # of r − 1: the q-exponential is the exponential to the resolution of float32
+_REFUSAL = (
+    "random_shooting, predictive_sampling, cem, icem and evolution have no derivatives: they choose plans by rank, which "
+    "changes by leaps"
+)
 _BISECTIONS = 40  # of the logarithm of all positive floats: below the resolution of float32
 
 
@@ -228,6 +233,7 @@ def regrets(returns: Float[Array, " K"], valid: Bool[Array, " K"]) -> tuple[Floa
 
 
 def _indicator(chosen: Bool[Array, " K"], returns: Float[Array, " K"]) -> Optimality:
+    returns = undifferentiable(returns, _REFUSAL)
     return Optimality(jnp.where(chosen & jnp.isfinite(returns), 0.0, -jnp.inf), jnp.zeros(()), None)
 
 

@@ -125,7 +125,7 @@ class SamplingPlanner:
         found, info = self._iterate(model, loop_key, state, dataclasses.replace(belief, belief=before.belief))
 
         def worth(plans: Plans) -> Float[Array, " K"]:
-            return score(model, noise_key, state, plans, **self._how_to_roll_out()).returns
+            return score(model, jax.random.clone(noise_key), state, plans, **self._how_to_roll_out()).returns
 
         refined, told = refine(self.refine, model, refine_key, state, found.belief, before, worth)
         found = dataclasses.replace(found, belief=refined).challenged(refined.plan[None], told.worth.max()[None])

@@ -3,6 +3,7 @@
 from typing import Any, Unpack
 
 from ..dynamics.base import real
+from .base import check_unused
 from .composition import LoopOptions, compose, risk_at
 from .families import COVARIANCES, gaussian, gaussian_of
 from .likelihoods import exponential
@@ -24,7 +25,7 @@ def mppi(
     cross_term: Any = None,
     prior: Any = None,
     covariance: str = "fixed",
-    std_min: Any = 0.05,
+    std_min: Any = None,
     smoothing: Any = None,
     noise_exponent: Any = None,
     include_mode: bool = False,
@@ -50,7 +51,7 @@ def mppi(
             under it. Not together with `cross_term`, which is such a prior.
         covariance: "fixed" learns the mean only; "diagonal", "full" and "kronecker" adapt the covariance too, which
             without a prior collapses to `std_min` sooner or later.
-        std_min: the floor of an adapted std.
+        std_min: the floor of an adapted std; 0.05 unless given.
         smoothing: the share of the old mean and std that an iteration keeps, in [0, 1); None for none.
         noise_exponent: correlates the plans in time as noise of the spectrum 1/f^exponent; None for none.
         include_mode: whether the mean is one of the plans.
@@ -68,7 +69,10 @@ def mppi(
         raise ValueError("cross_term is a prior around the present mean: give it or prior, got both")
     if cross_term is not None:
         prior = ShrunkPrior(real("cross_term", cross_term, minimum=0.0, maximum=1.0))
-    parameters = {"std": std, "std_min": std_min, "smoothing": smoothing, "noise_exponent": noise_exponent}
+    if covariance == "fixed":
+        check_unused("a fixed covariance has no floor", std_min=std_min)
+    floor = 0.05 if std_min is None else std_min
+    parameters = {"std": std, "std_min": floor, "smoothing": smoothing, "noise_exponent": noise_exponent}
     return compose(
         "mppi",
         lambda steps: (

@@ -2,6 +2,8 @@
 
 from typing import Any, Unpack
 
+from ..dynamics.base import boolean
+from .base import check_unused
 from .composition import LoopOptions, compose
 from .families import gaussian
 from .likelihoods import exponential
@@ -17,7 +19,7 @@ def pi2(
     std: Any = 0.5,
     temperature: Any = 0.1,
     learn_std: bool = False,
-    std_min: Any = 0.05,
+    std_min: Any = None,
     smoothing: Any = None,
     noise_exponent: Any = None,
     include_mode: bool = False,
@@ -37,7 +39,7 @@ def pi2(
         temperature: 1/h, in units of the difference between the greatest and the least remaining return of a step.
         learn_std: whether the std of each step is adapted too, about the old mean, as PI²-CMA (Stulp and Sigaud,
             2012) does.
-        std_min: the floor of a learnt std.
+        std_min: the floor of a learnt std; 0.05 unless given.
         smoothing: the share of the old mean and std that an iteration keeps, in [0, 1); None for none.
         noise_exponent: correlates the plans in time as noise of the spectrum 1/f^exponent; None for none.
         include_mode: whether the mean is one of the plans.
@@ -51,13 +53,15 @@ def pi2(
     """
     if options.get("num_knots") is not None:
         raise ValueError(f"num_knots must be None for pi2, which weighs steps, got {options['num_knots']!r}")
+    if not boolean("learn_std", learn_std):
+        check_unused("the std is fixed unless learn_std", std_min=std_min)
     return compose(
         "pi2",
         lambda steps: gaussian(
             steps,
             action_size,
             std=std,
-            std_min=std_min,
+            std_min=0.05 if std_min is None else std_min,
             smoothing=smoothing,
             learn_std=learn_std,
             about_old_mean=True,

@@ -55,7 +55,7 @@ class PlanAscent:
 
     def optimality(self, model: Model, noise: Key[Array, ""], state: State, parameters: Plans) -> Equations:
         """What holds at plans that have converged: where no bound holds an action, the worth has no slope."""
-        climbed = self.climb(model, noise, noise, state, parameters)
+        climbed = self.climb(model, noise, jax.random.clone(noise), state, parameters)  # which draws nothing else
         slopes = climbed.gradients
         if self.bounds == "clip":
             outwards = (jnp.abs(parameters) >= _INSIDE) & (slopes * parameters > 0.0)

@@ -19,12 +19,15 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from ..dynamics.base import Model, State, scalar
 from .base import Lineage, Plans, Policy, Prior, Sequential, check_per_plan
 from .diagnostics import effective_sample_size, log_normalize
+from .differentiation import undifferentiable
 from .resampling import Resampler
 from .risk import Risk
 from .rollout import sizes
 from .slots import Slots, slots
 from .stepping import At, Rollouts, prepare
 from .survivors import Survivors
+
+_REFUSAL = "smc has no derivatives: resampling chooses particles, which changes by leaps"
 
 
 class _Carry(NamedTuple):
@@ -180,7 +183,7 @@ class _Filter(NamedTuple):
         ess = effective_sample_size(weights)
 
         def resample(after: _Carry) -> tuple[_Carry, Array]:
-            parents = self.resampler.scheme(resample_key, weights, num_samples)
+            parents = self.resampler.scheme(resample_key, undifferentiable(weights, _REFUSAL), num_samples)
             parents = check_per_plan("what resampling returns", parents, num_samples).astype(int)
             return self._descend(after, parents, step), parents
 

@@ -2,6 +2,7 @@
 
 from typing import Any, Unpack
 
+from .base import check_unused
 from .composition import LoopOptions, compose, risk_at
 from .families import belief_of, gaussian, particles
 from .loop import SamplingPlanner
@@ -15,7 +16,7 @@ def smc(
     *,
     num_samples: int = 256,
     num_iterations: int = 1,
-    std: Any = 0.5,
+    std: Any = None,
     temperature: Any = None,
     target_ess: Any = None,
     max_kl: Any = None,
@@ -29,7 +30,7 @@ def smc(
     covariance: str = "fixed",
     num_components: int = 1,
     actions: Any = None,
-    std_min: Any = 0.05,
+    std_min: Any = None,
     noise_exponent: Any = None,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner:
@@ -50,7 +51,7 @@ def smc(
         action_size: the number A of actuators.
         num_samples: the number K of particles.
         num_iterations: the number I of iterations.
-        std: of the plans that are proposed, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        std: of the plans that are proposed, scalar, [A] or [H, A]; 1 is half the actuators' range. 0.5 unless given.
         temperature: λ of the posterior, in reward units; None adapts it.
         target_ess: with a temperature, temper: what an iteration leaves of the effective sample size, as a fraction,
             on the way from the prior to λ, where the last one ends. Without, cool on and on in this way.
@@ -75,7 +76,7 @@ def smc(
             steps few particles may be left to learn it from).
         num_components: above 1 the proposal is a mixture of so many diagonal Gaussians, without correlation in time.
         actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian.
-        std_min: the floor of a learnt std.
+        std_min: the floor of a learnt std; 0.05 unless given.
         noise_exponent: correlates the proposal in time as noise of the spectrum 1/f^exponent; None for none.
         **options: see `LoopOptions`. `execute` is "mean" of the weighted plans unless given; "best" (or "mode") is
             the mean of those that share the heaviest first action, "sample" a sample of the posterior. Options that
@@ -96,6 +97,15 @@ def smc(
     if proposal is not None and any(chosen.values()):
         names = ", ".join(name for name, given in chosen.items() if given)
         raise ValueError(f"proposal draws actions: give no belief to draw them from as well, got {names}")
+    if proposal is not None:
+        check_unused("proposal draws actions", std=std, std_min=std_min)
+    elif actions is not None:
+        check_unused("actions are discrete", std=std, std_min=std_min, noise_exponent=noise_exponent)
+    elif num_components != 1:
+        check_unused("mixtures have no correlation in time", noise_exponent=noise_exponent)
+    elif covariance == "fixed":
+        check_unused("a fixed covariance has no floor", std_min=std_min)
+    std, std_min = 0.5 if std is None else std, 0.05 if std_min is None else std_min
     fixed = covariance == "fixed" and num_components == 1 and actions is None
     color = noise_exponent if num_components == 1 else None
 

@@ -125,6 +125,7 @@ def prepare(
         keys, key_axis = _scenario_keys(key, num_scenarios, horizon), None
     else:
         keys, key_axis = jax.vmap(lambda k: _scenario_keys(k, num_scenarios, horizon), out_axes=1)(own), 0
+        keys = jax.random.clone(keys)  # they were transposed, no more; but JAX takes that for a use
 
     one = num_scenarios == 1 and model_axes == _NO_AXES  # without an axis of length 1, which costs a little
     if one:
@@ -206,5 +207,6 @@ def _scenario_keys(key: Key[Array, ""], num_scenarios: int, horizon: int) -> Key
     steps = jax.random.split(key, horizon)
     if num_scenarios == 1:
         return steps[:, None]
-    others = jax.vmap(lambda step: jax.random.split(step, num_scenarios - 1))(steps)
+    apart = jax.random.split(jax.random.fold_in(key, horizon), horizon)  # none of these are `steps`
+    others = jax.vmap(lambda step: jax.random.split(step, num_scenarios - 1))(apart)
     return jnp.concatenate([steps[:, None], others], axis=1)

@@ -2,6 +2,8 @@
 
 from typing import Any, Unpack
 
+from ..dynamics.base import boolean
+from .base import check_unused
 from .composition import LoopOptions, compose
 from .families import gaussian
 from .likelihoods import q_exponential
@@ -19,7 +21,7 @@ def tsallis(
     elite_fraction: Any = None,
     temperature: Any = None,
     learn_std: bool = False,
-    std_min: Any = 0.05,
+    std_min: Any = None,
     smoothing: Any = None,
     noise_exponent: Any = None,
     include_mode: bool = False,
@@ -40,7 +42,7 @@ def tsallis(
         temperature: λ in reward units instead: the weights fall like exp(R/λ) near the best return, and r → 1 is
             MPPI.
         learn_std: whether the std is refitted too, as in CEM, or fixed, as in MPPI.
-        std_min: the floor of a learnt std.
+        std_min: the floor of a learnt std; 0.05 unless given.
         smoothing: the share of the old mean and std that a refit keeps, in [0, 1); None for none.
         noise_exponent: correlates the plans in time as noise of the spectrum 1/f^exponent; None for none.
         include_mode: whether the mean is one of the plans.
@@ -52,13 +54,15 @@ def tsallis(
     Raises:
         ValueError: for a parameter outside its range.
     """
+    if not boolean("learn_std", learn_std):
+        check_unused("the std is fixed unless learn_std", std_min=std_min)
     return compose(
         "tsallis",
         lambda steps: gaussian(
             steps,
             action_size,
             std=std,
-            std_min=std_min,
+            std_min=0.05 if std_min is None else std_min,
             smoothing=smoothing,
             learn_std=learn_std,
             noise_exponent=noise_exponent,

@@ -3,20 +3,23 @@
 from typing import Any, Unpack
 
 from ..dynamics.base import real
+from .base import check_unused
 from .composition import LoopOptions, compose, risk_at
 from .families import belief_of, categorical, gaussian, splined
 from .likelihoods import exponential
 from .loop import SamplingPlanner
 from .step_sizes import step_size as choose_step
 
+PINK = 1.0  # the default itself, which is told from the same number that somebody gave
+
 
 def vi_mpc(
     horizon: int,
     action_size: int,
     *,
-    num_samples: int = 512,
+    num_samples: int | None = None,
     num_iterations: int = 2,
-    std: Any = 0.5,
+    std: Any = None,
     temperature: Any = None,
     standardize: bool = False,
     step_size: Any = None,
@@ -29,8 +32,8 @@ def vi_mpc(
     num_components: int = 1,
     actions: Any = None,
     enumerate_plans: bool = False,
-    std_min: Any = 0.05,
-    noise_exponent: Any = 1.0,
+    std_min: Any = None,
+    noise_exponent: Any = PINK,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner:
@@ -45,10 +48,10 @@ def vi_mpc(
     Args:
         horizon: the number H of steps.
         action_size: the number A of actuators.
-        num_samples: the number K of plans per iteration.
+        num_samples: the number K of plans per iteration; 512 unless given.
         num_iterations: the number I of iterations.
         std: of the initial belief (a mixture's components start that far apart besides), and of the prior unless that
-            is given, scalar, [A] or [H, A]; 1 is half the actuators' range.
+            is given, scalar, [A] or [H, A]; 1 is half the actuators' range. 0.5 unless given.
         temperature: λ of the posterior, in reward units; None adapts it, to 0.01 standard deviations of the returns:
             as cold as this log p − log q, which the samples know only up to some noise, does not drown the returns.
         standardize: divide returns by their standard deviation first; `temperature` is then relative to it.
@@ -65,13 +68,13 @@ def vi_mpc(
         covariance: "diagonal", "full" or "kronecker" (between steps and between actuators).
         num_components: above 1 a mixture of so many diagonal Gaussians, whose heaviest is executed: where there is
             but one way to go they share it, and its mean is further from the posterior's than that of one Gaussian.
-        actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian, whose std and noise then
-            mean nothing.
+        actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian, whose std and noise must
+            then not be given.
         enumerate_plans: try all C^H plans of discrete actions: exact inference, in one whole step unless a step size
-            is given. `num_samples` is then their number.
-        std_min: the floor of the std; what fits add to a covariance.
+            is given. `num_samples`, which must then not be given, is their number.
+        std_min: the floor of the std; what fits add to a covariance. 0.05 unless given.
         noise_exponent: correlates the initial belief in time as noise of the spectrum 1/f^exponent; None for none. A
-            diagonal covariance keeps that correlation; mixtures have none.
+            diagonal covariance keeps that correlation; mixtures have none, and take no other.
         include_mode: whether the mean is one of the plans.
         **options: see `LoopOptions`.
 
@@ -85,6 +88,14 @@ def vi_mpc(
         raise ValueError(
             f"prior_std is of the default prior of Gaussian beliefs: give it or another prior, got {prior_std!r}"
         )
+    given = None if noise_exponent is PINK else noise_exponent
+    if actions is not None:
+        check_unused("actions are discrete", std=std, std_min=std_min, noise_exponent=given)
+    elif num_components != 1:
+        check_unused("mixtures have no correlation in time", noise_exponent=given)
+    if enumerate_plans:
+        check_unused("enumerate_plans tries all plans", num_samples=num_samples)
+    std, std_min = 0.5 if std is None else std, 0.05 if std_min is None else std_min
     color = noise_exponent if num_components == 1 else None
 
     def belief(steps: int) -> Any:
@@ -107,7 +118,9 @@ def vi_mpc(
 
     if prior is None:
         prior = splined(uninformed, horizon, options.get("num_knots"), options.get("interpolation"))
-    num_plans = len(belief(options.get("num_knots") or horizon).log_probs) if enumerate_plans else num_samples
+    num_plans = 512 if num_samples is None else num_samples
+    if enumerate_plans:
+        num_plans = len(belief(options.get("num_knots") or horizon).log_probs)
     risk = risk_at(rho, temperature, standardize)
     if temperature is None:
         temperature, standardize = 0.01, True

@@ -268,25 +268,29 @@ def test_it_improves_and_keeps_the_structure(name):
 
 
 @really_every
-def test_one_program_serves_all_traced_values(name):
+def test_one_program_serves_all_traced_values_and_beliefs_may_be_donated(name):
+    """What `start`, `shift` and `plan` give is nobody else's memory: neither the planner's, nor twice the same."""
     traces = []
 
     def counted(*arguments):
         traces.append(1)
         return planners.plan(*arguments)
 
-    jitted = jax.jit(counted)
+    jitted = jax.jit(counted, donate_argnums=4)
     planner, model = (
         make(name),
         dynamics.with_value(dynamics.point_mass(), jax.tree_util.Partial(lambda b, s: b, jnp.ones(()))),
     )
     _, belief, _ = jitted(planner, model, KEY, model.init(KEY), planner.start(model, model.init(KEY)))
     for change, value in ALL[name][2].items():
-        planner = make(name, **{change: value})
-        jitted(planner, model, jax.random.key(1), model.init(jax.random.key(2)), belief)
+        other = make(name, **{change: value})
+        _, belief, _ = jitted(other, model, jax.random.key(1), model.init(jax.random.key(2)), belief)
     heavy = dataclasses.replace(model, model=dynamics.point_mass(mass=2.0, goal=(1.0, 1.0)))
     _, belief, _ = jitted(planner, heavy, KEY, model.init(KEY), belief)
-    jitted(planner, heavy, KEY, model.init(KEY), belief)
+    jitted(planner, heavy, KEY, model.init(KEY), planner.shift(belief))
+    shifted = [planner.shift(planner.start(model, model.init(KEY))) for _ in range(2)]
+    once, twice = (jitted(planner, heavy, KEY, model.init(KEY), belief)[1] for belief in shifted)
+    assert_close(once, twice)
     assert len(traces) == 1
 
 
@@ -760,3 +764,53 @@ def test_an_unknown_option_is_refused_by_the_factorys_name(factory):
 def test_mistakes_are_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def small(name, **changes):
+    """As few plans, iterations and steps as it takes."""
+    factory, options, _ = ALL[name]
+    sizes = {"num_samples": 8, "num_iterations": 2, "num_knots": 2} if name != "ilqr" else {"num_iterations": 2}
+    sizes = {key: value for key, value in sizes.items() if key in options}
+    prior = {"prior": planners.gaussian(3, ACTIONS)} if hasattr(options.get("prior"), "sample") else {}
+    return factory(3, ACTIONS, **(options | sizes | prior | changes))
+
+
+def takes(name, **changes):
+    try:
+        return small(name, **changes)
+    except (TypeError, ValueError):
+        return None
+
+
+CROSSINGS = [
+    {"num_scenarios": 2, "common_noise": False, "explore_fraction": 0.3},
+    {"num_scenarios": 2, "common_noise": False},
+    {"num_scenarios": 2},
+    {},
+]
+CROSSED = {
+    name: next(more for more in CROSSINGS if takes(name, **more) is not None) for name in ALL if "," not in name
+}
+
+
+def _shaky(key, state, action):
+    return state + 0.1 * action * jax.random.normal(key, (ACTIONS,)), -jnp.sum((action - 0.5) ** 2 + state**2), 1.0
+
+
+SHAKY = dynamics.from_function(_shaky, ACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("name", "crossed"),
+    [
+        *CROSSED.items(),
+        ("mppi", {"num_scenarios": 2}),
+        ("mppi", {"refine": planners.gradient(3, ACTIONS, num_samples=3, num_iterations=2)}),
+        ("cem", {"refine": planners.ilqr(3, ACTIONS, num_iterations=2), "common_noise": False}),
+    ],
+)
+def test_no_key_is_used_twice(name, crossed):
+    """JAX's own check; noise that is the same on purpose says so."""
+    planner = small(name, **crossed)
+    with jax.debug_key_reuse(True):
+        jax.jit(planners.plan)(planner, SHAKY, jax.random.key(7), jnp.zeros(ACTIONS), None)

@@ -10,7 +10,10 @@ from jaxtyping import Array, Float, Int, Key
 
 from ...dynamics.base import integer, pytree, real
 from ..base import Plan, Plans
+from ..differentiation import undifferentiable
 from ..warm_start import Shift
+
+_REFUSAL = "discrete actions (vi_mpc of one iteration and enumerate_plans but for) have no derivatives: they are chosen"
 
 
 @pytree
@@ -33,7 +36,8 @@ class Categorical:
 
     def noise(self, key: Key[Array, ""], num_samples: int) -> Int[Array, "K H"]:
         """Choices from the list."""
-        return jax.random.categorical(key, self.log_probs, shape=(num_samples, len(self.log_probs)))
+        log_probs = undifferentiable(self.log_probs, _REFUSAL)
+        return jax.random.categorical(key, log_probs, shape=(num_samples, len(log_probs)))
 
     def from_noise(self, noise: Int[Array, "K H"]) -> Plans:
         """The plans that consist of these choices."""

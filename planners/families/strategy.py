@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, UInt32
 
 from ...dynamics.base import integer, pytree, real, static
 from ..base import Plan, Plans, Proposal
@@ -25,14 +25,14 @@ class Strategy:
         state: of the strategy.
         params: of the strategy.
         std: the unit in which the strategy searches, [H, A].
-        key: of what is random after the returns are known.
+        seed: of what is random after the returns are known.
         algorithm: the evosax strategy.
     """
 
     state: Any
     params: Any
     std: Float[Array, "H A"]
-    key: Key[Array, ""]
+    seed: UInt32[Array, ""]
     algorithm: Any = static()
 
     def propose(self, key: Key[Array, ""], num_samples: int) -> Proposal:
@@ -41,7 +41,8 @@ class Strategy:
         population, state = self.algorithm.ask(ask_key, self.state, self.params)
         if len(population) != num_samples:
             raise ValueError(f"num_samples must be the population size {len(population)}, got {num_samples}")
-        return Proposal(self.std * population, dataclasses.replace(self, state=state, key=tell_key), None)
+        seed = jax.random.bits(tell_key, dtype=jnp.uint32)
+        return Proposal(self.std * population, dataclasses.replace(self, state=state, seed=seed), None)
 
     def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
         """Plans [K, H, A] of the next population, over and over if there are not so many."""
@@ -60,7 +61,8 @@ class Strategy:
         """Tell the strategy what its population was worth; failures are worth what the worst of the others is."""
         worst = jnp.min(returns, initial=jnp.inf, where=returns > -jnp.inf)
         fitness = -jnp.where(returns > -jnp.inf, returns, jnp.where(jnp.isfinite(worst), worst, 0.0))
-        state, _ = self.algorithm.tell(self.key, plans / self.std, fitness, self.state, self.params)
+        key = jax.random.key(self.seed)
+        state, _ = self.algorithm.tell(key, plans / self.std, fitness, self.state, self.params)
         state = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), state, self.state)
         return dataclasses.replace(self, state=state)
 
@@ -162,14 +164,15 @@ def strategy(
     own = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), own)
     key = jax.random.key(0)
     if hasattr(made, "get_population"):  # a population to begin with, of which nothing is known yet
-        population = jax.random.normal(key, (num_samples, *shape))
+        population = jax.random.normal(jax.random.key(1), (num_samples, *shape))
         state = made.init(key, population, jnp.full(num_samples, 1e9), own)
     else:
         start = jnp.zeros((made.num_populations, *shape) if hasattr(made, "num_populations") else shape)
         state = made.init(key, start, own)
     # as it is after the first generation, or JAX compiles anew
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), state)
-    return Strategy(state, own, real("std", std, above=0.0, shape=shape), key, made)
+    seed = jnp.zeros((), jnp.uint32)
+    return Strategy(state, own, real("std", std, above=0.0, shape=shape), seed, made)
 
 
 def _needs_size_alone(kind: Any) -> bool:
