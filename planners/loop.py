@@ -39,6 +39,7 @@ from .risk import Risk
 from .rollout import Scores, score
 from .sequential import sequential
 from .step_sizes import StepSize
+from .stepping import stand_still
 from .survivors import cool, diagnose_particles
 from .tempering import Tempering
 from .warm_start import Shift
@@ -473,7 +474,7 @@ def episode(
         step = env.step(step_key, state, action)
         reward = jnp.where(alive, step.reward, 0.0)
         discount = jnp.where(alive, step.discount, 0.0)
-        state_next = jax.tree.map(lambda new, old: jnp.where(alive, new, old), step.state, state)
+        state_next = stand_still(~alive, state, step.state)
         return (state_next, belief, discount != 0), (state, action, reward, discount, info)
 
     key, sharding = check_key(key), sharding_of(planner)

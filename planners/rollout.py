@@ -71,8 +71,8 @@ def rollout(
         Returns [K], reward units; NaN or infinite where a rollout diverged in any scenario.
 
     Raises:
-        ValueError: if `plans` are no plans, an option is out of its range, or something is on other devices than plans
-            are spread over, see `planners.place`.
+        ValueError: if `plans` are no plans, an option is out of its range, or something is on other devices than
+            plans are spread over, see `planners.place`.
     """
     if jnp.ndim(plans) != 3 or not len(plans):
         raise ValueError(f"plans must have shape [K, H, A] with K >= 1, got {jnp.shape(plans)}")
