@@ -58,7 +58,7 @@ class Wrapper:
             this: Any = self
             return dataclasses.replace(this, model=inner)
 
-        return jax.vmap(wrapped)(scenarios(self.model, key, num))
+        return jax.vmap(wrapped, axis_size=num)(scenarios(self.model, key, num))
 
     def coordinates(self, state: State) -> Float[Array, " n"]:
         """The coordinates of the state underneath."""

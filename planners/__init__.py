@@ -64,6 +64,7 @@ from .mppi import mppi
 from .noise import coloured_correlation
 from .optimizers import Optimizer, optimizer
 from .pi2 import pi2
+from .placement import place
 from .policy_ascent import PolicyPlanner
 from .predictive_sampling import predictive_sampling
 from .priors import FixedPrior, FlatPrior, PolicyPrior, ShrunkPrior, policy_prior
@@ -185,6 +186,7 @@ __all__ = [
     "optimizer",
     "particles",
     "pi2",
+    "place",
     "plan",
     "points",
     "policy_prior",

@@ -233,11 +233,9 @@ class IterativeLQR:
             expansion = problem.expand(problem.follow(belief.plan, belief.states, belief.gains))
             return expansion, self._backward(problem, expansion, belief.plan, self.regularization)
 
-        def blank(leaf: Any) -> Array:
-            is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-            return jax.random.clone(problem.keys) if is_key else jnp.zeros(leaf.shape, leaf.dtype)
-
-        expansion, improvement = jax.tree.map(blank, jax.eval_shape(expanded))
+        expansion, improvement = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(expanded)
+        )
         return _Search(
             belief.plan,
             jnp.array(-jnp.inf),

@@ -1,6 +1,5 @@
 """A rollout expanded along its plan: dynamics to first order, costs to second, each step by itself."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +10,8 @@ from jaxtyping import Array, Bool, Float, Key
 from ..dynamics.base import Model, State, scalar
 from ..dynamics.coordinates import coordinates, with_coordinates
 from .base import Plan
-from .stepping import counted
+from .placement import platform
+from .stepping import counted, same_noise, stand_still
 
 LogProb = Callable[..., Float[Array, ""]]
 
@@ -81,10 +81,11 @@ class Problem(NamedTuple):
             step = counted(self.model, (key, action), state, weight)
             after = weight * step.discount
             # past an end nothing counts, but its derivatives must be numbers
-            kept = jax.tree.map(lambda new, old: jnp.where(after == 0, old, new), step.state, state)
-            return (kept, after, total + weight * step.reward, log_prior), (action, state, weight, step.discount)
+            kept = stand_still(after == 0, state, step.state)
+            met = (action, same_noise(state), weight, step.discount)
+            return (kept, after, total + weight * step.reward, log_prior), met
 
-        start = (self.state, jnp.ones(()), jnp.zeros(()), jnp.zeros(()))
+        start = (same_noise(self.state), jnp.ones(()), jnp.zeros(()), jnp.zeros(()))
         inputs = (self._same_noise(), plan, states, gains, self.parameters)
         (last, weight, total, log_prior), (actions, states, weights, discounts) = jax.lax.scan(body, start, inputs)
         total += jnp.where(weight == 0, 0.0, weight * scalar("value", self.model.value(last)))
@@ -174,7 +175,7 @@ class Problem(NamedTuple):
         """The next coordinates and the cost of a step."""
         key, state, action, weight, parameters = at
         x, u = jnp.split(z, [len(z) - len(action)])
-        moved = with_coordinates(self.model, state, x)
+        moved = with_coordinates(self.model, same_noise(state), x)
         after, reward, _ = self.model.step(jax.random.clone(key), moved, u)  # in each derivative the same noise
         cost = -jnp.where(weight == 0, 0.0, weight * scalar("reward of a step", reward))
         if self.log_prior is not None and self.temperature is not None:
@@ -230,7 +231,11 @@ class Followed(NamedTuple):
 
 def _over_steps(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """To apply it to all steps; on a CPU one after the other: the derivatives of a step fill its cache."""
-    return functools.partial(jax.lax.map, function) if jax.default_backend() == "cpu" else jax.vmap(function)
+
+    def over(rows: Any) -> Any:
+        return jax.lax.map(function, rows) if platform(rows) == "cpu" else jax.vmap(function)(rows)
+
+    return over
 
 
 def _hessian(function: Callable[..., Any], z: Float[Array, " z"]) -> Float[Array, "z z"]:

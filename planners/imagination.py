@@ -163,7 +163,7 @@ class Imagination(NamedTuple):
         return _Told(kl, jnp.where(valid, worth, -jnp.inf), valid, mean_kl)
 
     def _imagine(self, policy: NetworkPolicy, nudges: Array, *, differentiable: bool) -> Imagined:
-        _, block_size = sizes(self.model, self.state, 1, self.chunk_size)
+        _, block_size = sizes(self.model, self.state, 1, self.chunk_size, self.sharding)
         follow = functools.partial(_follow, differentiable=differentiable)
         parts = (self.model, jax.random.clone(self.key), self.state, policy)  # the same noise for all policies
         return spread(follow, parts, (self.noise, nudges), block_size, self.sharding)

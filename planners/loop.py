@@ -33,12 +33,14 @@ from .base import (
 from .diagnostics import Weighed, diagnose, log_normalize
 from .families.incumbent import Incumbent, incumbent
 from .families.refined import Refined
+from .placement import check_placed, place, sharding_of
 from .refinement import Refiner, refine
 from .resampling import Resampler
 from .risk import Risk
 from .rollout import Scores, score
 from .sequential import sequential
 from .step_sizes import StepSize
+from .stepping import stand_still
 from .survivors import cool, diagnose_particles
 from .tempering import Tempering
 from .warm_start import Shift
@@ -415,11 +417,13 @@ def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belie
         The belief, whose `mode()` is the plan [H, A], and the planner's info, one row per iteration.
 
     Raises:
-        ValueError: if the planner is none, or the model, or the key.
+        ValueError: if the planner is none, or the model, or the key; or if one of them is on other devices than plans
+            are spread over, see `planners.place`.
     """
     for name, part, protocol in (("planner", planner, Planner), ("model", model, Model)):
         if not isinstance(part, protocol):
             raise ValueError(f"{name} must be a {name}, got {type(part).__name__} (the planner comes first)")
+    check_placed(sharding_of(planner), planner=planner, model=model, key=key, state=state, belief=belief)
     belief = planner.start(model, state) if belief is None else belief
     return planner.improve(model, check_key(key), state, belief)
 
@@ -484,11 +488,16 @@ def episode(
         step = env.step(step_key, state, action)
         reward = jnp.where(alive, step.reward, 0.0)
         discount = jnp.where(alive, step.discount, 0.0)
-        state_next = jax.tree.map(lambda new, old: jnp.where(alive, new, old), step.state, state)
+        state_next = stand_still(~alive, state, step.state)
         return (state_next, belief, discount != 0), (state, action, reward, discount, info)
 
-    init_key, control_key = jax.random.split(check_key(key))
+    key, sharding = check_key(key), sharding_of(planner)
+    if sharding is not None:
+        planner, model, env, key = place((planner, model, env, key), sharding)
+    init_key, control_key = jax.random.split(key)
     first = env.init(init_key)
+    if sharding is not None:  # an engine may have committed it elsewhere
+        first = place(first, sharding)
     belief = planner.start(model, first if observe is None else observe(first))
     carry = (first, belief, jnp.array(True))
     (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))

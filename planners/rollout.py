@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from ..dynamics.base import Model, State, Step, integer, scenario_count
 from .base import Plan, Plans, check_key
+from .placement import check_placed, check_sharding, platform
 from .risk import Risk
 from .stepping import At, counted, drawn, prepare, set_out
 
@@ -63,17 +64,19 @@ def rollout(
         common_noise: whether all plans meet the same M scenarios. If each has its own, an average inside of the
             exponential exp(R/λ) acts, over many plans, like an expectation partly outside of it (ρ = 1/M).
         risk: what the returns in the M scenarios are worth together; None for their mean.
-        chunk_size: at most so many plans at once on a device; None chooses what is fast on the backend.
+        chunk_size: at most so many plans at once on a device; None chooses what is fast on its kind.
         sharding: how to spread the plans over devices: its mesh, and the first axis of its spec.
 
     Returns:
         Returns [K], reward units; NaN or infinite where a rollout diverged in any scenario.
 
     Raises:
-        ValueError: if `plans` are no plans, or an option is out of its range.
+        ValueError: if `plans` are no plans, an option is out of its range, or something is on other devices than
+            plans are spread over, see `planners.place`.
     """
     if jnp.ndim(plans) != 3 or not len(plans):
         raise ValueError(f"plans must have shape [K, H, A] with K >= 1, got {jnp.shape(plans)}")
+    check_placed(sharding, model=model, key=key, state=state, plans=plans)
     return score(
         model,
         check_key(key),
@@ -141,7 +144,7 @@ def score(
     Raises:
         ValueError: see `rollout`.
     """
-    num_scenarios, block_size = sizes(model, state, num_scenarios, chunk_size)
+    num_scenarios, block_size = sizes(model, state, num_scenarios, chunk_size, sharding)
     score_block = functools.partial(
         _score,
         num_scenarios=num_scenarios,
@@ -236,13 +239,17 @@ def trajectory(model: Model, key: PRNGKeyArray, state: State, plan: Plan) -> Tra
 
 
 def sizes(
-    model: Model, state: State, num_scenarios: int | None = None, chunk_size: int | None = None
+    model: Model,
+    state: State,
+    num_scenarios: int | None = None,
+    chunk_size: int | None = None,
+    sharding: NamedSharding | None = None,
 ) -> tuple[int, int]:
-    """The number of scenarios, and of plans at once on a device; None asks model and backend."""
+    """The number of scenarios, and of plans at once on a device; None asks the model, and the kind of device."""
     if num_scenarios is None:
         num_scenarios = scenario_count(model) or 1
     integer("num_scenarios", num_scenarios)
-    block_size = automatic_chunk_size(state) if chunk_size is None else integer("chunk_size", chunk_size)
+    block_size = automatic_chunk_size(state, sharding) if chunk_size is None else integer("chunk_size", chunk_size)
     return num_scenarios, max(block_size // num_scenarios, 1)
 
 
@@ -251,15 +258,6 @@ def device_axis(sharding: NamedSharding) -> tuple[Any, int]:
     check_sharding(sharding)
     axis = sharding.spec[0]
     return axis, math.prod(sharding.mesh.shape[name] for name in (axis if isinstance(axis, tuple) else (axis,)))
-
-
-def check_sharding(sharding: NamedSharding | None) -> NamedSharding | None:
-    """Return what says how to spread plans, or raise a `ValueError` if it does not say it."""
-    if sharding is None or (
-        isinstance(sharding, NamedSharding) and len(sharding.spec) and sharding.spec[0] is not None
-    ):
-        return sharding
-    raise ValueError(f"sharding must be a NamedSharding whose spec names a mesh axis first, got {sharding!r}")
 
 
 def _score(
@@ -306,9 +304,18 @@ def _score(
     )
 
 
-def automatic_chunk_size(state: State) -> int:
-    """How many plans from `state` to roll out at once on JAX's default backend: `chunk_size=None`, a power of two."""
-    if jax.default_backend() != "cpu":
+def automatic_chunk_size(state: State, sharding: NamedSharding | None = None) -> int:
+    """How many plans from `state` to roll out at once on a device: what `chunk_size=None` stands for.
+
+    Args:
+        state: where plans start; where it is decides what is fast, unless a sharding does. Within jit, where arrays
+            have no place yet, and for arrays that are free to move, JAX's default device decides.
+        sharding: how plans are spread over devices; None for one device.
+
+    Returns:
+        A power of two.
+    """
+    if platform(state, sharding) != "cpu":
         return 2**30  # an accelerator wants them all
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in map(jnp.asarray, jax.tree.leaves(state)))
     fitting = 2 ** int(math.log2(max(_CACHE_BYTES / max(size, 1), 1)))

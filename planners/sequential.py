@@ -90,7 +90,7 @@ def sequential(
     Raises:
         ValueError: see `rollout`.
     """
-    num_scenarios, block_size = sizes(model, state, num_scenarios, chunk_size)
+    num_scenarios, block_size = sizes(model, state, num_scenarios, chunk_size, sharding)
     places = slots(shape[0], block_size, sharding)
     draw_key, step_key = jax.random.split(keys[0])
 

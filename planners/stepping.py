@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..dynamics.base import Model, State, Step, scalar, scenario_count, scenarios
-from ..dynamics.randomness import redraw
+from ..dynamics.randomness import is_key, redraw
 from .base import check_key
 from .risk import Risk
 
@@ -107,7 +107,7 @@ def prepare(
         if freeze:
             # After an end the policy goes on in the last state that it knew: actions that nobody takes must not be
             # likelier than those that somebody does, or plans would end early to be free of the prior.
-            state = jax.tree.map(lambda new, old: jnp.where(weight == 0, old, new), step.state, at.state)
+            state = stand_still(weight == 0, at.state, step.state)
         if policy is not None and at.log_prob is not None:
             log_prob = at.log_prob + scalar("log p of a policy", policy(at.state, action))
         return At(state, weight, at.total + gain, log_prob), gain
@@ -175,6 +175,16 @@ def set_out(model: Model, key: Key[Array, ""], state: State, scenario: Any = 0) 
         scenario: its number, from 0; each has noise of its own.
     """
     return redraw(model, jax.random.fold_in(jax.random.fold_in(key, _STATES), scenario), state)
+
+
+def stand_still(over: Bool[Array, ""], old: State, new: State) -> State:
+    """The old state where an episode is over, else the new one."""
+    return same_noise(jax.tree.map(lambda old, new: jnp.where(over, old, new), same_noise(old), new))
+
+
+def same_noise(state: State) -> State:
+    """The state, to be stepped once more with the same noise on purpose: `jax_debug_key_reuse` must not mind."""
+    return jax.tree.map(lambda leaf: jax.random.clone(leaf) if is_key(leaf) else leaf, state)
 
 
 def counted(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:

@@ -147,16 +147,54 @@ def test_a_policy_does_not_know_what_will_come():
     assert len(jnp.unique(info.returns)) > 4
 
 
-def test_ilqr_expands_around_noise_of_its_own():
-    def step(key, state, action):
-        rng, now = jax.random.split(state["rng"])
-        x = state["x"] + action[0] + jax.random.normal(now)
-        return {"x": x, "rng": rng}, -(x**2) - 0.01 * action[0] ** 2, 1.0
+def drifting(key, state, action):
+    """A walk whose noise is in the state, beside keys that nobody uses."""
+    rng, now = jax.random.split(state["rng"])
+    x = state["x"] + action[0] + jax.random.normal(now)
+    return state | {"x": x, "rng": rng}, -(x**2) - 0.01 * action[0] ** 2, 1.0
 
-    model = dynamics.from_function(step, 1, bounded=False)
-    state = {"x": jnp.zeros(()), "rng": jax.random.split(KEY, 3)[1]}
-    plans = [planners.infer(planners.ilqr(4, 1), model, key, state)[0].mode() for key in jax.random.split(KEY)]
+
+DRIFT = {"x": jnp.zeros(()), "rng": KEY, "idle": jax.random.split(jax.random.key(1, impl="rbg"), 3)}
+
+
+@pytest.mark.parametrize("second_order", [False, True])
+def test_ilqr_expands_around_noise_of_its_own(second_order):
+    model = dynamics.from_function(drifting, 1, bounded=False)
+    planner = planners.ilqr(4, 1, second_order=second_order, limits=None)
+    infer = jax.jit(planners.infer)
+    plans = [infer(planner, model, key, DRIFT)[0].mode() for key in jax.random.split(KEY)]
     assert jnp.abs(plans[0] - plans[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["cem", "cem, own noise", "smc, policy", "ilqr", "episode"])
+def test_no_key_is_used_twice_but_on_purpose(name):
+    wrapped = dynamics.timed(dynamics.randomized(dynamics.from_function(drifting, 1, bounded=False), same, num=2))
+    model = dynamics.with_value(wrapped, lambda state: 0.0)
+    state = dynamics.TimedState(jax.tree.map(jnp.copy, DRIFT), jnp.zeros((), jnp.int32))
+    planner = {
+        "cem": lambda: planners.cem(4, 1, num_samples=8, num_scenarios=3),
+        "cem, own noise": lambda: planners.cem(4, 1, num_samples=8, num_scenarios=3, common_noise=False),
+        "smc, policy": lambda: planners.smc(
+            4, 1, num_samples=8, temperature=1.0, prior=planners.policy_prior(indifferent)
+        ),
+        "ilqr": lambda: planners.ilqr(4, 1, num_iterations=2),
+        "episode": lambda: planners.cem(4, 1, num_samples=8),
+    }[name]()
+    with jax.debug_key_reuse(True):
+        if name == "episode":
+            env = dynamics.from_function(drifting, 1, init=lambda key: {"x": jnp.zeros(()), "rng": key})
+            out = jax.jit(planners.episode, static_argnums=4)(planner, env, env, jax.random.key(2), 2).rewards
+        else:
+            out = jax.jit(planners.infer)(planner, model, jax.random.key(2), state)[0].mode()
+    assert jnp.isfinite(out).all()
+
+
+def same(key, model):
+    return model
+
+
+def indifferent(state, action):
+    return -0.5 * jnp.sum(action**2)
 
 
 def test_states_without_keys_are_left_alone():

@@ -20,7 +20,7 @@ FACE = sorted((ROOT / "src" / "mirrax").glob("*.py"))
 # The layers of `planners`: a file imports from the layers below its own only.
 LAYERS = [
     {"dynamics.base", "dynamics.coordinates", "dynamics.randomness"},
-    {"planners.warm_start", "planners.noise"},
+    {"planners.warm_start", "planners.noise", "planners.placement"},
     {"planners.base"},
     {"planners.diagnostics", "planners.differentiation", "planners.families.moments"},
     {

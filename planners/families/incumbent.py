@@ -103,4 +103,4 @@ def incumbent(belief: Any, *, executes: bool = False) -> Incumbent:
     Returns:
         The belief with its mode in the place of the best plan, which is yet to be tried.
     """
-    return Incumbent(belief, belief.mode(), jnp.full((), -jnp.inf), jnp.full((), jnp.inf), executes)
+    return Incumbent(belief, belief.mode(), jnp.full((), -jnp.inf, float), jnp.full((), jnp.inf, float), executes)

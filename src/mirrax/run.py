@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from mirrax import planners
 from mirrax.compiling import compiled
 from mirrax.dynamics import Model
 from mirrax.figures import figure
+from mirrax.planners.placement import whole
 
 
 class Moment(NamedTuple):
@@ -77,13 +77,8 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
     started = time.perf_counter()
     sharding = getattr(planner, "sharding", None)
     # Everything but the plans lives on all devices: where results change place, JAX would compile once more.
-    place: Sharding = SingleDeviceSharding(jax.devices()[0])
-    if sharding is not None:
-        place = NamedSharding(sharding.mesh, PartitionSpec())
-    reset_key, plan_key, step_key = jax.random.split(jax.random.key(seed), 3)
-    planner, model, reset_key, plan_key, step_key = jax.device_put(
-        (planner, model, reset_key, plan_key, step_key), place
-    )
+    everything = (planner, model, *jax.random.split(jax.random.key(seed), 3))
+    planner, model, reset_key, plan_key, step_key = planners.place(everything, sharding)
     looks = figure(model)
 
     def think(planner: Any, model: Model, key: Any, state: Any, belief: Any) -> tuple[Any, ...]:
@@ -98,11 +93,11 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
         assert looks is not None
         return jax.vmap(looks.poses)(planners.trajectory(model, key, state, plan).states)[:, looks.tracked, :3]
 
-    program = functools.partial(compiled, out_shardings=place)
+    program = functools.partial(compiled, out_shardings=whole(sharding))
     state = program(lambda model, key: model.init(key), model, reset_key)(model, reset_key)
     belief = program(lambda planner, *of: planner.start(*of), planner, model, state)(planner, model, state)
     plan_step = program(think, planner, model, plan_key, state, belief)
-    zero = jax.device_put(jnp.zeros(model.action_size), place)
+    zero = planners.place(jnp.zeros(model.action_size), sharding)
     act_step = program(lambda model, *arguments: model.step(*arguments), model, step_key, state, zero)
     if looks is not None:
         pose_of, path_of = program(looks.poses, state), program(look_ahead, model, plan_key, state, belief.mode())
@@ -111,7 +106,7 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
     yield "running"
 
     for t in range(num_steps):
-        key, noise_key = (jax.device_put(jax.random.fold_in(k, t), place) for k in (plan_key, step_key))
+        key, noise_key = (planners.place(jax.random.fold_in(k, t), sharding) for k in (plan_key, step_key))
         began = time.perf_counter()
         action, belief, plan, told = jax.block_until_ready(plan_step(planner, model, key, state, belief))
         plan_ms = 1e3 * (time.perf_counter() - began)
