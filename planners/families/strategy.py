@@ -170,9 +170,7 @@ def _needs_size_alone(kind: Any) -> bool:
 
 
 @functools.cache
-def _instance(
-    chosen: Any, num_samples: int, shape: tuple[int, ...], dtype: Any, elite_fraction: float | None
-) -> Any:
+def _instance(chosen: Any, num_samples: int, shape: tuple[int, ...], dtype: Any, elite_fraction: float | None) -> Any:
     """One object per strategy, size and precision: JAX compiles anew for another one.
 
     It outlives the program that is being traced where it is made, of which it must therefore hold nothing.
