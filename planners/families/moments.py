@@ -33,3 +33,8 @@ def factor(covariance: Float[Array, "n n"], otherwise: Float[Array, "n n"]) -> F
     """L of Σ = L Lᵀ; `otherwise` should rounding have made Σ indefinite."""
     tril = jnp.linalg.cholesky(covariance)
     return jnp.where(jnp.isfinite(tril).all(), tril, otherwise)
+
+
+def deviation(variance: Float[Array, "..."]) -> Float[Array, "..."]:
+    """σ = √v, whose derivative is a number where the variance is 0 too, of plans one of which has all the weight."""
+    return jnp.sqrt(jnp.maximum(variance, jnp.finfo(variance.dtype).tiny))
