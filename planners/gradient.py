@@ -6,6 +6,7 @@ from jax.sharding import NamedSharding
 
 from ..dynamics.base import integer
 from .ascent import GradientPlanner
+from .base import check_unused
 from .families import points
 from .optimizers import optimizer as make_optimizer
 from .pathwise import target
@@ -20,7 +21,7 @@ def gradient(
     num_samples: int = 16,
     num_iterations: int = 100,
     mean: Any = 0.0,
-    std: Any = 0.5,
+    std: Any = None,
     optimizer: Any = "adam",
     learning_rate: Any = 0.1,
     max_norm: Any = 1.0,
@@ -46,7 +47,7 @@ def gradient(
         num_samples: the number K of plans that are optimised side by side.
         num_iterations: the number I of steps.
         mean: where the first plan starts, scalar, [A] or [H, A]; 1 is the end of the actuators' range.
-        std: of the noise by which the others start elsewhere, scalar, [A] or [H, A].
+        std: of the noise by which the others start elsewhere, scalar, [A] or [H, A]; 0.5 unless given.
         optimizer: the name of one in optax ("adam", "sgd", "lbfgs", ...), or what makes one of a learning rate; see
             `planners.optimizer`.
         learning_rate: of the optimiser, > 0.
@@ -74,6 +75,8 @@ def gradient(
         raise ValueError(f"bounds must be one of {', '.join(BOUNDS)}, got {bounds!r}")
     if temperature is not None and prior is None:
         raise ValueError(f"temperature is of the prior: give both, got temperature={temperature!r} and prior=None")
+    if integer("num_samples", num_samples) == 1:
+        check_unused("there are no others than the first plan", std=std)
     climbed = target(
         temperature,
         prior,
@@ -84,7 +87,7 @@ def gradient(
         sharding=sharding,
     )
     return GradientPlanner(
-        belief=points(horizon, action_size, num_samples=num_samples, mean=mean, std=std),
+        belief=points(horizon, action_size, num_samples=num_samples, mean=mean, std=0.5 if std is None else std),
         objective=PlanAscent(climbed, bounds),
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),
         temperature=climbed.temperature,

@@ -2,7 +2,8 @@
 
 from typing import Any, Unpack
 
-from ..dynamics.base import fraction, integer
+from ..dynamics.base import boolean, fraction, integer
+from .base import check_unused
 from .composition import LoopOptions, compose
 from .families import gaussian
 from .likelihoods import elite
@@ -23,7 +24,7 @@ def icem(
     noise_exponent: Any = 1.0,
     population_decay: float = 1.25,
     keep_fraction: float = 0.3,
-    shift_fraction: float = 0.3,
+    shift_fraction: float | None = None,
     include_mode: bool = True,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner:
@@ -46,7 +47,8 @@ def icem(
         population_decay: the factor >= 1 by which each iteration looks at fewer plans, but twice the elites at least.
             Above 1 each iteration is a program of its own to compile.
         keep_fraction: of the elites that the next iteration looks at again, in [0, 1].
-        shift_fraction: of the elites that the next time step looks at again, shifted by a step, in [0, 1].
+        shift_fraction: of the elites that the next time step looks at again, shifted by a step, in [0, 1]; 0.3 unless
+            given, with a warm start.
         include_mode: whether the mean is one of the plans.
         **options: see `LoopOptions`; the best plan is executed unless `execute` says otherwise, and `num_kept` is
             told by the fractions.
@@ -63,7 +65,11 @@ def icem(
         raise ValueError("num_kept is keep_fraction and shift_fraction in icem: give those")
     if not population_decay >= 1.0:
         raise ValueError(f"population_decay must be >= 1, got {population_decay!r}")
-    kept, shifted = fraction("keep_fraction", keep_fraction), fraction("shift_fraction", shift_fraction)
+    warm = boolean("warm_start", options.get("warm_start", True))
+    if not warm:
+        check_unused("without a warm start the next time step knows of no elites", shift_fraction=shift_fraction)
+    shifted = fraction("shift_fraction", 0.3 * warm if shift_fraction is None else shift_fraction)
+    kept = fraction("keep_fraction", keep_fraction)
     elites = 0  # where their number decides a size it must be known, and stays the same as the population shrinks
     if population_decay > 1.0 or kept or shifted:
         share = fraction("elite_fraction", 0.1 if elite_fraction is None else elite_fraction)

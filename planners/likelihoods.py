@@ -14,8 +14,8 @@ from .differentiation import undifferentiable
 
 _NEARLY_ONE = 1e-6  # of r − 1: the q-exponential is the exponential to the resolution of float32
 _REFUSAL = (
-    "random_shooting, predictive_sampling, cem, icem and evolution have no derivatives: they choose plans by rank, which "
-    "changes by leaps"
+    "random_shooting, predictive_sampling, cem, icem and evolution have no derivatives: they choose plans by rank, "
+    "which changes by leaps"
 )
 _BISECTIONS = 40  # of the logarithm of all positive floats: below the resolution of float32
 

@@ -406,6 +406,10 @@ class Episode(NamedTuple):
 def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any = None) -> tuple[Any, Any]:
     """Infer the posterior over plans from `state`: open-loop trajectory optimisation.
 
+    Plans of `ilqr` and `gradient` have the derivatives of converged plans, with respect to all that model, state and
+    planner are made of; those of `mppi`, `pi2`, `dial`, `tsallis` and `vi_mpc` the derivatives of a weighted mean
+    under the same random numbers. To differentiate others is an error; see `docs/derivatives.md`.
+
     Args:
         planner: how to infer.
         model: what to imagine with.
@@ -417,8 +421,8 @@ def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belie
         The belief, whose `mode()` is the plan [H, A], and the planner's info, one row per iteration.
 
     Raises:
-        ValueError: if the planner is none, or the model, or the key; or if one of them is on other devices than plans
-            are spread over, see `planners.place`.
+        ValueError: if the planner is none, or the model, or the key; if one of them is on other devices than plans are
+            spread over, see `planners.place`; or where a planner is differentiated that has no derivatives.
     """
     for name, part, protocol in (("planner", planner, Planner), ("model", model, Model)):
         if not isinstance(part, protocol):

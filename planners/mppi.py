@@ -3,9 +3,8 @@
 from typing import Any, Unpack
 
 from ..dynamics.base import real
-from .base import check_unused
 from .composition import LoopOptions, compose, risk_at
-from .families import COVARIANCES, gaussian, gaussian_of
+from .families import COVARIANCES, gaussian_of
 from .likelihoods import exponential
 from .loop import SamplingPlanner
 from .priors import ShrunkPrior
@@ -69,17 +68,10 @@ def mppi(
         raise ValueError("cross_term is a prior around the present mean: give it or prior, got both")
     if cross_term is not None:
         prior = ShrunkPrior(real("cross_term", cross_term, minimum=0.0, maximum=1.0))
-    if covariance == "fixed":
-        check_unused("a fixed covariance has no floor", std_min=std_min)
-    floor = 0.05 if std_min is None else std_min
-    parameters = {"std": std, "std_min": floor, "smoothing": smoothing, "noise_exponent": noise_exponent}
+    parameters = {"std": std, "std_min": std_min, "smoothing": smoothing, "noise_exponent": noise_exponent}
     return compose(
         "mppi",
-        lambda steps: (
-            gaussian(steps, action_size, learn_std=False, **parameters)
-            if covariance == "fixed"
-            else gaussian_of(covariance, steps, action_size, **parameters)
-        ),
+        lambda steps: gaussian_of(covariance, steps, action_size, **parameters),
         horizon,
         exponential(temperature, target_ess=target_ess, standardize=standardize),
         options,

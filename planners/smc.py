@@ -4,7 +4,7 @@ from typing import Any, Unpack
 
 from .base import check_unused
 from .composition import LoopOptions, compose, risk_at
-from .families import belief_of, gaussian, particles
+from .families import belief_of, gaussian, gaussian_of, particles
 from .loop import SamplingPlanner
 from .resampling import resampler
 from .tempering import tempering
@@ -99,22 +99,14 @@ def smc(
         raise ValueError(f"proposal draws actions: give no belief to draw them from as well, got {names}")
     if proposal is not None:
         check_unused("proposal draws actions", std=std, std_min=std_min)
-    elif actions is not None:
-        check_unused("actions are discrete", std=std, std_min=std_min, noise_exponent=noise_exponent)
-    elif num_components != 1:
-        check_unused("mixtures have no correlation in time", noise_exponent=noise_exponent)
-    elif covariance == "fixed":
-        check_unused("a fixed covariance has no floor", std_min=std_min)
-    std, std_min = 0.5 if std is None else std, 0.05 if std_min is None else std_min
     fixed = covariance == "fixed" and num_components == 1 and actions is None
-    color = noise_exponent if num_components == 1 else None
 
     def proposed(steps: int) -> Any:
         if proposal is not None:
             return proposal
-        parameters = {"std": std, "std_min": std_min, "noise_exponent": color}
+        parameters = {"std": std, "std_min": std_min, "noise_exponent": noise_exponent}
         if fixed:
-            return gaussian(steps, action_size, learn_std=False, **parameters)
+            return gaussian_of("fixed", steps, action_size, **parameters)
         return belief_of(
             steps,
             action_size,
@@ -128,7 +120,7 @@ def smc(
     if prior_std is not None:
         if prior is not None or actions is not None:
             raise ValueError(f"prior_std is of a Gaussian prior: give it or another prior, got {prior_std!r}")
-        prior = gaussian(horizon, action_size, std=prior_std, noise_exponent=color)
+        prior = gaussian(horizon, action_size, std=prior_std, noise_exponent=noise_exponent)
     return compose(
         "smc",
         lambda steps: particles(proposed(steps), steps, action_size, num_samples),

@@ -88,38 +88,25 @@ def vi_mpc(
         raise ValueError(
             f"prior_std is of the default prior of Gaussian beliefs: give it or another prior, got {prior_std!r}"
         )
-    given = None if noise_exponent is PINK else noise_exponent
-    if actions is not None:
-        check_unused("actions are discrete", std=std, std_min=std_min, noise_exponent=given)
-    elif num_components != 1:
-        check_unused("mixtures have no correlation in time", noise_exponent=given)
-    if enumerate_plans:
-        check_unused("enumerate_plans tries all plans", num_samples=num_samples)
-    std, std_min = 0.5 if std is None else std, 0.05 if std_min is None else std_min
-    color = noise_exponent if num_components == 1 else None
+    correlated = actions is None and num_components == 1
+    color = noise_exponent if correlated or noise_exponent is not PINK else None
+    family: dict[str, Any] = {"covariance": covariance, "num_components": num_components, "actions": actions}
+    family |= {"enumerate_plans": enumerate_plans, "std": std, "std_min": std_min, "noise_exponent": color}
 
     def belief(steps: int) -> Any:
-        return belief_of(
-            steps,
-            action_size,
-            covariance=covariance,
-            num_components=num_components,
-            actions=actions,
-            enumerate_plans=enumerate_plans,
-            std=std,
-            std_min=std_min,
-            noise_exponent=color,
-        )
+        return belief_of(steps, action_size, **family)
 
     def uninformed(steps: int) -> Any:
         if actions is not None:
             return categorical(steps, actions)
-        return gaussian(steps, action_size, std=std if prior_std is None else prior_std, noise_exponent=color)
+        spread = prior_std if prior_std is not None else 0.5 if std is None else std
+        return gaussian(steps, action_size, std=spread, noise_exponent=color)
 
     if prior is None:
         prior = splined(uninformed, horizon, options.get("num_knots"), options.get("interpolation"))
     num_plans = 512 if num_samples is None else num_samples
     if enumerate_plans:
+        check_unused("enumerate_plans tries all plans", num_samples=num_samples)
         num_plans = len(belief(options.get("num_knots") or horizon).log_probs)
     risk = risk_at(rho, temperature, standardize)
     if temperature is None:

@@ -455,3 +455,83 @@ def composed(**options):
 def test_mistakes_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+LEVELS = [[-0.5], [0.5]]
+
+
+@pytest.mark.parametrize(
+    ("factory", "options", "name"),
+    [
+        (planners.vi_mpc, {"actions": LEVELS, "std": 0.3}, "std=0.3"),
+        (planners.vi_mpc, {"actions": LEVELS, "std_min": 0.1}, "std_min=0.1"),
+        (planners.vi_mpc, {"actions": LEVELS, "noise_exponent": 2.0}, "noise_exponent=2.0"),
+        (planners.vi_mpc, {"actions": LEVELS, "noise_exponent": 1.0}, "noise_exponent=1.0"),
+        (planners.vi_mpc, {"actions": LEVELS, "prior_std": 1.0}, "prior_std"),
+        (planners.vi_mpc, {"actions": LEVELS, "covariance": "full"}, "covariance and actions"),
+        (planners.vi_mpc, {"actions": LEVELS, "num_components": 2}, "num_components and actions"),
+        (planners.vi_mpc, {"actions": LEVELS, "enumerate_plans": True, "num_samples": 8}, "num_samples=8"),
+        (planners.vi_mpc, {"num_components": 2, "noise_exponent": 1.0}, "noise_exponent=1.0"),
+        (planners.okada, {"actions": LEVELS, "std": 0.3}, "std=0.3"),
+        (planners.smc, {"actions": LEVELS, "std": 0.3}, "std=0.3"),
+        (planners.smc, {"actions": LEVELS, "std_min": 0.3}, "std_min=0.3"),
+        (planners.smc, {"actions": LEVELS, "noise_exponent": 1.0}, "noise_exponent=1.0"),
+        (planners.smc, {"num_components": 2, "noise_exponent": 1.0}, "noise_exponent=1.0"),
+        (planners.smc, {"std_min": 0.3}, "std_min=0.3"),
+        (planners.mppi, {"std_min": 0.1}, "std_min=0.1"),
+        (planners.pi2, {"std_min": 0.1}, "std_min=0.1"),
+        (planners.tsallis, {"std_min": 0.1}, "std_min=0.1"),
+        (planners.dial, {"diffusion": True, "iteration_factor": 0.5}, "iteration_factor=0.5"),
+        (planners.icem, {"warm_start": False, "shift_fraction": 0.3}, "shift_fraction=0.3"),
+        (planners.ilqr, {"num_samples": 0, "std": 0.5}, "std=0.5"),
+        (planners.ilqr, {"num_samples": 0, "noise_exponent": 2.0}, "noise_exponent=2.0"),
+        (planners.gradient, {"num_samples": 1, "std": 0.5}, "std=0.5"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(factory, options, name):
+    with pytest.raises(ValueError, match=name):
+        factory(3, 1, **options)
+
+
+def test_options_mean_something_where_they_do():
+    for factory, options in (
+        (planners.vi_mpc, {"actions": LEVELS}),
+        (planners.vi_mpc, {"actions": LEVELS, "noise_exponent": None}),
+        (planners.vi_mpc, {"num_components": 2, "std": 0.3, "std_min": 0.1}),
+        (planners.mppi, {"covariance": "diagonal", "std_min": 0.1}),
+        (planners.mppi, {"smoothing": 0.1}),
+        (planners.smc, {"covariance": "diagonal", "std_min": 0.1}),
+        (planners.tsallis, {"learn_std": True, "std_min": 0.1}),
+        (planners.ilqr, {"num_samples": 2, "std": 0.1, "noise_exponent": None}),
+    ):
+        factory(3, 1, **options)
+    belief = planners.vi_mpc(3, 1).belief  # what they are unless given
+    np.testing.assert_allclose(belief.covariance()[0], 0.25 * planners.coloured_correlation(3, 1.0)[0], rtol=1e-5)
+    assert belief.std_min == jnp.float32(0.05)
+
+
+class TestStrategiesOutliveTheProgramInWhichTheyAreMade:
+    @staticmethod
+    def found(std, num_samples, **options):
+        planner = planners.evolution(2, ACTIONS, num_samples=num_samples, num_iterations=2, std=std, **options)
+        return planners.infer(planner, TARGET, KEY, START, None)[0].mode()
+
+    # sizes that no other test has: one object serves all planners of a size
+    @pytest.mark.parametrize(
+        ("size", "options"), [(18, {}), (22, {"strategy": "SimpleGA"}), (26, {"elite_fraction": 0.3})]
+    )
+    def test_first_under_jit_then_without(self, size, options):
+        traced = jax.jit(lambda std: self.found(std, size, **options))(0.5)
+        np.testing.assert_allclose(traced, self.found(0.5, size, **options), rtol=1e-3, atol=1e-4)
+        several = jax.jit(jax.vmap(lambda std: self.found(std, size, **options)))(jnp.array([0.5, 0.3]))
+        np.testing.assert_allclose(several[0], traced, rtol=1e-3, atol=1e-4)
+
+    def test_first_under_vmap_then_in_double_precision(self):
+        several = jax.vmap(lambda std: self.found(std, 28))(jnp.array([0.5, 0.3]))
+        with jax.enable_x64(True):
+            assert planners.evolution(2, ACTIONS, num_samples=28).belief.mode().dtype == jnp.float64
+        np.testing.assert_allclose(self.found(0.3, 28), several[1], rtol=1e-3, atol=1e-4)
+
+    def test_one_object_serves_all_planners_of_a_size(self):
+        one, other = (planners.evolution(2, ACTIONS, num_samples=18, std=std).belief for std in (0.5, 0.3))
+        assert one.algorithm is other.algorithm

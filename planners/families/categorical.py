@@ -13,9 +13,7 @@ from ..base import Plan, Plans
 from ..differentiation import undifferentiable
 from ..warm_start import Shift
 
-_REFUSAL = (
-    "discrete actions (vi_mpc of one iteration and enumerate_plans but for) have no derivatives: they are chosen"
-)
+_REFUSAL = "vi_mpc and smc of discrete actions have no derivatives: a probability that moves draws others by leaps"
 
 
 @pytree

@@ -11,7 +11,7 @@ from ...dynamics.base import boolean, integer, pytree, real, static
 from ..base import Plan, Plans
 from ..noise import Color, color, white_noise
 from ..warm_start import Shift
-from .moments import average, bias_correction
+from .moments import average, bias_correction, deviation
 
 
 @pytree
@@ -81,7 +81,7 @@ class Gaussian:
         variance = average(weights, (plans - around) ** 2)  # σ² = Σ w (a − μ)²
         if self.unbiased and not self.about_old_mean:
             variance *= bias_correction(weights)[..., None] if weights.ndim == 2 else bias_correction(weights)
-        std = jnp.where(told, jnp.sqrt(variance), self.std)
+        std = jnp.where(told, deviation(variance), self.std)
         std = jnp.maximum(self._smooth(std, self.std), self.std_min)
         return dataclasses.replace(self, mean=self._smooth(mean, self.mean), std=std)
 

@@ -14,7 +14,7 @@ from ..base import Plan, Plans
 from ..noise import white_noise
 from ..warm_start import Shift
 from .gaussian import gaussian
-from .moments import average, bias_correction
+from .moments import average, bias_correction, deviation
 
 _DEAD, _LEAST = 1e-3, 1e-2  # of 1/M: below the first a component is revived, below the second no weight falls
 
@@ -89,7 +89,7 @@ class Mixture:
         best = jax.lax.top_k(weights, min(len(total), len(weights)))[1]
         own_best = jnp.minimum(jnp.cumsum(dead.ravel()) - 1, len(best) - 1)  # the same one would keep them alike
         means = jnp.where(dead, plans[best[own_best]], means)
-        stds = jnp.maximum(jnp.sqrt(jnp.where(dead, spread, variances)), self.std_min)
+        stds = jnp.maximum(deviation(jnp.where(dead, spread, variances)), self.std_min)
         return dataclasses.replace(self, means=means, stds=stds, log_weights=_floored(total))
 
     def mode(self) -> Plan:

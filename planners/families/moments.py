@@ -56,3 +56,8 @@ def factor(
 
     tril = jnp.linalg.cholesky(jax.lax.cond(above, lambda same: same, raised, covariance))
     return jnp.where(jnp.isfinite(tril).all(), tril, otherwise)
+
+
+def deviation(variance: Float[Array, "..."]) -> Float[Array, "..."]:
+    """σ = √v, whose derivative is a number where the variance is 0 too, of plans one of which has all the weight."""
+    return jnp.sqrt(jnp.maximum(variance, jnp.finfo(variance.dtype).tiny))
