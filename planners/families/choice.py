@@ -83,5 +83,5 @@ def belief_of(
         return discrete
     if num_components != 1:
         parameters.pop("noise_exponent", None)  # components differ by their means, which are smooth at first
-        return mixture(horizon, action_size, num_components=num_components, **parameters)
+        return mixture(horizon, action_size, num_components=num_components, unbiased=True, **parameters)
     return gaussian_of(covariance, horizon, action_size, **parameters)
