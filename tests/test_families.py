@@ -296,7 +296,7 @@ def test_what_was_learnt_or_chosen_does_not_turn():
 
 
 def test_a_mixture_proposes_wider_plans_and_says_so():
-    """E_r[q/r f] = E_q[f], with weights q/r that never exceed 1/(1 − 0.2)."""
+    """E_r[q/r f] = E_q[f], with weights q/r that never exceed 1/(1 − 0.1)."""
     belief = planners.mixture(2, 1, num_components=3, std=0.5, std_min=0.01)
     narrow = dataclasses.replace(
         belief,
@@ -306,13 +306,13 @@ def test_a_mixture_proposes_wider_plans_and_says_so():
     )
     plans, same, correction = narrow.propose(jax.random.key(0), 20_000)
     weights = np.exp(np.asarray(correction, float))
-    assert weights.max() < 1.2500001
+    assert weights.max() < 1.11112
     assert abs(weights.mean() - 1.0) < 4.5 * weights.std() / 141
     for moment, truth in ((plans[:, 0, 0], -0.605), (plans[:, 1, 0] ** 2, 0.7 + 0.25 * 0.04 + 0.05 * 0.81 + 0.01)):
         values = weights * np.asarray(moment, float)
         assert abs(values.mean() - truth) < 4.5 * values.std() / 141
     far = jnp.abs(plans[:, 0, 0, None] - same.means[:, 0, 0]).min(-1) > 0.4
-    assert 0.05 < far.mean() < 0.2
+    assert 0.02 < far.mean() < 0.1
     assert planners.mixture(2, 1, num_components=1).propose(jax.random.key(0), 8).log_correction is None
 
 

@@ -18,7 +18,7 @@ from .gaussian import gaussian
 from .moments import average, bias_correction
 
 _DEAD, _LEAST = 1e-3, 1e-2  # of 1/M: below the first a component is revived, below the second no weight falls
-_WIDE = 0.2  # the share of plans that are proposed with the initial std around the components
+_WIDE = 0.1  # the share of plans that are proposed with the initial std around the components
 
 
 @pytree
