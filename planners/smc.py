@@ -78,8 +78,9 @@ def smc(
         actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian.
         std_min: the floor of a learnt std; 0.05 unless given.
         noise_exponent: correlates the proposal in time as noise of the spectrum 1/f^exponent; None for none.
-        **options: see `LoopOptions`. `execute` is "mean" of the weighted plans unless given; "best" (or "mode") is
-            the mean of those that share the heaviest first action, "sample" a sample of the posterior. Options that
+        **options: see `LoopOptions`. `execute` is "mean" of the weighted plans unless given, but with `actions`,
+            which have no mean, "mode": the heaviest first action. "mode" (or "best") of continuous actions is the
+            mean of the plans that share the heaviest first action, "sample" a sample of the posterior. Options that
             change plans after they were drawn have no meaning here.
 
     Returns:
@@ -132,5 +133,5 @@ def smc(
         resampler=resampler(resampling, ess_threshold=ess_threshold, value=value),
         num_samples=num_samples,
         num_iterations=num_iterations,
-        execute="mean",
+        execute="mean" if actions is None else "mode",
     )

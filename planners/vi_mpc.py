@@ -1,8 +1,9 @@
 """Variational inference MPC: mirror descent on the ELBO."""
 
+from collections.abc import Sequence
 from typing import Any, Unpack
 
-from ..dynamics.base import real
+from ..dynamics.base import integer, real
 from .base import check_unused
 from .composition import LoopOptions, compose, risk_at
 from .families import belief_of, categorical, gaussian, splined
@@ -57,7 +58,8 @@ def vi_mpc(
         standardize: divide returns by their standard deviation first; `temperature` is then relative to it.
         step_size: κ in (0, 1]; None adapts it.
         target_ess: take the greatest κ that leaves this effective sample size, as a fraction of the plans; 0.1 unless
-            one of the three is given.
+            one of the three is given, or as many plans as there are numbers in a plan (or in its knots), if that is
+            less: to fit them takes no more, and the mean of more plans that differ by a knot is no good plan.
         max_kl: take the greatest κ that moves the belief no further than this, nats.
         prior: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree; `planners.policy_prior` for one over
             actions in states; "flat" for none; None for the Gaussian of `prior_std` (discrete actions: uniform).
@@ -105,6 +107,7 @@ def vi_mpc(
     if prior is None:
         prior = splined(uninformed, horizon, options.get("num_knots"), options.get("interpolation"))
     num_plans = 512 if num_samples is None else num_samples
+    size = (options.get("num_knots") or integer("horizon", horizon)) * integer("action_size", action_size)
     if enumerate_plans:
         check_unused("enumerate_plans tries all plans", num_samples=num_samples)
         num_plans = len(belief(options.get("num_knots") or horizon).log_probs)
@@ -112,7 +115,7 @@ def vi_mpc(
     if temperature is None:
         temperature, standardize = 0.01, True
     if step_size is None and max_kl is None and target_ess is None:
-        step_size, target_ess = (1.0, None) if enumerate_plans else (None, 0.1)
+        step_size, target_ess = (1.0, None) if enumerate_plans else (None, _target_ess(num_plans, size))
     return compose(
         "vi_mpc",
         belief,
@@ -126,6 +129,12 @@ def vi_mpc(
         num_iterations=num_iterations,
         include_mode=include_mode,
     )
+
+
+def _target_ess(num_plans: int | Sequence[int], size: int) -> float:
+    """The default effective sample size, as a fraction of the plans: a tenth, or one plan for each number, 2 at least."""
+    fewest = num_plans if isinstance(num_plans, int) else min(num_plans)
+    return min(0.1, max(size, 2) / fewest)
 
 
 def okada(

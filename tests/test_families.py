@@ -200,7 +200,7 @@ def test_mixtures_climb_the_likelihood_and_find_the_bumps():
     for _ in range(60):
         log_likelihoods.append(float(weights @ belief.log_prob(plans)))
         belief = belief.fit(plans, weights)
-    assert (np.diff(log_likelihoods) > -1e-3).all()  # but for the correction of the variances
+    assert (np.diff(log_likelihoods) > -1e-5).all()
     order = jnp.argsort(belief.means[:, 0, 0])
     np.testing.assert_allclose(jnp.exp(belief.log_weights)[order], [0.3, 0.7], atol=0.03)
     np.testing.assert_allclose(belief.means[order, 0], [[-2.0, 0.0], [2.0, 1.0]], atol=0.1)
@@ -212,9 +212,125 @@ def test_mixtures_climb_the_likelihood_and_find_the_bumps():
     np.testing.assert_allclose((drawn[:, 0, 0] > 0).mean(), jnp.exp(belief.log_weights)[order[1]], atol=0.05)
 
 
+def test_a_mixture_fitted_to_two_plans_is_not_made_wider_than_they_are():
+    """Plans ±1: the variance of the greatest likelihood is 1, and log q is then −½ log 2π − ½ at both."""
+    plans, weights = jnp.array([-1.0, 1.0]).reshape(2, 1, 1), jnp.full(2, 0.5)
+    belief = planners.mixture(1, 1, num_components=1, std=1.0)
+    for _ in range(3):
+        belief = belief.fit(plans, weights)
+        np.testing.assert_allclose(weights @ belief.log_prob(plans), -1.418939, rtol=1e-5)
+    corrected = planners.mixture(1, 1, num_components=1, std=1.0, unbiased=True).fit(plans, weights)
+    np.testing.assert_allclose(corrected.stds, 2.0**0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_components", [1, 2, 5])
+def test_the_likelihood_of_a_mixture_never_falls(num_components):
+    """Whatever plans, weights, and floors that bind; but a component that died was given up for another."""
+
+    def trace(key):
+        keys = jax.random.split(key, 5)
+        scale = jnp.exp(jax.random.uniform(keys[0], minval=-3.0, maxval=2.0))
+        plans = scale * jax.random.normal(keys[1], (40, 3, 2)) + jax.random.normal(keys[2], (40, 1, 1))
+        weights = jax.nn.softmax(jnp.exp(jax.random.uniform(keys[3], maxval=3.0)) * jax.random.normal(keys[4], (40,)))
+        belief = planners.mixture(3, 2, num_components=num_components, std=scale, std_min=0.3 * scale)
+
+        def fit(belief, _):
+            share = jnp.exp(belief._log_joint(plans) - belief.log_prob(plans))
+            dies = ((share @ weights) < 1e-3 / num_components).any()
+            return belief.fit(plans, weights), (weights @ belief.log_prob(plans), dies)
+
+        return jax.lax.scan(fit, belief, length=12)[1]
+
+    log_likelihoods, dies = jax.jit(jax.vmap(trace))(jax.random.split(jax.random.key(0), 200))
+    rises = np.diff(log_likelihoods) / np.maximum(1.0, np.abs(log_likelihoods[:, 1:]))
+    assert rises[~dies[:, :-1]].min() > -1e-5
+    assert (~dies).mean() > 0.5
+
+
+def test_floored_weights_are_the_best_that_the_floor_allows():
+    """Against a search: argmax Σ N log π under π ≥ 0.01/M, with none, some and all but one at the floor."""
+    belief = planners.mixture(1, 1, num_components=3, std=1.0)
+    centres = jnp.array([-9.0, 0.0, 9.0]).reshape(3, 1, 1)
+    apart = dataclasses.replace(belief, means=centres, stds=jnp.full((3, 1, 1), 0.1))
+    floor = 0.01 / 3
+    for weights in ([0.3, 0.3, 0.4], [0.002, 0.498, 0.5], [0.0, 0.001, 0.999]):
+        fitted = np.exp(np.asarray(apart.fit(centres, jnp.array(weights)).log_weights, float))
+        np.testing.assert_allclose(fitted.sum(), 1.0, rtol=1e-5)
+        assert fitted.min() > floor * 0.999
+        above = [w if w > 0.0034 else 0.0 for w in weights]
+        expected = np.where(np.array(above) > 0, np.array(above) / sum(above), floor)
+        expected[np.array(above) > 0] *= 1.0 - floor * above.count(0.0)
+        np.testing.assert_allclose(fitted, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("num_components", "size"), [(2, 1), (3, 2), (4, 1), (6, 2), (9, 1)])
+def test_components_start_in_pairs_on_either_side(num_components, size):
+    """As far as the std says, in a direction that depends on the key, so that none is ever left out."""
+    mean = jnp.linspace(-0.5, 0.5, 5)[:, None] * jnp.ones(size)
+    belief = planners.mixture(5, size, num_components=num_components, mean=mean, std=0.4)
+    proposed = jax.vmap(lambda key: belief.propose(key, 64))(jax.random.split(jax.random.key(0), 200))
+    away = (proposed.belief.means - mean) / 0.4
+    np.testing.assert_allclose(away.mean(1), 0.0, atol=1e-5)
+    half = num_components // 2
+    np.testing.assert_allclose(away[:, :half], -away[:, half : 2 * half], atol=1e-5)
+    spread = (away[:, :half].mean(2) ** 2).mean((0, 1))  # of what is constant in time, along each actuator
+    np.testing.assert_allclose(spread, 1.0, atol=0.25)
+    apart = jnp.linalg.norm(
+        (away[:, :, None] - away[:, None]).reshape(200, num_components, num_components, -1), axis=-1
+    )
+    assert (apart + 9.0 * jnp.eye(num_components)).min() > 0.1
+    if size > 1:
+        assert jnp.linalg.norm(away[1:, 0] - away[0, 0], axis=(1, 2)).min() > 1e-4
+    np.testing.assert_allclose(belief.means.mean(0), mean, atol=1e-5)
+
+
+def test_what_was_learnt_or_chosen_does_not_turn():
+    belief = planners.mixture(5, 2, num_components=4, std=0.4)
+    chosen = dataclasses.replace(belief, means=belief.means + 0.1)
+    np.testing.assert_array_equal(chosen.propose(jax.random.key(1), 8).belief.means, chosen.means)
+    turned = belief.propose(jax.random.key(1), 8).belief
+    again = turned.propose(jax.random.key(2), 8).belief
+    np.testing.assert_array_equal(again.means, turned.means)
+    shifted = belief.shift(belief, planners.shift_by_one(5))
+    assert (shifted.starts == belief.starts).all()
+
+
+def test_a_mixture_proposes_wider_plans_and_says_so():
+    """E_r[q/r f] = E_q[f], with weights q/r that never exceed 1/(1 − 0.1)."""
+    belief = planners.mixture(2, 1, num_components=3, std=0.5, std_min=0.01)
+    narrow = dataclasses.replace(
+        belief,
+        means=jnp.array([-1.0, 0.2, 0.9]).reshape(3, 1, 1) * jnp.ones((3, 2, 1)),
+        stds=jnp.full((3, 2, 1), 0.1),
+        log_weights=jnp.log(jnp.array([0.7, 0.25, 0.05])),
+    )
+    plans, same, correction = narrow.propose(jax.random.key(0), 20_000)
+    weights = np.exp(np.asarray(correction, float))
+    assert weights.max() < 1.11112
+    assert abs(weights.mean() - 1.0) < 4.5 * weights.std() / 141
+    for moment, truth in ((plans[:, 0, 0], -0.605), (plans[:, 1, 0] ** 2, 0.7 + 0.25 * 0.04 + 0.05 * 0.81 + 0.01)):
+        values = weights * np.asarray(moment, float)
+        assert abs(values.mean() - truth) < 4.5 * values.std() / 141
+    far = jnp.abs(plans[:, 0, 0, None] - same.means[:, 0, 0]).min(-1) > 0.4
+    assert 0.02 < far.mean() < 0.1
+    assert planners.mixture(2, 1, num_components=1).propose(jax.random.key(0), 8).log_correction is None
+
+
+def test_mixtures_draw_their_components_evenly():
+    """Each plan is of a component with its probability, and all of them together nearly in proportion."""
+    belief = dataclasses.replace(
+        planners.mixture(3, 1, num_components=3), log_weights=jnp.log(jnp.array([0.6, 0.3, 0.1]))
+    )
+    component = jax.vmap(lambda key: belief.noise(key, 50)[0][:, 0])(jax.random.split(jax.random.key(0), 4_000))
+    share = jax.nn.one_hot(component, 3)
+    each = np.asarray(share.mean(0), float)
+    assert np.abs(each - np.array([0.6, 0.3, 0.1])).max() < 5 * 0.49 / 4_000**0.5
+    assert jnp.abs(share.sum(1) - jnp.array([30.0, 15.0, 5.0])).max() <= 3
+
+
 def test_one_component_is_a_gaussian():
     plans, weights = weighted_plans()
-    mixture = planners.mixture(1, 2, num_components=1, std=2.0, std_min=1e-3)
+    mixture = planners.mixture(1, 2, num_components=1, std=2.0, std_min=1e-3, unbiased=True)
     gaussian = planners.gaussian(1, 2, std=2.0, std_min=1e-3, unbiased=True)
     np.testing.assert_allclose(mixture.log_prob(plans), gaussian.log_prob(plans), rtol=1e-5)
     left, right = mixture.fit(plans, weights), gaussian.fit(plans, weights)

@@ -183,6 +183,89 @@ class Table:
         return self.log_probs[state] @ action
 
 
+MOVES = jnp.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+WALLS = np.zeros((5, 5), bool)
+WALLS[[1, 1, 1, 2, 3, 3, 3, 4], [1, 2, 3, 3, 0, 1, 3, 3]] = True
+
+
+def maze(key, state, action):
+    """From (0, 0) to (4, 4) by unit moves; what is no unit move never gets there."""
+    to = state + action
+    place = jnp.clip(jnp.round(to), 0, 4).astype(int)
+    free = ((to >= 0) & (to <= 4)).all() & ~jnp.asarray(WALLS)[place[0], place[1]]
+    to = jnp.where(free, to, state)
+    there = (to == 4).all()
+    return to, jnp.where(there, 10.0, -0.1), jnp.where(there, 0.0, 1.0)
+
+
+def key_and_door(key, state, action):
+    """On a field of 4 × 4 fetch the key in one corner, then go to the door in another: the only reward."""
+    place, has = state
+    place = jnp.clip(place + action, 0, 3)
+    has = has | (place == jnp.array([0, 3])).all()
+    there = (place == jnp.array([3, 0])).all() & has
+    return (place, has), jnp.where(there, 1.0, 0.0), jnp.where(there, 0.0, 1.0)
+
+
+def tabular_maze():
+    """The maze as tables."""
+    transitions, rewards = np.zeros((25, 4, 25)), np.full((25, 4), -0.1)
+    for place in range(25):
+        for move, change in enumerate(np.asarray(MOVES, int)):
+            to = np.array(divmod(place, 5)) + change
+            free = (to >= 0).all() and (to <= 4).all() and not WALLS[tuple(to)]
+            target = int(to @ [5, 1]) if free else place
+            transitions[place, move, target] = 1.0
+            rewards[place, move] = 10.0 if target == 24 else -0.1
+    return dynamics.tabular(transitions, rewards, terminal=np.arange(25) == 24)
+
+
+class TestDiscreteActions:
+    @pytest.mark.parametrize(
+        ("step", "first", "num_samples", "num_steps"),
+        [(maze, jnp.zeros(2), 1_024, 20), (key_and_door, (jnp.zeros(2), jnp.zeros((), bool)), 512, 20)],
+        ids=["maze", "key and door"],
+    )
+    def test_a_goal_without_a_trail_is_reached(self, step, first, num_samples, num_steps):
+        """By every seed; a mean of discrete actions would be none of them."""
+        model = dynamics.from_function(step, 2, init=lambda key: first)
+        planner = planners.smc(14, 2, actions=MOVES, num_samples=num_samples)
+        control = jax.jit(jax.vmap(lambda key: planners.episode(planner, model, model, key, num_steps)))
+        told = control(jax.random.split(KEY, 6))
+        assert (told.discounts[:, -1] == 0).all()
+        assert (told.rewards.max(1) >= 1.0).all()
+        assert (told.actions[:, :, None] == MOVES).all(-1).any(-1).all()
+
+    def test_in_the_maze_the_first_action_is_as_probable_as_message_passing_says(self):
+        model = tabular_maze()
+        exact = planners.message_passing(model, horizon=12, temperature=2.0)
+        planner = planners.smc(12, 4, actions=model.actions, num_samples=40_000, temperature=2.0)
+        belief, info = infer(planner, model, KEY, jnp.zeros((), jnp.int32), None)
+        actions, weights = belief.roots()
+        found = jnp.zeros(4).at[jnp.argmax(actions, -1)].add(weights)
+        np.testing.assert_allclose(found, exact.policy[0, 0], atol=0.03)
+        np.testing.assert_allclose(info.log_evidence[-1], exact.values[0, 0], atol=0.05)
+        plan = belief.mode()
+        assert (plan.sum(-1) == 1.0).all()
+        assert (belief.plans == plan).all((1, 2)).any()
+        assert jnp.argmax(plan[0]) == jnp.argmax(found)
+
+    def test_the_mode_follows_the_heaviest_branches(self):
+        belief = planners.particles(planners.categorical(2, jnp.array([[-1.0], [0.0], [1.0]])), 2, 1, 5)
+        plans = jnp.array([[1, 0], [1, 0], [1, -1], [-1, 1], [-1, 1]], float)[..., None]
+        fitted = belief.fit(plans, jnp.array([0.1, 0.1, 0.35, 0.23, 0.22]))
+        np.testing.assert_array_equal(fitted.mode(), [[1.0], [-1.0]])
+        fitted = belief.fit(plans, jnp.array([0.2, 0.2, 0.15, 0.23, 0.22]))
+        np.testing.assert_array_equal(fitted.mode(), [[1.0], [0.0]])
+
+    def test_the_mode_begins_with_an_action_that_was_drawn(self):
+        """Not with a mean of copies of it, which rounding makes another."""
+        belief = planners.particles(planners.gaussian(2, 1), 2, 1, 1_000)
+        plans = jnp.where(jnp.arange(1_000)[:, None, None] % 3 == 0, 0.3, 0.7) * jnp.ones((1_000, 2, 1))
+        fitted = belief.fit(plans, jax.nn.softmax(jnp.sin(jnp.arange(1_000.0))))
+        assert fitted.mode()[0, 0] == jnp.float32(0.7)
+
+
 class TestPosterior:
     def test_root_marginal_is_that_of_message_passing(self, mdp):
         model, exact = mdp
@@ -613,7 +696,13 @@ def test_families_can_be_drawn_step_by_step(belief):
     )
     # the first ones' are the density of the first steps, where a component counts by what those tell of it
     if isinstance(belief, planners.Mixture):
-        begun = dataclasses.replace(belief, means=belief.means[:, :3], stds=belief.stds[:, :3])
+        begun = dataclasses.replace(
+            belief,
+            means=belief.means[:, :3],
+            stds=belief.stds[:, :3],
+            starts=belief.starts[:, :3],
+            start_std=belief.start_std[:3],
+        )
         np.testing.assert_allclose(steps[:, :3].sum(1), begun.log_prob(plans[:, :3]), rtol=1e-4, atol=1e-4)
 
 

@@ -271,6 +271,21 @@ def lopsided(key, state, action):
     return state, jnp.logaddexp(left, right), 1.0
 
 
+@pytest.mark.parametrize("step", [0.1, 0.3, 1.0])
+def test_unequal_ways_keep_their_weights_at_every_step_size(step):
+    """2/3 and 1/3, with 4 or more components, for every key."""
+    model = dynamics.from_function(lopsided, 1)
+    options = {"num_samples": 1_000, "num_iterations": round(10 + 3 / step), "temperature": 1.0, "prior": "flat"}
+    planner = planners.vi_mpc(1, 1, num_components=5, std=0.7, std_min=0.02, step_size=step, **options)
+    run = jax.vmap(lambda key: planners.infer(planner, model, key, jnp.zeros(())))
+    beliefs, info = jax.jit(run)(jax.random.split(jax.random.key(0), 16))
+    right = (jnp.exp(beliefs.log_weights) * (beliefs.means[..., 0, 0] > 0)).sum(-1)
+    np.testing.assert_allclose(right, 2 / 3, atol=0.08)
+    truth = np.log(3 * np.sqrt(2 * np.pi) * 0.15)
+    np.testing.assert_allclose(info.log_evidence[:, -1], truth, atol=0.15)
+    np.testing.assert_allclose(info.log_evidence[:, -1].mean(), truth, atol=0.05)
+
+
 def test_a_mixture_keeps_both_ways_with_their_weights():
     model = dynamics.from_function(lopsided, 1)
     options = {"num_samples": 4_000, "num_iterations": 20, "temperature": 1.0, "prior": "flat", "step_size": 0.5}
@@ -286,6 +301,61 @@ def test_a_mixture_keeps_both_ways_with_their_weights():
     one = planners.vi_mpc(1, 1, std=0.7, std_min=0.02, noise_exponent=None, **options)
     averaged, told = infer(one, model, jax.random.key(0), jnp.zeros(()), None)
     assert abs(float(averaged.mean[0, 0])) < 0.9 or told.elbo_gap[-1] > 0.3  # between the ways, or one way lost
+
+
+def around(key, state, action):
+    """On along x, up or down along y, and a disc at (1.5, 0) in the way."""
+    x, y = state[0] + 0.3, state[1] + 0.3 * jnp.clip(action[0], -2.0, 2.0)
+    inside = (x - 1.5) ** 2 + y**2 < 0.5
+    return jnp.array([x, y]), -5.0 * inside - 0.3 * y**2, 1.0
+
+
+@pytest.fixture(scope="module")
+def two_ways():
+    """(planner, seed, beliefs) -> (beliefs, masses of the upper way, evidences), of 16 of each."""
+    model, start = dynamics.from_function(around, 1), jnp.zeros(2)
+
+    @jax.jit
+    def run(planner, seed, beliefs):
+        keys = jax.random.split(jax.random.key(seed), 16)
+        beliefs, info = jax.vmap(lambda key, belief: planners.infer(planner, model, key, start, belief))(
+            keys, beliefs
+        )
+        side = jnp.clip(beliefs.means[..., :5, 0], -2.0, 2.0).sum(-1)  # where x = 1.5
+        return beliefs, (jnp.exp(beliefs.log_weights) * (side > 0)).sum(-1), info.log_evidence[:, -1]
+
+    return run
+
+
+def evidence_of_two_ways():
+    """By importance sampling from the prior, N(0, 0.8²), with its standard error."""
+    plans = 0.8 * jax.random.normal(jax.random.key(9), (2**19, 8, 1))
+    returns = jax.jit(planners.rollout)(dynamics.from_function(around, 1), jax.random.key(0), jnp.zeros(2), plans)
+    weights = np.exp(2.0 * np.asarray(returns, float))
+    return np.log(weights.mean()), weights.std() / weights.mean() / 2**9.5
+
+
+@pytest.mark.parametrize(("num_components", "num_samples"), [(4, 2_048), (2, 512)])
+def test_small_steps_lose_no_way_round(two_ways, num_components, num_samples):
+    """Both ways are equally good: for every step size each keeps half, and the evidence does not lack log 2."""
+    truth, error = evidence_of_two_ways()
+    np.testing.assert_allclose(truth, -5.63, atol=0.02)
+    options = {"num_components": num_components, "num_samples": num_samples, "num_iterations": 20}
+    for step in (0.1, 0.3, 1.0):
+        planner = planners.vi_mpc(8, 1, temperature=0.5, std=0.8, step_size=step, **options)
+        beliefs = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (16, *leaf.shape)), planner.belief)
+        if num_samples < 1_000 and step == 1.0:  # of whose plans a handful has weight: no way for whole steps
+            continue
+        calls = 6 if num_samples > 1_000 and step == 0.3 else 1
+        for seed in range(calls):  # and warm starts do not drift to one of them
+            beliefs, up, evidence = two_ways(planner, seed, beliefs)
+            noise = 0.1 if num_samples > 1_000 else 0.2
+            assert np.abs(up - 0.5).max() < (noise if seed == 0 else 0.15), (step, seed, up)
+            assert abs(float(up.mean()) - 0.5) < 0.35 * noise
+            spread = float(evidence.std())
+            assert spread < 3 * noise
+            assert abs(float(evidence.mean()) - truth) < 4.5 * (spread / 4 + error) + spread**2 / 2, (step, seed)
+            assert abs(float(evidence.mean()) - truth) < noise
 
 
 def test_around_an_obstacle_the_mixture_goes_and_the_gaussian_does_not():

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Key
 from ...dynamics.base import integer, pytree
 from ..base import Belief, Centered, Plan, Plans, Policy, Sequential, check_part, update
 from ..warm_start import Shift
+from .categorical import Categorical, nearest
 from .moments import average
 
 
@@ -72,12 +73,19 @@ class Particles:
         return dataclasses.replace(self, proposal=proposal, plans=plans, log_weights=log_weights)
 
     def mode(self) -> Plan:
-        """The mean of the plans that share the first action of the greatest weight."""
-        _, group = self._groups()
+        """The mean of the plans that share the first action of the greatest weight, which it begins with.
+
+        Discrete actions have no mean: of those that a `Categorical` proposes each step takes the heaviest, among the
+        plans that agree on the steps before.
+        """
         weights = jnp.exp(self.log_weights)
+        if isinstance(self.proposal, Categorical):
+            return self._heaviest_path(self.proposal.actions, weights)
+        actions, group = self._groups()
         heaviest = jnp.argmax(jnp.zeros(len(self.plans)).at[group].add(weights))
         chosen = jnp.where(group == heaviest, weights, 0.0)
-        return average(chosen / chosen.sum(), self.plans)
+        # a mean of equal actions is one of them but for rounding, which is no action of a policy over discrete ones
+        return average(chosen / chosen.sum(), self.plans).at[0].set(actions[heaviest])
 
     def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> "Particles":
         """The same with a proposal around other centres; the plans, which were drawn, stay."""
@@ -103,6 +111,15 @@ class Particles:
     def kl(self, other: "Particles") -> None:
         """Particles have no density."""
         return None
+
+    def _heaviest_path(self, actions: Float[Array, "C A"], weights: Float[Array, " K"]) -> Plan:
+        """The plan that takes the heaviest branch at each step of the tree that the plans make."""
+
+        def branch(weights: Float[Array, " K"], choices: Int[Array, " K"]) -> tuple[Array, Array]:
+            heaviest = jnp.argmax(jnp.zeros(len(actions)).at[choices].add(weights))
+            return jnp.where(choices == heaviest, weights, 0.0), heaviest
+
+        return actions[jax.lax.scan(branch, weights, nearest(actions, self.plans).T)[1]]
 
     def _groups(self) -> tuple[Float[Array, "K A"], Int[Array, " K"]]:
         """The distinct first actions, padded to K, and which of them each plan has."""
