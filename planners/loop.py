@@ -421,8 +421,8 @@ def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belie
         The belief, whose `mode()` is the plan [H, A], and the planner's info, one row per iteration.
 
     Raises:
-        ValueError: if the planner is none, or the model, or the key; if one of them is on other devices than plans are
-            spread over, see `planners.place`; or where a planner is differentiated that has no derivatives.
+        ValueError: if the planner is none, or the model, or the key; if one of them is on other devices than plans
+            are spread over, see `planners.place`; or where a planner is differentiated that has no derivatives.
     """
     for name, part, protocol in (("planner", planner, Planner), ("model", model, Model)):
         if not isinstance(part, protocol):

@@ -101,9 +101,7 @@ def belief_of(
         # components differ by their means, which are smooth at first
         check_unused("mixtures have no correlation in time", noise_exponent=noise_exponent)
         spread, floor = 0.5 if std is None else std, 0.05 if std_min is None else std_min
-        return mixture(
-            horizon, action_size, num_components=num_components, std=spread, std_min=floor, unbiased=True
-        )
+        return mixture(horizon, action_size, num_components=num_components, std=spread, std_min=floor, unbiased=True)
     if covariance not in COVARIANCES:
         raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}, got {covariance!r}")
     parameters = {"std": std, "std_min": std_min, "noise_exponent": noise_exponent}
