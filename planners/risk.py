@@ -60,13 +60,20 @@ class Entropic:
     theta: Float[Array, ""]
 
     def __call__(self, returns: Float[Array, " M"]) -> Float[Array, ""]:
-        """The entropic certainty equivalent, without overflow, and the mean where θ is 0."""
+        """The entropic certainty equivalent, without overflow, to the last digits of what it adds to the mean."""
         mean = returns.mean()
-        exponent = self.theta * (returns - mean)
-        small = jnp.abs(exponent).max() < 1e-3
-        theta = jnp.where(small, 1.0, self.theta)  # not 0 where the other branch divides by it
-        log_mean = jax.nn.logsumexp(exponent) - jnp.log(len(returns))
-        return mean + jnp.where(small, 0.5 * (exponent * (returns - mean)).mean(), log_mean / theta)
+        away = returns - mean
+        exponent = self.theta * away
+        small, great = jnp.abs(exponent).max() < 1e-2, exponent.max() > 30.0
+        # θ/2 κ₂ + θ²/6 κ₃, whose derivative is right at θ = 0 too
+        series = away.mean() + (exponent * away).mean() / 2 + (exponent**2 * away).mean() / 6
+        # what is not taken must be finite, and so its gradient; the mean of exp − 1 is never below 0 (Jensen)
+        log_mean = jnp.where(
+            great,
+            jax.nn.logsumexp(jnp.where(great, exponent, 0.0)) - jnp.log(len(returns)),
+            jnp.log1p(jnp.expm1(jnp.where(great, 0.0, exponent)).mean()),
+        )
+        return mean + jnp.where(small, series, log_mean / jnp.where(small, 1.0, self.theta))
 
 
 @pytree

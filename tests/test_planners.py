@@ -426,9 +426,9 @@ def test_diagnostics_are_their_definitions(name, model):
     log_utility = np.asarray(told.log_weights, float) + float(told.log_scale)
     log_base, ratio = np.zeros(samples), log_utility
     if planner.prior is not None:
-        plans, _, own_base = planner._propose(jax.random.split(KEY, (1, 2))[0, 0], before, samples)
-        assert_close(after.mode(), before.fit(plans, info.weights[0]).mode(), atol=1e-5)  # these are the plans
-        ratio = log_utility + np.asarray(planner.prior.log_ratio(plans, before), float)
+        plans, by, own_base = planner._propose(jax.random.split(KEY, (1, 2))[0, 0], before, samples)
+        assert_close(after.mode(), by.fit(plans, info.weights[0]).mode(), atol=1e-5)  # these are the plans
+        ratio = log_utility + np.asarray(planner.prior.log_ratio(plans, by), float)
         log_base = log_base if own_base is None else np.asarray(own_base, float)
     ratio = np.where(valid, ratio, -np.inf)
     if planner.step_size is None:
@@ -436,7 +436,8 @@ def test_diagnostics_are_their_definitions(name, model):
         size = 1.0
     else:
         size = float(info.step_size[0])
-        np.testing.assert_allclose(size, planner.step_size(jnp.asarray(ratio, jnp.float32)), rtol=1e-2)
+        base = None if planner.prior is None or own_base is None else own_base
+        np.testing.assert_allclose(size, planner.step_size(jnp.asarray(ratio, jnp.float32), base), rtol=1e-2)
 
     def normalized(logarithms):
         weights = np.where(np.isfinite(logarithms), np.exp(logarithms - logarithms[valid].max()), 0.0)

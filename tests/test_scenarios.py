@@ -60,6 +60,33 @@ def test_averse_measures_lie_between_the_worst_and_the_mean(returns, alpha):
         assert returns.min() - slack <= risk(returns) <= returns.mean() + slack
 
 
+@pytest.mark.parametrize("returns", [[-3.0, 1.0, 1.0, 1.0], [-2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 0.0, 0.0]])
+def test_the_entropic_term_keeps_its_digits(returns):
+    """What it adds to the mean (here 0), against float64, from θR = 1e−8 to 1e3; with finite gradients."""
+    exact, values = np.array(returns, np.float64), jnp.array(returns)
+    scales = np.logspace(-8, 3, 67)
+    thetas = np.float32(np.concatenate([-scales, scales]))
+    found = jax.jit(jax.vmap(lambda theta: planners.Entropic(theta)(values)))(jnp.asarray(thetas))
+    for theta, told in zip(thetas.astype(np.float64), np.asarray(found, np.float64), strict=True):
+        powers = theta * exact
+        truth = (
+            np.log1p(np.expm1(powers).mean())
+            if np.abs(powers).max() < 1
+            else np.logaddexp.reduce(powers) - np.log(len(exact))
+        )
+        if np.abs(powers).max() < 1e-5:  # where float64 loses digits too
+            truth = (powers**2).mean() / 2 + (powers**3).mean() / 6
+        np.testing.assert_allclose(told, truth / theta, rtol=2e-5)
+    slope = jax.jit(jax.vmap(jax.grad(lambda theta, r: planners.Entropic(theta)(r), argnums=(0, 1)), (0, None)))
+    by_theta, by_returns = slope(jnp.append(thetas, 0.0), values)
+    assert jnp.isfinite(by_theta).all()
+    np.testing.assert_allclose(by_returns.sum(1), 1.0, rtol=1e-4)
+    np.testing.assert_allclose(by_theta[-1], (exact**2).mean() / 2, rtol=1e-5)
+    np.testing.assert_allclose(by_returns[-1], 1.0 / len(exact), rtol=1e-5)
+    np.testing.assert_allclose(by_theta[:20], (exact**2).mean() / 2, rtol=1e-2)  # θR of 1e−8 to 1e−5, and below 0
+    assert planners.entropic(0.0)(values) == 0.0
+
+
 def test_every_measure_works_in_a_rollout_and_invalid_scenarios_count():
     plans = jnp.zeros((3, 4, 1))
     each = [
