@@ -132,7 +132,7 @@ def vi_mpc(
 
 
 def _target_ess(num_plans: int | Sequence[int], size: int) -> float:
-    """The default effective sample size, as a fraction of the plans: a tenth, or a plan for each number, 2 at least."""
+    """The default effective sample size as a fraction of plans: a tenth, or a plan for each number, 2 at least."""
     fewest = num_plans if isinstance(num_plans, int) else min(num_plans)
     return min(0.1, max(size, 2) / fewest)
 
