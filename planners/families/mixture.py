@@ -250,7 +250,7 @@ def _starts(key: Key[Array, ""], mean: Plan, std: Plan, num_components: int) -> 
     radii = ndtri(0.5 + (np.arange(num_shells) + 0.5) / (2 * num_shells))  # of a normal number, evenly probable
     radii = radii / np.sqrt((radii**2).mean())
     away = (radii[:, None, None, None] * away).reshape(-1, horizon, action_size)[:pairs] * std
-    return jnp.concatenate([mean + away, mean - away, *middle]).astype(mean.dtype)
+    return jnp.concatenate([*middle, mean + away, mean - away]).astype(mean.dtype)
 
 
 def _evenly(key: Key[Array, ""], log_weights: Float[Array, " M"], num_samples: int) -> Int[Array, " K"]:
