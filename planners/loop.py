@@ -40,7 +40,7 @@ from .risk import Risk
 from .rollout import Scores, score
 from .sequential import sequential
 from .step_sizes import StepSize
-from .stepping import stand_still
+from .stepping import same_noise, stand_still
 from .survivors import cool, diagnose_particles
 from .tempering import Tempering
 from .warm_start import Shift
@@ -190,7 +190,7 @@ class SamplingPlanner:
             return _same, jnp.inf
         if clips:
             return within_range, 1.0
-        tried = saturates(model, state)
+        tried = saturates(model, same_noise(state))
         return lambda belief: _keep(tried, within_range(belief), belief), jnp.where(tried, 1.0, jnp.inf)
 
     def _sample(self, model: Model, keys: Array, state: State, before: Any, num_samples: int) -> "_Imagined":

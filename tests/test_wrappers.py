@@ -112,7 +112,7 @@ def test_every_wrapper_forwards_every_capability(name):
 def test_what_a_model_does_not_tell_is_told_apart(name):
     plain = dynamics.from_function(lambda key, state, action: (state + action[0], 0.0, 1.0), 1, init=lambda key: 0.0)
     model = WRAPPERS[name](plain)
-    assert dynamics.bounded(model)
+    assert dynamics.bounded(model) is None
     with pytest.raises(ValueError, match="model must have dt"):
         dynamics.duration(model)
     assert (scenario_count(model) is None) == (not any(part in name for part in NUM_SCENARIOS))
