@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, Shaped
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from ..dynamics.base import Model, State, pytree
 from .warm_start import Shift
@@ -31,7 +31,7 @@ class Belief(Protocol):
     * `map_centers(function) -> belief`, see `Centered`: without it nothing keeps it within the actuators' range.
     """
 
-    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans a ~ q."""
         ...
 
@@ -103,7 +103,7 @@ def has_center(belief: Any) -> bool:
 class Sequential(Belief, Protocol):
     """A belief whose plans can be drawn step by step, so that particles which meet part again."""
 
-    def noise(self, key: Key[Array, ""], num_samples: int) -> Any:
+    def noise(self, key: PRNGKeyArray, num_samples: int) -> Any:
         """What drives K plans: a pytree of arrays [K, H, ...]."""
         ...
 
@@ -120,7 +120,7 @@ class Sequential(Belief, Protocol):
 class Policy(Protocol):
     """A distribution over actions in a state."""
 
-    def sample(self, key: Key[Array, ""], state: State) -> Float[Array, " A"]:
+    def sample(self, key: PRNGKeyArray, state: State) -> Float[Array, " A"]:
         """Draw an action, on the scale of plans."""
         ...
 
@@ -146,6 +146,8 @@ class Proposal(NamedTuple):
         belief: what proposed them, with what it remembers of that.
         log_correction: log q(a) − log r(a) of plans that were drawn from another distribution r than q, [K]; None
             where they were drawn from q.
+        log_density: log r of any plans [K, H, A], for those who mix r with others; None where there is no r, or it is
+            not known.
         drawn: which of them were drawn at all, from q or r, [K]; None for all. Others (the centre, plans that are
             remembered) are no samples: they count in no evidence, and weigh nothing under a prior.
     """
@@ -153,10 +155,11 @@ class Proposal(NamedTuple):
     plans: Plans
     belief: Any
     log_correction: Float[Array, " K"] | None = None
+    log_density: Callable[[Plans], Float[Array, " K"]] | None = None
     drawn: Bool[Array, " K"] | None = None
 
 
-def propose(belief: Any, key: Key[Array, ""], num_samples: int) -> Proposal:
+def propose(belief: Any, key: PRNGKeyArray, num_samples: int) -> Proposal:
     """Plans to look at, by the belief's own `propose` if it has one, else by its `sample`."""
     own = getattr(belief, "propose", None)
     return Proposal(belief.sample(key, num_samples), belief) if own is None else own(key, num_samples)
@@ -328,7 +331,7 @@ def check_unused(why: str, **options: Any) -> None:
         raise ValueError(f"{why}: {' and '.join(options)} must not be given, got {', '.join(given)}")
 
 
-def check_key(key: Any) -> Key[Array, ""]:
+def check_key(key: Any) -> PRNGKeyArray:
     """Return one key as `jax.random.key` makes it, of either kind, or raise a `ValueError` that says what to give."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ():
@@ -375,11 +378,11 @@ class Planner(Protocol):
         """Where inference starts when it is given no belief."""
         ...
 
-    def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Any]:
+    def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Any]:
         """Bring `belief` nearer to the posterior over plans from `state`: (belief, info)."""
         ...
 
-    def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:
+    def act(self, key: PRNGKeyArray, belief: Any) -> Float[Array, " A"]:
         """The action to execute now."""
         ...
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ..dynamics.base import Model, State, bounded, integer, pytree, saturates, static
 from .base import (
@@ -102,7 +102,7 @@ class SamplingPlanner:
         """The initial belief, whatever the model: `belief`, with its mode for the best plan that is known."""
         return fresh(self._initial())
 
-    def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Info]:
+    def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Info]:
         """Run the loop from `belief`.
 
         Args:
@@ -134,7 +134,7 @@ class SamplingPlanner:
         best = info.best_return.at[-1].set(found.worth)
         return found, dataclasses.replace(info, best_return=best, refinement=told)
 
-    def _iterate(self, model: Model, key: Key[Array, ""], state: State, belief: Incumbent) -> tuple[Incumbent, Info]:
+    def _iterate(self, model: Model, key: PRNGKeyArray, state: State, belief: Incumbent) -> tuple[Incumbent, Info]:
         """The loop itself."""
         contained, limit = self._containment(model, state, belief.belief)
 
@@ -195,7 +195,8 @@ class SamplingPlanner:
 
     def _sample(self, model: Model, keys: Array, state: State, before: Any, num_samples: int) -> "_Imagined":
         """Plans that each go their own way."""
-        plans, belief, log_base, drawn = self._propose(keys[0], before, num_samples)
+        proposal = self._propose(keys[0], before, num_samples)
+        plans, belief = proposal.plans, proposal.belief
         scores = score(
             model,
             keys[1],
@@ -205,7 +206,7 @@ class SamplingPlanner:
             to_go=self.per_step,
             **self._how_to_roll_out(),
         )
-        weighed = self._weigh(belief, plans, scores, log_base, drawn)
+        weighed = self._weigh(proposal, scores)
         weights = shown = jnp.exp(weighed.normalized.log_weights)
         if scores.to_go is not None:
             weights = self._weigh_steps(weighed, scores.to_go)
@@ -269,7 +270,7 @@ class SamplingPlanner:
             "sharding": self.sharding,
         }
 
-    def _propose(self, key: Key[Array, ""], belief: Any, num_samples: int) -> Proposal:
+    def _propose(self, key: PRNGKeyArray, belief: Any, num_samples: int) -> Proposal:
         num_explored = round(self.explore_fraction * num_samples)
         sample_key, explore_key = (key, key) if num_explored == 0 else jax.random.split(key)
         proposal = propose(belief, sample_key, num_samples)
@@ -285,23 +286,17 @@ class SamplingPlanner:
                 drawn, everything = drawn.at[first : first + num_explored].set(False), False
             else:  # what was drawn from a mixture has the mixture's density r
                 log_q, share = proposal.belief.log_prob(plans), num_explored / drawn.at[:first].set(False).sum()
+                log_drawn = log_q if log_base is None else _density_of(proposal)(plans)
                 log_wide = self.belief.log_prob(plans - away)
-                mixed = log_q - jnp.logaddexp(jnp.log1p(-share) + log_q, jnp.log(share) + log_wide)
-                log_base = mixed if log_base is None else log_base + mixed
+                log_base = log_q - jnp.logaddexp(jnp.log1p(-share) + log_drawn, jnp.log(share) + log_wide)
         if self.include_mode:
             plans, drawn = plans.at[0].set(center(belief)), drawn.at[0].set(False)
         if self.clip_plans:
             plans = jnp.clip(plans, -1.0, 1.0)
-        return Proposal(plans, proposal.belief, log_base, None if everything else drawn)
+        return Proposal(plans, proposal.belief, log_base, drawn=None if everything else drawn)
 
-    def _weigh(
-        self,
-        belief: Any,
-        plans: Plans,
-        scores: Scores,
-        log_base: Float[Array, " K"] | None,
-        drawn: Bool[Array, " K"] | None,
-    ) -> Weighed:
+    def _weigh(self, proposal: Proposal, scores: Scores) -> Weighed:
+        plans, belief, log_base, drawn = proposal.plans, proposal.belief, proposal.log_correction, proposal.drawn
         returns = scores.returns
         valid = jnp.isfinite(returns)
         log_ratio = None if self.prior is None else self.prior.log_ratio(plans, belief)
@@ -336,7 +331,7 @@ class SamplingPlanner:
         scored = jnp.where(weighed.valid[:, None], to_go, -jnp.inf)
         return jax.vmap(weights, in_axes=1, out_axes=1)(scored)
 
-    def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:
+    def act(self, key: PRNGKeyArray, belief: Any) -> Float[Array, " A"]:
         """The first action of the plan to execute: the belief's mode or mean, a sample of it, or one of its modes."""
         belief = belief if isinstance(belief, Incumbent) else self._seen(belief)
         if self.refine is not None or self.execute in ("mode", "best"):
@@ -507,6 +502,14 @@ def episode(
     (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))
     states, actions, rewards, discounts, infos = history
     return Episode(states, actions, rewards, discounts, infos, final_state)
+
+
+def _density_of(proposal: Proposal) -> Callable[[Plans], Float[Array, " K"]]:
+    if proposal.log_density is None:
+        raise ValueError(
+            f"explore_fraction needs log_density of what {type(proposal.belief).__name__} proposes, got None"
+        )
+    return proposal.log_density
 
 
 def _same(belief: Any) -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..dynamics.base import integer, pytree, real, static
 from .triangular import triangular_inverse
@@ -12,7 +12,7 @@ from .triangular import triangular_inverse
 _GREATEST_BLOCK = 128  # so many steps are correlated by one dense matrix
 
 
-def white_noise(key: Key[Array, ""], num_samples: int, like: Float[Array, "H A"]) -> Float[Array, "K H A"]:
+def white_noise(key: PRNGKeyArray, num_samples: int, like: Float[Array, "H A"]) -> Float[Array, "K H A"]:
     """Independent standard normal numbers.
 
     Args:

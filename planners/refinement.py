@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..dynamics.base import Model, State
 from .base import Plans, Refinement
@@ -30,7 +30,7 @@ class Refiner(Protocol):
         """The belief from which it goes on from so many plans."""
         ...
 
-    def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Any]:
+    def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Any]:
         """Go on."""
         ...
 
@@ -38,7 +38,7 @@ class Refiner(Protocol):
 def refine(
     refiner: Refiner,
     model: Model,
-    key: Key[Array, ""],
+    key: PRNGKeyArray,
     state: State,
     found: Any,
     before: Refined,

@@ -39,7 +39,7 @@ def spread(covariance):
 @pytest.mark.parametrize("explored", [0.0, 0.25, 0.5])
 @pytest.mark.parametrize("step", [{"max_kl": 0.3}, {"target_ess": 0.3}, {"step_size": 0.3}])
 def test_explorers_do_not_stop_inference_short(explored, step):
-    """Base weights of a mixture cost effective samples that no step size can give back: they are no part of a step."""
+    """What base weights of a mixture cost, no step size can give back: it is no part of a step."""
     planner = planners.vi_mpc(
         HORIZON,
         1,
@@ -74,7 +74,7 @@ def test_a_floor_below_the_posterior_changes_nothing(covariance, step_size):
         prior="flat",
         std=0.1,
         covariance=covariance,
-        num_samples=4000,
+        num_samples=40_000 if step_size < 0.1 else 4000,  # the noise of fits adds up over 1/κ of them
         num_iterations=200 if step_size < 0.1 else 60,
         step_size=step_size,
         noise_exponent=None,
@@ -119,7 +119,9 @@ def test_evidence_rests_on_what_was_drawn(name, weighs):
         planner = planners.mppi(horizon, 1, **(options | {"num_iterations": 1}))
     truth = problem().plan_posterior(START, horizon, temperature, prior_covariance=given.covariance()).log_evidence
     keys = jax.random.split(KEY, 4000)
-    ratios = jnp.exp(jax.jit(jax.vmap(lambda key: infer(planner, problem(), key, START)[1].log_evidence))(keys) - truth)
+    ratios = jnp.exp(
+        jax.jit(jax.vmap(lambda key: infer(planner, problem(), key, START)[1].log_evidence))(keys) - truth
+    )
     for ratio in ratios[:, :1].T:  # later beliefs depend on the plans before; the first is the prior
         assert abs(ratio.mean() - 1.0) < 4.5 * ratio.std() / len(keys) ** 0.5
         assert ratio.std() / len(keys) ** 0.5 < 0.01  # or the bias would not show

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import Model, pytree
 from ...dynamics.coordinates import coordinates
@@ -59,7 +59,7 @@ class AffinePolicy:
         """
         return StatePolicy(self, model)
 
-    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans [K, H, A]; without noise they are all the same."""
         if self.scale_tril is None:
             return jnp.broadcast_to(self.plan, (num_samples, *self.plan.shape))
@@ -125,7 +125,7 @@ class StatePolicy:
         deviation = coordinates(self.model, state.state) - self.affine.states[t]
         return self.affine.plan[t] + jnp.matmul(self.affine.gains[t], deviation, precision="highest")
 
-    def sample(self, key: Key[Array, ""], state: Any) -> Float[Array, " A"]:
+    def sample(self, key: PRNGKeyArray, state: Any) -> Float[Array, " A"]:
         """Draw an action; without noise its mean."""
         mean = self.mean(state)
         return mean + self._tril(state) @ jax.random.normal(key, mean.shape)

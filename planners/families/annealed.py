@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ...dynamics.base import pytree, real
 from ..base import Plan, Plans
@@ -37,7 +37,7 @@ class Annealed:
         """In this iteration, [H, A]."""
         return self._now().std
 
-    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans [K, H, A]."""
         return self._now().sample(key, num_samples)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ...dynamics.base import integer, pytree, real
 from ..base import Plan, Plans
@@ -30,11 +30,11 @@ class Categorical:
     log_probs: Float[Array, "H C"]
     smoothing: Float[Array, ""]
 
-    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans [K, H, A] whose actions are on the list."""
         return self.from_noise(self.noise(key, num_samples))
 
-    def noise(self, key: Key[Array, ""], num_samples: int) -> Int[Array, "K H"]:
+    def noise(self, key: PRNGKeyArray, num_samples: int) -> Int[Array, "K H"]:
         """Choices from the list."""
         log_probs = undifferentiable(self.log_probs, _REFUSAL)
         return jax.random.categorical(key, log_probs, shape=(num_samples, len(log_probs)))

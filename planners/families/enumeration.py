@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import integer, pytree, static
 from ..base import Plan, Plans, Proposal
@@ -33,14 +33,14 @@ class Enumeration:
     log_probs: Float[Array, " N"]
     horizon: int = static()
 
-    def propose(self, key: Key[Array, ""], num_samples: int) -> Proposal:
+    def propose(self, key: PRNGKeyArray, num_samples: int) -> Proposal:
         """All plans, in order; `num_samples` must be their number."""
         if num_samples != len(self.log_probs):
             raise ValueError(f"num_samples must be the number {len(self.log_probs)} of all plans, got {num_samples}")
         correction = self.log_probs + jnp.log(len(self.log_probs))  # log q − log (1/N)
         return Proposal(self.actions[self._digits()], self, correction)
 
-    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans [K, H, A]."""
         return self.actions[self._digits()[jax.random.categorical(key, self.log_probs, shape=(num_samples,))]]
 
@@ -57,7 +57,7 @@ class Enumeration:
         """The most probable plan."""
         return self.actions[self._digits()[jnp.argmax(self.log_probs)]]
 
-    def random_mode(self, key: Key[Array, ""]) -> Plan:
+    def random_mode(self, key: PRNGKeyArray) -> Plan:
         """A plan, each as often as it is probable."""
         return self.sample(key, 1)[0]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import boolean, integer, pytree, real, static
 from ..base import Plan, Plans
@@ -39,11 +39,11 @@ class Gaussian:
     unbiased: bool = static()
     about_old_mean: bool = static()
 
-    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans [K, H, A]."""
         return self.from_noise(self.noise(key, num_samples))
 
-    def noise(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def noise(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """White noise, [K, H, A]."""
         return white_noise(key, num_samples, self.mean)
 

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import pytree, static
 from ..base import Plan, Plans
@@ -42,7 +42,7 @@ class Incumbent:
         plan = self.plan if self.executes else self.belief.mode()
         return jnp.clip(plan, -self.limit, self.limit)
 
-    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans of the belief, [K, H, A]."""
         return self.belief.sample(key, num_samples)
 

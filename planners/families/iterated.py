@@ -3,7 +3,7 @@
 import dataclasses
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import Model, pytree
 from ..base import Plan, Plans
@@ -37,7 +37,7 @@ class IteratedPolicy:
         """The improved policy, in the states of any model."""
         return self.improved
 
-    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans [K, H, A], as the policy would draw actions along the states of its own plan."""
         return self.plan + self.std * white_noise(key, num_samples, self.std)
 

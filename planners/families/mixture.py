@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scipy.special import ndtri
 
 from ...dynamics.base import boolean, integer, pytree, static
@@ -46,7 +46,7 @@ class Mixture:
     num_draws: int = static()
     unbiased: bool = static()
 
-    def propose(self, key: Key[Array, ""], num_samples: int) -> Proposal:
+    def propose(self, key: PRNGKeyArray, num_samples: int) -> Proposal:
         """Plans of q, and some with the initial std around its components, each of these as often.
 
         They bound the weights beside a component that has grown narrow, and keep light ones in sight (defensive
@@ -68,13 +68,13 @@ class Mixture:
             log_weights=jnp.concatenate([math.log1p(-_WIDE) + belief.log_weights, each]),
         )
         plans = drawn.sample(sample_key, num_samples)
-        return Proposal(plans, belief, belief.log_prob(plans) - drawn.log_prob(plans))
+        return Proposal(plans, belief, belief.log_prob(plans) - drawn.log_prob(plans), drawn.log_prob)
 
-    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans [K, H, A]: first a component, then a plan of it."""
         return self.from_noise(self.noise(key, num_samples))
 
-    def noise(self, key: Key[Array, ""], num_samples: int) -> tuple[Int[Array, "K H"], Plans]:
+    def noise(self, key: PRNGKeyArray, num_samples: int) -> tuple[Int[Array, "K H"], Plans]:
         """A component for each plan, the same at all steps, and white noise, [K, H, A].
 
         Each plan is of a component as often as that weighs, but the plans together are nearer to these shares than
@@ -139,7 +139,7 @@ class Mixture:
         """The same with other means."""
         return dataclasses.replace(self, means=function(self.means))
 
-    def random_mode(self, key: Key[Array, ""]) -> Plan:
+    def random_mode(self, key: PRNGKeyArray) -> Plan:
         """The mean of a component, each as often as it weighs."""
         return self.means[jax.random.categorical(key, self.log_weights)]
 
@@ -225,7 +225,7 @@ def mixture(
     )
 
 
-def _starts(key: Key[Array, ""], mean: Plan, std: Plan, num_components: int) -> Float[Array, "M H A"]:
+def _starts(key: PRNGKeyArray, mean: Plan, std: Plan, num_components: int) -> Float[Array, "M H A"]:
     """Pairs of smooth plans on either side of the mean, and the mean itself if their number is odd.
 
     Their directions are orthonormal combinations, drawn at random, of the slowest cosines in time of each actuator,
@@ -253,7 +253,7 @@ def _starts(key: Key[Array, ""], mean: Plan, std: Plan, num_components: int) -> 
     return jnp.concatenate([*middle, mean + away, mean - away]).astype(mean.dtype)
 
 
-def _evenly(key: Key[Array, ""], log_weights: Float[Array, " M"], num_samples: int) -> Int[Array, " K"]:
+def _evenly(key: PRNGKeyArray, log_weights: Float[Array, " M"], num_samples: int) -> Int[Array, " K"]:
     """Components, each place of one with the probability that its weight says, and together as even as can be."""
     golden = np.arange(num_samples) * (math.sqrt(5.0) - 1.0) / 2.0 % 1.0  # so is every run of consecutive ones
     place = (jax.random.uniform(key) + golden.astype(log_weights.dtype)) % 1.0

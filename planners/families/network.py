@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import State, integer, pytree, real, static, traceable
 from ...dynamics.coordinates import coordinates
@@ -61,7 +61,7 @@ class NetworkPolicy:
         """The mean action."""
         return self.moments(self.outputs(self.observe(state)))[0]
 
-    def sample(self, key: Key[Array, ""], state: State) -> Float[Array, " A"]:
+    def sample(self, key: PRNGKeyArray, state: State) -> Float[Array, " A"]:
         """Draw an action, on the scale of plans."""
         outputs = self.outputs(self.observe(state))
         return self.drawn(outputs, jax.random.normal(key, self.scale.shape))

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ...dynamics.base import integer, pytree
 from ..base import Belief, Centered, Plan, Plans, Policy, Sequential, check_part, update
@@ -48,7 +48,7 @@ class Particles:
         actions, group = self._groups()
         return actions, jnp.zeros(len(self.plans)).at[group].add(jnp.exp(self.log_weights))
 
-    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans [K, H, A] of those that there are."""
         return self.plans[jax.random.categorical(key, self.log_weights, shape=(num_samples,))]
 
@@ -93,7 +93,7 @@ class Particles:
             return self
         return dataclasses.replace(self, proposal=self.proposal.map_centers(function))
 
-    def random_mode(self, key: Key[Array, ""]) -> Plan:
+    def random_mode(self, key: PRNGKeyArray) -> Plan:
         """One of the plans, each as often as it weighs."""
         return self.sample(key, 1)[0]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import integer, pytree, real
 from ..base import Plan, Plans
@@ -38,12 +38,12 @@ class Points:
         flat = (self.plans - self.mean).reshape(len(self.plans), -1)
         return jnp.einsum("ki,kj->ij", flat, flat, precision="highest") / len(flat)
 
-    def scattered(self, key: Key[Array, ""]) -> Plans:
+    def scattered(self, key: PRNGKeyArray) -> Plans:
         """The plans, moved by noise; the first stays where it is."""
         noise = white_noise(key, len(self.plans), self.spread).at[0].set(0.0)
         return self.plans + self.spread * noise
 
-    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans [K, H, A] of those that there are."""
         return self.plans[jax.random.randint(key, (num_samples,), 0, len(self.plans))]
 

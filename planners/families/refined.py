@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import pytree
 from ..base import Centered, Plan, Plans
@@ -35,7 +35,7 @@ class Refined:
         """Of the belief, [H, A]."""
         return self.belief.mean
 
-    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans of the belief, [K, H, A]."""
         return self.belief.sample(key, num_samples)
 

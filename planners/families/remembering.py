@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ...dynamics.base import integer, pytree, static
 from ..base import Centered, Plan, Plans, Proposal, center, propose, update
@@ -54,7 +54,7 @@ class Remembering:
         """Of the belief, [H·A, H·A]."""
         return self.belief.covariance()
 
-    def propose(self, key: Key[Array, ""], num_samples: int) -> Proposal:
+    def propose(self, key: PRNGKeyArray, num_samples: int) -> Proposal:
         """Plans of the belief, the last of them replaced by remembered ones."""
         proposal = propose(self.belief, key, num_samples)
         number, size = jnp.arange(len(self.elites)), len(self.elites)
@@ -69,7 +69,7 @@ class Remembering:
             drawn=drawn.at[-size:].set(drawn[-size:] & ~wanted),
         )
 
-    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans [K, H, A] of the belief."""
         return self.belief.sample(key, num_samples)
 
@@ -106,7 +106,7 @@ class Remembering:
         """Of the belief."""
         return center(self.belief)
 
-    def random_mode(self, key: Key[Array, ""]) -> Plan:
+    def random_mode(self, key: PRNGKeyArray) -> Plan:
         """One of the belief's modes."""
         return self.belief.random_mode(key)
 

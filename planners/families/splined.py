@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.interpolate import CubicSpline
 
 from ...dynamics.base import integer, pytree
@@ -32,12 +32,17 @@ class Splined:
     reduce: Float[Array, "N H"]
     advance: Float[Array, "N H"]
 
-    def propose(self, key: Key[Array, ""], num_samples: int) -> Proposal:
+    def propose(self, key: PRNGKeyArray, num_samples: int) -> Proposal:
         """Plans through the knots that the belief over them proposes."""
         drawn = propose(self.knots, key, num_samples)
-        return drawn._replace(plans=self._plan(drawn.plans), belief=dataclasses.replace(self, knots=drawn.belief))
+        density = drawn.log_density
+        return drawn._replace(
+            plans=self._plan(drawn.plans),
+            belief=dataclasses.replace(self, knots=drawn.belief),
+            log_density=None if density is None else lambda plans: density(self._knot(plans)),
+        )
 
-    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans [K, H, A]."""
         return self._plan(self.knots.sample(key, num_samples))
 
@@ -80,7 +85,7 @@ class Splined:
             self, knots=self.knots.map_centers(moved) if isinstance(self.knots, Centered) else self.knots
         )
 
-    def random_mode(self, key: Key[Array, ""]) -> Plan:
+    def random_mode(self, key: PRNGKeyArray) -> Plan:
         """The plan through the knots of one of several modes."""
         return self._plan(self.knots.random_mode(key))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, UInt32
+from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 from ...dynamics.base import integer, pytree, real, static
 from ..base import Plan, Plans, Proposal
@@ -35,7 +35,7 @@ class Strategy:
     seed: UInt32[Array, ""]
     algorithm: Any = static()
 
-    def propose(self, key: Key[Array, ""], num_samples: int) -> Proposal:
+    def propose(self, key: PRNGKeyArray, num_samples: int) -> Proposal:
         """The strategy's next population; `num_samples` must be its size."""
         ask_key, tell_key = jax.random.split(key)
         population, state = self.algorithm.ask(ask_key, self.state, self.params)
@@ -44,7 +44,7 @@ class Strategy:
         seed = jax.random.bits(tell_key, dtype=jnp.uint32)
         return Proposal(self.std * population, dataclasses.replace(self, state=state, seed=seed), None)
 
-    def sample(self, key: Key[Array, ""], num_samples: int) -> Plans:
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Plans [K, H, A] of the next population, over and over if there are not so many."""
         population, _ = self.algorithm.ask(key, self.state, self.params)
         return self.std * population[jnp.arange(num_samples) % len(population)]
