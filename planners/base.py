@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from ..dynamics.base import Model, State, pytree
-from .warm_start import Shift
+from .warm_start import Shifting
 
-_MARGIN = 0.25  # in units of half the range; see `within_range`
+_MARGIN = 0.5  # in standard deviations; see `within_range`
 Plans = Float[Array, "K H A"]
 Plan = Float[Array, "H A"]
 
@@ -28,7 +28,8 @@ class Belief(Protocol):
     * `update(plans, weights, returns) -> belief`, in the place of `fit`, where the returns themselves matter;
     * `center() -> plan`, around which it samples, where that is not its mode;
     * `random_mode(key) -> plan`, one of several modes, each as often as it is probable;
-    * `map_centers(function) -> belief`, see `Centered`: without it nothing keeps it within the actuators' range.
+    * `map_centers(function) -> belief` and `spread() -> [H, A]`, see `Centered`: without them nothing keeps it near
+      the actuators' range.
     """
 
     def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
@@ -47,7 +48,7 @@ class Belief(Protocol):
         """The plan to execute."""
         ...
 
-    def shift(self, initial: Any, how: Shift) -> Any:
+    def shift(self, initial: Any, how: Shifting) -> Any:
         """The belief one time step later; what it cannot know yet comes from `initial`."""
         ...
 
@@ -68,22 +69,27 @@ class Centered(Protocol):
         """The same belief around other centres: what the function makes of those plans [H, A]."""
         ...
 
+    def spread(self) -> Plan:
+        """The standard deviation of its plans around a centre, [H, A]."""
+        ...
 
-def within_range(belief: Any) -> Any:
-    """The belief, its centres clipped to the actuators' range and a margin, [-1.25, 1.25]; its spread stays.
+
+def range_of_centers(belief: Centered) -> Plan:
+    """How far centres may go in either direction, [H, A]: to the ends of the actuators' range, and half a std beyond.
 
     Beyond the range nothing changes for a model that clips: means of weighted plans would wander there by chance,
     further with each warm start, and take as long to come back. The margin is for plans at the ends of the range:
-    around 1 half of all noise takes force away, around 1.25 a third of it (of a std of 0.5).
+    around 1 noise takes 0.4 standard deviations of the force away on average, around the end of the margin 0.2.
 
     Args:
-        belief: of any family; one without centres stays as it is.
-
-    Returns:
-        A belief of the same structure. Its densities are those of the same family, around where it is now.
+        belief: where inference starts, of whose spread the margin is.
     """
-    most = 1.0 + _MARGIN
-    return belief.map_centers(lambda plans: jnp.clip(plans, -most, most)) if isinstance(belief, Centered) else belief
+    return 1.0 + _MARGIN * belief.spread()
+
+
+def within(belief: Any, most: Plan) -> Any:
+    """The belief, its centres clipped to ±`most`; its spread stays, and its densities are of the same family."""
+    return belief.map_centers(lambda plans: jnp.clip(plans, -most, most))
 
 
 def has_center(belief: Any) -> bool:

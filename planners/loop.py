@@ -27,8 +27,9 @@ from .base import (
     fresh,
     has_center,
     propose,
+    range_of_centers,
     update,
-    within_range,
+    within,
 )
 from .diagnostics import Weighed, diagnose, log_normalize
 from .families.incumbent import Incumbent, incumbent
@@ -184,14 +185,15 @@ class SamplingPlanner:
         return carry[0], jax.tree.map(lambda *rows: jnp.stack(rows), *infos)
 
     def _containment(self, model: Model, state: State, belief: Any) -> tuple[Callable[[Any], Any], Any]:
-        """What keeps the centres of a belief within the actuators' range, and the limit of actions."""
+        """What keeps the centres of a belief near the actuators' range, and the limit of actions."""
         clips = bounded(model) if self.bounds is None else self.bounds == "clip"
         if clips is False or not has_center(belief):
             return _same, jnp.inf
+        most = range_of_centers(self.belief)
         if clips:
-            return within_range, 1.0
+            return lambda belief: within(belief, most), 1.0
         tried = saturates(model, same_noise(state))
-        return lambda belief: _keep(tried, within_range(belief), belief), jnp.where(tried, 1.0, jnp.inf)
+        return lambda belief: _keep(tried, within(belief, most), belief), jnp.where(tried, 1.0, jnp.inf)
 
     def _sample(self, model: Model, keys: Array, state: State, before: Any, num_samples: int) -> "_Imagined":
         """Plans that each go their own way."""

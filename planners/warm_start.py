@@ -1,78 +1,172 @@
 """Warm starts: what is left of a belief one time step later."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..dynamics.base import boolean, pytree, real
+from ..dynamics.base import boolean, integer, pytree, real, static
 
 TAILS = ("hold", "zero", "initial")
 
 
-@pytree
-class Shift:
-    """How beliefs move on by one time step. Make one with `shift_by_one`.
+@runtime_checkable
+class Shifting(Protocol):
+    """How beliefs move on by one time step: `Shift` for those over steps, `KnotShift` for those over knots."""
 
-    Plans move linearly: a⁺ = `advance` a + `tail` a₀, where a₀ is the initial belief's last action; deviations from
-    the mean move by `carry`, and `fresh` lets in what the initial belief knows of the step that is new.
-
-    Attributes:
-        advance: [H, H], for means and plans.
-        tail: [H], how much of the initial belief's last mean comes in.
-        carry: [H, H], for deviations.
-        fresh: [H], how much of the initial belief's last deviation comes in.
-        inflation: the factor ≥ 1 on the variances that are carried on, a scalar; None to start from the initial
-            ones again.
-    """
-
-    advance: Float[Array, "H H"]
-    tail: Float[Array, " H"]
-    carry: Float[Array, "H H"]
-    fresh: Float[Array, " H"]
-    inflation: Float[Array, ""] | None
+    @property
+    def inflation(self) -> Float[Array, ""] | None:
+        """The factor ≥ 1 on variances that are carried on, a scalar; None to start from the initial ones again."""
+        ...
 
     def plans(self, plans: Float[Array, "*M H A"], initial: Float[Array, "H A"]) -> Float[Array, "*M H A"]:
         """Plans (or means) one step later; `initial` is the initial belief's mean."""
-        return jnp.einsum("hs,...sa->...ha", self.advance, plans, precision="highest") + (
-            self.tail[:, None] * initial[-1]
-        )
+        ...
 
     def variances(self, variances: Float[Array, "*M H A"], initial: Float[Array, "H A"]) -> Float[Array, "*M H A"]:
         """Variances of independent steps one step later, never inflated beyond the initial ones on average."""
+        ...
+
+    def covariance(
+        self, covariance: Float[Array, "d d"], initial: Float[Array, "d d"], action_size: int
+    ) -> Float[Array, "d d"]:
+        """The covariance of a flattened plan one step later, never inflated beyond the initial one on average."""
+        ...
+
+    def distributions(self, theta: Float[Array, "H C"], initial: Float[Array, " C"]) -> Float[Array, "H C"]:
+        """What is distributed at each step, one step later; `initial` is what the step that is new begins with."""
+        ...
+
+
+@pytree
+class Shift:
+    """The shift by one step: a⁺_t = a_{t+1}, and a last action that is new. Make one with `shift_by_one`.
+
+    Attributes:
+        hold: how much of the last action stays the last, a scalar: 1 or 0.
+        initial: how much of the initial belief's last action comes in, a scalar: 1 or 0.
+        inflation: the factor ≥ 1 on the variances that are carried on, a scalar; None to start from the initial
+            ones again.
+        num_steps: the number H of steps.
+    """
+
+    hold: Float[Array, ""]
+    initial: Float[Array, ""]
+    inflation: Float[Array, ""] | None
+    num_steps: int = static()
+
+    def plans(self, plans: Float[Array, "*M H A"], initial: Float[Array, "H A"]) -> Float[Array, "*M H A"]:
+        """See `Shifting`."""
+        return _forward(plans, self.hold * plans[..., -1, :] + self.initial * initial[-1])
+
+    def variances(self, variances: Float[Array, "*M H A"], initial: Float[Array, "H A"]) -> Float[Array, "*M H A"]:
+        """See `Shifting`."""
+        if self.inflation is None:
+            return jnp.broadcast_to(initial, variances.shape)
+        return _widened(_forward(variances, initial[-1]), initial, self.inflation)
+
+    def covariance(
+        self, covariance: Float[Array, "d d"], initial: Float[Array, "d d"], action_size: int
+    ) -> Float[Array, "d d"]:
+        """See `Shifting`."""
+        if self.inflation is None:
+            return initial
+        moved = jnp.pad(covariance[action_size:, action_size:], (0, action_size))
+        moved = moved.at[-action_size:, -action_size:].set(initial[-action_size:, -action_size:])
+        return _inflated(moved, initial, self.inflation)
+
+    def distributions(self, theta: Float[Array, "H C"], initial: Float[Array, " C"]) -> Float[Array, "H C"]:
+        """See `Shifting`."""
+        return _forward(theta, initial)
+
+    def through(self, expand: Float[Array, "H N"], reduce: Float[Array, "N H"]) -> "KnotShift":
+        """The same for the knots of a spline: expanded to plans, shifted, and reduced to knots again."""
+
+        def between(last: Float[Array, " N"]) -> Float[Array, "N N"]:
+            return jnp.matmul(reduce, _forward(expand, last), precision="highest")
+
+        last = reduce[:, -1]
+        return KnotShift(
+            between(self.hold * expand[-1]),
+            self.initial * last,
+            between(jnp.zeros_like(expand[-1])),
+            last,
+            self.inflation,
+        )
+
+
+@pytree
+class KnotShift:
+    """A shift of knots, which are moved linearly: k⁺ = `advance` k + `tail` k₀.
+
+    Deviations from the mean move by `carry`, and `fresh` lets in what the initial belief knows of the step that is
+    new.
+
+    Attributes:
+        advance: [N, N], for means and knots.
+        tail: [N], how much of the initial belief's last mean comes in.
+        carry: [N, N], for deviations.
+        fresh: [N], how much of the initial belief's last deviation comes in.
+        inflation: see `Shift`.
+    """
+
+    advance: Float[Array, "N N"]
+    tail: Float[Array, " N"]
+    carry: Float[Array, "N N"]
+    fresh: Float[Array, " N"]
+    inflation: Float[Array, ""] | None
+
+    def plans(self, plans: Float[Array, "*M N A"], initial: Float[Array, "N A"]) -> Float[Array, "*M N A"]:
+        """See `Shifting`."""
+        moved = jnp.einsum("hs,...sa->...ha", self.advance, plans, precision="highest")
+        return moved + self.tail[:, None] * initial[-1]
+
+    def variances(self, variances: Float[Array, "*M N A"], initial: Float[Array, "N A"]) -> Float[Array, "*M N A"]:
+        """See `Shifting`."""
         if self.inflation is None:
             return jnp.broadcast_to(initial, variances.shape)
         # the variances on either side, not that of their average: a spline would grow sharper with every step
         carry, fresh = jnp.abs(self.carry), jnp.abs(self.fresh)[:, None]
         moved = jnp.einsum("hs,...sa->...ha", carry, variances, precision="highest") + fresh * initial[-1]
-        moved = moved / (carry.sum(1)[:, None] + fresh)
-        room = initial.sum() / moved.sum((-2, -1), keepdims=True)
-        return moved * jnp.clip(room, 1.0, self.inflation)
+        return _widened(moved / (carry.sum(1)[:, None] + fresh), initial, self.inflation)
 
     def covariance(
-        self, covariance: Float[Array, "*M d d"], initial: Float[Array, "d d"], action_size: int
-    ) -> Float[Array, "*M d d"]:
-        """Covariances of flattened plans one step later, never inflated beyond the initial one on average."""
+        self, covariance: Float[Array, "d d"], initial: Float[Array, "d d"], action_size: int
+    ) -> Float[Array, "d d"]:
+        """See `Shifting`."""
         if self.inflation is None:
-            return jnp.broadcast_to(initial, covariance.shape)
+            return initial
         each = jnp.eye(action_size)
         carry, fresh = jnp.kron(self.carry, each), jnp.kron(self.fresh[:, None], each)
         last = initial[-action_size:, -action_size:]
-        moved = jnp.einsum("ij,...jk,lk->...il", carry, covariance, carry, precision="highest")
+        moved = jnp.einsum("ij,jk,lk->il", carry, covariance, carry, precision="highest")
         moved = moved + jnp.einsum("ij,jk,lk->il", fresh, last, fresh, precision="highest")
-        room = jnp.trace(initial) / jnp.trace(moved, axis1=-2, axis2=-1)
-        return moved * jnp.clip(room, 1.0, self.inflation)[..., None, None]
+        return _inflated(moved, initial, self.inflation)
 
-    def through(self, expand: Float[Array, "H N"], reduce: Float[Array, "N H"]) -> "Shift":
-        """The same for the knots of a spline: expanded to plans, shifted, and reduced to knots again."""
+    def distributions(self, theta: Float[Array, "N C"], initial: Float[Array, " C"]) -> Float[Array, "N C"]:
+        """See `Shifting`."""
+        return jnp.matmul(self.carry, theta, precision="highest") + self.fresh[:, None] * initial
 
-        def between(matrix: Float[Array, "H H"]) -> Float[Array, "N N"]:
-            return jnp.einsum("nh,hs,sm->nm", reduce, matrix, expand, precision="highest")
 
-        def into(vector: Float[Array, " H"]) -> Float[Array, " N"]:
-            return jnp.einsum("nh,h->n", reduce, vector, precision="highest")
+def _forward(values: Float[Array, "*M H A"], last: Float[Array, "*M A"]) -> Float[Array, "*M H A"]:
+    """All steps but the first, and another last one."""
+    last = jnp.broadcast_to(last, (*values.shape[:-2], values.shape[-1]))
+    return jnp.concatenate([values[..., 1:, :], last[..., None, :]], axis=-2)
 
-        return Shift(between(self.advance), into(self.tail), between(self.carry), into(self.fresh), self.inflation)
+
+def _widened(
+    moved: Float[Array, "*M H A"], initial: Float[Array, "H A"], inflation: Float[Array, ""]
+) -> Float[Array, "*M H A"]:
+    """Variances times the inflation, but on average no greater than the initial ones."""
+    room = initial.sum() / moved.sum((-2, -1), keepdims=True)
+    return moved * jnp.clip(room, 1.0, inflation)
+
+
+def _inflated(
+    moved: Float[Array, "d d"], initial: Float[Array, "d d"], inflation: Float[Array, ""]
+) -> Float[Array, "d d"]:
+    """A covariance times the inflation, but on average no greater than the initial one."""
+    return moved * jnp.clip(jnp.trace(initial) / jnp.trace(moved), 1.0, inflation)
 
 
 def shift_by_one(horizon: int, *, tail: str = "hold", inflation: Any = None) -> Shift:
@@ -91,14 +185,11 @@ def shift_by_one(horizon: int, *, tail: str = "hold", inflation: Any = None) -> 
     """
     if tail not in TAILS:
         raise ValueError(f"tail must be one of {', '.join(TAILS)}, got {tail!r}")
-    carry = jnp.eye(horizon, k=1)
-    last = jnp.zeros(horizon).at[-1].set(1.0)
     return Shift(
-        advance=carry + jnp.outer(last, last) if tail == "hold" else carry,
-        tail=last if tail == "initial" else jnp.zeros(horizon),
-        carry=carry,
-        fresh=last,
+        hold=jnp.asarray(tail == "hold", float),
+        initial=jnp.asarray(tail == "initial", float),
         inflation=None if inflation is None else real("inflation", inflation, minimum=1.0),
+        num_steps=integer("horizon", horizon),
     )
 
 

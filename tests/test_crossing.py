@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from mirrax import dynamics, planners
@@ -27,6 +27,7 @@ crossed = settings(
     derandomize="MIRRAX_CROSSINGS" not in os.environ,
     deadline=None,
     database=None,
+    phases=[Phase.generate],  # to make an example smaller takes minutes of compilation
     suppress_health_check=list(HealthCheck),
 )
 
@@ -137,7 +138,7 @@ def test_a_posterior_does_not_depend_on_how_it_is_inferred(options):
     mean, covariance, log_evidence = exact(None if num_knots is None else given_prior, inner)
     # the evidence of the last iteration is an importance sample's: right whatever the family
     assert abs(info.log_evidence[-1] - log_evidence) < 0.15
-    assert (info.elbo - info.log_evidence < 1e-3).all()
+    assert (info.elbo - info.log_evidence < 0.05).all()  # two estimates; of explorers' weights the sum is one too
     # the last fit is of the posterior to the family
     if refine is None and family != "mixture":
         found = np.asarray(belief.mean[:, 0], float)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ...dynamics.base import Model, pytree
 from ...dynamics.coordinates import coordinates
 from ..base import Plan, Plans
-from ..warm_start import Shift
+from ..warm_start import Shifting
 from .full import FullGaussian
 
 
@@ -73,7 +73,7 @@ class AffinePolicy:
         """The plan."""
         return self.plan
 
-    def shift(self, initial: "AffinePolicy", how: Shift) -> "AffinePolicy":
+    def shift(self, initial: "AffinePolicy", how: Shifting) -> "AffinePolicy":
         """The policy from the second step on; at the end it has no feedback, and the noise of its last step."""
         plan = how.plans(self.plan, initial.plan)
         states = jnp.concatenate([self.states[1:], self.states[-1:]])

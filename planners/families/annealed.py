@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ...dynamics.base import pytree, real
 from ..base import Plan, Plans
-from ..warm_start import Shift
+from ..warm_start import Shifting
 from .gaussian import Gaussian
 
 
@@ -57,7 +57,11 @@ class Annealed:
         """The same around another mean."""
         return dataclasses.replace(self, gaussian=self.gaussian.map_centers(function))
 
-    def shift(self, initial: "Annealed", how: Shift) -> "Annealed":
+    def spread(self) -> Plan:
+        """The std on which the schedule acts."""
+        return self.gaussian.std
+
+    def shift(self, initial: "Annealed", how: Shifting) -> "Annealed":
         """The mean one step later, at the beginning of the schedule."""
         return dataclasses.replace(initial, gaussian=self.gaussian.shift(initial.gaussian, how))
 

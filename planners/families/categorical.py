@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ...dynamics.base import integer, pytree, real
 from ..base import Plan, Plans
 from ..differentiation import undifferentiable
-from ..warm_start import Shift
+from ..warm_start import Shifting
 
 _REFUSAL = "vi_mpc and smc of discrete actions have no derivatives: a probability that moves draws others by leaps"
 
@@ -63,10 +63,9 @@ class Categorical:
         """The most probable action of each step."""
         return self.actions[jnp.argmax(self.log_probs, axis=-1)]
 
-    def shift(self, initial: "Categorical", how: Shift) -> "Categorical":
+    def shift(self, initial: "Categorical", how: Shifting) -> "Categorical":
         """The probabilities one step later, the last of them as in `initial`."""
-        theta = jnp.matmul(how.carry, jnp.exp(self.log_probs), precision="highest")
-        theta = jnp.maximum(theta + how.fresh[:, None] * jnp.exp(initial.log_probs[-1]), 1e-6)
+        theta = jnp.maximum(how.distributions(jnp.exp(self.log_probs), jnp.exp(initial.log_probs[-1])), 1e-6)
         return dataclasses.replace(initial, log_probs=jnp.log(theta / theta.sum(-1, keepdims=True)))
 
     def entropy(self) -> Float[Array, ""]:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import integer, pytree, static
 from ..base import Plan, Plans, Proposal
-from ..warm_start import Shift
+from ..warm_start import Shifting
 from .categorical import action_table, nearest
 
 _GREATEST = 2**16
@@ -61,7 +61,7 @@ class Enumeration:
         """A plan, each as often as it is probable."""
         return self.sample(key, 1)[0]
 
-    def shift(self, initial: "Enumeration", how: Shift) -> "Enumeration":
+    def shift(self, initial: "Enumeration", how: Shifting) -> "Enumeration":
         """What is left of q when its first action is marginalised out; the new last action is as `initial` has it."""
         num_actions = len(self.actions)
         rest = jax.nn.logsumexp(self.log_probs.reshape(num_actions, -1), axis=0)

@@ -11,7 +11,7 @@ from ...dynamics.base import integer, pytree, real
 from ..base import Plan, Plans
 from ..noise import coloured_correlation, white_noise
 from ..triangular import triangular_inverse
-from ..warm_start import Shift
+from ..warm_start import Shifting
 from .moments import average, bias_correction, factor, shrunk, square
 
 
@@ -79,7 +79,11 @@ class FullGaussian:
         """The same around another mean."""
         return dataclasses.replace(self, mean=function(self.mean))
 
-    def shift(self, initial: "FullGaussian", how: Shift) -> "FullGaussian":
+    def spread(self) -> Plan:
+        """The standard deviations, [H, A]."""
+        return jnp.sqrt((self.scale_tril**2).sum(1)).reshape(self.mean.shape)
+
+    def shift(self, initial: "FullGaussian", how: Shifting) -> "FullGaussian":
         """The mean one step later; the covariance as in `initial`, or carried on and inflated."""
         mean = how.plans(self.mean, initial.mean)
         if how.inflation is None:

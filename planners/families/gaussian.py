@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ...dynamics.base import boolean, integer, pytree, real, static
 from ..base import Plan, Plans
 from ..noise import Color, color, white_noise
-from ..warm_start import Shift
+from ..warm_start import Shifting
 from .moments import average, bias_correction, deviation
 
 
@@ -93,7 +93,11 @@ class Gaussian:
         """The same around another mean."""
         return dataclasses.replace(self, mean=function(self.mean))
 
-    def shift(self, initial: "Gaussian", how: Shift) -> "Gaussian":
+    def spread(self) -> Plan:
+        """The std."""
+        return self.std
+
+    def shift(self, initial: "Gaussian", how: Shifting) -> "Gaussian":
         """The mean one step later; the std as in `initial`, or carried on and inflated."""
         mean = how.plans(self.mean, initial.mean)
         std = initial.std if how.inflation is None else jnp.sqrt(how.variances(self.std**2, initial.std**2))

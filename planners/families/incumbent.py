@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import pytree, static
 from ..base import Plan, Plans
-from ..warm_start import Shift
+from ..warm_start import Shifting
 
 
 @pytree
@@ -69,7 +69,7 @@ class Incumbent:
             worth=jnp.where(better, returns[best], self.worth),
         )
 
-    def shift(self, initial: "Incumbent", how: Shift) -> "Incumbent":
+    def shift(self, initial: "Incumbent", how: Shifting) -> "Incumbent":
         """Belief and plan one step later; what the plan is worth there is not known."""
         return dataclasses.replace(
             self,

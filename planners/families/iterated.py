@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ...dynamics.base import Model, pytree
 from ..base import Plan, Plans
 from ..noise import white_noise
-from ..warm_start import Shift
+from ..warm_start import Shifting
 from .network import NetworkPolicy
 
 
@@ -45,7 +45,7 @@ class IteratedPolicy:
         """The plan."""
         return self.plan
 
-    def shift(self, initial: "IteratedPolicy", how: Shift) -> "IteratedPolicy":
+    def shift(self, initial: "IteratedPolicy", how: Shifting) -> "IteratedPolicy":
         """The same policies, and the plan from the second step on."""
         std = jnp.concatenate([self.std[1:], self.std[-1:]])
         return dataclasses.replace(self, plan=how.plans(self.plan, initial.plan), std=std)

@@ -11,7 +11,7 @@ from ...dynamics.base import integer, pytree, real
 from ..base import Plan, Plans
 from ..noise import coloured_correlation, white_noise
 from ..triangular import triangular_inverse
-from ..warm_start import Shift
+from ..warm_start import Shifting
 from .moments import average, bias_correction, factor, shrunk, square
 
 _LEAST_CORRELATION = 1e-4  # eigenvalue of the correlation between steps, whose mean is 1
@@ -99,7 +99,11 @@ class KroneckerGaussian:
         """The same around another mean."""
         return dataclasses.replace(self, mean=function(self.mean))
 
-    def shift(self, initial: "KroneckerGaussian", how: Shift) -> "KroneckerGaussian":
+    def spread(self) -> Plan:
+        """The standard deviations, [H, A]."""
+        return jnp.sqrt((self.time_tril**2).sum(1)[:, None] * (self.action_tril**2).sum(1))
+
+    def shift(self, initial: "KroneckerGaussian", how: Shifting) -> "KroneckerGaussian":
         """The mean one step later; the factors as in `initial`, or carried on and inflated."""
         mean = how.plans(self.mean, initial.mean)
         if how.inflation is None:

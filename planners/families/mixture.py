@@ -14,7 +14,7 @@ from scipy.special import ndtri
 from ...dynamics.base import boolean, integer, pytree, static
 from ..base import Plan, Plans, Proposal
 from ..noise import white_noise
-from ..warm_start import Shift
+from ..warm_start import Shifting
 from .gaussian import gaussian
 from .moments import average, bias_correction, deviation
 
@@ -139,11 +139,15 @@ class Mixture:
         """The same with other means."""
         return dataclasses.replace(self, means=function(self.means))
 
+    def spread(self) -> Plan:
+        """The std with which its components were made, [H, A]."""
+        return self.start_std
+
     def random_mode(self, key: PRNGKeyArray) -> Plan:
         """The mean of a component, each as often as it weighs."""
         return self.means[jax.random.categorical(key, self.log_weights)]
 
-    def shift(self, initial: "Mixture", how: Shift) -> "Mixture":
+    def shift(self, initial: "Mixture", how: Shifting) -> "Mixture":
         """Each component one step later; weights stay."""
         # the initial belief is one that all components share: where they stood at first means nothing now
         mean = jnp.einsum("m,mha->ha", jnp.exp(initial.log_weights), initial.means)

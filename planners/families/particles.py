@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ...dynamics.base import integer, pytree
 from ..base import Belief, Centered, Plan, Plans, Policy, Sequential, check_part, update
-from ..warm_start import Shift
+from ..warm_start import Shifting
 from .categorical import Categorical, nearest
 from .moments import average
 
@@ -93,11 +93,15 @@ class Particles:
             return self
         return dataclasses.replace(self, proposal=self.proposal.map_centers(function))
 
+    def spread(self) -> Plan:
+        """Of the proposal, [H, A]."""
+        return self.proposal.spread()
+
     def random_mode(self, key: PRNGKeyArray) -> Plan:
         """One of the plans, each as often as it weighs."""
         return self.sample(key, 1)[0]
 
-    def shift(self, initial: "Particles", how: Shift) -> "Particles":
+    def shift(self, initial: "Particles", how: Shifting) -> "Particles":
         """Proposal and plans one step later; what a plan ends with is as `how` says."""
         proposal = self.proposal
         if isinstance(proposal, Sequential):

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ...dynamics.base import integer, pytree, real
 from ..base import Plan, Plans
 from ..noise import white_noise
-from ..warm_start import Shift
+from ..warm_start import Shifting
 from .moments import average
 
 
@@ -51,7 +51,7 @@ class Points:
         """The plan that is worth most."""
         return self.plans[jnp.argmax(self.worth)]
 
-    def shift(self, initial: "Points", how: Shift) -> "Points":
+    def shift(self, initial: "Points", how: Shifting) -> "Points":
         """All plans one step later."""
         return dataclasses.replace(self, plans=how.plans(self.plans, initial.plans[0]))
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import pytree
 from ..base import Centered, Plan, Plans
-from ..warm_start import Shift
+from ..warm_start import Shifting
 from .annealed import Annealed
 from .full import FullGaussian
 from .gaussian import Gaussian
@@ -49,7 +49,11 @@ class Refined:
             return self
         return dataclasses.replace(self, belief=self.belief.map_centers(function))
 
-    def shift(self, initial: "Refined", how: Shift) -> "Refined":
+    def spread(self) -> Plan:
+        """Of the belief, [H, A]."""
+        return self.belief.spread()
+
+    def shift(self, initial: "Refined", how: Shifting) -> "Refined":
         """Both one step later."""
         return Refined(self.belief.shift(initial.belief, how), how.plans(self.plan, initial.plan))
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ...dynamics.base import integer, pytree, static
 from ..base import Centered, Plan, Plans, Proposal, center, propose, update
-from ..warm_start import Shift
+from ..warm_start import Shifting
 
 
 @pytree
@@ -102,6 +102,10 @@ class Remembering:
             return self
         return dataclasses.replace(self, belief=self.belief.map_centers(function))
 
+    def spread(self) -> Plan:
+        """Of the belief, [H, A]."""
+        return self.belief.spread()
+
     def center(self) -> Plan:
         """Of the belief."""
         return center(self.belief)
@@ -110,7 +114,7 @@ class Remembering:
         """One of the belief's modes."""
         return self.belief.random_mode(key)
 
-    def shift(self, initial: "Remembering", how: Shift) -> "Remembering":
+    def shift(self, initial: "Remembering", how: Shifting) -> "Remembering":
         """Belief and plans one step later."""
         return dataclasses.replace(
             self,

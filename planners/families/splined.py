@@ -85,6 +85,10 @@ class Splined:
             self, knots=self.knots.map_centers(moved) if isinstance(self.knots, Centered) else self.knots
         )
 
+    def spread(self) -> Plan:
+        """The standard deviation of plans whose knots are independent, [H, A]."""
+        return jnp.sqrt(jnp.einsum("hn,na->ha", self.expand**2, self.knots.spread() ** 2, precision="highest"))
+
     def random_mode(self, key: PRNGKeyArray) -> Plan:
         """The plan through the knots of one of several modes."""
         return self._plan(self.knots.random_mode(key))

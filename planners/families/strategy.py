@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 from ...dynamics.base import integer, pytree, real, static
 from ..base import Plan, Plans, Proposal
-from ..warm_start import Shift
+from ..warm_start import Shifting
 
 
 @pytree
@@ -87,7 +87,11 @@ class Strategy:
                 moved[name] = (function(plans) / self.std).reshape(known.shape)
         return dataclasses.replace(self, state=self.state.replace(**moved))
 
-    def shift(self, initial: "Strategy", how: Shift) -> "Strategy":
+    def spread(self) -> Plan:
+        """The unit in which it searches, [H, A]."""
+        return self.std
+
+    def shift(self, initial: "Strategy", how: Shifting) -> "Strategy":
         """The mean (or the population, the best first) one step later in the strategy's initial state."""
 
         def moved(flat: Float[Array, "*K d"]) -> Float[Array, "*K d"]:
