@@ -220,7 +220,7 @@ def test_icem_looks_at_elites_again():
     np.testing.assert_allclose(later[-3:, :-1], belief.elites[:, 1:], atol=1e-6)
     assert not np.allclose(later[-3:, -1], belief.elites[:, -1])
     none = icem(keep_fraction=0.0, shift_fraction=0.0)
-    fresh = infer(none, TARGET, KEY, START, None)[0].propose(jax.random.key(1), 60).plans
+    fresh = none._propose(jax.random.key(1), infer(none, TARGET, KEY, START, None)[0].belief, 60).plans
     assert not (jnp.abs(fresh[:, None] - belief.elites).max((-2, -1)) < 1e-6).any()
 
 
