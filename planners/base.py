@@ -152,8 +152,8 @@ class Proposal(NamedTuple):
         belief: what proposed them, with what it remembers of that.
         log_correction: log q(a) − log r(a) of plans that were drawn from another distribution r than q, [K]; None
             where they were drawn from q.
-        log_density: log r of any plans [K, H, A], for those who mix r with others; None where there is no r, or it is
-            not known.
+        log_density: log r of any plans [K, H, A], for those who mix r with others, a pytree as all of this is (see
+            `jax.tree_util.Partial`); None where there is no r, or it is not known.
         drawn: which of them were drawn at all, from q or r, [K]; None for all. Others (the centre, plans that are
             remembered) are no samples: they count in no evidence, and weigh nothing under a prior.
     """

@@ -265,7 +265,6 @@ def _fixed_point(
     mdp_now, prior_now, temperature_now = jax.lax.stop_gradient((mdp, prior, temperature))
     rewards = mdp_now.rewards if temperature is None else mdp_now.rewards / temperature_now
     discount, eps = mdp_now.discount, jnp.finfo(rewards.dtype).eps
-    least = 0.0 if temperature is None else 1.0  # a logarithm rounds by eps, however small it is
     enough = jax.lax.stop_gradient(tolerance)
     enough = enough * jnp.where(discount < 1.0, (1.0 - discount) / jnp.maximum(discount, eps), 1.0)
 
@@ -279,7 +278,7 @@ def _fixed_point(
 
     def unfinished(at: tuple[Array, Array, Array]) -> Array:
         num, values, change = at
-        rounding = 4.0 * eps * jnp.maximum(least, jnp.maximum(jnp.abs(values).max(), jnp.abs(rewards).max()))
+        rounding = 4.0 * eps * jnp.maximum(jnp.abs(values).max(), jnp.abs(rewards).max())
         return (num < max_iterations) & (change > jnp.maximum(enough, rounding))
 
     def resolvent(values: Array) -> Array:
@@ -314,11 +313,19 @@ def _weigh(weights: Array, exponents: Array, axis: int) -> tuple[Array, Array]:
     shifted = exponents - greatest
     # cut what has no weight and would overflow: 0 · ∞ is NaN
     most = 0.5 * math.log(jnp.finfo(shifted.dtype).max)
-    terms = weights * jnp.exp(jnp.where(weights > 0, shifted, jnp.minimum(shifted, most)))
+    cut = jnp.where(weights > 0, shifted, jnp.minimum(shifted, most))
+    terms = weights * jnp.exp(cut)
     total = terms.sum(axis, keepdims=True)
     none = total == 0.0
     total = jnp.where(none, 1.0, total)
-    return jnp.where(none, -jnp.inf, jnp.log(total) + greatest).squeeze(axis), terms / total
+    # log(1 + x) of a small x: where it is hot all exponents are small, and 1 + x has lost their digits
+    excess = weights.sum(axis, keepdims=True) - 1.0  # that of a distribution is rounding
+    rounding = jnp.abs(excess) <= 2.0 * weights.shape[axis] * jnp.finfo(total.dtype).eps
+    excess = jnp.where(rounding, excess - jax.lax.stop_gradient(excess), excess)
+    near = (total > 0.5) & ~none
+    change = jnp.where(near, (weights * jnp.expm1(jnp.where(near, cut, 0.0))).sum(axis, keepdims=True) + excess, 0.0)
+    logarithm = jnp.where(near, jnp.log1p(change), jnp.log(jnp.where(near, 1.0, total)))
+    return jnp.where(none, -jnp.inf, logarithm + greatest).squeeze(axis), terms / total
 
 
 def _check_tabular(mdp: Any) -> Any:

@@ -4,7 +4,7 @@ q⁺ ∝ q^(1−κ) (p W)^κ: the weights are softmax(κ (log W + log p − log 
 point is the posterior p W for every κ in (0, 1]; κ = 1 jumps there, if the samples allow it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -123,6 +123,22 @@ def step_size(size: Any = None, *, target_ess: Any = None, max_kl: Any = None) -
     if max_kl is not None:
         return KlStep(real("max_kl", max_kl, above=0.0))
     return EssStep(real("target_ess", 0.5 if target_ess is None else target_ess, above=0.0, maximum=1.0))
+
+
+def target_ess_for(num_samples: int | Sequence[int], size: int) -> float:
+    """The effective sample size to keep unless told otherwise: the lesser of a tenth, and as many plans as numbers.
+
+    To keep more takes needlessly small steps where there are many plans.
+
+    Args:
+        num_samples: the number K of plans per iteration, or of each iteration, of which the least counts.
+        size: how many numbers a plan has, H·A, or what its knots have.
+
+    Returns:
+        `target_ess`, as a fraction of the plans, of two at least.
+    """
+    fewest = num_samples if isinstance(num_samples, int) else min(num_samples)
+    return min(0.1, max(size, 2) / fewest)
 
 
 def _greatest(

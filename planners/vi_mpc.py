@@ -1,6 +1,5 @@
 """Variational inference MPC: mirror descent on the ELBO."""
 
-from collections.abc import Sequence
 from typing import Any, Unpack
 
 from ..dynamics.base import integer, real
@@ -10,6 +9,7 @@ from .families import belief_of, categorical, gaussian, splined
 from .likelihoods import exponential
 from .loop import SamplingPlanner
 from .step_sizes import step_size as choose_step
+from .step_sizes import target_ess_for
 
 PINK = 1.0  # the default itself, which is told from the same number that somebody gave
 
@@ -115,7 +115,7 @@ def vi_mpc(
     if temperature is None:
         temperature, standardize = 0.01, True
     if step_size is None and max_kl is None and target_ess is None:
-        step_size, target_ess = (1.0, None) if enumerate_plans else (None, _target_ess(num_plans, size))
+        step_size, target_ess = (1.0, None) if enumerate_plans else (None, target_ess_for(num_plans, size))
     return compose(
         "vi_mpc",
         belief,
@@ -129,12 +129,6 @@ def vi_mpc(
         num_iterations=num_iterations,
         include_mode=include_mode,
     )
-
-
-def _target_ess(num_plans: int | Sequence[int], size: int) -> float:
-    """The default effective sample size as a fraction of plans: a tenth, or a plan for each number, 2 at least."""
-    fewest = num_plans if isinstance(num_plans, int) else min(num_plans)
-    return min(0.1, max(size, 2) / fewest)
 
 
 def okada(

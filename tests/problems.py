@@ -5,6 +5,7 @@ import inspect
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
 
 from mirrax import dynamics
 
@@ -73,3 +74,22 @@ def tables(seed=0, num_states=3, num_actions=2, deterministic=False):
         "initial": rng.dirichlet(np.ones(num_states)),
         "final": rng.normal(size=num_states),
     }
+
+
+def better(returns):
+    """The best half, quarter and eighth of returns [K], five at least, the best first, and which fraction they are."""
+    ordered = np.sort(np.asarray(returns, float))[::-1]
+    for n in (2, 4, 8):
+        size = min(len(ordered), max(5, int(np.ceil(len(ordered) / n))))
+        yield ordered[:size], size / len(ordered)
+
+
+def better_spread(returns):
+    """The standard deviation of returns [K] that do not tie, if they are normal, as the better half tells it."""
+    normal = [stats.truncnorm.std(stats.norm.isf(share), np.inf) if share < 1 else 1.0 for _, share in better(returns)]
+    return min(best.std() / unit for (best, _), unit in zip(better(returns), normal, strict=True))
+
+
+def better_range(returns):
+    """The range of returns [K] that do not tie, if they are uniform, as the better half tells it."""
+    return min(np.ptp(best) / share for best, share in better(returns))

@@ -304,8 +304,10 @@ def test_a_mixture_proposes_wider_plans_and_says_so():
         stds=jnp.full((3, 2, 1), 0.1),
         log_weights=jnp.log(jnp.array([0.7, 0.25, 0.05])),
     )
-    plans, same, correction = narrow.propose(jax.random.key(0), 20_000)
-    weights = np.exp(np.asarray(correction, float))
+    proposal = narrow.propose(jax.random.key(0), 20_000)
+    plans, same = proposal.plans, proposal.belief
+    assert proposal.drawn is None  # all of them are samples
+    weights = np.exp(np.asarray(proposal.log_correction, float))
     assert weights.max() < 1.11112
     assert abs(weights.mean() - 1.0) < 4.5 * weights.std() / 141
     for moment, truth in ((plans[:, 0, 0], -0.605), (plans[:, 1, 0] ** 2, 0.7 + 0.25 * 0.04 + 0.05 * 0.81 + 0.01)):

@@ -238,14 +238,25 @@ def test_a_step_stays_in_its_trust_region(bound):
     "step", [planners.step_size(target_ess=0.3), planners.step_size(max_kl=0.3)], ids=["ess", "kl"]
 )
 def test_a_step_counts_what_plans_weigh_before(step):
-    """Of plans that were drawn elsewhere: the weights that are used have the effective sample size, or divergence."""
-    base = jnp.where(jnp.arange(300) < 30, -40.0, 0.0)
-    ratios = jnp.where(jnp.arange(300) < 30, RATIOS + 40.0, RATIOS)
-    weights = jnp.exp(log_normalize(step(ratios, base) * ratios + base).log_weights)
+    """Of plans that were drawn elsewhere: effective sample size and divergence are those of the step alone."""
+    spread = 2.0 * jax.random.normal(jax.random.key(2), (300,))
+    log_base = spread.at[:30].add(-40.0).at[30:60].set(-jnp.inf)  # some weigh next to nothing, and some nothing
+    ratios = RATIOS.at[:30].add(40.0)  # the former gain much
+    size = float(step(ratios, log_base))
+    assert 0 < size < 1
+    base = np.exp(np.asarray(log_base, float))
+    base /= base.sum()
+    factors = np.exp(size * (np.asarray(ratios, float) - float(ratios[60:].max())))
     if isinstance(step, planners.EssStep):
-        np.testing.assert_allclose(effective_sample_size(weights), 90.0, rtol=1e-2)
+        found = 270 * (base * factors).sum() ** 2 / (base * factors**2).sum()  # of those that can have weight
+        np.testing.assert_allclose(found, 0.3 * 270, rtol=1e-2)
     else:
-        np.testing.assert_allclose((weights * jnp.log(300 * weights + 1e-30)).sum(), 0.3, atol=1e-2)
+        weights = base * factors / (base * factors).sum()
+        found = (weights * np.log(weights / np.where(base > 0, base, 1.0), where=base > 0, out=np.zeros(300))).sum()
+        np.testing.assert_allclose(found, 0.3, rtol=1e-2)
+    alone = step(RATIOS, jnp.full(300, -7.0))
+    np.testing.assert_allclose(alone, step(RATIOS), rtol=1e-5)  # equal weights before are as good as none
+    assert step(jnp.zeros(300), log_base) == 1.0  # what the weights before cost, no step can give back
 
 
 def test_steps_at_their_ends():

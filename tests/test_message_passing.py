@@ -239,6 +239,45 @@ def test_cold_messages_are_hard_value_iteration():
         assert (gap <= T * beta * math.log(A) + 1e-5).all()
 
 
+@pytest.mark.parametrize("structured", [False, True])
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e9])
+def test_hot_messages_keep_their_digits(structured, size):
+    """β V tends to the mean return under the prior, in single precision too, where all exponents are next to 0."""
+    given = tables(14)
+    mdp, beta = dynamics.tabular(**given), size
+    prior = random_prior(horizon=T)
+    every = enumerate_all(**given)
+    probability = np.exp(every.log_dynamics + every.log_policy(prior))
+    mean = (probability * every.returns).sum()
+    variance = (probability * (every.returns - mean) ** 2).sum()
+    found = messages(mdp, horizon=T, temperature=beta, structured=structured, prior=prior)
+    np.testing.assert_allclose(beta * found.log_evidence, mean, rtol=1e-5, atol=variance / beta)
+    if not structured:  # and the next term is right as far as there are digits
+        np.testing.assert_allclose(beta * found.log_evidence, mean + variance / (2 * beta), rtol=2e-6)
+
+
+def test_hot_messages_of_two_steps():
+    """Two steps that are worth 1.125 each: 2.25, whatever the temperature."""
+    mdp = dynamics.tabular(np.ones((1, 2, 1)), 1.125 * np.ones((1, 2, 1)))
+    for beta in (1e-3, 1.0, 1e3, 2.25e6, 1e12):
+        for structured in (False, True):
+            found = messages(mdp, horizon=2, temperature=beta, structured=structured)
+            np.testing.assert_allclose(beta * found.log_evidence, 2.25, rtol=1e-6)
+            np.testing.assert_allclose(found.policy, 0.5, rtol=1e-6)
+
+
+def test_hot_values_converge():
+    """Soft values of an endless horizon, where changes of the logarithm are less than eps from the first backup on."""
+    given = {name: table for name, table in tables(15).items() if name in ("transitions", "rewards", "initial")}
+    mdp = dynamics.tabular(**given, discount=0.9)
+    uniform = given["transitions"].mean(1), (given["transitions"] * given["rewards"]).sum(-1).mean(1)
+    exact = np.linalg.solve(np.eye(S) - 0.9 * uniform[0], uniform[1])
+    for beta in (1e6, 1e9):
+        found = iterate(mdp, temperature=beta)
+        np.testing.assert_allclose(found.values, exact, rtol=1e-4, atol=1e-4)
+        assert found.residual < 1e-5
+
+
 def test_value_iteration_is_the_limit_of_long_horizons():
     mdp = dynamics.tabular(**tables(8), discount=0.9)
     for structured in (True, False):

@@ -20,6 +20,7 @@ FACE = sorted((ROOT / "src" / "mirrax").glob("*.py"))
 # The layers of `planners`: a file imports from the layers below its own only.
 LAYERS = [
     {"dynamics.base", "dynamics.coordinates", "dynamics.randomness"},
+    {"planners.triangular"},
     {"planners.warm_start", "planners.noise", "planners.placement"},
     {"planners.base"},
     {"planners.diagnostics", "planners.differentiation", "planners.families.moments"},
@@ -40,6 +41,7 @@ LAYERS = [
         "planners.families.points",
         "planners.families.kronecker",
         "planners.families.categorical",
+        "planners.families.incumbent",
         "planners.families.remembering",
         "planners.families.splined",
         "planners.families.strategy",

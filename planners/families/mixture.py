@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scipy.special import ndtri
 
-from ...dynamics.base import boolean, integer, pytree, static
+from ...dynamics.base import boolean, integer, pytree, static, traceable
 from ..base import Plan, Plans, Proposal
 from ..noise import white_noise
 from ..warm_start import Shifting
@@ -68,7 +68,7 @@ class Mixture:
             log_weights=jnp.concatenate([math.log1p(-_WIDE) + belief.log_weights, each]),
         )
         plans = drawn.sample(sample_key, num_samples)
-        return Proposal(plans, belief, belief.log_prob(plans) - drawn.log_prob(plans), drawn.log_prob)
+        return Proposal(plans, belief, belief.log_prob(plans) - drawn.log_prob(plans), traceable(drawn.log_prob))
 
     def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans [K, H, A]: first a component, then a plan of it."""

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -39,7 +40,7 @@ class Splined:
         return drawn._replace(
             plans=self._plan(drawn.plans),
             belief=dataclasses.replace(self, knots=drawn.belief),
-            log_density=None if density is None else lambda plans: density(self._knot(plans)),
+            log_density=None if density is None else jax.tree_util.Partial(_density, density, self),
         )
 
     def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
@@ -133,6 +134,11 @@ class Splined:
 
     def _knot(self, plans: Plans) -> Float[Array, "K N A"]:
         return jnp.einsum("nh,kha->kna", self.reduce, plans, precision="highest")
+
+
+def _density(density: Callable[[Plans], Float[Array, " K"]], belief: Splined, plans: Plans) -> Float[Array, " K"]:
+    """That of the knots of plans [K, H, A]."""
+    return density(belief._knot(plans))
 
 
 def splined(make: Callable[[int], Any], horizon: int, num_knots: int | None, interpolation: str | None = None) -> Any:
