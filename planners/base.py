@@ -28,7 +28,7 @@ class Belief(Protocol):
     * `update(plans, weights, returns) -> belief`, in the place of `fit`, where the returns themselves matter;
     * `center() -> plan`, around which it samples, where that is not its mode;
     * `random_mode(key) -> plan`, one of several modes, each as often as it is probable;
-    * `map_centers(function) -> belief` and `spread() -> [H, A]`, see `Centered`: without them nothing keeps it near
+    * `map_centers(function) -> belief` and `spread() -> [A]`, see `Centered`: without them nothing keeps it near
       the actuators' range.
     """
 
@@ -66,16 +66,19 @@ class Centered(Protocol):
     """A belief that samples around one plan or several."""
 
     def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> Any:
-        """The same belief around other centres: what the function makes of those plans [H, A]."""
+        """The same belief around other centres: what the function, which never falls, makes of each of their numbers.
+
+        Over knots it is applied to those, which may be more or fewer than the steps.
+        """
         ...
 
-    def spread(self) -> Plan:
-        """The standard deviation of its plans around a centre, [H, A]."""
+    def spread(self) -> Float[Array, " A"]:
+        """The standard deviation of its plans around a centre, averaged over the steps."""
         ...
 
 
-def range_of_centers(belief: Centered) -> Plan:
-    """How far centres may go in either direction, [H, A]: to the ends of the actuators' range, and half a std beyond.
+def range_of_centers(belief: Centered) -> Float[Array, " A"]:
+    """How far centres may go in either direction, [A]: to the ends of the actuators' range, and half a std beyond.
 
     Beyond the range nothing changes for a model that clips: means of weighted plans would wander there by chance,
     further with each warm start, and take as long to come back. The margin is for plans at the ends of the range:
@@ -87,7 +90,7 @@ def range_of_centers(belief: Centered) -> Plan:
     return 1.0 + _MARGIN * belief.spread()
 
 
-def within(belief: Any, most: Plan) -> Any:
+def within(belief: Any, most: Float[Array, " A"]) -> Any:
     """The belief, its centres clipped to ±`most`; its spread stays, and its densities are of the same family."""
     return belief.map_centers(lambda plans: jnp.clip(plans, -most, most))
 

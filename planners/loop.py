@@ -166,7 +166,7 @@ class SamplingPlanner:
         if self.resampler is not None:
             inverse = _tempering(self.likelihood).start(getattr(belief.belief, "inverse_temperature", None))
         limit = jnp.full_like(belief.limit, limit)
-        carry = (dataclasses.replace(belief, belief=contained(belief.belief), limit=limit), inverse)
+        carry = (dataclasses.replace(belief, limit=limit), inverse)
         if isinstance(self.num_samples, int):
             size = self.num_samples
             carry, info = jax.lax.scan(lambda carry, now: iterate(carry, now, size), carry, (keys, last))

@@ -79,20 +79,15 @@ class Shift:
         """See `Shifting`."""
         return _forward(theta, initial)
 
-    def through(self, expand: Float[Array, "H N"], reduce: Float[Array, "N H"]) -> "KnotShift":
-        """The same for the knots of a spline: expanded to plans, shifted, and reduced to knots again."""
+    def through(self, carry: Float[Array, "N N"], last: Float[Array, " N"], end: Float[Array, " N"]) -> "KnotShift":
+        """The same for the knots of a spline.
 
-        def between(last: Float[Array, " N"]) -> Float[Array, "N N"]:
-            return jnp.matmul(reduce, _forward(expand, last), precision="highest")
-
-        last = reduce[:, -1]
-        return KnotShift(
-            between(self.hold * expand[-1]),
-            self.initial * last,
-            between(jnp.zeros_like(expand[-1])),
-            last,
-            self.inflation,
-        )
+        Args:
+            carry: from knots to those one step later, of plans that then end with 0.
+            last: the knots of a plan that is 1 in the last step, and 0 before.
+            end: the last step of the plan of each knot.
+        """
+        return KnotShift(carry + jnp.outer(last, self.hold * end), self.initial * last, carry, last, self.inflation)
 
 
 @pytree

@@ -86,7 +86,9 @@ def better(returns):
 
 def better_spread(returns):
     """The standard deviation of returns [K] that do not tie, if they are normal, as the better half tells it."""
-    normal = [stats.truncnorm.std(stats.norm.isf(share), np.inf) if share < 1 else 1.0 for _, share in better(returns)]
+    normal = [
+        stats.truncnorm.std(stats.norm.isf(share), np.inf) if share < 1 else 1.0 for _, share in better(returns)
+    ]
     return min(best.std() / unit for (best, _), unit in zip(better(returns), normal, strict=True))
 
 

@@ -57,9 +57,9 @@ class Annealed:
         """The same around another mean."""
         return dataclasses.replace(self, gaussian=self.gaussian.map_centers(function))
 
-    def spread(self) -> Plan:
-        """The std on which the schedule acts."""
-        return self.gaussian.std
+    def spread(self) -> Float[Array, " A"]:
+        """The std on which the schedule acts, averaged over the steps."""
+        return self.gaussian.std.mean(0)
 
     def shift(self, initial: "Annealed", how: Shifting) -> "Annealed":
         """The mean one step later, at the beginning of the schedule."""

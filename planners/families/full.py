@@ -79,9 +79,9 @@ class FullGaussian:
         """The same around another mean."""
         return dataclasses.replace(self, mean=function(self.mean))
 
-    def spread(self) -> Plan:
-        """The standard deviations, [H, A]."""
-        return jnp.sqrt((self.scale_tril**2).sum(1)).reshape(self.mean.shape)
+    def spread(self) -> Float[Array, " A"]:
+        """The standard deviations, averaged over the steps."""
+        return jnp.sqrt((self.scale_tril**2).sum(1)).reshape(self.mean.shape).mean(0)
 
     def shift(self, initial: "FullGaussian", how: Shifting) -> "FullGaussian":
         """The mean one step later; the covariance as in `initial`, or carried on and inflated."""

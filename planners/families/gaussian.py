@@ -93,9 +93,9 @@ class Gaussian:
         """The same around another mean."""
         return dataclasses.replace(self, mean=function(self.mean))
 
-    def spread(self) -> Plan:
-        """The std."""
-        return self.std
+    def spread(self) -> Float[Array, " A"]:
+        """The std, averaged over the steps."""
+        return self.std.mean(0)
 
     def shift(self, initial: "Gaussian", how: Shifting) -> "Gaussian":
         """The mean one step later; the std as in `initial`, or carried on and inflated."""

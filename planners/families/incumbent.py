@@ -74,7 +74,7 @@ class Incumbent:
         return dataclasses.replace(
             self,
             belief=self.belief.shift(initial.belief, how),
-            plan=how.plans(self.plan, initial.plan),
+            plan=how.plans(self.plan, self.plan),
             worth=jnp.full_like(self.worth, -jnp.inf),
         )
 

@@ -99,9 +99,9 @@ class KroneckerGaussian:
         """The same around another mean."""
         return dataclasses.replace(self, mean=function(self.mean))
 
-    def spread(self) -> Plan:
-        """The standard deviations, [H, A]."""
-        return jnp.sqrt((self.time_tril**2).sum(1)[:, None] * (self.action_tril**2).sum(1))
+    def spread(self) -> Float[Array, " A"]:
+        """The standard deviations of a step of mean variance."""
+        return jnp.sqrt((self.action_tril**2).sum(1))
 
     def shift(self, initial: "KroneckerGaussian", how: Shifting) -> "KroneckerGaussian":
         """The mean one step later; the factors as in `initial`, or carried on and inflated."""

@@ -139,9 +139,9 @@ class Mixture:
         """The same with other means."""
         return dataclasses.replace(self, means=function(self.means))
 
-    def spread(self) -> Plan:
-        """The std with which its components were made, [H, A]."""
-        return self.start_std
+    def spread(self) -> Float[Array, " A"]:
+        """The std with which its components were made, averaged over the steps."""
+        return self.start_std.mean(0)
 
     def random_mode(self, key: PRNGKeyArray) -> Plan:
         """The mean of a component, each as often as it weighs."""

@@ -93,8 +93,8 @@ class Particles:
             return self
         return dataclasses.replace(self, proposal=self.proposal.map_centers(function))
 
-    def spread(self) -> Plan:
-        """Of the proposal, [H, A]."""
+    def spread(self) -> Float[Array, " A"]:
+        """Of the proposal."""
         return self.proposal.spread()
 
     def random_mode(self, key: PRNGKeyArray) -> Plan:

@@ -49,8 +49,8 @@ class Refined:
             return self
         return dataclasses.replace(self, belief=self.belief.map_centers(function))
 
-    def spread(self) -> Plan:
-        """Of the belief, [H, A]."""
+    def spread(self) -> Float[Array, " A"]:
+        """Of the belief."""
         return self.belief.spread()
 
     def shift(self, initial: "Refined", how: Shifting) -> "Refined":

@@ -102,8 +102,8 @@ class Remembering:
             return self
         return dataclasses.replace(self, belief=self.belief.map_centers(function))
 
-    def spread(self) -> Plan:
-        """Of the belief, [H, A]."""
+    def spread(self) -> Float[Array, " A"]:
+        """Of the belief."""
         return self.belief.spread()
 
     def center(self) -> Plan:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.interpolate import CubicSpline
 
-from ...dynamics.base import integer, pytree
+from ...dynamics.base import integer, pytree, static
 from ..base import Centered, Plan, Plans, Proposal, center, propose, update
 from ..warm_start import Shift
 
@@ -25,13 +25,17 @@ class Splined:
         knots: the belief over knots [N, A].
         expand: B, from knots to plans, [H, N].
         reduce: its left inverse, from plans to the nearest knots, [N, H].
-        advance: from plans to the knots of the spline one step later, [N, H].
+        carry: from knots to those of the spline one step later, whose last step is 0, [N, N].
+        last: the knots of a plan whose last step is 1, and all others 0, read where knots stand, [N].
+        overshoots: whether plans may go beyond their knots, as cubic splines do.
     """
 
     knots: Any
     expand: Float[Array, "H N"]
     reduce: Float[Array, "N H"]
-    advance: Float[Array, "N H"]
+    carry: Float[Array, "N N"]
+    last: Float[Array, " N"]
+    overshoots: bool = static()
 
     def propose(self, key: PRNGKeyArray, num_samples: int) -> Proposal:
         """Plans through the knots that the belief over them proposes."""
@@ -67,28 +71,27 @@ class Splined:
         """The plan through the knots around which the belief samples."""
         return self._plan(center(self.knots))
 
-    def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> "Splined":
-        """The same around other splines: near what the function makes of the plans, and within the range of that."""
+    def map_centers(self, function: Callable[[Float[Array, "*M N A"]], Float[Array, "*M N A"]]) -> "Splined":
+        """The same through other knots, of splines that do not overshoot what the function makes of them."""
 
         def moved(knots: Float[Array, "*M N A"]) -> Float[Array, "*M N A"]:
-            plans = function(self._plan(knots))
-            nearest = jnp.einsum("nh,...ha->...na", self.reduce, plans, precision="highest")
-            # splines overshoot; scaled affinely they do not, and are splines still
-            between = self._plan(nearest)
-            low, high = between.min(-2, keepdims=True), between.max(-2, keepdims=True)
-            least, most = (
-                jnp.clip(end, plans.min(-2, keepdims=True), plans.max(-2, keepdims=True)) for end in (low, high)
+            knots = function(knots)
+            if not self.overshoots:
+                return knots
+            plans = self._plan(knots)
+            low, high = plans.min(-2, keepdims=True), plans.max(-2, keepdims=True)
+            least, most = function(low), function(high)
+            # scaled affinely they are splines still
+            return least + (knots - low) * jnp.where(
+                high > low, (most - least) / jnp.where(high > low, high - low, 1.0), 1.0
             )
-            scale = jnp.where(high > low, (most - least) / jnp.where(high > low, high - low, 1.0), 1.0)
-            return least + (nearest - low) * scale
 
-        return dataclasses.replace(
-            self, knots=self.knots.map_centers(moved) if isinstance(self.knots, Centered) else self.knots
-        )
+        known = isinstance(self.knots, Centered)
+        return dataclasses.replace(self, knots=self.knots.map_centers(moved)) if known else self
 
-    def spread(self) -> Plan:
-        """The standard deviation of plans whose knots are independent, [H, A]."""
-        return jnp.sqrt(jnp.einsum("hn,na->ha", self.expand**2, self.knots.spread() ** 2, precision="highest"))
+    def spread(self) -> Float[Array, " A"]:
+        """Of the knots."""
+        return self.knots.spread()
 
     def random_mode(self, key: PRNGKeyArray) -> Plan:
         """The plan through the knots of one of several modes."""
@@ -97,7 +100,7 @@ class Splined:
     def shift(self, initial: "Splined", how: Shift) -> "Splined":
         """The spline one step later, its knots evaluated anew."""
         return dataclasses.replace(
-            self, knots=self.knots.shift(initial.knots, how.through(self.expand, self.advance))
+            self, knots=self.knots.shift(initial.knots, how.through(self.carry, self.last, self.expand[-1]))
         )
 
     def entropy(self) -> Float[Array, ""] | None:
@@ -184,7 +187,9 @@ def splined(make: Callable[[int], Any], horizon: int, num_knots: int | None, int
     knots = make(num_knots)
     if hasattr(knots, "actions") and interpolation != "zero":
         raise ValueError(f"interpolation must be zero where actions are discrete, got {interpolation!r}")
-    return Splined(knots, *(jnp.asarray(matrix, float) for matrix in (basis, reduce, advance)))
+    carry = advance[:, :-1] @ basis[1:]
+    parts = (jnp.asarray(part, float) for part in (basis, reduce, carry, advance[:, -1]))
+    return Splined(knots, *parts, interpolation == "cubic")
 
 
 def spline_basis(horizon: int, num_knots: int, interpolation: str) -> np.ndarray:

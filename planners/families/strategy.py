@@ -87,9 +87,9 @@ class Strategy:
                 moved[name] = (function(plans) / self.std).reshape(known.shape)
         return dataclasses.replace(self, state=self.state.replace(**moved))
 
-    def spread(self) -> Plan:
-        """The unit in which it searches, [H, A]."""
-        return self.std
+    def spread(self) -> Float[Array, " A"]:
+        """The unit in which it searches, averaged over the steps."""
+        return self.std.mean(0)
 
     def shift(self, initial: "Strategy", how: Shifting) -> "Strategy":
         """The mean (or the population, the best first) one step later in the strategy's initial state."""
