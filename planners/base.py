@@ -280,9 +280,12 @@ class Info:
         log_evidence: log E_q[W p/q], an estimate of log p(O = 1) that is meaningless when `evidence_ess` is below 5
             or so. Plans that are not valid are impossible: W = 0. It rests on the plans that were drawn: the centre
             of the belief, and remembered plans, which were not, count neither here nor in the four around it.
-        elbo_gap: log_evidence − elbo, estimates KL(q ‖ posterior); 0 where no plan is valid.
-        posterior_kl: Σ w log(K w) of the weights before the step size κ, estimates KL(posterior ‖ q).
-        evidence_ess: effective sample size of these, on which `log_evidence` and `posterior_kl` rest.
+        elbo_gap: log_evidence − elbo, estimates KL(q ‖ posterior); 0 where no plan is valid, infinite where none of
+            those that are has any weight.
+        posterior_kl: Σ w log(K w) of the weights before the step size κ, estimates KL(posterior ‖ q); 0 or infinite
+            as `elbo_gap`.
+        evidence_ess: effective sample size of these, on which `log_evidence` and `posterior_kl` rest; 0 where they
+            rest on none.
         ess: effective sample size 1/Σw² of `weights`, between 1 and K.
         max_weight: the greatest weight.
         perplexity: exp of the weights' entropy, between `ess` and K.

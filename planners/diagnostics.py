@@ -93,10 +93,10 @@ def diagnose(
     """
     log_scale, num_samples = weighed.optimality.log_scale, len(returns)
     valid, drawn, log_base = weighed.valid, weighed.drawn, weighed.log_base
-    log_weights, log_total, _ = weighed.posterior
+    log_weights, log_total, nothing = weighed.posterior
     if drawn is not None and log_base is None:  # plans that weigh without being samples: leave them out here
         log_base = jnp.where(drawn, 0.0, -jnp.inf)
-        log_weights, log_total, _ = log_normalize(weighed.log_ratios + log_base)
+        log_weights, log_total, nothing = log_normalize(weighed.log_ratios + log_base)
     if log_base is None:
         log_share, base = -jnp.log(num_samples), jnp.asarray(1.0 / num_samples)
         share = jnp.maximum(valid.sum(), 1) / num_samples
@@ -112,6 +112,7 @@ def diagnose(
     mean_log_ratio = jnp.where(counted, base * jnp.where(counted, weighed.log_ratios, 0.0), 0.0).sum() / share
     elbo = jnp.where(some, mean_log_ratio + jnp.log(share), -jnp.inf) + log_scale
     log_evidence = log_total - jnp.log(size) + log_scale
+    unknown = jnp.where(some, jnp.inf, 0.0)  # all samples that are valid weigh nothing; or none is valid
     posterior = jnp.exp(log_weights)
     relative = jnp.where(posterior > 0, log_weights - log_share, 0.0)
     return Info(
@@ -120,9 +121,9 @@ def diagnose(
         weights=weights,
         elbo=elbo,
         log_evidence=log_evidence,
-        elbo_gap=jnp.where(some, log_evidence - elbo, 0.0),
-        posterior_kl=jnp.where(some, (posterior * relative).sum(), 0.0),  # Σ w log(w/b), b = 1/K
-        evidence_ess=1.0 / (posterior**2).sum(),
+        elbo_gap=jnp.where(nothing, unknown, log_evidence - elbo),
+        posterior_kl=jnp.where(nothing, unknown, (posterior * relative).sum()),  # Σ w log(w/b), b = 1/K
+        evidence_ess=jnp.where(nothing, 0.0, 1.0 / (posterior**2).sum()),
         ess=1.0 / (weights**2).sum(),
         max_weight=weights.max(),
         perplexity=perplexity(weights),

@@ -118,9 +118,11 @@ class SamplingPlanner:
         Raises:
             ValueError: if `belief` is not of the family and shape of `self.belief`.
         """
-        if not isinstance(belief, Incumbent):
-            belief = self._seen(belief)
-        check_belief(self._initial(), belief)
+        belief, own = self._known(belief), self._initial()
+        if isinstance(own.belief, Refined) and isinstance(belief.belief, Refined):
+            check_belief(own.belief.belief, belief.belief.belief)
+        check_belief(own.belief, belief.belief)  # which a user knows; the rest follows from it
+        check_belief(own, belief)
         if self.refine is None:
             return self._iterate(model, key, state, belief)
         loop_key, refine_key, noise_key = jax.random.split(key, 3)
@@ -335,7 +337,7 @@ class SamplingPlanner:
 
     def act(self, key: PRNGKeyArray, belief: Any) -> Float[Array, " A"]:
         """The first action of the plan to execute: the belief's mode or mean, a sample of it, or one of its modes."""
-        belief = belief if isinstance(belief, Incumbent) else self._seen(belief)
+        belief = self._known(belief)
         if self.refine is not None or self.execute in ("mode", "best"):
             return belief.mode()[0]
         if self.execute == "sample":
@@ -351,9 +353,14 @@ class SamplingPlanner:
         return fresh(self._initial() if self.warm_start is None else belief.shift(self._initial(), self.warm_start))
 
     def _initial(self) -> Incumbent:
-        return self._seen(self.belief if self.refine is None else Refined(self.belief, self.belief.mode()))
+        return self._known(self.belief)
 
-    def _seen(self, belief: Any) -> Incumbent:
+    def _known(self, belief: Any) -> Incumbent:
+        """The belief, with its mode for the plans that it does not tell, if it is one of the family alone."""
+        if isinstance(belief, Incumbent):
+            return belief
+        if self.refine is not None and not isinstance(belief, Refined):
+            belief = Refined(belief, belief.mode())
         return incumbent(belief, executes=self.execute == "best")
 
 

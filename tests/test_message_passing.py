@@ -584,10 +584,10 @@ def test_a_planner_over_all_plans_is_exact():
         mdp.action_size,
         actions=mdp.actions,
         enumerate_plans=True,
-        num_samples=3**T,
         num_iterations=1,
         temperature=BETA,
     )
+    assert planner.num_samples == 3**T
     belief, info = jax.jit(planners.infer)(planner, mdp, KEY, mdp.init(KEY))
     exact = messages(mdp, horizon=T, temperature=BETA)
     np.testing.assert_allclose(info.log_evidence[-1], exact.log_evidence, rtol=1e-5)
