@@ -46,7 +46,7 @@ def _read(kind: type, nothing: Any = None) -> Any:
 
 OptionalInt = Annotated[int | None, _read(int), _option("INT")]
 
-BENCHMARKS = ("speed", "blocks", "derivatives", "agreement", "returns", "open_loop")
+BENCHMARKS = ("speed", "busy", "blocks", "derivatives", "agreement", "returns", "open_loop", "peers")
 
 
 @dataclasses.dataclass(frozen=True)
