@@ -151,8 +151,8 @@ class SamplingPlanner:
             else:
                 imagined, inverse = self._resample(model, keys, state, before, inverse, last)
             # argmin KL(Σ w δ_a ‖ q)
-            fitted = contained(update(imagined.belief, imagined.plans, imagined.weights, imagined.scored))
-            fitted = _keep(imagined.degenerate, before, fitted)
+            fitted = update(imagined.belief, imagined.plans, imagined.weights, imagined.scored)
+            fitted = contained(_keep(imagined.degenerate, before, fitted))
             if imagined.drifts is not None:
                 fitted = dataclasses.replace(
                     fitted, proposal=_keep(imagined.drifts, before.proposal, fitted.proposal)

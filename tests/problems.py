@@ -77,7 +77,7 @@ def tables(seed=0, num_states=3, num_actions=2, deterministic=False):
 
 
 def better(returns):
-    """The best half, quarter and eighth of returns [K], five at least, the best first, and which fraction they are."""
+    """The best half, quarter and eighth of returns [K], five at least, best first, and which fraction they are."""
     ordered = np.sort(np.asarray(returns, float))[::-1]
     for n in (2, 4, 8):
         size = min(len(ordered), max(5, int(np.ceil(len(ordered) / n))))

@@ -267,7 +267,7 @@ def test_hot_messages_of_two_steps():
 
 
 def test_hot_values_converge():
-    """Soft values of an endless horizon, where changes of the logarithm are less than eps from the first backup on."""
+    """Soft values of an endless horizon, where logarithms change by less than eps from the first backup on."""
     given = {name: table for name, table in tables(15).items() if name in ("transitions", "rewards", "initial")}
     mdp = dynamics.tabular(**given, discount=0.9)
     uniform = given["transitions"].mean(1), (given["transitions"] * given["rewards"]).sum(-1).mean(1)

@@ -34,8 +34,8 @@ def test_how_bad_the_worst_are_changes_nothing(name, num_samples):
         after = weights(SCALED[name], returns.at[worst].set(-loss))
         left = np.delete(np.asarray(after), worst)
         others = np.delete(np.asarray(before), worst)
-        # plans that do not count at all leave fewer to tell how great a tenth is
-        np.testing.assert_allclose(left, others, atol=0.1 if loss == jnp.inf else 1e-4)
+        # what the worst themselves weighed goes to the others; plans that do not count leave fewer to take a tenth of
+        np.testing.assert_allclose(left, others, atol=0.1 if loss == jnp.inf else 1e-3)
 
 
 @pytest.mark.parametrize("name", SCALED)

@@ -46,7 +46,7 @@ def _read(kind: type, nothing: Any = None) -> Any:
 
 OptionalInt = Annotated[int | None, _read(int), _option("INT")]
 
-BENCHMARKS = ("speed", "blocks", "derivatives", "agreement", "returns", "open_loop")
+BENCHMARKS = ("speed", "busy", "blocks", "derivatives", "agreement", "returns", "open_loop", "peers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +86,13 @@ class Bench:
     """Run a benchmark and print its table; `mirrax bench NAME --help` shows its options."""
 
     name: Annotated[
-        Literal["speed", "blocks", "derivatives", "agreement", "returns", "open_loop"], tyro.conf.Positional
+        Literal["speed", "busy", "blocks", "derivatives", "agreement", "returns", "open_loop", "peers"],
+        tyro.conf.Positional,
     ]
-    """speed: the loop against a bare scan. blocks: what blocks and devices gain, model by model. derivatives: iLQR
-    per solve, and slopes of plans against their returns. agreement: where derivatives tell the truth. returns: what
-    planners earn for equal numbers of model steps. open_loop: how good a plan they find."""
+    """speed: the loop against a bare scan. busy: the same planning on an idle and on a busy machine. blocks: what
+    blocks and devices gain, model by model. derivatives: iLQR per solve, and slopes of plans against their returns.
+    agreement: where derivatives tell the truth. returns: what planners earn for equal numbers of model steps.
+    open_loop: how good a plan they find. peers: what hydrax's tasks cost, with its settings."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
