@@ -11,6 +11,8 @@ from mirrax.planners.noise import color
 from mirrax.planners.triangular import triangular_inverse
 
 KEY = jax.random.key(0)
+
+
 def blocks_of(num_steps):
     """How many steps the first block has, and each later one."""
     number = -(-num_steps // 128)
