@@ -79,9 +79,9 @@ def smc(
         std_min: the floor of a learnt std; 0.05 unless given.
         noise_exponent: correlates the proposal in time as noise of the spectrum 1/f^exponent; None for none.
         **options: see `LoopOptions`. `execute` is "mean" of the weighted plans unless given, but with `actions`,
-            which have no mean, "mode": the heaviest first action. "mode" (or "best") of continuous actions is the
-            mean of the plans that share the heaviest first action, "sample" a sample of the posterior. Options that
-            change plans after they were drawn have no meaning here.
+            which have no mean, "mode": the heaviest first action. "mode" of continuous actions is the mean of the
+            plans that share the heaviest first action, "sample" a sample of the posterior, "best" the best particle
+            of all iterations. Options that change plans after they were drawn have no meaning here.
 
     Returns:
         The planner. Its belief has the particles, `plans` [K, H, A] and `log_weights` [K], and `roots()`.
