@@ -1,5 +1,6 @@
 """One contract for all planners, by table, and what sets each apart."""
 
+import copy
 import dataclasses
 
 import jax
@@ -257,10 +258,12 @@ def test_it_improves_and_keeps_the_structure(name):
     planner, model = make(name), TARGET
     start = planner.start(model, START)
     belief, info = infer(planner, model, KEY, START, start)
+    tried = [info.returns]
     assert jax.tree.structure(belief) == jax.tree.structure(start)
     assert [leaf.aval for leaf in jax.tree.leaves(belief)] == [leaf.aval for leaf in jax.tree.leaves(start)]
-    for _ in range(5):
-        belief, _ = infer(planner, model, KEY, START, belief)
+    for key in (*jax.random.split(KEY, 4), KEY):
+        belief, info = infer(planner, model, key, START, belief)
+        tried.append(info.returns)
     returns = planners.rollout(model, KEY, START, jnp.stack([start.mode(), belief.mode()]))
     assert returns[1] > returns[0]
     iterations = planner.num_iterations
@@ -270,6 +273,16 @@ def test_it_improves_and_keeps_the_structure(name):
         return
     assert info.returns.shape == info.weights.shape == (iterations, planner.num_samples)
     np.testing.assert_allclose(info.weights.sum(-1), 1.0, rtol=1e-4)
+    # the best plan of all iterations of all calls
+    best = np.maximum.accumulate(np.concatenate(tried).max(-1))
+    np.testing.assert_array_equal(info.best_return, best[-iterations:])
+    np.testing.assert_allclose(planners.rollout(model, KEY, START, belief.best()[None]), best[-1:], atol=1e-5)
+    # where execution is its own, it is executed
+    chosen = make(name, execute="best")
+    assert jax.tree.structure(chosen.start(model, START)) != jax.tree.structure(start) or start.executes
+    eager = dataclasses.replace(belief, executes=True)
+    np.testing.assert_array_equal(eager.mode(), belief.best())
+    np.testing.assert_array_equal(chosen.act(KEY, eager), belief.best()[0])
 
 
 @really_every
@@ -585,7 +598,10 @@ def test_flags_that_find_bugs_find_none():
 @every
 def test_a_cold_start_forgets(name):
     warm, cold = make(name, warm_start=True), make(name, warm_start=False, inflation=None)
-    moved = warm.shift(infer(warm, TARGET, KEY, START, warm.start(TARGET, START))[0])
+    belief, _ = infer(warm, TARGET, KEY, START, warm.start(TARGET, START))
+    moved = warm.shift(belief)
+    np.testing.assert_allclose(moved.best()[:-1], belief.best()[1:], atol=1e-6)
+    assert moved.worth == -jnp.inf  # which nobody knows in the next state
     assert_close(cold.shift(moved), cold.start(TARGET, START))
     assert not np.allclose(moved.mode(), warm.belief.mode())
 
@@ -644,6 +660,58 @@ def test_a_planner_and_a_prior_of_ones_own():
     )
     belief, _ = infer(custom, TARGET, KEY, START, None)
     np.testing.assert_allclose(belief.mean, 0.5, atol=0.25)
+
+
+@pytree
+class Box:
+    """A family of one's own that has no more than a family needs, and a word of its own: plans of equal actions."""
+
+    middle: jax.Array
+    width: jax.Array
+
+    def sample(self, key, num_samples):
+        spread = jax.random.uniform(key, (num_samples, 1, 1), minval=-1.0)
+        return jnp.broadcast_to(self.middle + self.width * spread, (num_samples, HORIZON, ACTIONS))
+
+    def log_prob(self, plans):
+        return jnp.full(len(plans), -jnp.log(2.0 * self.width))
+
+    def fit(self, plans, weights):
+        return dataclasses.replace(self, middle=jnp.einsum("k,kha->", weights, plans) / (HORIZON * ACTIONS))
+
+    def mode(self):
+        return jnp.full((HORIZON, ACTIONS), self.middle)
+
+    def shift(self, initial, how):
+        return self
+
+    def entropy(self):
+        return jnp.log(2.0 * self.width)
+
+    def kl(self, other):
+        return None
+
+    def motto(self):
+        return 2.0 * self.middle
+
+
+def test_a_family_of_ones_own_tells_its_best_plan_too():
+    own = Box(jnp.array(-1.0), jnp.array(0.5))
+    planner = planners.sampling_planner(own, planners.elite(0.1), num_samples=32, num_iterations=4, execute="best")
+    belief, info = infer(planner, TARGET, KEY, START, own)  # the family alone will do
+    assert isinstance(belief, planners.Belief)
+    assert isinstance(belief.belief, Box)
+    np.testing.assert_allclose(belief.motto(), 2.0 * belief.middle)
+    with pytest.raises(AttributeError, match="no attribute 'std'"):
+        _ = belief.std
+    np.testing.assert_array_equal(info.best_return, np.maximum.accumulate(info.returns.max(-1)))
+    np.testing.assert_allclose(planners.rollout(TARGET, KEY, START, belief.best()[None])[0], info.best_return[-1])
+    again = copy.deepcopy(belief)
+    assert_close(again, belief)
+    first, later, _ = plan(planner, TARGET, KEY, START, belief)
+    assert (jnp.abs(first - 0.5) <= jnp.abs(belief.best()[0] - 0.5) + 1e-6).all()  # it is there to be beaten
+    assert_close(planner.act(KEY, own), own.mode()[0])
+    assert later.worth == -jnp.inf
 
 
 def test_the_model_may_differ_from_the_environment():
