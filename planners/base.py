@@ -266,9 +266,15 @@ class Refinement:
     info: Any
 
 
+_DIAGNOSTICS = (
+    *("weights", "elbo", "log_evidence", "elbo_gap", "posterior_kl", "evidence_ess", "ess", "max_weight"),
+    *("perplexity", "entropy", "kl", "temperature", "step_size", "lineage"),
+)
+
+
 @pytree
 class Info:
-    """What happened in an inference; one row per iteration.
+    """What happened in an inference; one row per iteration. Without `diagnostics` most are None, see `brief`.
 
     Attributes:
         returns: of each plan as the rollout gave it, [..., K], reward units; under several scenarios what the risk
@@ -305,15 +311,15 @@ class Info:
 
     returns: Float[Array, "... K"]
     best_return: Float[Array, "..."]
-    weights: Float[Array, "... K"]
-    elbo: Float[Array, "..."]
-    log_evidence: Float[Array, "..."]
+    weights: Float[Array, "... K"] | None
+    elbo: Float[Array, "..."] | None
+    log_evidence: Float[Array, "..."] | None
     elbo_gap: Float[Array, "..."] | None
-    posterior_kl: Float[Array, "..."]
-    evidence_ess: Float[Array, "..."]
-    ess: Float[Array, "..."]
-    max_weight: Float[Array, "..."]
-    perplexity: Float[Array, "..."]
+    posterior_kl: Float[Array, "..."] | None
+    evidence_ess: Float[Array, "..."] | None
+    ess: Float[Array, "..."] | None
+    max_weight: Float[Array, "..."] | None
+    perplexity: Float[Array, "..."] | None
     entropy: Float[Array, "..."] | None
     kl: Float[Array, "..."] | None
     temperature: Float[Array, "..."] | None
@@ -322,6 +328,17 @@ class Info:
     degenerate: Bool[Array, "..."]
     lineage: Lineage | None
     refinement: Refinement | None = None
+
+    def brief(self) -> "Info":
+        """Returns, the best of them, and what went wrong; None for all else, which then is not computed."""
+        return Info(
+            returns=self.returns,
+            best_return=self.best_return,
+            num_invalid=self.num_invalid,
+            degenerate=self.degenerate,
+            refinement=self.refinement,
+            **dict.fromkeys(_DIAGNOSTICS),
+        )
 
 
 def check_part(name: str, part: Any, *methods: str) -> Any:

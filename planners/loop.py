@@ -72,6 +72,7 @@ class SamplingPlanner:
         bounds: "clip" keeps the centre of the belief near the actuators' range, "none" lets it go; None as the model
             says.
         execute: "mode", "mean", "best", "sample" or "component".
+        diagnostics: whether `info` tells more than returns.
         num_scenarios: in how many scenarios a plan is tried; None for as many as the model wants.
         common_noise: whether all plans meet the same scenarios.
         rollout_chunk_size: how many rollouts to do at once; None chooses for the backend.
@@ -94,6 +95,7 @@ class SamplingPlanner:
     per_step: bool = static()
     bounds: str | None = static()
     execute: str = static()
+    diagnostics: bool = static()
     num_scenarios: int | None = static()
     common_noise: bool = static()
     rollout_chunk_size: int | None = static()
@@ -158,7 +160,8 @@ class SamplingPlanner:
                     fitted, proposal=_keep(imagined.drifts, before.proposal, fitted.proposal)
                 )
             seen = dataclasses.replace(seen, belief=fitted).challenged(imagined.plans, imagined.scored)
-            return (seen, inverse), imagined.diagnose(seen.worth, before, fitted)
+            info = imagined.diagnose(seen.worth, before, fitted)
+            return (seen, inverse), info if self.diagnostics else info.brief()
 
         if not isinstance(self.num_samples, int) and len(self.num_samples) != self.num_iterations:
             raise ValueError(f"num_iterations must be {len(self.num_samples)}, as many as num_samples has numbers")
@@ -181,7 +184,7 @@ class SamplingPlanner:
                 dataclasses.replace(
                     info,
                     returns=jnp.pad(info.returns, idle, constant_values=jnp.nan),
-                    weights=jnp.pad(info.weights, idle),
+                    weights=None if info.weights is None else jnp.pad(info.weights, idle),
                 )
             )
         return carry[0], jax.tree.map(lambda *rows: jnp.stack(rows), *infos)
