@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 from ..dynamics.base import Model, State, pytree
 from .warm_start import Shifting
 
-_MARGIN = 0.5  # in standard deviations; see `within_range`
+_MARGIN, _LEAST_MARGIN = 0.5, 0.25  # in standard deviations, in half ranges; see `range_of_centers`
 Plans = Float[Array, "K H A"]
 Plan = Float[Array, "H A"]
 
@@ -78,16 +78,17 @@ class Centered(Protocol):
 
 
 def range_of_centers(belief: Centered) -> Float[Array, " A"]:
-    """How far centres may go in either direction, [A]: to the ends of the actuators' range, and half a std beyond.
+    """How far centres may go in either direction, [A]: to the ends of the actuators' range and half a std, or 0.25.
 
     Beyond the range nothing changes for a model that clips: means of weighted plans would wander there by chance,
     further with each warm start, and take as long to come back. The margin is for plans at the ends of the range:
-    around 1 noise takes 0.4 standard deviations of the force away on average, around the end of the margin 0.2.
+    around 1 noise takes 0.4 standard deviations of the force away on average, around the end of the margin 0.2. (Of
+    half a std and 0.25 it is the greater.)
 
     Args:
         belief: where inference starts, of whose spread the margin is.
     """
-    return 1.0 + _MARGIN * belief.spread()
+    return 1.0 + jnp.maximum(_MARGIN * belief.spread(), _LEAST_MARGIN)
 
 
 def within(belief: Any, most: Float[Array, " A"]) -> Any:

@@ -50,8 +50,8 @@ class LoopOptions(TypedDict, total=False):
         explore_fraction: of the plans that have the initial spread around the present plan, in [0, 1); 0 unless
             given.
         bounds: "clip" keeps the centre of the belief, after each fit, within the actuators' range [-1, 1] and a
-            margin of half a standard deviation: further off nothing changes, so that plans would wander, and be long
-            in coming back. Densities stay exact, and the plan to execute is clipped to the range. "none" lets the
+            margin of half a standard deviation (0.25 at least): further off nothing changes, so that plans would
+            wander, and be long in coming back. Densities stay exact, and the plan to execute is clipped to the range. "none" lets the
             centre go, for models whose actions have no range. None (the default) as the model says, see
             `dynamics.bounded`.
         clip_plans: whether the plans themselves are clipped to [-1, 1] before they are tried and fitted to; False
