@@ -77,7 +77,7 @@ class Centered(Protocol):
         ...
 
 
-def range_of_centers(belief: Centered) -> Float[Array, " A"]:
+def range_of_centers(belief: Any) -> Float[Array, " A"]:
     """How far centres may go in either direction, [A]: to the ends of the actuators' range and half a std, or 0.25.
 
     Beyond the range nothing changes for a model that clips: means of weighted plans would wander there by chance,

@@ -51,9 +51,9 @@ class LoopOptions(TypedDict, total=False):
             given.
         bounds: "clip" keeps the centre of the belief, after each fit, within the actuators' range [-1, 1] and a
             margin of half a standard deviation (0.25 at least): further off nothing changes, so that plans would
-            wander, and be long in coming back. Densities stay exact, and the plan to execute is clipped to the range. "none" lets the
-            centre go, for models whose actions have no range. None (the default) as the model says, see
-            `dynamics.bounded`.
+            wander, and be long in coming back. Densities stay exact, and the plan to execute is clipped to the range.
+            "none" lets the centre go, for models whose actions have no range. None (the default) as the model says,
+            see `dynamics.bounded`.
         clip_plans: whether the plans themselves are clipped to [-1, 1] before they are tried and fitted to; False
             unless given. Not under a prior.
         num_kept: how many of the best plans of an iteration the next one looks at again, and the next time step,

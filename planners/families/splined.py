@@ -188,8 +188,14 @@ def splined(make: Callable[[int], Any], horizon: int, num_knots: int | None, int
     if hasattr(knots, "actions") and interpolation != "zero":
         raise ValueError(f"interpolation must be zero where actions are discrete, got {interpolation!r}")
     carry = advance[:, :-1] @ basis[1:]
-    parts = (jnp.asarray(part, float) for part in (basis, reduce, carry, advance[:, -1]))
-    return Splined(knots, *parts, interpolation == "cubic")
+    return Splined(
+        knots=knots,
+        expand=jnp.asarray(basis, float),
+        reduce=jnp.asarray(reduce, float),
+        carry=jnp.asarray(carry, float),
+        last=jnp.asarray(advance[:, -1], float),
+        overshoots=interpolation == "cubic",
+    )
 
 
 def spline_basis(horizon: int, num_knots: int, interpolation: str) -> np.ndarray:
