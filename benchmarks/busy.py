@@ -10,7 +10,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import tyro
@@ -23,7 +24,7 @@ from mirrax.benchmarks.timing import compare, print_table
 from mirrax.dynamics.base import integer
 
 # After a comma stands what sets a second entry of the same planner apart.
-SETTINGS = {
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "mppi": {},
     "cem": {},
     "icem": {},

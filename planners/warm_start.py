@@ -33,6 +33,12 @@ class Shifting(Protocol):
         """The covariance of a flattened plan one step later, never inflated beyond the initial one on average."""
         ...
 
+    def carried(
+        self, covariance: Float[Array, "d d"], initial: Float[Array, "d d"], action_size: int
+    ) -> Float[Array, "d d"]:
+        """The same without inflation."""
+        ...
+
     def distributions(self, theta: Float[Array, "H C"], initial: Float[Array, " C"]) -> Float[Array, "H C"]:
         """What is distributed at each step, one step later; `initial` is what the step that is new begins with."""
         ...
@@ -71,9 +77,14 @@ class Shift:
         """See `Shifting`."""
         if self.inflation is None:
             return initial
+        return _inflated(self.carried(covariance, initial, action_size), initial, self.inflation)
+
+    def carried(
+        self, covariance: Float[Array, "d d"], initial: Float[Array, "d d"], action_size: int
+    ) -> Float[Array, "d d"]:
+        """See `Shifting`."""
         moved = jnp.pad(covariance[action_size:, action_size:], (0, action_size))
-        moved = moved.at[-action_size:, -action_size:].set(initial[-action_size:, -action_size:])
-        return _inflated(moved, initial, self.inflation)
+        return moved.at[-action_size:, -action_size:].set(initial[-action_size:, -action_size:])
 
     def distributions(self, theta: Float[Array, "H C"], initial: Float[Array, " C"]) -> Float[Array, "H C"]:
         """See `Shifting`."""
@@ -131,12 +142,17 @@ class KnotShift:
         """See `Shifting`."""
         if self.inflation is None:
             return initial
+        return _inflated(self.carried(covariance, initial, action_size), initial, self.inflation)
+
+    def carried(
+        self, covariance: Float[Array, "d d"], initial: Float[Array, "d d"], action_size: int
+    ) -> Float[Array, "d d"]:
+        """See `Shifting`."""
         each = jnp.eye(action_size)
         carry, fresh = jnp.kron(self.carry, each), jnp.kron(self.fresh[:, None], each)
         last = initial[-action_size:, -action_size:]
         moved = jnp.einsum("ij,jk,lk->il", carry, covariance, carry, precision="highest")
-        moved = moved + jnp.einsum("ij,jk,lk->il", fresh, last, fresh, precision="highest")
-        return _inflated(moved, initial, self.inflation)
+        return moved + jnp.einsum("ij,jk,lk->il", fresh, last, fresh, precision="highest")
 
     def distributions(self, theta: Float[Array, "N C"], initial: Float[Array, " C"]) -> Float[Array, "N C"]:
         """See `Shifting`."""

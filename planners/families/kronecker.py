@@ -112,7 +112,7 @@ class KroneckerGaussian:
         first_time, first_sigma = square(initial.time_tril), square(initial.action_tril)
         # the new step has the initial variance, which is this many times the present one
         fresh = first_time * jnp.trace(first_sigma) / jnp.trace(sigma)
-        time = dataclasses.replace(how, inflation=jnp.ones(())).covariance(time, fresh, 1)
+        time = how.carried(time, fresh, 1)
         scale = jnp.trace(time) / len(time)
         room = jnp.trace(first_time) * jnp.trace(first_sigma) / (jnp.trace(time) * jnp.trace(sigma))
         time_tril = factor(time / scale, self.time_tril, jnp.asarray(1e-6))
