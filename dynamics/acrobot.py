@@ -34,6 +34,11 @@ class Acrobot:
         """One motor."""
         return 1
 
+    @property
+    def bounded(self) -> bool:
+        """Actions have a range, the motor's."""
+        return True
+
     def init(self, key: PRNGKeyArray) -> Float[Array, "4"]:
         """Hanging down, up to 0.1 rad and 0.1 rad/s off."""
         return jnp.array([jnp.pi, jnp.pi, 0.0, 0.0]) + jax.random.uniform(key, (4,), minval=-0.1, maxval=0.1)

@@ -167,22 +167,21 @@ def bounded(model: Any) -> bool | None:
     """Whether the actuators of a model have a range: actions beyond [-1, 1] then do what those at its ends do.
 
     Args:
-        model: any model; one that is not asked for it (see `HasBounds`) has a range.
+        model: any model.
 
     Returns:
-        Whether they have; None where the model does not know: `saturates` tries.
+        Whether they have; None where the model does not tell (see `HasBounds`): `saturates` tries.
     """
-    if not isinstance(model, HasBounds):
-        return True
-    return None if model.bounded is None else bool(model.bounded)
+    return model.bounded if isinstance(model, HasBounds) else None
 
 
-def saturates(model: Model, state: State) -> Bool[Array, ""]:
+def saturates(model: Model, state: State, otherwise: Any = False) -> Bool[Array, ""]:
     """Whether actions beyond [-1, 1] do in this state what those at its ends do: by trying some.
 
     Args:
         model: any model.
         state: one of its states.
+        otherwise: what to say where actions have no effect at all in this state, a scalar.
 
     Returns:
         A scalar.
@@ -190,15 +189,19 @@ def saturates(model: Model, state: State) -> Bool[Array, ""]:
     size = model.action_size
     # not the same for all actuators, whose differences might cancel
     beyond = 1.0 + 0.25 * (1.0 + jnp.modf(0.618 * jnp.arange(1, size + 1))[0])
-    tried = jnp.stack([jnp.ones(size), beyond, -jnp.ones(size), -beyond])
+    tried = jnp.stack([jnp.ones(size), beyond, -jnp.ones(size), -beyond, jnp.zeros(size)])
     after = jax.vmap(lambda action: model.step(jax.random.key(0), state, action))(tried)
 
-    def same(leaf: Any) -> Bool[Array, ""]:
+    def same(leaf: Any, left: Any, right: Any) -> Bool[Array, ""]:
         values = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.asarray(leaf)
-        end, past = values[0::2], values[1::2]
-        return ((end == past) | ((end != end) & (past != past))).all()  # NaN is as good as NaN
+        one, other = values[left], values[right]
+        return ((one == other) | ((one != one) & (other != other))).all()  # NaN is as good as NaN
 
-    return jnp.stack([same(leaf) for leaf in jax.tree.leaves(after)]).all()
+    def all_same(left: list[int], right: list[int]) -> Bool[Array, ""]:
+        places = jnp.asarray(left), jnp.asarray(right)
+        return jnp.stack([same(leaf, *places) for leaf in jax.tree.leaves(after)]).all()
+
+    return jnp.where(all_same([0, 2], [4, 4]), otherwise, all_same([0, 2], [1, 3]))
 
 
 def steps(model: Any, seconds: float) -> int:

@@ -48,6 +48,11 @@ class BraxModel:
         return integer("env.action_size", self.env.action_size)
 
     @property
+    def bounded(self) -> bool:
+        """Actions have a range, that of the actuators."""
+        return True
+
+    @property
     def dt(self) -> float | None:
         """The duration of one step, in seconds; None where the environment does not tell."""
         env = self.env

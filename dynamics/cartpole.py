@@ -40,6 +40,11 @@ class CartPole:
         """One motor."""
         return 1
 
+    @property
+    def bounded(self) -> bool:
+        """Actions have a range, the force's."""
+        return True
+
     def init(self, key: PRNGKeyArray) -> Float[Array, "4"]:
         """Hanging down at the centre, up to 0.05 off in each coordinate."""
         return jnp.array([0.0, jnp.pi, 0.0, 0.0]) + jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)

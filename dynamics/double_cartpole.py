@@ -39,6 +39,11 @@ class DoubleCartPole:
         """One motor."""
         return 1
 
+    @property
+    def bounded(self) -> bool:
+        """Actions have a range, the force's."""
+        return True
+
     def init(self, key: PRNGKeyArray) -> Float[Array, "6"]:
         """Hanging down at the centre, up to 0.05 off in each coordinate."""
         down = jnp.array([0.0, jnp.pi, jnp.pi, 0.0, 0.0, 0.0])

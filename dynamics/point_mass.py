@@ -36,6 +36,11 @@ class PointMass:
         """The two axes."""
         return 2
 
+    @property
+    def bounded(self) -> bool:
+        """Actions have a range, the force's."""
+        return True
+
     def init(self, key: PRNGKeyArray) -> Float[Array, "4"]:
         """At rest, at most 0.05 m from the origin."""
         return jnp.concatenate([jax.random.uniform(key, (2,), minval=-0.05, maxval=0.05), jnp.zeros(2)])

@@ -259,7 +259,7 @@ def action_repeat(model: Model, repeats: int) -> ActionRepeat:
 
 
 def _taken(model: Model, action: Float[Array, " A"]) -> Float[Array, " A"]:
-    """The action as the actuators take it."""
+    """The action as the actuators take it, where it is known that they have a range."""
     return jnp.clip(action, -1.0, 1.0) if bounded(model) else jnp.asarray(action)
 
 

@@ -62,8 +62,8 @@ class LoopOptions(TypedDict, total=False):
             `planners.ilqr(...)`. It starts from the belief's mode (if it takes several plans, from samples as well);
             its plan is executed, and planned on from, if its rollout is better. None (the default) for none.
         execute: "mode" (the default) or "mean" of the belief (of a Gaussian the same), "best" takes the best plan
-            that was tried in any iteration, `belief.best()`, "sample" draws from the belief, "component" draws one of
-            a mixture's modes.
+            that was tried in any iteration, `belief.best()` (under noise: that had the most luck, if there are few
+            scenarios), "sample" draws from the belief, "component" draws one of a mixture's modes.
         diagnostics: whether `info` has more than the returns, such as evidence, effective sample sizes and
             divergences; True unless given. They cost 0.1 ms, which counts where a planning takes one.
         warm_start: whether planning at the next time step starts from this one's belief, shifted; True unless given.
@@ -224,6 +224,7 @@ def sampling_planner(
         include_mode=include_mode,
         explore_fraction=explored,
         bounds=bounds,
+        discrete=isinstance(family.proposal if isinstance(family, Particles) else family, Categorical | Enumeration),
         clip_plans=clip_plans,
         per_step=per_step,
         execute=execute,

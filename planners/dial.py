@@ -39,7 +39,7 @@ def dial(
         num_iterations: the number I of iterations. For the first planning of an episode make a planner with more of
             them, and start this one from its mode: `belief.shift` begins the schedule anew.
         std: of the plans in the first iteration at the end of the horizon, scalar, [A] or [H, A].
-        temperature: in standard deviations of the returns.
+        temperature: in standard deviations of the returns, as the better half of the plans tells them.
         iteration_factor: by which the noise falls from iteration to iteration, in (0, 1]; 0.5 unless given.
         horizon_factor: by which the noise is smaller a step (or knot) earlier, in (0, 1].
         diffusion: anneal as model-based diffusion (Pan et al., 2024) does: σ_i = √(1 − Π_{j≤i} (1 − β_j)) with β from

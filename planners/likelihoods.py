@@ -81,9 +81,9 @@ class Exponential:
             assert self.target_ess is not None  # one of the two is given: see `exponential`
             temperature = temperature_for_ess(regret, valid, self.target_ess)
         elif self.standardize:
-            temperature = self.temperature * _better_spread(regret, valid)
+            temperature = self.temperature * _better_spread(regret, valid, best)
         elif self.by_range:
-            temperature = self.temperature * _better_range(regret, valid)
+            temperature = self.temperature * _better_range(regret, valid, best)
         else:
             temperature = self.temperature
         # subtract, then divide: the other way round loses the digits that tell great returns apart
@@ -248,7 +248,7 @@ def _threshold(regret: Float[Array, " K"], valid: Bool[Array, " K"], fraction: F
     return jnp.where((number < num_samples) & jnp.isfinite(first), first, worst * (1.0 + 1e-5))
 
 
-def _better_spread(regret: Float[Array, " K"], valid: Bool[Array, " K"]) -> Float[Array, ""]:
+def _better_spread(regret: Float[Array, " K"], valid: Bool[Array, " K"], best: Float[Array, ""]) -> Float[Array, ""]:
     """The standard deviation of returns, as the better plans alone tell it; 1 where all are equal.
 
     That of the best half, quarter and eighth, each divided by what it is of a standard normal distribution; of the
@@ -266,12 +266,13 @@ def _better_spread(regret: Float[Array, " K"], valid: Bool[Array, " K"]) -> Floa
         scale = jnp.where(jnp.isfinite(scale) & (scale > 0), scale, 1.0)
         unit = jnp.where(inside & valid.any(), ordered / scale, 0.0)
         mean = unit.sum() / number
-        deviation = jnp.sqrt(jnp.where(inside, (unit - mean) ** 2, 0.0).sum() / number)
+        variance = jnp.where(inside, (unit - mean) ** 2, 0.0).sum() / number
+        deviation = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)  # √0 has no slope
         spreads.append(scale * deviation / _half_normal(fraction))
-    return _least_positive(jnp.stack(spreads), regret)
+    return _least_positive(jnp.stack(spreads), regret, best)
 
 
-def _better_range(regret: Float[Array, " K"], valid: Bool[Array, " K"]) -> Float[Array, ""]:
+def _better_range(regret: Float[Array, " K"], valid: Bool[Array, " K"], best: Float[Array, ""]) -> Float[Array, ""]:
     """The difference between the greatest and the least return, as the better plans alone tell it; 1 where all tie.
 
     That between the best plan and the end of the best half, quarter and eighth, times 2, 4 and 8; of the three the
@@ -284,7 +285,7 @@ def _better_range(regret: Float[Array, " K"], valid: Bool[Array, " K"]) -> Float
     for size, fraction in zip(sizes, fractions, strict=True):
         number = jnp.clip(jnp.ceil(size / len(regret) * num_valid).astype(int), jnp.minimum(2, num_valid), num_valid)
         ranges.append(jnp.where(valid.any(), ordered[number - 1], 0.0) / fraction)
-    return _least_positive(jnp.stack(ranges), regret)
+    return _least_positive(jnp.stack(ranges), regret, best)
 
 
 def _windows(num_samples: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
@@ -302,11 +303,14 @@ def _half_normal(fraction: float) -> float:
     return math.sqrt(1.0 + cut * hazard - hazard**2)
 
 
-def _least_positive(scales: Float[Array, " n"], regret: Float[Array, " K"]) -> Float[Array, ""]:
-    """The least scale above 0; the greatest regret where there is none, for the better plans tie; 1 if all do."""
-    least = jnp.min(jnp.where(scales > 0, scales, jnp.inf))
+def _least_positive(
+    scales: Float[Array, " n"], regret: Float[Array, " K"], best: Float[Array, ""]
+) -> Float[Array, ""]:
+    """The least scale that is not 0 but for rounding; the greatest regret where the better plans tie; 1 if all do."""
+    rounding = 16.0 * jnp.finfo(scales.dtype).eps * jnp.abs(best) + 1e3 * jnp.finfo(scales.dtype).tiny
+    least = jnp.min(jnp.where(scales > rounding, scales, jnp.inf))
     worst = jnp.max(regret)
-    return jnp.where(jnp.isfinite(least), least, jnp.where(worst > 0, worst, 1.0))
+    return jnp.where(jnp.isfinite(least), least, jnp.where(worst > rounding, worst, 1.0))
 
 
 def temperature_for_ess(

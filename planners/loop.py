@@ -71,6 +71,7 @@ class SamplingPlanner:
         per_step: whether every step is weighed by what remains of the return from there on.
         bounds: "clip" keeps the centre of the belief near the actuators' range, "none" lets it go; None as the model
             says.
+        discrete: whether plans are of a list of actions, which have no range.
         execute: "mode", "mean", "best", "sample" or "component".
         diagnostics: whether `info` tells more than returns.
         num_scenarios: in how many scenarios a plan is tried; None for as many as the model wants.
@@ -94,6 +95,7 @@ class SamplingPlanner:
     clip_plans: bool = static()
     per_step: bool = static()
     bounds: str | None = static()
+    discrete: bool = static()
     execute: str = static()
     diagnostics: bool = static()
     num_scenarios: int | None = static()
@@ -141,7 +143,7 @@ class SamplingPlanner:
 
     def _iterate(self, model: Model, key: PRNGKeyArray, state: State, belief: Incumbent) -> tuple[Incumbent, Info]:
         """The loop itself."""
-        contained, limit = self._containment(model, state, belief.belief)
+        contained, limit = self._containment(model, state, belief)
 
         def iterate(
             carry: tuple[Incumbent, Any], inputs: tuple[Array, Array], num_samples: int
@@ -189,16 +191,17 @@ class SamplingPlanner:
             )
         return carry[0], jax.tree.map(lambda *rows: jnp.stack(rows), *infos)
 
-    def _containment(self, model: Model, state: State, belief: Any) -> tuple[Callable[[Any], Any], Any]:
+    def _containment(self, model: Model, state: State, seen: Incumbent) -> tuple[Callable[[Any], Any], Any]:
         """What keeps the centres of a belief near the actuators' range, and the limit of actions."""
         clips = bounded(model) if self.bounds is None else self.bounds == "clip"
-        if clips is False or not has_center(belief):
+        if clips is False or self.discrete:
             return _same, jnp.inf
-        most = range_of_centers(self.belief)
-        if clips:
-            return lambda belief: within(belief, most), 1.0
-        tried = saturates(model, same_noise(state))
-        return lambda belief: _keep(tried, within(belief, most), belief), jnp.where(tried, 1.0, jnp.inf)
+        most = range_of_centers(self.belief) if has_center(self.belief) else None
+        if clips is None:
+            tried = saturates(model, same_noise(state), seen.limit < jnp.inf)
+            limit = jnp.where(tried, 1.0, jnp.inf)
+            return _same if most is None else lambda belief: _keep(tried, within(belief, most), belief), limit
+        return _same if most is None else lambda belief: within(belief, most), 1.0
 
     def _sample(self, model: Model, keys: Array, state: State, before: Any, num_samples: int) -> "_Imagined":
         """Plans that each go their own way."""

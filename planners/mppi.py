@@ -41,7 +41,7 @@ def mppi(
         temperature: λ in reward units; None adapts it to `target_ess`.
         target_ess: the effective sample size to adapt to, as a fraction of the plans, no fewer than two; 0.1 unless
             given.
-        standardize: divide returns by their standard deviation first; `temperature` is then relative to it.
+        standardize: divide returns by the spread of the better half first; `temperature` is then relative to it.
         rho: where the expectation over scenarios sits: 0 inside of exp(R/λ) as `None`, 1 outside, below 0 averse;
             needs a temperature in reward units.
         cross_term: the weight 1 − α of Williams' cross term λ uᵀΣ⁻¹ε, in [0, 1], which prices control; 1 is the

@@ -36,7 +36,8 @@ def pi2(
         num_samples: the number K of plans per iteration.
         num_iterations: the number I of iterations.
         std: of the plans around their mean, scalar, [A] or [H, A]; 1 is half the actuators' range.
-        temperature: 1/h, in units of the difference between the greatest and the least remaining return of a step.
+        temperature: 1/h, in units of the difference between the greatest and the least remaining return of a step, as
+            the better half of the plans tells it.
         learn_std: whether the std of each step is adapted too, about the old mean, as PI²-CMA (Stulp and Sigaud,
             2012) does.
         std_min: the floor of a learnt std; 0.05 unless given.

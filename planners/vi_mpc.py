@@ -53,9 +53,9 @@ def vi_mpc(
         num_iterations: the number I of iterations.
         std: of the initial belief (a mixture's components start that far apart besides), and of the prior unless that
             is given, scalar, [A] or [H, A]; 1 is half the actuators' range. 0.5 unless given.
-        temperature: λ of the posterior, in reward units; None adapts it, to 0.01 standard deviations of the returns:
+        temperature: λ of the posterior, in reward units; None adapts it, to 0.01 spreads of the better returns:
             as cold as this log p − log q, which the samples know only up to some noise, does not drown the returns.
-        standardize: divide returns by their standard deviation first; `temperature` is then relative to it.
+        standardize: divide returns by the spread of the better half first; `temperature` is then relative to it.
         step_size: κ in (0, 1]; None adapts it.
         target_ess: take the greatest κ that leaves this effective sample size, as a fraction of the plans; 0.1 unless
             one of the three is given, or as many plans as there are numbers in a plan (or in its knots), if that is
@@ -74,7 +74,7 @@ def vi_mpc(
             then not be given.
         enumerate_plans: try all C^H plans of discrete actions: exact inference, in one whole step unless a step size
             is given. `num_samples`, which must then not be given, is their number.
-        std_min: the floor of the std; what fits add to a covariance. 0.05 unless given.
+        std_min: the floor of the std, in every direction of a covariance. 0.05 unless given.
         noise_exponent: correlates the initial belief in time as noise of the spectrum 1/f^exponent; None for none. A
             diagonal covariance keeps that correlation; mixtures have none, and take no other.
         include_mode: whether the mean is one of the plans.

@@ -235,7 +235,9 @@ def test_control_is_sound_whatever_is_crossed(options):
         assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((belief.mode(), belief.best())))
         np.testing.assert_allclose(info.weights.sum(-1), 1.0, rtol=1e-3)
         state = model.step(key, state, action).state
-    start = planner.start(model, first)
-    found, info = jax.jit(planners.infer)(planner, model, KEY, first, start)
-    before = planners.rollout(model, KEY, first, start.mode()[None])[0]
-    assert info.best_return[-1] >= before - 0.5  # the first mode itself may not be among the plans
+    # with the centre among the plans, nothing is worse than where it began
+    if options.get("include_mode") and name not in ("random_shooting", "predictive_sampling"):
+        start = planner.start(model, first)
+        _, info = jax.jit(planners.infer)(planner, model, KEY, first, start)
+        before = planners.rollout(model, KEY, first, start.mode()[None])[0]
+        assert info.best_return[-1] >= before - 1e-4

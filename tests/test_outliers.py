@@ -69,6 +69,7 @@ def test_the_scale_is_that_of_normal_returns(option):
         jnp.full(32, jnp.nan),
         jnp.array([1.0, 2.0]),
         jnp.linspace(0.0, 3e38, 32),
+        jnp.linspace(0.0, 1e-38, 32),
     ],
 )
 def test_there_is_a_scale_whatever_ties(option, returns):
@@ -79,6 +80,25 @@ def test_there_is_a_scale_whatever_ties(option, returns):
     if jnp.isfinite(returns).any():
         found = weights(planners.exponential(0.1, **{option: True}), returns)
         assert found[jnp.nanargmax(returns)] >= 1 / 32
+
+
+@pytest.mark.parametrize("option", ["standardize", "by_range"])
+@pytest.mark.parametrize("height", [1.0, 1e4])
+def test_a_plateau_is_flat_but_for_rounding(option, height):
+    """Ties that rounding breaks are ties: or a few plans that it has chosen would have all the weight."""
+    returns = jnp.full(256, height).at[128:].set(height - jnp.linspace(0.1, 3.0, 128))
+    noisy = returns * (1.0 + jnp.finfo(float).eps * jax.random.randint(KEY, (256,), -2, 3) * (returns == height))
+    likelihood = planners.exponential(0.1, **{option: True})
+    np.testing.assert_allclose(likelihood(noisy).temperature, likelihood(returns).temperature, rtol=1e-2)
+
+
+@pytest.mark.parametrize("option", ["standardize", "by_range"])
+def test_scales_of_ties_have_derivatives(option):
+    def weigh(scale):
+        returns = -scale * jnp.maximum(jnp.abs(jnp.linspace(-2.0, 2.0, 64)) - 1.5, 0.0)
+        return planners.exponential(0.1, **{option: True})(returns).log_weights.sum()
+
+    assert jnp.isfinite(jax.grad(weigh)(2.0))
 
 
 def cliff(penalty, key, state, action):

@@ -111,7 +111,8 @@ def clipping(low, high, reward):
 def test_models_of_functions_are_tried(step, expected):
     model = dynamics.from_function(step, 3)
     assert bounded(model) is None
-    assert bool(saturates(model, jnp.zeros(3))) is expected
+    for otherwise in (True, False):
+        assert bool(saturates(model, jnp.zeros(3), otherwise)) is expected
     assert bounded(dynamics.with_value(model, lambda state: 0.0)) is None
 
 

@@ -1,6 +1,7 @@
 """A belief, and the best plan that was seen on the way to it."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -34,7 +35,10 @@ class Incumbent:
     executes: bool = static()
 
     def best(self) -> Plan:
-        """The best plan that was tried since the last shift, as it was tried, [H, A]; before, the last one's."""
+        """The best plan that was tried since the last shift, as it was tried, [H, A]; before, the last one's.
+
+        Under noise it is the one that did best in the scenarios that it met; each iteration draws new ones.
+        """
         return self.plan
 
     def mode(self) -> Plan:
@@ -85,6 +89,14 @@ class Incumbent:
     def kl(self, other: Any) -> Float[Array, ""] | None:
         """KL(self ‖ other) of the beliefs, nats."""
         return self.belief.kl(other.belief if isinstance(other, Incumbent) else other)
+
+    def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> "Incumbent":
+        """The belief around other centres; the best plan stays."""
+        return dataclasses.replace(self, belief=self.belief.map_centers(function))
+
+    def spread(self) -> Float[Array, " A"]:
+        """Of the belief."""
+        return self.belief.spread()
 
     def __getattr__(self, name: str) -> Any:
         """What the family has besides."""
