@@ -33,8 +33,8 @@ def redraw(model: Any, key: PRNGKeyArray, state: State) -> State:
     """The state with the noise in it drawn anew, as imagined rollouts need it: they must not know what will come.
 
     That noise is every key of `jax.random.key`, of any shape, and every array of numbers that a step uses as a key
-    (those of `jax.random.PRNGKey`); unless the model tells otherwise by a `redraw(key, state)` of its own. Counters and
-    integers of which a step makes keys are not found: noise that hangs on them is known beforehand.
+    (those of `jax.random.PRNGKey`); unless the model tells otherwise by a `redraw(key, state)` of its own. Counters
+    and integers of which a step makes keys are not found: noise that hangs on them is known beforehand.
 
     Args:
         model: whose state it is.
