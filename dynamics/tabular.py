@@ -50,11 +50,11 @@ class Tabular:
         return self.num_actions
 
     @property
-    @property
     def bounded(self) -> bool:
-        """Actions are numbers of a list, without a range."""
+        """Actions are those of a list, without a range."""
         return False
 
+    @property
     def actions(self) -> Float[Array, "C C"]:
         """The list of actions for beliefs over discrete ones, `planners.vi_mpc(..., actions=mdp.actions)`."""
         return jnp.eye(self.num_actions)

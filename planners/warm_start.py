@@ -159,7 +159,7 @@ class KnotShift:
         return jnp.matmul(self.carry, theta, precision="highest") + self.fresh[:, None] * initial
 
 
-def _forward(values: Float[Array, "*M H A"], last: Float[Array, "*M A"]) -> Float[Array, "*M H A"]:
+def _forward(values: Float[Array, "*M H A"], last: Float[Array, "*N A"]) -> Float[Array, "*M H A"]:
     """All steps but the first, and another last one."""
     last = jnp.broadcast_to(last, (*values.shape[:-2], values.shape[-1]))
     return jnp.concatenate([values[..., 1:, :], last[..., None, :]], axis=-2)
