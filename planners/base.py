@@ -3,6 +3,7 @@
 K counts plans, H the steps of the horizon, A the actuators, I iterations.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -267,12 +268,6 @@ class Refinement:
     info: Any
 
 
-_DIAGNOSTICS = (
-    *("weights", "elbo", "log_evidence", "elbo_gap", "posterior_kl", "evidence_ess", "ess", "max_weight"),
-    *("perplexity", "entropy", "kl", "temperature", "step_size", "lineage"),
-)
-
-
 @pytree
 class Info:
     """What happened in an inference; one row per iteration. Without `diagnostics` most are None, see `brief`.
@@ -332,14 +327,10 @@ class Info:
 
     def brief(self) -> "Info":
         """Returns, the best of them, and what went wrong; None for all else, which then is not computed."""
-        return Info(
-            returns=self.returns,
-            best_return=self.best_return,
-            num_invalid=self.num_invalid,
-            degenerate=self.degenerate,
-            refinement=self.refinement,
-            **dict.fromkeys(_DIAGNOSTICS),
-        )
+        kept = ("returns", "best_return", "num_invalid", "degenerate", "refinement")
+        names = [field.name for field in dataclasses.fields(self)]
+        others: dict[str, Any] = {name: None for name in names if name not in kept}
+        return dataclasses.replace(self, **others)
 
 
 def check_part(name: str, part: Any, *methods: str) -> Any:

@@ -65,7 +65,7 @@ class LoopOptions(TypedDict, total=False):
             that was tried in any iteration, `belief.best()` (under noise: that had the most luck, if there are few
             scenarios), "sample" draws from the belief, "component" draws one of a mixture's modes.
         diagnostics: whether `info` has more than the returns, such as evidence, effective sample sizes and
-            divergences; True unless given. They cost 0.1 ms, which counts where a planning takes one.
+            divergences; True unless given. What they cost is little, but counts where a planning takes a millisecond.
         warm_start: whether planning at the next time step starts from this one's belief, shifted; True unless given.
         tail: the action that a warm start appends: "hold" (the default) repeats the last, "zero", or "initial".
         inflation: the factor ≥ 1 by which a warm start widens the variances that it carries on; None (the default)

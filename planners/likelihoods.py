@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from ..dynamics.base import boolean, integer, pytree, real, static
 from .base import Optimality
@@ -255,13 +255,10 @@ def _better_spread(regret: Float[Array, " K"], valid: Bool[Array, " K"], best: F
     three the least that is not 0. Plans worse than these, however many of the other half, and however bad (they have
     met an obstacle, or have fallen), change nothing.
     """
-    sizes, fractions = _windows(len(regret))
     ordered = jnp.sort(jnp.where(valid, regret, jnp.inf))
-    place, num_valid = jnp.arange(len(regret)), jnp.maximum(valid.sum(), 1)
     spreads = []
-    for size, fraction in zip(sizes, fractions, strict=True):
-        number = jnp.clip(jnp.ceil(size / len(regret) * num_valid).astype(int), jnp.minimum(2, num_valid), num_valid)
-        inside = place < number
+    for number, fraction in _windows(valid):
+        inside = jnp.arange(len(regret)) < number
         scale = ordered[number - 1]  # against overflow
         scale = jnp.where(jnp.isfinite(scale) & (scale > 0), scale, 1.0)
         unit = jnp.where(inside & valid.any(), ordered / scale, 0.0)
@@ -278,20 +275,21 @@ def _better_range(regret: Float[Array, " K"], valid: Bool[Array, " K"], best: Fl
     That between the best plan and the end of the best half, quarter and eighth, times 2, 4 and 8; of the three the
     least that is not 0.
     """
-    sizes, fractions = _windows(len(regret))
     ordered = jnp.sort(jnp.where(valid, regret, jnp.inf))
-    num_valid = jnp.maximum(valid.sum(), 1)
-    ranges = []
-    for size, fraction in zip(sizes, fractions, strict=True):
-        number = jnp.clip(jnp.ceil(size / len(regret) * num_valid).astype(int), jnp.minimum(2, num_valid), num_valid)
-        ranges.append(jnp.where(valid.any(), ordered[number - 1], 0.0) / fraction)
+    ranges = [jnp.where(valid.any(), ordered[number - 1], 0.0) / fraction for number, fraction in _windows(valid)]
     return _least_positive(jnp.stack(ranges), regret, best)
 
 
-def _windows(num_samples: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """How many plans the best half, quarter and eighth are, 5 at least, and of all of them which fraction."""
-    sizes = tuple(dict.fromkeys(min(num_samples, max(5, math.ceil(num_samples / n))) for n in (2, 4, 8)))
-    return sizes, tuple(size / num_samples for size in sizes)
+def _windows(valid: Bool[Array, " K"]) -> list[tuple[Int[Array, ""], float]]:
+    """How many of the valid plans the best half, quarter and eighth are, and which fraction; of 5 plans at least."""
+    num_samples, num_valid = len(valid), jnp.maximum(valid.sum(), 1)
+    sizes = dict.fromkeys(min(num_samples, max(5, math.ceil(num_samples / n))) for n in (2, 4, 8))
+    fractions = [size / num_samples for size in sizes]
+    numbers = [jnp.ceil(fraction * num_valid).astype(int) for fraction in fractions]
+    return [
+        (jnp.clip(number, jnp.minimum(2, num_valid), num_valid), fraction)
+        for number, fraction in zip(numbers, fractions, strict=True)
+    ]
 
 
 def _half_normal(fraction: float) -> float:

@@ -27,16 +27,10 @@ class Shifting(Protocol):
         """Variances of independent steps one step later, never inflated beyond the initial ones on average."""
         ...
 
-    def covariance(
-        self, covariance: Float[Array, "d d"], initial: Float[Array, "d d"], action_size: int
-    ) -> Float[Array, "d d"]:
-        """The covariance of a flattened plan one step later, never inflated beyond the initial one on average."""
-        ...
-
     def carried(
         self, covariance: Float[Array, "d d"], initial: Float[Array, "d d"], action_size: int
     ) -> Float[Array, "d d"]:
-        """The same without inflation."""
+        """The covariance of a flattened plan one step later, before it is `inflated`."""
         ...
 
     def distributions(self, theta: Float[Array, "H C"], initial: Float[Array, " C"]) -> Float[Array, "H C"]:
@@ -70,14 +64,6 @@ class Shift:
         if self.inflation is None:
             return jnp.broadcast_to(initial, variances.shape)
         return _widened(_forward(variances, initial[-1]), initial, self.inflation)
-
-    def covariance(
-        self, covariance: Float[Array, "d d"], initial: Float[Array, "d d"], action_size: int
-    ) -> Float[Array, "d d"]:
-        """See `Shifting`."""
-        if self.inflation is None:
-            return initial
-        return _inflated(self.carried(covariance, initial, action_size), initial, self.inflation)
 
     def carried(
         self, covariance: Float[Array, "d d"], initial: Float[Array, "d d"], action_size: int
@@ -136,14 +122,6 @@ class KnotShift:
         moved = jnp.einsum("hs,...sa->...ha", carry, variances, precision="highest") + fresh * initial[-1]
         return _widened(moved / (carry.sum(1)[:, None] + fresh), initial, self.inflation)
 
-    def covariance(
-        self, covariance: Float[Array, "d d"], initial: Float[Array, "d d"], action_size: int
-    ) -> Float[Array, "d d"]:
-        """See `Shifting`."""
-        if self.inflation is None:
-            return initial
-        return _inflated(self.carried(covariance, initial, action_size), initial, self.inflation)
-
     def carried(
         self, covariance: Float[Array, "d d"], initial: Float[Array, "d d"], action_size: int
     ) -> Float[Array, "d d"]:
@@ -173,7 +151,7 @@ def _widened(
     return moved * jnp.clip(room, 1.0, inflation)
 
 
-def _inflated(
+def inflated(
     moved: Float[Array, "d d"], initial: Float[Array, "d d"], inflation: Float[Array, ""]
 ) -> Float[Array, "d d"]:
     """A covariance times the inflation, but on average no greater than the initial one."""

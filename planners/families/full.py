@@ -11,7 +11,7 @@ from ...dynamics.base import integer, pytree, real
 from ..base import Plan, Plans
 from ..noise import coloured_correlation, white_noise
 from ..triangular import triangular_inverse
-from ..warm_start import Shifting
+from ..warm_start import Shifting, inflated
 from .moments import average, bias_correction, factor, shrunk, square
 
 
@@ -88,7 +88,8 @@ class FullGaussian:
         mean = how.plans(self.mean, initial.mean)
         if how.inflation is None:
             return dataclasses.replace(initial, mean=mean)
-        covariance = how.covariance(self.covariance(), initial.covariance(), self.mean.shape[1])
+        first = initial.covariance()
+        covariance = inflated(how.carried(self.covariance(), first, self.mean.shape[1]), first, how.inflation)
         return dataclasses.replace(initial, mean=mean, scale_tril=self._factor(covariance, 1e-3 * self.std_min))
 
     def entropy(self) -> Float[Array, ""]:
