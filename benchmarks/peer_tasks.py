@@ -66,6 +66,11 @@ class MjxModel:
         return self.low.shape[0]
 
     @property
+    def bounded(self) -> bool:
+        """Motors have a range, and nothing changes beyond."""
+        return True
+
+    @property
     def dt(self) -> float:
         """The duration of one step, s."""
         return self.num_substeps * self.timestep

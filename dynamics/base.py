@@ -28,23 +28,30 @@ def pytree(cls: type[C]) -> type[C]:
     fields = dataclasses.fields(made)
     traced = tuple(field.name for field in fields if not field.metadata.get("static"))
     fixed = tuple(field.name for field in fields if field.metadata.get("static"))
+    children_of, aux_of = _getter(traced), _getter(fixed)
 
     def flatten(node: C) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        return tuple(getattr(node, name) for name in traced), tuple(getattr(node, name) for name in fixed)
+        return children_of(node), aux_of(node)  # part of every call of a compiled function: let it be quick
 
     def flatten_with_keys(node: C) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        children, aux = flatten(node)
-        return tuple(zip(map(jax.tree_util.GetAttrKey, traced), children, strict=True)), aux
+        return tuple(zip(map(jax.tree_util.GetAttrKey, traced), children_of(node), strict=True)), aux_of(node)
 
     def unflatten(aux: tuple[Any, ...], children: Iterable[Any]) -> C:
         # Past __init__: JAX unflattens with placeholders and batched leaves, which no check may see.
         node = object.__new__(cls)
-        for name, value in zip(traced + fixed, (*children, *aux), strict=True):
-            object.__setattr__(node, name, value)
+        node.__dict__.update(zip(traced, children, strict=True))
+        node.__dict__.update(zip(fixed, aux, strict=True))
         return node
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
     return cls
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """What takes the tuple of these attributes."""
+    if len(names) > 1:
+        return operator.attrgetter(*names)
+    return lambda node: tuple(getattr(node, name) for name in names)
 
 
 class Step(NamedTuple):

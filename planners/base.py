@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
-from ..dynamics.base import Model, State, pytree
+from ..dynamics.base import Model, State, pytree, static
 from .warm_start import Shifting
 
 _MARGIN, _LEAST_MARGIN = 0.5, 0.25  # in standard deviations, in half ranges; see `range_of_centers`
@@ -268,9 +268,30 @@ class Refinement:
     info: Any
 
 
+class _Measure:
+    """A number of each row of `Info`, or None where a planner does not tell it."""
+
+    def __init__(self, kind: Any = float) -> None:
+        self.kind = kind
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, info: Any, owner: type) -> Any:
+        if info is None:
+            return self
+        if self.name not in info.names:
+            return None
+        values = info.measures[..., info.names.index(self.name)]
+        return values if self.kind is float else values.astype(self.kind)
+
+
 @pytree
 class Info:
     """What happened in an inference; one row per iteration. Without `diagnostics` most are None, see `brief`.
+
+    Its numbers are columns of one array, because each array that a compiled function returns costs time: on a small
+    problem that of a step of the rollout.
 
     Attributes:
         returns: of each plan as the rollout gave it, [..., K], reward units; under several scenarios what the risk
@@ -303,34 +324,74 @@ class Info:
             survived, and `num_invalid` counts all that died of it. `elbo` is log_evidence itself, whose mean is a
             bound as well (Maddison et al., 2017), `elbo_gap` None, and `evidence_ess` the least of the lineage's.
         refinement: what came of it, once for all iterations; None without one.
+        measures: the numbers that are told, [..., n].
+        names: theirs, in the order of `measures`.
     """
 
     returns: Float[Array, "... K"]
-    best_return: Float[Array, "..."]
     weights: Float[Array, "... K"] | None
-    elbo: Float[Array, "..."] | None
-    log_evidence: Float[Array, "..."] | None
-    elbo_gap: Float[Array, "..."] | None
-    posterior_kl: Float[Array, "..."] | None
-    evidence_ess: Float[Array, "..."] | None
-    ess: Float[Array, "..."] | None
-    max_weight: Float[Array, "..."] | None
-    perplexity: Float[Array, "..."] | None
-    entropy: Float[Array, "..."] | None
-    kl: Float[Array, "..."] | None
-    temperature: Float[Array, "..."] | None
-    step_size: Float[Array, "..."] | None
-    num_invalid: Int[Array, "..."]
-    degenerate: Bool[Array, "..."]
+    measures: Float[Array, "... n"]
     lineage: Lineage | None
-    refinement: Refinement | None = None
+    refinement: Refinement | None
+    names: tuple[str, ...] = static()
+
+    best_return = _Measure()
+    elbo = _Measure()
+    log_evidence = _Measure()
+    elbo_gap = _Measure()
+    posterior_kl = _Measure()
+    evidence_ess = _Measure()
+    entropy = _Measure()
+    kl = _Measure()
+    temperature = _Measure()
+    step_size = _Measure()
+    num_invalid = _Measure(int)
+    degenerate = _Measure(bool)
+
+    @property
+    def ess(self) -> Float[Array, "..."] | None:
+        """See above; as the two after it, it is computed when it is asked for."""
+        return None if self.weights is None else 1.0 / (self.weights**2).sum(-1)
+
+    @property
+    def max_weight(self) -> Float[Array, "..."] | None:
+        """See above."""
+        return None if self.weights is None else self.weights.max(-1)
+
+    @property
+    def perplexity(self) -> Float[Array, "..."] | None:
+        """See above."""
+        return None if self.weights is None else jnp.exp(jax.scipy.special.entr(self.weights).sum(-1))
 
     def brief(self) -> "Info":
         """Returns, the best of them, and what went wrong; None for all else, which then is not computed."""
-        kept = ("returns", "best_return", "num_invalid", "degenerate", "refinement")
-        names = [field.name for field in dataclasses.fields(self)]
-        others: dict[str, Any] = {name: None for name in names if name not in kept}
-        return dataclasses.replace(self, **others)
+        names = tuple(name for name in ("best_return", "num_invalid", "degenerate") if name in self.names)
+        # each column by itself, which compilers understand
+        measures = jnp.stack([self.measures[..., self.names.index(name)] for name in names], axis=-1)
+        return dataclasses.replace(self, weights=None, measures=measures, lineage=None, names=names)
+
+    def told(self, name: str, value: Float[Array, "..."]) -> "Info":
+        """With another number in the place of one that it tells."""
+        return dataclasses.replace(self, measures=self.measures.at[..., self.names.index(name)].set(value))
+
+
+def info_row(
+    returns: Float[Array, " K"],
+    weights: Float[Array, " K"],
+    lineage: Lineage | None = None,
+    **measures: Shaped[Array, ""] | None,
+) -> Info:
+    """Make a row of `Info`.
+
+    Args:
+        returns: see `Info`.
+        weights: see `Info`.
+        lineage: see `Info`.
+        **measures: its numbers, by name; None for those that there are not.
+    """
+    told = {name: value for name, value in measures.items() if value is not None}
+    numbers = jnp.stack([jnp.asarray(value, returns.dtype) for value in told.values()])
+    return Info(returns, weights, numbers, lineage, None, tuple(told))
 
 
 def check_part(name: str, part: Any, *methods: str) -> Any:
@@ -413,5 +474,8 @@ class Planner(Protocol):
 
 
 def fresh(tree: Any) -> Any:
-    """The same arrays in memory of their own, so that whoever gets them may donate it; keys too."""
-    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
+    """The same arrays in memory of their own, so that whoever gets them may donate it; keys too.
+
+    What a program returns has memory of its own anyway.
+    """
+    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.core.Tracer) else jnp.array(leaf, copy=True), tree)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .base import Belief, Info, Optimality
+from .base import Belief, Info, Optimality, info_row
 
 
 class Normalized(NamedTuple):
@@ -36,11 +36,6 @@ def log_normalize(log_weights: Float[Array, " K"]) -> Normalized:
 def effective_sample_size(weights: Float[Array, " K"]) -> Float[Array, ""]:
     """(Σw)²/Σw² of weights [K] of any scale, between 1 and K (Kish, 1965); the greatest must not underflow."""
     return weights.sum() ** 2 / (weights**2).sum()
-
-
-def perplexity(weights: Float[Array, " K"]) -> Float[Array, ""]:
-    """Exp of the entropy −Σ w log w of weights [K] that sum to 1."""
-    return jnp.exp(-jnp.where(weights > 0, weights * jnp.log(jnp.where(weights > 0, weights, 1.0)), 0.0).sum())
 
 
 class Weighed(NamedTuple):
@@ -115,7 +110,7 @@ def diagnose(
     unknown = jnp.where(some, jnp.inf, 0.0)  # all samples that are valid weigh nothing; or none is valid
     posterior = jnp.exp(log_weights)
     relative = jnp.where(posterior > 0, log_weights - log_share, 0.0)
-    return Info(
+    return info_row(
         returns=returns,
         best_return=best_return,
         weights=weights,
@@ -124,14 +119,10 @@ def diagnose(
         elbo_gap=jnp.where(nothing, unknown, log_evidence - elbo),
         posterior_kl=jnp.where(nothing, unknown, (posterior * relative).sum()),  # Σ w log(w/b), b = 1/K
         evidence_ess=jnp.where(nothing, 0.0, 1.0 / (posterior**2).sum()),
-        ess=1.0 / (weights**2).sum(),
-        max_weight=weights.max(),
-        perplexity=perplexity(weights),
         entropy=after.entropy(),
         kl=after.kl(before),
         temperature=weighed.optimality.temperature,
         step_size=weighed.step_size,
         num_invalid=num_samples - valid.sum(),
         degenerate=weighed.degenerate,
-        lineage=None,
     )

@@ -138,8 +138,8 @@ class SamplingPlanner:
 
         refined, told = refine(self.refine, model, refine_key, state, found.belief, before, worth)
         found = dataclasses.replace(found, belief=refined).challenged(refined.plan[None], told.worth.max()[None])
-        best = info.best_return.at[-1].set(found.worth)
-        return found, dataclasses.replace(info, best_return=best, refinement=told)
+        info = info.told("best_return", info.best_return.at[-1].set(found.worth))
+        return found, dataclasses.replace(info, refinement=told)
 
     def _iterate(self, model: Model, key: PRNGKeyArray, state: State, belief: Incumbent) -> tuple[Incumbent, Info]:
         """The loop itself."""
@@ -174,14 +174,14 @@ class SamplingPlanner:
             inverse = _tempering(self.likelihood).start(getattr(belief.belief, "inverse_temperature", None))
         limit = jnp.full_like(belief.limit, limit)
         carry = (dataclasses.replace(belief, limit=limit), inverse)
-        if isinstance(self.num_samples, int):
+        if isinstance(self.num_samples, int) and self.num_iterations > 1:
             size = self.num_samples
             carry, info = jax.lax.scan(lambda carry, now: iterate(carry, now, size), carry, (keys, last))
             return carry[0], info
-        infos = []
-        for i, size in enumerate(self.num_samples):  # another size is another program
+        sizes, infos = (self.num_samples,) if isinstance(self.num_samples, int) else self.num_samples, []
+        for i, size in enumerate(sizes):  # another size is another program; in a loop of one XLA would simplify less
             carry, info = iterate(carry, (keys[i], last[i]), size)
-            idle = (0, max(self.num_samples) - size)
+            idle = (0, max(sizes) - size)
             infos.append(
                 dataclasses.replace(
                     info,
@@ -559,6 +559,6 @@ def _optimality(likelihood: Likelihood, returns: Float[Array, " K"]) -> Optimali
 
 def _equal(returns: Float[Array, " K"], valid: Bool[Array, " K"]) -> Bool[Array, ""]:
     """Whether all plans are valid and worth the same, but for rounding."""
-    best = jnp.max(returns, initial=-jnp.inf, where=valid)
-    rounding = 8.0 * jnp.finfo(returns.dtype).eps * jnp.abs(best)
-    return jnp.all(valid & (best - returns <= rounding))
+    scored = jnp.where(valid, returns, -jnp.inf)
+    best, worst = scored.max(), scored.min()
+    return best - worst <= 8.0 * jnp.finfo(returns.dtype).eps * jnp.abs(best)  # −∞ + ∞ is not

@@ -101,8 +101,9 @@ def prepare(
     freeze, key = freeze or policy is not None, check_key(key)
 
     def advance(model: Model, key: Array, at: At, action: Array) -> tuple[At, Array]:
-        step = counted(model, (key, action), at.state, at.weight)
-        weight, gain = at.weight * step.discount, at.weight * step.reward
+        step = model.step(key, at.state, action)
+        weight = _continued(at.weight, step.discount)
+        gain = jnp.where(at.weight == 0, 0.0, at.weight * jnp.asarray(step.reward, at.weight.dtype))
         state, log_prob = step.state, None
         if freeze:
             # After an end the policy goes on in the last state that it knew: actions that nobody takes must not be
@@ -194,6 +195,15 @@ def counted(model: Model, inputs: tuple[Array, Array], state: State, weight: Flo
         jnp.where(weight == 0, 0.0, jnp.asarray(x, weight.dtype)) for x in (step.reward, step.discount)
     )
     return Step(step.state, reward, discount)
+
+
+def _continued(weight: Float[Array, ""], discount: Any) -> Float[Array, ""]:
+    """The weight of what follows; after an end 0, whatever the discount is: 0 · NaN would be NaN.
+
+    It is put so that a compiler sees that weights never change where discounts are 1 by construction.
+    """
+    discount = jnp.asarray(discount, weight.dtype)
+    return weight * jnp.where(jnp.isfinite(discount) | (weight != 0), discount, 0.0)
 
 
 def drawn(model: Model, key: Key[Array, ""], num_scenarios: int) -> tuple[Array, Any]:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .base import Belief, Info, Lineage, Optimality, Plans
-from .diagnostics import Normalized, effective_sample_size, log_normalize, perplexity
+from .base import Belief, Info, Lineage, Optimality, Plans, info_row
+from .diagnostics import Normalized, effective_sample_size, log_normalize
 from .likelihoods import regrets
 
 
@@ -94,23 +94,17 @@ def diagnose_particles(
     told = weights > 0
     log_target = jnp.where(told, cooled.optimality.log_weights + survivors.log_ratio, 0.0)  # log W p/q
     kl = (weights * log_target).sum() + cooled.optimality.log_scale - cooled.log_evidence
-    ess = effective_sample_size(weights)
-    return Info(
+    return info_row(
         returns=survivors.returns,
         best_return=best_return,
         weights=weights,
         elbo=cooled.log_evidence,
         log_evidence=cooled.log_evidence,
-        elbo_gap=None,
         posterior_kl=jnp.where(cooled.normalized.degenerate, 0.0, kl),  # E[log W p/q] − log Z, over the posterior
-        evidence_ess=jnp.minimum(survivors.lineage.ess.min(), ess),
-        ess=ess,
-        max_weight=weights.max(),
-        perplexity=perplexity(weights),
+        evidence_ess=jnp.minimum(survivors.lineage.ess.min(), effective_sample_size(weights)),
         entropy=after.entropy(),
         kl=after.kl(before),
         temperature=cooled.optimality.temperature,
-        step_size=None,
         num_invalid=survivors.num_invalid,
         degenerate=degenerate,
         lineage=survivors.lineage,

@@ -3,6 +3,7 @@
 from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ..dynamics.base import boolean, integer, pytree, real, static
@@ -43,21 +44,20 @@ class Shift:
     """The shift by one step: a⁺_t = a_{t+1}, and a last action that is new. Make one with `shift_by_one`.
 
     Attributes:
-        hold: how much of the last action stays the last, a scalar: 1 or 0.
-        initial: how much of the initial belief's last action comes in, a scalar: 1 or 0.
         inflation: the factor ≥ 1 on the variances that are carried on, a scalar; None to start from the initial
             ones again.
+        tail: what the last action is: "hold" for the one before, "zero" for 0, "initial" for the initial belief's.
         num_steps: the number H of steps.
     """
 
-    hold: Float[Array, ""]
-    initial: Float[Array, ""]
     inflation: Float[Array, ""] | None
+    tail: str = static()
     num_steps: int = static()
 
     def plans(self, plans: Float[Array, "*M H A"], initial: Float[Array, "H A"]) -> Float[Array, "*M H A"]:
         """See `Shifting`."""
-        return _forward(plans, self.hold * plans[..., -1, :] + self.initial * initial[-1])
+        last = {"hold": plans[..., -1, :], "zero": jnp.zeros_like(initial[-1]), "initial": initial[-1]}
+        return _forward(plans, last[self.tail])
 
     def variances(self, variances: Float[Array, "*M H A"], initial: Float[Array, "H A"]) -> Float[Array, "*M H A"]:
         """See `Shifting`."""
@@ -76,7 +76,9 @@ class Shift:
         """See `Shifting`."""
         return _forward(theta, initial)
 
-    def through(self, carry: Float[Array, "N N"], last: Float[Array, " N"], end: Float[Array, " N"]) -> "KnotShift":
+    def through(
+        self, carry: Float[np.ndarray, "N N"], last: Float[np.ndarray, " N"], end: Float[np.ndarray, " N"]
+    ) -> "KnotShift":
         """The same for the knots of a spline.
 
         Args:
@@ -84,7 +86,10 @@ class Shift:
             last: the knots of a plan that is 1 in the last step, and 0 before.
             end: the last step of the plan of each knot.
         """
-        return KnotShift(carry + jnp.outer(last, self.hold * end), self.initial * last, carry, last, self.inflation)
+        advance = carry + np.outer(last, end) if self.tail == "hold" else carry
+        tail = last if self.tail == "initial" else np.zeros_like(last)
+        parts = {"advance": advance, "tail": tail, "carry": carry, "fresh": last}
+        return KnotShift(**{name: jnp.asarray(part, float) for name, part in parts.items()}, inflation=self.inflation)
 
 
 @pytree
@@ -175,9 +180,8 @@ def shift_by_one(horizon: int, *, tail: str = "hold", inflation: Any = None) -> 
     if tail not in TAILS:
         raise ValueError(f"tail must be one of {', '.join(TAILS)}, got {tail!r}")
     return Shift(
-        hold=jnp.asarray(tail == "hold", float),
-        initial=jnp.asarray(tail == "initial", float),
         inflation=None if inflation is None else real("inflation", inflation, minimum=1.0),
+        tail=tail,
         num_steps=integer("horizon", horizon),
     )
 

@@ -1,13 +1,14 @@
 """Beliefs over the knots of a spline are beliefs over smooth plans."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scipy.interpolate import CubicSpline
 
 from ...dynamics.base import integer, pytree, static
@@ -23,19 +24,29 @@ class Splined:
 
     Attributes:
         knots: the belief over knots [N, A].
-        expand: B, from knots to plans, [H, N].
-        reduce: its left inverse, from plans to the nearest knots, [N, H].
-        carry: from knots to those of the spline one step later, whose last step is 0, [N, N].
-        last: the knots of a plan whose last step is 1, and all others 0, read where knots stand, [N].
-        overshoots: whether plans may go beyond their knots, as cubic splines do.
+        num_steps: the number H of steps.
+        num_knots: the number N of knots.
+        interpolation: "zero", "linear" or "cubic".
     """
 
     knots: Any
-    expand: Float[Array, "H N"]
-    reduce: Float[Array, "N H"]
-    carry: Float[Array, "N N"]
-    last: Float[Array, " N"]
-    overshoots: bool = static()
+    num_steps: int = static()
+    num_knots: int = static()
+    interpolation: str = static()
+
+    @property
+    def expand(self) -> Float[np.ndarray, "H N"]:
+        """B, from knots to plans."""
+        return self._bases.expand
+
+    @property
+    def reduce(self) -> Float[np.ndarray, "N H"]:
+        """The left inverse of B, from plans to the nearest knots."""
+        return self._bases.reduce
+
+    @property
+    def _bases(self) -> "_Bases":
+        return _bases(self.num_steps, self.num_knots, self.interpolation)
 
     def propose(self, key: PRNGKeyArray, num_samples: int) -> Proposal:
         """Plans through the knots that the belief over them proposes."""
@@ -76,7 +87,7 @@ class Splined:
 
         def moved(knots: Float[Array, "*M N A"]) -> Float[Array, "*M N A"]:
             knots = function(knots)
-            if not self.overshoots:
+            if self.interpolation != "cubic":  # which alone goes beyond its knots
                 return knots
             plans = self._plan(knots)
             low, high = plans.min(-2, keepdims=True), plans.max(-2, keepdims=True)
@@ -99,9 +110,9 @@ class Splined:
 
     def shift(self, initial: "Splined", how: Shift) -> "Splined":
         """The spline one step later, its knots evaluated anew."""
-        return dataclasses.replace(
-            self, knots=self.knots.shift(initial.knots, how.through(self.carry, self.last, self.expand[-1]))
-        )
+        bases = self._bases
+        how_knots = how.through(bases.carry, bases.last, bases.expand[-1])
+        return dataclasses.replace(self, knots=self.knots.shift(initial.knots, how_knots))
 
     def entropy(self) -> Float[Array, ""] | None:
         """Of the knots, nats."""
@@ -133,10 +144,51 @@ class Splined:
         return self.knots.log_weights
 
     def _plan(self, knots: Float[Array, "*K N A"]) -> Float[Array, "*K H A"]:
-        return jnp.einsum("hn,...na->...ha", self.expand, knots, precision="highest")
+        if self.interpolation == "zero":
+            return knots[..., _held(self.num_steps, self.num_knots), :]
+        return jnp.einsum("hn,...na->...ha", _constant(self.expand), knots, precision="highest")
 
     def _knot(self, plans: Plans) -> Float[Array, "K N A"]:
-        return jnp.einsum("nh,kha->kna", self.reduce, plans, precision="highest")
+        if self.interpolation == "zero":
+            steps, shares = _segments(self.num_steps, self.num_knots)
+            return (plans[:, steps] * jnp.asarray(shares[..., None], plans.dtype)).sum(2)
+        return jnp.einsum("nh,kha->kna", _constant(self.reduce), plans, precision="highest")
+
+
+class _Bases(NamedTuple):
+    """What a spline is made of.
+
+    Attributes:
+        expand: B, from knots to plans, [H, N].
+        reduce: its left inverse, from plans to the nearest knots, [N, H].
+        carry: from knots to those of the spline one step later, whose last step is 0, [N, N].
+        last: the knots of a plan whose last step is 1, and all others 0, read where knots stand, [N].
+    """
+
+    expand: Float[np.ndarray, "H N"]
+    reduce: Float[np.ndarray, "N H"]
+    carry: Float[np.ndarray, "N N"]
+    last: Float[np.ndarray, " N"]
+
+
+@functools.lru_cache(maxsize=16)
+def _bases(horizon: int, num_knots: int, interpolation: str) -> _Bases:
+    basis = spline_basis(horizon, num_knots, interpolation)
+    reduce = np.linalg.pinv(basis)
+    advance = reduce
+    if interpolation != "zero":  # read the shifted plan where the knots stand; a held knot would never move that way
+        times = _knot_times(horizon, num_knots)
+        below = np.minimum(np.floor(times).astype(int), horizon - 2)
+        advance = np.zeros((num_knots, horizon))
+        advance[np.arange(num_knots), below] = 1.0 - (times - below)
+        advance[np.arange(num_knots), below + 1] += times - below
+        # what a cubic spline is between steps, a straight line is not: let knots be knots again without a shift
+        advance = np.linalg.solve(advance @ basis, advance)
+    return _Bases(basis, reduce, advance[:, :-1] @ basis[1:], advance[:, -1])
+
+
+def _constant(matrix: Float[np.ndarray, "m n"]) -> Float[Array, "m n"]:
+    return jnp.asarray(matrix, float)
 
 
 def _density(density: Callable[[Plans], Float[Array, " K"]], belief: Splined, plans: Plans) -> Float[Array, " K"]:
@@ -173,29 +225,10 @@ def splined(make: Callable[[int], Any], horizon: int, num_knots: int | None, int
     least = 1 if interpolation == "zero" else 2
     if integer("num_knots", num_knots, least) > integer("horizon", horizon):
         raise ValueError(f"num_knots must be <= horizon ({horizon}), got {num_knots}")
-    basis = spline_basis(horizon, num_knots, interpolation)
-    reduce = np.linalg.pinv(basis)
-    advance = reduce
-    if interpolation != "zero":  # read the shifted plan where the knots stand; a held knot would never move that way
-        times = _knot_times(horizon, num_knots)
-        below = np.minimum(np.floor(times).astype(int), horizon - 2)
-        advance = np.zeros((num_knots, horizon))
-        advance[np.arange(num_knots), below] = 1.0 - (times - below)
-        advance[np.arange(num_knots), below + 1] += times - below
-        # what a cubic spline is between steps, a straight line is not: let knots be knots again without a shift
-        advance = np.linalg.solve(advance @ basis, advance)
     knots = make(num_knots)
     if hasattr(knots, "actions") and interpolation != "zero":
         raise ValueError(f"interpolation must be zero where actions are discrete, got {interpolation!r}")
-    carry = advance[:, :-1] @ basis[1:]
-    return Splined(
-        knots=knots,
-        expand=jnp.asarray(basis, float),
-        reduce=jnp.asarray(reduce, float),
-        carry=jnp.asarray(carry, float),
-        last=jnp.asarray(advance[:, -1], float),
-        overshoots=interpolation == "cubic",
-    )
+    return Splined(knots, integer("horizon", horizon), integer("num_knots", num_knots), interpolation)
 
 
 def spline_basis(horizon: int, num_knots: int, interpolation: str) -> np.ndarray:
@@ -211,10 +244,23 @@ def spline_basis(horizon: int, num_knots: int, interpolation: str) -> np.ndarray
     """
     steps, knots, unit = np.arange(horizon), _knot_times(horizon, num_knots), np.eye(num_knots)
     if interpolation == "zero":
-        return unit[np.minimum(steps * num_knots // horizon, num_knots - 1)]
+        return unit[_held(horizon, num_knots)]
     if interpolation == "linear" or num_knots == 2:
         return np.stack([np.interp(steps, knots, column) for column in unit], axis=1)
     return CubicSpline(knots, unit, bc_type="natural")(steps)
+
+
+def _held(horizon: int, num_knots: int) -> Int[np.ndarray, " H"]:
+    """The knot that each step holds."""
+    return np.minimum(np.arange(horizon) * num_knots // horizon, num_knots - 1)
+
+
+def _segments(horizon: int, num_knots: int) -> tuple[Int[np.ndarray, "N S"], Float[np.ndarray, "N S"]]:
+    """The steps that hold each knot, and their shares of its average; steps of share 0 make them equally many."""
+    held = _held(horizon, num_knots)
+    first, counts = np.searchsorted(held, np.arange(num_knots)), np.bincount(held)
+    place = np.arange(counts.max())
+    return first[:, None] + np.minimum(place, counts[:, None] - 1), (place < counts[:, None]) / counts[:, None]
 
 
 def _knot_times(horizon: int, num_knots: int) -> np.ndarray:
