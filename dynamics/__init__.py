@@ -11,6 +11,8 @@ from .base import (
     Step,
     bounded,
     duration,
+    pytree,
+    static,
     steps,
 )
 from .brax import BraxModel, brax, brax_names
@@ -83,8 +85,10 @@ __all__ = [
     "linear_quadratic",
     "pendulum",
     "point_mass",
+    "pytree",
     "randomized",
     "redraw",
+    "static",
     "steps",
     "tabular",
     "timed",

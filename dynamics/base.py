@@ -23,7 +23,10 @@ def static(**kwargs: Any) -> Any:
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static))
 def pytree(cls: type[C]) -> type[C]:
-    """Make `cls` a frozen dataclass and a pytree: its fields are traced, except those declared with `static()`."""
+    """Make `cls` a frozen dataclass and a pytree: its fields are traced, except those declared with `static()`.
+
+    A decorator of classes with annotated fields, such as models: `@dynamics.pytree`.
+    """
     made: Any = dataclasses.dataclass(frozen=True, eq=False)(cls)
     fields = dataclasses.fields(made)
     traced = tuple(field.name for field in fields if not field.metadata.get("static"))
@@ -197,7 +200,7 @@ def saturates(model: Model, state: State, otherwise: Any = False) -> Bool[Array,
     # not the same for all actuators, whose differences might cancel
     beyond = 1.0 + 0.25 * (1.0 + jnp.modf(0.618 * jnp.arange(1, size + 1))[0])
     tried = jnp.stack([jnp.ones(size), beyond, -jnp.ones(size), -beyond, jnp.zeros(size)])
-    after = jax.vmap(lambda action: model.step(jax.random.key(0), state, action))(tried)
+    after = jax.vmap(lambda action: checked_step(model.step(jax.random.key(0), state, action)))(tried)
 
     def same(leaf: Any, left: Any, right: Any) -> Bool[Array, ""]:
         values = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.asarray(leaf)
@@ -209,6 +212,24 @@ def saturates(model: Model, state: State, otherwise: Any = False) -> Bool[Array,
         return jnp.stack([same(leaf, *places) for leaf in jax.tree.leaves(after)]).all()
 
     return jnp.where(all_same([0, 2], [4, 4]), otherwise, all_same([0, 2], [1, 3]))
+
+
+def action_limit(model: Model, state: State) -> Float[Array, ""] | None:
+    """How far actions have an effect in either direction: 1; None where they have no end.
+
+    Where the model does not tell, it is tried out (see `saturates`), and no end is an infinite one.
+
+    Args:
+        model: any model.
+        state: one of its states.
+
+    Returns:
+        A scalar, or None.
+    """
+    known = bounded(model)
+    if known is None:
+        return jnp.where(saturates(model, state, True), 1.0, jnp.inf)
+    return jnp.ones(()) if known else None
 
 
 def steps(model: Any, seconds: float) -> int:
@@ -259,6 +280,58 @@ def check_action(action: Any, action_size: int) -> Float[Array, " A"]:
 def to_range(action: Float[Array, " A"], low: Any, high: Any) -> Float[Array, " A"]:
     """Clip `action` to [-1, 1] and map that affinely onto [`low`, `high`]."""
     return low + (jnp.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+
+
+def check_model(name: str, model: Any) -> Any:
+    """Return `model`, or raise a `ValueError` unless it has what a `Model` has and is a pytree."""
+    kind = type(model).__name__
+    if isinstance(model, type):
+        raise ValueError(f"{name} must be an instance, got the class {model.__name__}")
+    missing = [part for part in ("init", "step", "value") if not callable(getattr(model, part, None))]
+    missing += [] if hasattr(model, "action_size") else ["action_size"]
+    if len(missing) == 4:
+        raise ValueError(f"{name} must be a model, got {kind}")
+    if missing:
+        raise ValueError(f"{name} must have {', '.join(missing)} (see dynamics.Model), got {kind} without")
+    integer(f"action_size of the {name}", model.action_size)
+    if jax.tree_util.all_leaves([model]):
+        raise ValueError(f"{name} must be a pytree: decorate {kind} with @dynamics.pytree, or register it with JAX")
+    return model
+
+
+def checked_step(result: Any, before: State = None) -> Step:
+    """What a step of a model gave as a `Step`; costs nothing once it is compiled.
+
+    Args:
+        result: a `Step`, or any (state, reward, discount).
+        before: the state before it; None where there is nothing to compare.
+
+    Raises:
+        ValueError: if it is no such triple, reward and discount are no scalar numbers, or the state has not kept its
+            structure, shapes and dtypes.
+    """
+    if not isinstance(result, tuple) or len(result) != 3:
+        raise ValueError(f"step must return (state, reward, discount), got {type(result).__name__}: {result!r}")
+    state, reward, discount = result
+    if jnp.asarray(discount).dtype == bool:
+        raise ValueError("discount of a step must be a number, 0 where the episode ends, got a boolean (Gym's done?)")
+    if before is not None:
+        _check_state(*jax.eval_shape(lambda *states: states, before, state))
+    return Step(state, scalar("reward of a step", reward), scalar("discount of a step", discount))
+
+
+def _check_state(before: Any, after: Any) -> None:
+    old_tree: Any = jax.tree.structure(before)
+    new_tree: Any = jax.tree.structure(after)
+    if old_tree != new_tree:
+        raise ValueError(f"the state must keep its structure in a step, got {new_tree} after {old_tree}")
+    for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True):
+        # a number of Python becomes whatever it is added to
+        if old.shape != new.shape or (old.dtype != new.dtype and not old.weak_type):
+            raise ValueError(
+                f"state{jax.tree_util.keystr(path)} must keep its shape and dtype in a step, "
+                f"got {new.dtype}{list(new.shape)} after {old.dtype}{list(old.shape)}"
+            )
 
 
 def scalar(name: str, value: Any) -> Float[Array, ""]:

@@ -11,6 +11,7 @@ from .base import (
     Step,
     boolean,
     check_action,
+    checked_step,
     integer,
     interval,
     pytree,
@@ -65,15 +66,7 @@ class FunctionModel:
         action = check_action(action, self.action_size)
         if self.action_range is not None:
             action = to_range(action, *self.action_range)
-        result = self.step_function(key, state, action)
-        if not isinstance(result, tuple) or len(result) != 3:
-            raise ValueError(f"step must return (state, reward, discount), got {type(result).__name__}: {result!r}")
-        state, reward, discount = result
-        if jnp.asarray(discount).dtype == bool:
-            raise ValueError(
-                "discount of a step must be a number, 0 where the episode ends, got a boolean (Gym's done?)"
-            )
-        return Step(state, scalar("reward of a step", reward), scalar("discount of a step", discount))
+        return checked_step(self.step_function(key, state, action))
 
     def value(self, state: State) -> Float[Array, ""]:
         """The user's value of `state`, or zero."""

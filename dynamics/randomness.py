@@ -1,6 +1,6 @@
 """Keys in states: the noise that is yet to come, which nobody who imagines it can know."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -47,16 +47,17 @@ def redraw(model: Any, key: PRNGKeyArray, state: State) -> State:
     return model.redraw(key, state) if isinstance(model, HasNoise) else redrawn(key, state, raw_keys(model, state))
 
 
-def redrawn(key: PRNGKeyArray, state: State, raw: Iterable[Any] = ()) -> State:
+def redrawn(key: PRNGKeyArray, state: State, raw: Iterable[Any] = (), *, typed: bool = True) -> State:
     """The state with other keys.
 
     Args:
         key: of what they will be.
         state: any pytree.
         raw: whether each leaf, in their order, is a key although its dtype does not tell; empty for none.
+        typed: whether every key of `jax.random.key` is drawn anew too.
 
     Returns:
-        The state with every key of `jax.random.key`, and those, drawn anew.
+        The state with these drawn anew.
     """
     leaves, structure = jax.tree.flatten(state)
     marked = list(raw) or [False] * len(leaves)
@@ -70,9 +71,9 @@ def redrawn(key: PRNGKeyArray, state: State, raw: Iterable[Any] = ()) -> State:
             )
         return jax.random.bits(own, jnp.shape(leaf), leaf.dtype)
 
-    chosen = zip(leaves, marked, strict=True)
+    chosen = [raw or (typed and is_key(leaf)) for leaf, raw in zip(leaves, marked, strict=True)]
     return jax.tree.unflatten(
-        structure, [anew(n, leaf) if is_key(leaf) or raw else leaf for n, (leaf, raw) in enumerate(chosen)]
+        structure, [anew(n, leaf) if new else leaf for n, (leaf, new) in enumerate(zip(leaves, chosen, strict=True))]
     )
 
 
@@ -88,15 +89,30 @@ def raw_keys(model: Model, state: State) -> list[bool]:
         model: whose step is traced, once, if the state has arrays that may be keys (unsigned numbers).
         state: a state of `model`.
     """
-    leaves = jax.tree.leaves(state)
+
+    def step(state: State, model: Any) -> Any:
+        return model.step(jax.random.key(0), state, jnp.zeros(model.action_size))
+
+    return used_as_keys(step, state, model)
+
+
+def used_as_keys(function: Callable[..., Any], state: State, *parts: Any) -> list[bool]:
+    """Which leaves of a state a function uses as keys, although their dtype does not tell; in their order.
+
+    Args:
+        function: (state, *parts) -> a pytree; traced, once, if the state has arrays that may be keys.
+        state: any pytree.
+        *parts: pytrees.
+    """
+    leaves, structure = jax.tree.flatten(state)
     if not any(getattr(leaf, "dtype", None) == jnp.uint32 and jnp.ndim(leaf) for leaf in leaves):
         return [False] * len(leaves)
 
-    def step(leaves: Any, model: Any, action: Any) -> Any:
-        return model.step(jax.random.key(0), jax.tree.unflatten(jax.tree.structure(state), leaves), action)
+    def of_leaves(leaves: Any, *parts: Any) -> Any:
+        return function(jax.tree.unflatten(structure, leaves), *parts)
 
-    forms = jax.eval_shape(lambda *parts: parts, leaves, model, jnp.zeros(model.action_size))
-    traced = jax.make_jaxpr(step)(*forms).jaxpr
+    forms = jax.eval_shape(lambda *parts: parts, leaves, *parts)
+    traced = jax.make_jaxpr(of_leaves)(*forms).jaxpr
     sources: dict[Any, set[int]] = {var: {number} for number, var in enumerate(traced.invars[: len(leaves)])}
     used = _used_as_keys(traced, sources)
     return [number in used for number in range(len(leaves))]

@@ -17,6 +17,7 @@ from .base import (
     State,
     Step,
     bounded,
+    check_model,
     integer,
     pytree,
     scenario_count,
@@ -180,8 +181,7 @@ def randomized(model: Model, sampler: Callable[..., Any], num: int = 8) -> Rando
     Raises:
         ValueError: if `model` is none, `sampler` is not callable, or `num` not positive.
     """
-    if not isinstance(model, Model):
-        raise ValueError(f"model must be a model, got {type(model).__name__}")
+    check_model("model", model)
     if not callable(sampler):
         raise ValueError(f"sampler must be callable, got {sampler!r}")
     return Randomized(model, traceable(sampler), integer("num", num))

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .base import HasDuration, Model, State, Step, bounded, scenario_count, scenarios
+from .base import HasDuration, Model, State, Step, bounded, checked_step, scenario_count, scenarios
 from .coordinates import coordinates, with_coordinates
-from .randomness import redraw, redrawn
+from .randomness import redraw, redrawn, used_as_keys
 
 
 class Wrapper:
@@ -39,7 +39,7 @@ class Wrapper:
 
     def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
         """Step the model underneath."""
-        step = self.model.step(key, self.inner(state), action)
+        step = checked_step(self.model.step(key, self.inner(state), action))
         return Step(self.outer(state, step.state), step.reward, step.discount)
 
     def value(self, state: State) -> Float[Array, ""]:
@@ -81,7 +81,12 @@ class Wrapper:
     def redraw(self, key: PRNGKeyArray, state: State) -> State:
         """The state with the noise in it drawn anew: that of the model underneath as if it were alone."""
         inner = redraw(self.model, key, self.inner(state))
-        return self.outer(redrawn(jax.random.fold_in(key, _OWN), state), inner)
+        drawn = self.outer(redrawn(jax.random.fold_in(key, _OWN), state), inner)
+        return redrawn(jax.random.fold_in(key, _RAW), drawn, used_as_keys(self.reads, state), typed=False)
+
+    def reads(self, state: State) -> Any:
+        """Whatever a user's function that is wrapped around the model makes of a state, to see which keys it uses."""
+        return ()
 
 
-_OWN = 2**31 - 1  # beyond all numbers of leaves
+_OWN, _RAW = 2**31 - 1, 2**31 - 2  # beyond all numbers of leaves

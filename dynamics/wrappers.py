@@ -7,7 +7,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from .base import Model, State, Step, bounded, integer, pytree, real, scalar, static, traceable
+from .base import (
+    Model,
+    State,
+    Step,
+    bounded,
+    check_model,
+    checked_step,
+    integer,
+    pytree,
+    real,
+    scalar,
+    static,
+    traceable,
+)
 from .wrapper import Wrapper
 
 
@@ -25,9 +38,13 @@ class WithReward(Wrapper):
 
     def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
         """Step the model underneath; the reward that was given, NaN where the model's own is (it diverged)."""
-        step = self.model.step(key, state, action)
+        step = checked_step(self.model.step(key, state, action))
         reward = scalar("reward", self.reward_function(state, _taken(self.model, action), step.state))
         return step._replace(reward=jnp.where(jnp.isnan(step.reward), jnp.nan, reward))
+
+    def reads(self, state: State) -> Any:
+        """What the reward makes of a state, before or after a step."""
+        return self.reward_function(state, jnp.zeros(self.action_size), state)
 
 
 @pytree
@@ -44,11 +61,15 @@ class WithTermination(Wrapper):
 
     def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
         """Step the model underneath; a discount of 0 where the episode ends."""
-        step = self.model.step(key, state, action)
+        step = checked_step(self.model.step(key, state, action))
         ended = jnp.asarray(self.ended_function(state, _taken(self.model, action), step.state))
         if ended.shape != () or ended.dtype != bool:
             raise ValueError(f"ended must be a boolean scalar, got {ended.dtype} of shape {ended.shape}")
         return step._replace(discount=jnp.where(ended, 0.0, step.discount))
+
+    def reads(self, state: State) -> Any:
+        """What the function makes of a state, before or after a step."""
+        return self.ended_function(state, jnp.zeros(self.action_size), state)
 
 
 @pytree
@@ -66,6 +87,10 @@ class WithValue(Wrapper):
     def value(self, state: State) -> Float[Array, ""]:
         """The value that was given."""
         return scalar("value", self.value_function(state))
+
+    def reads(self, state: State) -> Any:
+        """What the value is of a state."""
+        return self.value_function(state)
 
 
 @pytree
@@ -109,7 +134,7 @@ class ActionRepeat(Wrapper):
 
         def body(carry: Step, key: PRNGKeyArray) -> tuple[Step, None]:
             state, reward, discount = carry
-            step = self.model.step(key, state, action)
+            step = checked_step(self.model.step(key, state, action), state)
             # 0 · NaN is NaN: what comes after the end must not be multiplied away but left out
             gain = jnp.where(discount == 0, 0.0, discount * step.reward)
             return Step(step.state, reward + gain, jnp.where(discount == 0, 0.0, discount * step.discount)), None
@@ -264,9 +289,7 @@ def _taken(model: Model, action: Float[Array, " A"]) -> Float[Array, " A"]:
 
 
 def _model(model: Any) -> Model:
-    if not isinstance(model, Model):
-        raise ValueError(f"model must be a model, got {type(model).__name__}")
-    return model
+    return check_model("model", model)
 
 
 def _function(name: str, function: Any) -> Callable[..., Any]:

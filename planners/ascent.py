@@ -71,6 +71,10 @@ class Objective(Protocol):
 class Implicit(Objective, Protocol):
     """What is climbed to where it has no slope, so that what is found there has derivatives."""
 
+    def in_range(self, model: Model, state: State) -> "Implicit":
+        """The same where it is known what range the model's actions have."""
+        ...
+
     def optimality(self, model: Model, noise: Key[Array, ""], state: State, parameters: Any) -> Equations:
         """What holds at parameters that have converged; it tells of them, and what they are worth."""
         ...
@@ -254,7 +258,8 @@ class GradientPlanner:
         start_key, noise, climb_key = jax.random.split(key, 3)
         objective = self.objective
         if isinstance(objective, Implicit):
-            planner, *parts = constant((self, model, state, belief))
+            objective = objective.in_range(model, state)
+            planner, *parts = constant((dataclasses.replace(self, objective=objective), model, state, belief))
             parameters, worth, info = constant(planner._ascend(start_key, noise, climb_key, *parts, held=constant))
             parameters, worth = implicit(
                 parameters,

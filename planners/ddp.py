@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from ..dynamics.base import Model, State, pytree, scenario_count, static
+from ..dynamics.base import Model, State, action_limit, pytree, scenario_count, static
 from ..dynamics.coordinates import coordinates
 from .base import Plan, Plans, check_belief, fresh
 from .differentiation import Equations, constant, implicit
-from .expansion import Expansion, Problem
+from .expansion import Expansion, Problem, inside
 from .families.affine import AffinePolicy, affine_policy, answered
 from .families.gaussian import Gaussian
 from .priors import PolicyPrior
 from .riccati import Improvement, backward
-from .stepping import drawn, set_out
+from .stepping import drawn, same_noise, set_out
 from .warm_start import Shift
 
 FRACTIONS = tuple(1.1 ** -(j**2) for j in range(10))  # of the step, tried at once: 1 to 4e-4 (Tassa et al., 2012)
@@ -66,7 +66,7 @@ class IterativeLQR:
         prior: of actions: a Gaussian of independent steps or a `policy_prior`; None for none.
         regularization: μ at the start, a scalar.
         tolerance: what counts as nothing to be gained, relative to 1 + |worth|.
-        limits: the least and the greatest action, [A] each; None for none.
+        limits: the least and the greatest action, [A] each; None as the model says.
         warm_start: how beliefs move on by a time step; None to forget them.
         num_samples: how many plans are drawn from the proposal, the best of which is a start too.
         num_iterations: the most iterations.
@@ -133,19 +133,17 @@ class IterativeLQR:
         self, model: Model, key: Key[Array, ""], state: State, found: AffinePolicy, plan: Plan
     ) -> Equations:
         """What holds at a converged plan: where no limit holds an action, the worth has no slope."""
-        problem, low, high = self._problem(model, key, state)._replace(limits=None), None, None
-        tried = plan
-        if self.limits is not None:  # between them, where the model's own clip has a derivative of one side
-            low, high = self.limits
-            inside = jnp.clip(plan, low + 1e-6 * (high - low), high - 1e-6 * (high - low))
-            tried = plan + constant(inside - plan)
+        problem, tried = self._problem(model, key, state), plan
+        limits, problem = problem.limits, problem._replace(limits=None)
+        if limits is not None:
+            tried = plan + constant(inside(plan, limits) - plan)
         followed = problem.follow(tried, found.states, jnp.zeros_like(found.gains))
         states, slopes = problem.slope(followed)
         residuals = slopes
-        if low is not None and high is not None:
-            margin = 1e-5 * (high - low)
-            residuals = jnp.where((plan <= low + margin) & (slopes > 0.0), plan - low, residuals)
-            residuals = jnp.where((plan >= high - margin) & (slopes < 0.0), plan - high, residuals)
+        if limits is not None:
+            (low, high), near = limits, inside(plan, limits, 1e-5)
+            residuals = jnp.where((plan < near) & (slopes > 0.0), plan - low, residuals)
+            residuals = jnp.where((plan > near) & (slopes < 0.0), plan - high, residuals)
         return Equations(residuals[None], (plan, states))
 
     def _search(
@@ -221,10 +219,18 @@ class IterativeLQR:
             log_prior,
             parameters,
             self.temperature,
-            self.limits,
+            self._limits(whole, state),
             convex=self.convex,
             second_order=self.second_order,
         )
+
+    def _limits(self, model: Model, state: State) -> tuple[Float[Array, " A"], Float[Array, " A"]] | None:
+        """The least and the greatest action; None for none."""
+        limit = None if self.limits is not None else action_limit(model, same_noise(state))
+        if limit is None:
+            return self.limits
+        most = jnp.broadcast_to(constant(limit), self.plan_shape[1:])
+        return -most, most
 
     def _nowhere(self, problem: Problem, belief: AffinePolicy) -> "_Search":
         """Before the first plan was tried."""
@@ -320,7 +326,7 @@ class IterativeLQR:
 
     def _backward(self, problem: Problem, expansion: Expansion, plan: Plan, mu: Float[Array, ""]) -> Improvement:
         curvature = problem.curvature if self.second_order else None
-        return backward(expansion, plan, mu, limits=self.limits, curvature=curvature)
+        return backward(expansion, plan, mu, limits=problem.limits, curvature=curvature)
 
     def _believe(self, problem: Problem, search: "_Search") -> AffinePolicy:
         # as little regularised as it can be

@@ -42,6 +42,16 @@ class Expansion(NamedTuple):
     at: Any
 
 
+def inside(
+    actions: Float[Array, "*H A"], limits: tuple[Float[Array, " A"], Float[Array, " A"]], share: float = 1e-6
+) -> Float[Array, "*H A"]:
+    """The nearest actions within limits by a share of their distance, where the model's own clip has a slope."""
+    low, high = limits
+    width = high - low
+    margin = share * jnp.where(jnp.isfinite(width), width, 0.0)
+    return jnp.clip(actions, low + margin, high - margin)
+
+
 class Problem(NamedTuple):
     """What to follow and to expand plans of: a model and its return, plus temperature times the log of a prior.
 
@@ -143,9 +153,8 @@ class Problem(NamedTuple):
     def _at(self, followed: "Followed") -> Any:
         """Where each step is expanded."""
         plan = followed.plan
-        if self.limits is not None:  # where a clip has a derivative of one side
-            low, high = self.limits
-            plan = jnp.clip(plan, low + 1e-6 * (high - low), high - 1e-6 * (high - low))
+        if self.limits is not None:
+            plan = inside(plan, self.limits)
         return (self._same_noise(), followed.states, plan, followed.weights, self.parameters)
 
     def _same_noise(self) -> Key[Array, " H"]:

@@ -25,7 +25,7 @@ def gradient(
     optimizer: Any = "adam",
     learning_rate: Any = 0.1,
     max_norm: Any = 1.0,
-    bounds: str = "clip",
+    bounds: str | None = None,
     temperature: Any = None,
     prior: Any = None,
     num_scenarios: int | None = None,
@@ -54,7 +54,7 @@ def gradient(
         max_norm: the norm, in reward units per action, to which a longer gradient of a plan is shortened, so that one
             through a contact does not decide; None for no limit. (Derivatives know nothing of when an episode ends.)
         bounds: "clip" projects plans onto [-1, 1] after each step, "squash" optimises z of a = tanh z, "none" leaves
-            them unbounded, for models whose actions are.
+            them unbounded; None for "clip" or "none" as the model says (see `dynamics.bounded`).
         temperature: λ in reward units, of the prior, without which there is none.
         prior: adds λ log p(a): an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree, or
             `planners.policy_prior`; needs a temperature. None for none.
@@ -71,7 +71,7 @@ def gradient(
     Raises:
         ValueError: for a parameter outside its range.
     """
-    if bounds not in BOUNDS:
+    if bounds is not None and bounds not in BOUNDS:
         raise ValueError(f"bounds must be one of {', '.join(BOUNDS)}, got {bounds!r}")
     if temperature is not None and prior is None:
         raise ValueError(f"temperature is of the prior: give both, got temperature={temperature!r} and prior=None")
@@ -88,7 +88,7 @@ def gradient(
     )
     return GradientPlanner(
         belief=points(horizon, action_size, num_samples=num_samples, mean=mean, std=0.5 if std is None else std),
-        objective=PlanAscent(climbed, bounds),
+        objective=PlanAscent(climbed, None, bounds),
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),
         temperature=climbed.temperature,
         warm_start=optional_shift(horizon, warm_start, tail),

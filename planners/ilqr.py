@@ -23,7 +23,7 @@ def ilqr(
     noise_exponent: Any = BROWNIAN,
     temperature: Any = None,
     prior: Any = None,
-    limits: tuple[Any, Any] | None = (-1.0, 1.0),
+    limits: tuple[Any, Any] | None = None,
     regularization: Any = 0.0,
     tolerance: Any = 1e-6,
     second_order: bool = False,
@@ -55,8 +55,8 @@ def ilqr(
             None for a policy without noise.
         prior: of actions, which adds λ log p(a): a `planners.gaussian` without correlation in time, or a
             `planners.policy_prior`; needs a temperature. None for none.
-        limits: the least and the greatest action (low, high), scalars or [A]; None for models whose actions have no
-            end. The belief's noise knows nothing of them.
+        limits: the least and the greatest action (low, high), scalars or [A]; None for the range that the model's
+            actions have, if they have one (see `dynamics.bounded`). The belief's noise knows nothing of them.
         regularization: μ of the first backward pass, in reward units per squared action; it then adapts.
         tolerance: what counts as nothing to be gained, relative to 1 + |return|.
         second_order: whether dynamics are expanded to second order too: differential dynamic programming, which takes

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..dynamics.base import Model, State, bounded, integer, pytree, saturates, static
+from ..dynamics.base import Model, State, bounded, check_model, checked_step, integer, pytree, saturates, static
 from .base import (
     Belief,
     Info,
@@ -434,9 +434,9 @@ def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belie
         ValueError: if the planner is none, or the model, or the key; if one of them is on other devices than plans
             are spread over, see `planners.place`; or where a planner is differentiated that has no derivatives.
     """
-    for name, part, protocol in (("planner", planner, Planner), ("model", model, Model)):
-        if not isinstance(part, protocol):
-            raise ValueError(f"{name} must be a {name}, got {type(part).__name__} (the planner comes first)")
+    if not isinstance(planner, Planner):
+        raise ValueError(f"planner must be a planner, got {type(planner).__name__} (the planner comes first)")
+    check_model("model", model)
     check_placed(sharding_of(planner), planner=planner, model=model, key=key, state=state, belief=belief)
     belief = planner.start(model, state) if belief is None else belief
     return planner.improve(model, check_key(key), state, belief)
@@ -499,7 +499,7 @@ def episode(
         plan_key, step_key = jax.random.split(key)
         seen = state if observe is None else observe(state)
         action, belief, info = plan(planner, model, plan_key, seen, belief)
-        step = env.step(step_key, state, action)
+        step = checked_step(env.step(step_key, state, action), state)
         reward = jnp.where(alive, step.reward, 0.0)
         discount = jnp.where(alive, step.discount, 0.0)
         state_next = stand_still(~alive, state, step.state)

@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ..dynamics.base import Model, State, pytree, static
+from ..dynamics.base import Model, State, action_limit, pytree, static
 from .ascent import Climb
 from .base import Plans
 from .differentiation import Equations, constant
 from .families import Points
 from .pathwise import Target
+from .stepping import same_noise
 
 BOUNDS = ("clip", "squash", "none")
 _INSIDE = 1.0 - 1e-6  # of the actuators' range, where a clip has a derivative
@@ -23,12 +24,21 @@ class PlanAscent:
 
     Attributes:
         target: what that is.
-        bounds: "clip" projects plans onto [-1, 1] after each step, "squash" optimises z of a = tanh z, "none" lets
-            them go.
+        limit: how far actions may go where they are clipped, a scalar; None for elsewhere.
+        bounds: "clip" projects plans onto the range after each step, "squash" optimises z of a = tanh z, "none" lets
+            them go; None as the model says.
     """
 
     target: Target
-    bounds: str = static()
+    limit: Float[Array, ""] | None
+    bounds: str | None = static()
+
+    def in_range(self, model: Model, state: State) -> "PlanAscent":
+        """The same where it is known what range actions have."""
+        limit = jnp.ones(()) if self.bounds == "clip" else None
+        if self.bounds is None:
+            limit = action_limit(model, same_noise(state))
+        return dataclasses.replace(self, limit=None if limit is None else constant(limit))
 
     @property
     def keeps_best(self) -> bool:
@@ -57,14 +67,16 @@ class PlanAscent:
         """What holds at plans that have converged: where no bound holds an action, the worth has no slope."""
         climbed = self.climb(model, noise, jax.random.clone(noise), state, parameters)  # which draws nothing else
         slopes = climbed.gradients
-        if self.bounds == "clip":
-            outwards = (jnp.abs(parameters) >= _INSIDE) & (slopes * parameters > 0.0)
+        if self.limit is not None:
+            outwards = (jnp.abs(parameters) >= _INSIDE * self.limit) & (slopes * parameters > 0.0)
             slopes = jnp.where(outwards, parameters - constant(parameters), slopes)
         return Equations(slopes, (parameters, climbed.worth))
 
     def bounded(self, parameters: Plans) -> Plans:
         """The nearest plans within the actuators' range, if they are to be projected."""
-        return jnp.clip(parameters, -_INSIDE, _INSIDE) if self.bounds == "clip" else parameters
+        if self.limit is None:
+            return parameters
+        return jnp.clip(parameters, -_INSIDE * self.limit, _INSIDE * self.limit)
 
     def believe(self, belief: Points, parameters: Plans, worth: Float[Array, " K"]) -> Points:
         """These plans, from which the next planning goes on."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from ..dynamics.base import Model, State, Step, scalar, scenario_count, scenarios
+from ..dynamics.base import Model, State, Step, checked_step, scalar, scenario_count, scenarios
 from ..dynamics.randomness import is_key, redraw
 from .base import check_key
 from .risk import Risk
@@ -101,7 +101,7 @@ def prepare(
     freeze, key = freeze or policy is not None, check_key(key)
 
     def advance(model: Model, key: Array, at: At, action: Array) -> tuple[At, Array]:
-        step = model.step(key, at.state, action)
+        step = checked_step(model.step(key, at.state, action), at.state)
         weight = _continued(at.weight, step.discount)
         gain = jnp.where(at.weight == 0, 0.0, at.weight * jnp.asarray(step.reward, at.weight.dtype))
         state, log_prob = step.state, None
@@ -190,7 +190,7 @@ def same_noise(state: State) -> State:
 
 def counted(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:
     """Step the model; after an end reward and discount are 0, whatever it says: 0 · NaN would be NaN."""
-    step = model.step(inputs[0], state, inputs[1])
+    step = checked_step(model.step(inputs[0], state, inputs[1]), state)
     reward, discount = (
         jnp.where(weight == 0, 0.0, jnp.asarray(x, weight.dtype)) for x in (step.reward, step.discount)
     )

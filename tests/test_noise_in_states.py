@@ -63,7 +63,21 @@ def step_by_frames(key, state, action):
     return {"keys": keys}, action[0] * noise.sum(), 1.0
 
 
+def count(key, state, action):
+    """A key that only a reward uses."""
+    return {"rng": state["rng"] + jnp.uint32(1), "pose": state["pose"]}, 0.0, 1.0
+
+
 MODELS = {
+    "reward, raw": lambda: dynamics.with_reward(
+        dynamics.discounted(
+            dynamics.from_function(
+                count, 1, init=lambda key: {"rng": jax.random.key_data(key), "pose": jnp.zeros(2)}
+            ),
+            1.0,
+        ),
+        lambda state, action, after: action[0] * jax.random.normal(state["rng"]),
+    ),
     "brax": lambda: dynamics.brax(Bets()),
     "brax, raw": lambda: dynamics.brax(RawBets()),
     "brax, raw, named": lambda: dynamics.brax(RawBets(), noise=("rng",)),
