@@ -17,7 +17,7 @@ from mirrax.report import report_episode
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-EXAMPLE, POSTERIOR, PARTICLES, THROUGH, POLICY, EXACT, UNCERTAIN, ENVIRONMENT, FUNCTION, COST, DEVICES = BLOCKS
+EXAMPLE, POSTERIOR, PARTICLES, THROUGH, POLICY, EXACT, UNCERTAIN, ENVIRONMENT, FUNCTION, CLASS, COST, DEVICES = BLOCKS
 
 
 def run(code, **replacements):
@@ -99,6 +99,13 @@ def test_ones_own_function_is_driven_to_its_goal(capsys, tmp_path):
     assert capsys.readouterr().out
     report_episode(tmp_path / "car.html", names["car"], names["episode"])
     assert "<svg" in (tmp_path / "car.html").read_text()
+
+
+def test_ones_own_class_is_a_model():
+    slider = run(CLASS)["slider"]
+    assert plans_through(slider)
+    belief, _ = jax.jit(planners.infer)(planners.ilqr(10, 1), slider, jax.random.key(0), jnp.array([1.0, 0.0]))
+    assert belief.mode()[0, 0] == -1.0
 
 
 def test_ones_own_cost_is_a_model():
