@@ -175,6 +175,7 @@ def sampling_planner(
         raise ValueError("per_step takes no prior, and a Gaussian belief over steps: it weighs each step by itself")
     if clip_plans and prior is not None:
         raise ValueError("clip_plans takes no prior: the density of clipped plans is not the belief's")
+    real("explore_fraction", explore_fraction, minimum=0.0, below=1.0)
     explored = fraction("explore_fraction", explore_fraction)
     if explored and isinstance(family, Categorical | Enumeration | Strategy):  # whose plans have no centre to move to
         raise ValueError(f"explore_fraction must be 0 for {type(family).__name__}, got {explore_fraction!r}")

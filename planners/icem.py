@@ -2,7 +2,7 @@
 
 from typing import Any, Unpack
 
-from ..dynamics.base import boolean, fraction, integer
+from ..dynamics.base import boolean, fraction, integer, real
 from .base import check_unused
 from .composition import LoopOptions, compose
 from .families import gaussian
@@ -30,7 +30,7 @@ def icem(
 ) -> SamplingPlanner:
     """The improved cross-entropy method (Pinneri et al., 2020): coloured noise, elites kept, the best executed.
 
-    Elites are part of the budget here, and the mean is among the plans of each iteration, not the last one's only.
+    Elites are part of the budget here, and the mean is among the plans of every iteration, not only the last.
 
     Args:
         horizon: the number H of steps.
@@ -63,8 +63,7 @@ def icem(
     first, iterations = integer("num_samples", num_samples, 2), integer("num_iterations", num_iterations)
     if "num_kept" in options:
         raise ValueError("num_kept is keep_fraction and shift_fraction in icem: give those")
-    if not population_decay >= 1.0:
-        raise ValueError(f"population_decay must be >= 1, got {population_decay!r}")
+    real("population_decay", population_decay, minimum=1.0)
     warm = boolean("warm_start", options.get("warm_start", True))
     if not warm:
         check_unused("without a warm start the next time step knows of no elites", shift_fraction=shift_fraction)

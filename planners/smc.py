@@ -2,6 +2,7 @@
 
 from typing import Any, Unpack
 
+from ..dynamics.base import real
 from .base import check_unused
 from .composition import LoopOptions, compose, risk_at
 from .families import belief_of, gaussian, gaussian_of, particles
@@ -121,7 +122,8 @@ def smc(
     if prior_std is not None:
         if prior is not None or actions is not None:
             raise ValueError(f"prior_std is of a Gaussian prior: give it or another prior, got {prior_std!r}")
-        prior = gaussian(horizon, action_size, std=prior_std, noise_exponent=noise_exponent)
+        spread = real("prior_std", prior_std, above=0.0, shape=None)
+        prior = gaussian(horizon, action_size, std=spread, noise_exponent=noise_exponent)
     return compose(
         "smc",
         lambda steps: particles(proposed(steps), steps, action_size, num_samples),

@@ -2,7 +2,7 @@
 
 from typing import Any, Unpack
 
-from ..dynamics.base import integer, real
+from ..dynamics.base import boolean, integer, real
 from .base import check_unused
 from .composition import LoopOptions, compose, risk_at
 from .families import belief_of, categorical, gaussian, splined
@@ -101,17 +101,20 @@ def vi_mpc(
     def uninformed(steps: int) -> Any:
         if actions is not None:
             return categorical(steps, actions)
-        spread = prior_std if prior_std is not None else 0.5 if std is None else std
+        spread = 0.5 if std is None else std
+        if prior_std is not None:
+            spread = real("prior_std", prior_std, above=0.0, shape=None)
         return gaussian(steps, action_size, std=spread, noise_exponent=color)
 
     if prior is None:
         prior = splined(uninformed, horizon, options.get("num_knots"), options.get("interpolation"))
     num_plans = 512 if num_samples is None else num_samples
-    size = (options.get("num_knots") or integer("horizon", horizon)) * integer("action_size", action_size)
-    if enumerate_plans:
+    steps, knots = integer("horizon", horizon), options.get("num_knots")
+    size = (steps if knots is None else integer("num_knots", knots)) * integer("action_size", action_size)
+    if boolean("enumerate_plans", enumerate_plans):
         check_unused("enumerate_plans tries all plans", num_samples=num_samples)
-        num_plans = len(belief(options.get("num_knots") or horizon).log_probs)
-    risk = risk_at(rho, temperature, standardize)
+        num_plans = len(belief(knots or steps).log_probs)
+    risk = risk_at(rho, temperature, boolean("standardize", standardize))
     if temperature is None:
         temperature, standardize = 0.01, True
     if step_size is None and max_kl is None and target_ess is None:
