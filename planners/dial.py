@@ -39,10 +39,11 @@ def dial(
         num_iterations: the number I of iterations. For the first planning of an episode make a planner with more of
             them, take the plan that it finds, `belief.mode()`, and start this one around it:
             `planner.start(model, state).map_centers(lambda _: plan)`, with a schedule that begins anew.
-        std: of the plans in the first iteration at the end of the horizon, scalar, [A] or [H, A].
-        temperature: in standard deviations of the returns, as the better half of the plans tells them.
-        iteration_factor: by which the noise falls from iteration to iteration, in (0, 1]; 0.5 unless given.
-        horizon_factor: by which the noise is smaller a step (or knot) earlier, in (0, 1].
+        std: standard deviation of the plans in the first iteration at the end of the horizon, scalar, [A] or [H, A].
+        temperature: λ in standard deviations of the returns, as the better half of the plans tells them.
+        iteration_factor: the factor by which the noise falls from iteration to iteration, in (0, 1]; 0.5 unless
+            given.
+        horizon_factor: the factor by which the noise is smaller a step (or knot) earlier, in (0, 1].
         diffusion: anneal as model-based diffusion (Pan et al., 2024) does: σ_i = √(1 − Π_{j≤i} (1 − β_j)) with β from
             10⁻⁴ to 10⁻², last to first, instead of `iteration_factor`. It wants 50 to 300 iterations, `std` and
             `horizon_factor` of 1, and no warm start.

@@ -37,18 +37,18 @@ def icem(
         action_size: the number A of actuators.
         num_samples: the number K of plans of the first iteration.
         num_iterations: the number I of iterations.
-        std: at the start of each planning, scalar, [A] or [H, A]; 1 is half the actuators' range.
-        elite_fraction: of the plans that are elite, in (0, 1]; at least two are. 0.1 unless given.
-        num_elites: their number in the first iteration instead, from 2 to `num_samples`.
+        std: standard deviation at the start of each planning, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        elite_fraction: share of the plans that are elite, in (0, 1]; at least two are. 0.1 unless given.
+        num_elites: number of elites in the first iteration instead, from 2 to `num_samples`.
         std_min: the floor of the std.
         smoothing: the share of the old mean and std that a refit keeps, in [0, 1); None for none.
-        noise_exponent: of the noise's spectrum 1/f^exponent, >= 0: from 0.25 for fast gaits to 3 or 4 for reaching;
-            None for white noise.
+        noise_exponent: exponent of the noise's spectrum 1/f^exponent, >= 0: from 0.25 for fast gaits to 3 or 4 for
+            reaching; None for white noise.
         population_decay: the factor >= 1 by which each iteration looks at fewer plans, but twice the elites at least.
             Above 1 each iteration is a program of its own to compile.
-        keep_fraction: of the elites that the next iteration looks at again, in [0, 1].
-        shift_fraction: of the elites that the next time step looks at again, shifted by a step, in [0, 1]; 0.3 unless
-            given, with a warm start.
+        keep_fraction: share of the elites that the next iteration looks at again, in [0, 1].
+        shift_fraction: share of the elites that the next time step looks at again, shifted by a step, in [0, 1]; 0.3
+            unless given, with a warm start.
         include_mode: whether the mean is one of the plans.
         **options: see `LoopOptions`; the best plan is executed unless `execute` says otherwise, and `num_kept` is
             told by the fractions.

@@ -52,7 +52,8 @@ def smc(
         action_size: the number A of actuators.
         num_samples: the number K of particles.
         num_iterations: the number I of iterations.
-        std: of the plans that are proposed, scalar, [A] or [H, A]; 1 is half the actuators' range. 0.5 unless given.
+        std: standard deviation of the plans that are proposed, scalar, [A] or [H, A]; 1 is half the actuators' range.
+            0.5 unless given.
         temperature: λ of the posterior, in reward units; None adapts it.
         target_ess: with a temperature, temper: what an iteration leaves of the effective sample size, as a fraction,
             on the way from the prior to λ, where the last one ends. Without, cool on and on in this way.
@@ -71,10 +72,10 @@ def smc(
             parents [n].
         ess_threshold: resample after a step where the effective sample size is below this fraction of the particles,
             in [0, 1]; never after the last step.
-        rho: where the expectation over scenarios sits: 0 inside of exp(R/λ) as `None`, 1 outside, the posterior that
-            is optimistic about the noise; needs a temperature in reward units.
-        covariance: of the proposal: "fixed" learns its mean only; "diagonal", "full" or "kronecker" (but of the first
-            steps few particles may be left to learn it from).
+        rho: place of the expectation over scenarios: 0 inside of exp(R/λ) as `None`, 1 outside, the posterior that is
+            optimistic about the noise; needs a temperature in reward units.
+        covariance: covariance of the proposal: "fixed" learns its mean only; "diagonal", "full" or "kronecker" (but
+            of the first steps few particles may be left to learn it from).
         num_components: above 1 the proposal is a mixture of so many diagonal Gaussians, without correlation in time.
         actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian.
         std_min: the floor of a learnt std; 0.05 unless given.

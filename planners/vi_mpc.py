@@ -51,8 +51,8 @@ def vi_mpc(
         action_size: the number A of actuators.
         num_samples: the number K of plans per iteration; 512 unless given.
         num_iterations: the number I of iterations.
-        std: of the initial belief (a mixture's components start that far apart besides), and of the prior unless that
-            is given, scalar, [A] or [H, A]; 1 is half the actuators' range. 0.5 unless given.
+        std: standard deviation of the initial belief (a mixture's components start that far apart besides), and of
+            the prior unless that is given, scalar, [A] or [H, A]; 1 is half the actuators' range. 0.5 unless given.
         temperature: λ of the posterior, in reward units; None adapts it, to 0.01 spreads of the better returns:
             as cold as this log p − log q, which the samples know only up to some noise, does not drown the returns.
         standardize: divide returns by the spread of the better half first; `temperature` is then relative to it.
@@ -63,9 +63,9 @@ def vi_mpc(
         max_kl: take the greatest κ that moves the belief no further than this, nats.
         prior: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree; `planners.policy_prior` for one over
             actions in states; "flat" for none; None for the Gaussian of `prior_std` (discrete actions: uniform).
-        prior_std: of the prior N(0, prior_std²), with the noise's correlation, scalar, [A] or [H, A]; `std` unless
-            given.
-        rho: where the expectation over scenarios sits: 0 inside of exp(R/λ) as `None`, the structured posterior; 1
+        prior_std: standard deviation of the prior N(0, prior_std²), with the noise's correlation, scalar, [A] or [H,
+            A]; `std` unless given.
+        rho: place of the expectation over scenarios: 0 inside of exp(R/λ) as `None`, the structured posterior; 1
             outside, the posterior that is optimistic about the noise; needs a temperature in reward units.
         covariance: "diagonal", "full" or "kronecker" (between steps and between actuators).
         num_components: above 1 a mixture of so many diagonal Gaussians, whose heaviest is executed: where there is

@@ -300,8 +300,8 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
     assert "6.0 ± 12.7" not in again.stdout
     records[0]["returns"] = [4.0]
     (tmp_path / "found" / "pendulum.json").write_text(json.dumps(records[:1]))
-    drawn = [*command, "--seeds", "1", "--draw-only"]
-    once = subprocess.run(drawn, capture_output=True, text=True, cwd=tmp_path, check=True)
+    drawn = ["1" if command[number - 1] == "--seeds" else word for number, word in enumerate(command)]
+    once = subprocess.run([*drawn, "--draw-only"], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert " 4.0 |" in once.stdout  # of a single seed there is no interval
     assert "nan" not in once.stdout
 
@@ -333,7 +333,10 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
         (["returns", "--planners", "cem:num_knots=abc"], "num_knots must be an integer of at least 1, got 'abc'"),
         (["returns", "--planners", "cem:refine={'a': 1}"], "refine must have options of gradient, got 'a'"),
         (["open_loop", "--num-iterations", "0"], "num_iterations must be an integer of at least 1, got 0"),
-        (["open_loop", "--num-samples", "2", "--num-iterations", "1"], "must be at least 20 for ilqr, got 2"),
+        (
+            ["open_loop", "--planners", "ilqr", "--num-samples", "2", "--num-iterations", "1"],
+            "least 20 for ilqr, got 2",
+        ),
         (["busy", "--planners", "vi_mpc:std=-1"], "std must be finite and > 0, got -1"),
         (["agreement", "--models", "pendulum:spring"], "pendulum has none, got 'spring'"),
         (["--models", "pendulum"], "bench needs a benchmark's name first, one of speed, busy,"),
