@@ -90,6 +90,7 @@ def vi_mpc(
         raise ValueError(
             f"prior_std is of the default prior of Gaussian beliefs: give it or another prior, got {prior_std!r}"
         )
+    prior_std = None if prior_std is None else real("prior_std", prior_std, above=0.0, shape=None)
     correlated = actions is None and num_components == 1
     color = noise_exponent if correlated or noise_exponent is not PINK else None
     family: dict[str, Any] = {"covariance": covariance, "num_components": num_components, "actions": actions}
@@ -101,9 +102,7 @@ def vi_mpc(
     def uninformed(steps: int) -> Any:
         if actions is not None:
             return categorical(steps, actions)
-        spread = 0.5 if std is None else std
-        if prior_std is not None:
-            spread = real("prior_std", prior_std, above=0.0, shape=None)
+        spread = (0.5 if std is None else std) if prior_std is None else prior_std
         return gaussian(steps, action_size, std=spread, noise_exponent=color)
 
     if prior is None:
