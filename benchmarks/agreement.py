@@ -10,13 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from mirrax import planners
+from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
-from mirrax.benchmarks.tasks import find_task
+from mirrax.benchmarks.tasks import named_model
 from mirrax.benchmarks.timing import print_table
-from mirrax.dynamics.base import Model, integer
+from mirrax.dynamics.base import Model, integer, real
 
 EPSILONS = (0.1, 0.01, 0.001)
 
@@ -26,24 +26,26 @@ class Options:
     """What to measure."""
 
     models: tuple[str, ...] = ("inverted_double_pendulum", "reacher", "hopper", "walker2d", "halfcheetah", "ant")
-    """Names of models, of Brax environments with a backend if another than the first is meant: hopper/mjx."""
+    """Names of models, of Brax environments with a backend after a colon if another than the first is meant:
+    hopper:mjx."""
     horizon: int = 15
     """Steps of the plan."""
     num_samples: int = 32
-    """How many directions of it to look along."""
+    """Number of directions of it to look along."""
     std: float = 0.3
-    """Of the plan, which is drawn at random; 1 is half the actuators' range."""
+    """Standard deviation of the plan, which is drawn at random; 1 is half the actuators' range."""
     reverse: bool = False
     """Whether to take the derivatives in reverse mode as well, which compiles long."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
-    options = tyro.cli(Options, prog="mirrax.benchmarks.agreement", args=arguments)
+    options = parse(Options, arguments)
     with one_clear_line():
         integer("horizon", options.horizon)
         integer("num_samples", options.num_samples, 2)
-        models = {name: _make(name) for name in some("models", options.models)}
+        real("std", options.std, above=0.0)
+        models = {name: named_model(name) for name in some("models", options.models)}
     print_table(
         f"d return/d plan along {options.num_samples} directions, {options.horizon} steps, and differences",
         ("model", "size", *(f"r at {epsilon:g}" for epsilon in EPSILONS), "r of these", "reverse", "verdict"),
@@ -52,11 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     print("\nsize: root mean square of the derivatives. r: their correlation with central differences over ±ε,")
     print("and that of those over the two smaller ε with each other. reverse: whether reverse mode gives the same")
-
-
-def _make(name: str) -> Model:
-    model, _, backend = name.partition("/")
-    return find_task(model).make(backend or None)
 
 
 def _compare(name: str, model: Model, options: Options) -> list[str]:

@@ -10,13 +10,13 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
 from jax.sharding import NamedSharding, PartitionSpec
 
 from mirrax import planners
+from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.devices import sample_sharding, use_cores
 from mirrax.benchmarks.mistakes import one_clear_line, some
-from mirrax.benchmarks.tasks import find_task
+from mirrax.benchmarks.tasks import named_model
 from mirrax.benchmarks.timing import compare, print_table
 from mirrax.dynamics.base import Model, integer
 
@@ -46,7 +46,7 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
-    options = tyro.cli(Options, prog="mirrax.benchmarks.blocks", args=arguments)
+    options = parse(Options, arguments)
     with one_clear_line():
         some("models", options.models)
         for name in ("num_samples", "horizon", "rounds"):
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         use_cores(None if options.devices is None else integer("devices", options.devices))
         num_devices = options.devices or len(jax.devices())
         sharding = sample_sharding(num_devices)
-        models = {name: _make(name) for name in options.models}
+        models = {name: named_model(name) for name in options.models}
     chunk_sizes = {"auto": None} | {str(size): size for size in options.chunk_sizes} | {"whole": options.num_samples}
     # the first is what all others are compared with
     variants: dict[str, tuple[int | None, NamedSharding | None]] = {"1 × whole": (options.num_samples, None)}
@@ -78,11 +78,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ),
         ([name, *_measure(model, options, variants)] for name, model in models.items()),
     )
-
-
-def _make(name: str) -> Model:
-    model_name, _, backend = name.partition(":")
-    return find_task(model_name).make(backend or None)
 
 
 def _measure(

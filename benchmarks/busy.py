@@ -1,7 +1,8 @@
-"""What plannings take on an idle machine, and on one whose other cores have work: `python -m mirrax.benchmarks.busy`.
+"""What plannings take on an idle machine, and on one whose other cores have work.
 
-Threads of a linear-algebra library wait for each other when another process has a core, so that what takes
-microseconds on an idle machine may take milliseconds on any other.
+`python -m mirrax.benchmarks.busy` prints the table; see --help. Threads of a linear-algebra library wait for each
+other when another process has a core, so that what takes microseconds on an idle machine may take milliseconds on any
+other.
 """
 
 import contextlib
@@ -14,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import tyro
 
 from mirrax import planners
+from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.returns import parse_planner
 from mirrax.benchmarks.tasks import find_task
@@ -72,23 +73,24 @@ def busy(number: int) -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the tables."""
-    options = tyro.cli(Options, prog="mirrax.benchmarks.busy", args=arguments)
+    options = parse(Options, arguments)
     with one_clear_line():
         for name in ("num_samples", "rounds", "num_busy"):
             integer(name, getattr(options, name))
         for horizon in some("horizons", options.horizons):
             integer("horizons", horizon)
-        for name in some("planners", options.planners):
-            parse_planner(name, SETTINGS)
+        some("planners", options.planners)
         model = find_task(options.model).make(None)
+        chosen = {
+            horizon: {name: make_planner(name, model.action_size, horizon, options) for name in options.planners}
+            for horizon in options.horizons
+        }
     key, state = jax.random.key(0), model.init(jax.random.key(0))
-    for horizon in options.horizons:
-        programs = {}
-        for name in options.planners:
-            factory, own = parse_planner(name, SETTINGS)
-            sizes = {} if factory == "ilqr" else {"num_samples": options.num_samples}
-            planner = getattr(planners, factory)(horizon, model.action_size, **sizes, **own)
-            programs[name] = (planners.plan, (planner, model, key, state, planner.start(model, state)))
+    for horizon, several in chosen.items():
+        programs = {
+            name: (planners.plan, (planner, model, key, state, planner.start(model, state)))
+            for name, planner in several.items()
+        }
         idle = compare(programs, options.rounds)
         with busy(options.num_busy):
             loaded = compare(programs, options.rounds)
@@ -106,6 +108,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for name in programs
             ),
         )
+
+
+def make_planner(name: str, action_size: int, horizon: int, options: Options) -> planners.Planner:
+    """The planner of that name.
+
+    Args:
+        name: as `parse_planner` takes it.
+        action_size: the number A of actuators.
+        horizon: the number H of steps.
+        options: how many plans.
+
+    Returns:
+        The planner.
+
+    Raises:
+        ValueError: if there is none of that name, it does not take an option, or not in this range.
+    """
+    factory, own = parse_planner(name, SETTINGS)
+    sizes = {} if factory == "ilqr" else {"num_samples": options.num_samples}
+    return getattr(planners, factory)(horizon, action_size, **sizes, **own)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from mirrax import dynamics, planners
+from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import compare, print_table
@@ -46,7 +46,7 @@ class Problem(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the tables."""
-    options = tyro.cli(Options, prog="mirrax.benchmarks.derivatives", args=arguments)
+    options = parse(Options, arguments)
     with one_clear_line():
         for name in ("num_samples", "horizon", "rounds"):
             integer(name, getattr(options, name))

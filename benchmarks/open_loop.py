@@ -13,14 +13,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from mirrax import dynamics, planners
+from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
-from mirrax.benchmarks.returns import interval, parse_planner, refiner
+from mirrax.benchmarks.returns import parse_planner, refiner, told
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import print_table
-from mirrax.dynamics.base import Model, integer
+from mirrax.dynamics.base import Model, integer, real
 from mirrax.planners.ddp import FRACTIONS
 
 # What planners take besides the same std; the published baselines keep it fixed (MPPI, CEM) or adapt it (CMA-ES).
@@ -70,11 +70,13 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
-    options = tyro.cli(Options, prog="mirrax.benchmarks.open_loop", args=arguments)
+    options = parse(Options, arguments)
     with one_clear_line():
         some("planners", options.planners)
-        for name in ("horizon", "seeds"):
+        for name in ("num_iterations", "horizon", "seeds"):
             integer(name, getattr(options, name))
+        integer("num_samples", options.num_samples, 2)
+        real("std", options.std, above=0.0)
         model = _make(options.model)
         chosen = {name: make_planner(name, model.action_size, options) for name in options.planners}
     print_table(
@@ -145,7 +147,10 @@ def make_planner(name: str, action_size: int, options: Options) -> planners.Plan
     if factory == "random_shooting":
         sizes = {"num_samples": options.num_samples * options.num_iterations}
     if factory == "ilqr":
-        sizes = {"num_iterations": options.num_samples * options.num_iterations // len(FRACTIONS) - 1}
+        most = options.num_samples * options.num_iterations
+        if most < (least := 2 * len(FRACTIONS)):
+            raise ValueError(f"num_samples × num_iterations must be at least {least} for {name}, got {most}")
+        sizes = {"num_iterations": most // len(FRACTIONS) - 1}
     return getattr(planners, factory)(options.horizon, action_size, **(sizes | {"std": options.std} | own))
 
 
@@ -163,7 +168,7 @@ def _measure(planner: planners.Planner, model: Model, options: Options) -> list[
     began = time.perf_counter()
     found = np.asarray([program(planner, model, key) for key in keys]) / options.horizon
     seconds = (time.perf_counter() - began) / options.seeds
-    return [*("{:.2f} ± {:.2f}".format(*interval(list(column))) for column in found.T), f"{seconds:.1f}"]
+    return [*(told(list(column), 2) for column in found.T), f"{seconds:.1f}"]
 
 
 if __name__ == "__main__":

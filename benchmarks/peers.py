@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from mirrax import planners
+from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.peer_tasks import PeerTask, Physics, find_peer_task
 from mirrax.benchmarks.returns import parse_planner
@@ -82,7 +82,7 @@ Controller = Callable[[Any, Any, Any, float, Any], tuple[Any, Any, Any]]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the tables."""
-    options = tyro.cli(Options, prog="mirrax.benchmarks.peers", args=arguments)
+    options = parse(Options, arguments)
     with one_clear_line():
         for name in some("tasks", options.tasks):
             for planner in options.planners:

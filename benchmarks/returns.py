@@ -17,10 +17,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from scipy.stats import t as student
 
 from mirrax import planners
+from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.tasks import Task, find_task
 from mirrax.benchmarks.timing import print_table
@@ -70,15 +70,16 @@ class Options:
     """Episodes per planner and budget."""
     steps: int = 100
     """Time steps of an episode."""
-    out: Path = Path("benchmarks/results/returns")
-    """Folder of the returns, one file per model, and of the figure."""
+    out: Path = Path("runs/returns")
+    """Folder of the returns, one file per model, and of the figure; a run goes on with what it finds there.
+    benchmarks/results/returns holds the measurements that the repository publishes."""
     draw_only: bool = False
     """Print and draw what is there, measure nothing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is not known yet, print the tables, draw the figure."""
-    options = tyro.cli(Options, prog="mirrax.benchmarks.returns", args=arguments)
+    options = parse(Options, arguments)
     with one_clear_line():
         _check(options)
         options.out.mkdir(parents=True, exist_ok=True)
@@ -115,7 +116,7 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
     factory, own = parse_planner(name, SETTINGS)
     own = task.std_of(factory) | own
     if own.get("num_knots") is not None:
-        own["num_knots"] = min(own["num_knots"], task.horizon)
+        own["num_knots"] = min(integer("num_knots", own["num_knots"]), task.horizon)
     own |= refiner(own, task.horizon, action_size)
 
     def make(size: int) -> planners.Planner:
@@ -148,9 +149,17 @@ def refiner(own: Mapping[str, Any], horizon: int, action_size: int) -> dict[str,
 
     Returns:
         It as a planner, or no option.
+
+    Raises:
+        ValueError: for an option that `planners.gradient` does not take, or not in this range.
     """
     refine = own.get("refine")
-    return {"refine": planners.gradient(horizon, action_size, **refine)} if isinstance(refine, Mapping) else {}
+    if not isinstance(refine, Mapping):
+        return {}
+    for option in refine:
+        if option not in inspect.signature(planners.gradient).parameters:
+            raise ValueError(f"refine must have options of gradient, got {option!r}")
+    return {"refine": planners.gradient(horizon, action_size, **refine)}
 
 
 def parse_planner(name: str, settings: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, Any]]:
@@ -251,6 +260,12 @@ def interval(returns: Sequence[float]) -> tuple[float, float]:
     return float(values.mean()), float(half)
 
 
+def told(values: Sequence[float], digits: int) -> str:
+    """The mean of values with its confidence interval, as a cell of a table; of a single one there is no interval."""
+    mean, half = interval(values)
+    return f"{mean:.{digits}f} ± {half:.{digits}f}" if len(values) > 1 else f"{mean:.{digits}f}"
+
+
 def _check(options: Options) -> None:
     """Raise a `ValueError` for what the user got wrong, before anything is measured."""
     for name in some("models", options.models):
@@ -337,7 +352,7 @@ def plans_per_step(planner: Any) -> int:
 
 def _row(planner: str, options: Options, known: Sequence[dict[str, Any]]) -> list[str]:
     records = [_find(known, planner, budget, options) for budget in options.budgets]
-    cells = ["–" if record is None else "{:.1f} ± {:.1f}".format(*interval(record["returns"])) for record in records]
+    cells = ["–" if record is None else told(record["returns"], 1) for record in records]
     last = records[-1]
     return [planner, *cells, "–" if last is None else f"{last['seconds']:.1f}"]
 

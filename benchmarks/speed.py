@@ -10,9 +10,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import tyro
 
 from mirrax import planners
+from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import compare, print_table
@@ -56,7 +56,7 @@ def sampled_scan(model: Model, key: Any, state: Any, belief: Any, num_samples: i
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
-    options = tyro.cli(Options, prog="mirrax.benchmarks.speed", args=arguments)
+    options = parse(Options, arguments)
     with one_clear_line():
         for size in some("num_samples", options.num_samples):
             integer("num_samples", size, 2)

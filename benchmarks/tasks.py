@@ -85,6 +85,22 @@ TASKS: Mapping[str, Task] = {
 }
 
 
+def named_model(name: str) -> Model:
+    """The model of that name, on the command line of a benchmark.
+
+    Args:
+        name: as `find_task` takes it, with the backend of a Brax environment after a colon (or a slash): hopper:mjx.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: if there is no such model, or no such backend of it.
+    """
+    model, _, backend = name.replace("/", ":").partition(":")
+    return find_task(model).make(backend or None)
+
+
 def find_task(name: str) -> Task:
     """The task of that name; a Brax environment that the user registered has default settings.
 

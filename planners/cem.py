@@ -30,9 +30,9 @@ def cem(
         action_size: the number A of actuators.
         num_samples: the number K of plans per iteration.
         num_iterations: the number I of iterations.
-        std: at the start of each planning, scalar, [A] or [H, A]; 1 is half the actuators' range.
-        elite_fraction: of the plans that are elite, in (0, 1]; at least two are. 0.1 unless given.
-        num_elites: their number instead, from 2 to `num_samples`.
+        std: standard deviation at the start of each planning, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        elite_fraction: share of the plans that are elite, in (0, 1]; at least two are. 0.1 unless given.
+        num_elites: number of elites instead, from 2 to `num_samples`.
         std_min: the floor of the std, against collapse before the best is found.
         smoothing: the share of the old mean and std that a refit keeps, in [0, 1); None for none.
         noise_exponent: correlates the plans in time as noise of the spectrum 1/f^exponent; None for none.

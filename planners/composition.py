@@ -40,14 +40,14 @@ class LoopOptions(TypedDict, total=False):
         num_knots: plan over so many knots of a spline rather than over steps; None (the default) for steps. `std` and
             the like are then those of the knots.
         interpolation: "zero" holds each knot until the next, "linear", or "cubic" (the default).
-        num_scenarios: in how many scenarios, each with its own noise, a plan is tried; None (the default) for as many
-            as the model says, 1 for most.
+        num_scenarios: number of scenarios, each with its own noise, in which a plan is tried; None (the default) for
+            as many as the model says, 1 for most.
         common_noise: whether all plans meet the same scenarios; True unless given. Fresh noise for each plan lets
             planners profit from luck.
         risk: what the returns of a plan in several scenarios are worth together (in one scenario all measures are the
             same): "mean" (the default), "worst", "best", `planners.entropic(theta)`, `value_at_risk(alpha)`,
             `conditional_value_at_risk(alpha)`, or a function that maps returns [M] to a scalar.
-        explore_fraction: of the plans that have the initial spread around the present plan, in [0, 1); 0 unless
+        explore_fraction: share of the plans that have the initial spread around the present plan, in [0, 1); 0 unless
             given.
         bounds: "clip" keeps the centre of the belief, after each fit, within the actuators' range [-1, 1] and a
             margin of half a standard deviation (0.25 at least): further off nothing changes, so that plans would
@@ -56,7 +56,7 @@ class LoopOptions(TypedDict, total=False):
             see `dynamics.bounded`.
         clip_plans: whether the plans themselves are clipped to [-1, 1] before they are tried and fitted to; False
             unless given. Not under a prior.
-        num_kept: how many of the best plans of an iteration the next one looks at again, and the next time step,
+        num_kept: number of the best plans of an iteration that the next one looks at again, and the next time step,
             shifted; 0 unless given. Under a prior they count in no fit, which would bias the posterior.
         refine: a planner that goes on from where this ends, over the same horizon: `planners.gradient(...)` or
             `planners.ilqr(...)`. It starts from the belief's mode (if it takes several plans, from samples as well);
@@ -70,7 +70,7 @@ class LoopOptions(TypedDict, total=False):
         tail: the action that a warm start appends: "hold" (the default) repeats the last, "zero", or "initial".
         inflation: the factor ≥ 1 by which a warm start widens the variances that it carries on; None (the default)
             starts from the initial ones again. For beliefs that learn their spread.
-        rollout_chunk_size: how many rollouts to do at once; None (the default) chooses for the backend.
+        rollout_chunk_size: number of rollouts to do at once; None (the default) chooses for the backend.
         sharding: how to spread plans over devices, by a mesh axis named first in its spec; None for one device.
     """
 
@@ -175,6 +175,7 @@ def sampling_planner(
         raise ValueError("per_step takes no prior, and a Gaussian belief over steps: it weighs each step by itself")
     if clip_plans and prior is not None:
         raise ValueError("clip_plans takes no prior: the density of clipped plans is not the belief's")
+    real("explore_fraction", explore_fraction, minimum=0.0, below=1.0)
     explored = fraction("explore_fraction", explore_fraction)
     if explored and isinstance(family, Categorical | Enumeration | Strategy):  # whose plans have no centre to move to
         raise ValueError(f"explore_fraction must be 0 for {type(family).__name__}, got {explore_fraction!r}")

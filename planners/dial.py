@@ -5,7 +5,7 @@ from typing import Any, Unpack
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..dynamics.base import integer, real
+from ..dynamics.base import boolean, integer, real
 from .base import check_unused
 from .composition import LoopOptions, compose
 from .families import annealed, gaussian
@@ -37,11 +37,13 @@ def dial(
         action_size: the number A of actuators.
         num_samples: the number K of plans per iteration.
         num_iterations: the number I of iterations. For the first planning of an episode make a planner with more of
-            them, and start this one from its mode: `belief.shift` begins the schedule anew.
-        std: of the plans in the first iteration at the end of the horizon, scalar, [A] or [H, A].
-        temperature: in standard deviations of the returns, as the better half of the plans tells them.
-        iteration_factor: by which the noise falls from iteration to iteration, in (0, 1]; 0.5 unless given.
-        horizon_factor: by which the noise is smaller a step (or knot) earlier, in (0, 1].
+            them, take the plan that it finds, `belief.mode()`, and start this one around it:
+            `planner.start(model, state).map_centers(lambda _: plan)`, with a schedule that begins anew.
+        std: standard deviation of the plans in the first iteration at the end of the horizon, scalar, [A] or [H, A].
+        temperature: λ in standard deviations of the returns, as the better half of the plans tells them.
+        iteration_factor: the factor by which the noise falls from iteration to iteration, in (0, 1]; 0.5 unless
+            given.
+        horizon_factor: the factor by which the noise is smaller a step (or knot) earlier, in (0, 1].
         diffusion: anneal as model-based diffusion (Pan et al., 2024) does: σ_i = √(1 − Π_{j≤i} (1 − β_j)) with β from
             10⁻⁴ to 10⁻², last to first, instead of `iteration_factor`. It wants 50 to 300 iterations, `std` and
             `horizon_factor` of 1, and no warm start.
@@ -54,8 +56,10 @@ def dial(
     Raises:
         ValueError: for a parameter outside its range.
     """
+    integer("horizon", horizon)
+    integer("action_size", action_size)
     across = real("horizon_factor", horizon_factor, above=0.0, maximum=1.0)
-    if diffusion:
+    if boolean("diffusion", diffusion):
         check_unused("diffusion has a schedule of its own", iteration_factor=iteration_factor)
     factor = 0.5 if iteration_factor is None else iteration_factor
     falling = real("iteration_factor", factor, above=0.0, maximum=1.0)

@@ -51,32 +51,33 @@ def elbo_gradient(
     Args:
         horizon: the number H of steps.
         action_size: the number A of actuators.
-        num_samples: the number K of plans per step, at least 2; even if antithetic.
+        num_samples: the number K of plans per step, at least 2; must be even when `antithetic`.
         num_iterations: the number I of steps.
-        mean: of the belief at the start, scalar, [A] or [H, A]; 1 is the end of the actuators' range.
-        std: of the belief at the start, scalar, [A] or [H, A].
+        mean: mean of the belief at the start, scalar, [A] or [H, A]; 1 is the end of the actuators' range.
+        std: standard deviation of the belief at the start, scalar, [A] or [H, A].
         std_min: the floor of the learnt std (of a full covariance, that of each action given those before), > 0.
         covariance: "diagonal" or "full".
         temperature: λ of the posterior, in reward units.
         prior: p: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree, or `planners.policy_prior`; None for
             N(0, prior_std²); "flat" for p = 1, under which nothing holds plans back that are beyond the actuators'
             range, where all are worth the same.
-        prior_std: of the prior, scalar, [A] or [H, A]; 1 unless given.
+        prior_std: standard deviation of the prior, scalar, [A] or [H, A]; 1 unless given.
         antithetic: whether noise comes in pairs ε, −ε, which makes the gradient of the mean exact where returns are
             quadratic.
         stick: whether log q is differentiated along plans only: the gradient then has no variance where the belief is
             the posterior (Roeder et al., 2017, "sticking the landing").
         optimizer: the name of one in optax, or what makes one of a learning rate; see `planners.optimizer`.
-        learning_rate: of the optimiser, > 0.
+        learning_rate: learning rate of the optimiser, > 0.
         max_norm: the norm to which a longer gradient is shortened; None for no limit.
-        num_scenarios: in how many scenarios a plan is tried; None (the default) for as many as the model wants.
+        num_scenarios: number of scenarios in which a plan is tried; None (the default) for as many as the model
+            wants.
         risk: what a plan's returns in several scenarios are worth together; None for their mean.
         execute: "mode" executes the mean, "sample" a sample of the belief.
         warm_start: whether planning at the next time step starts from this one's belief, shifted.
         tail: the action that a warm start appends: "hold" repeats the last, "zero", or "initial".
         inflation: the factor >= 1 by which a warm start widens the variances that it carries on; None starts from the
             initial ones again.
-        rollout_chunk_size: how many rollouts to do at once; None chooses for the backend.
+        rollout_chunk_size: number of rollouts to do at once; None chooses for the backend.
         sharding: how to spread plans over devices, by a mesh axis named first in its spec; None for one device.
 
     Returns:

@@ -33,7 +33,7 @@ def evolution(
         num_samples: the size K of the population.
         num_iterations: the number I of generations.
         std: the unit in which it searches, scalar, [A] or [H, A]: a strategy's initial std of 1 is this.
-        elite_fraction: of the population that is elite, in (0, 1], a number; None for the strategy's own.
+        elite_fraction: share of the population that is elite, in (0, 1], a number; None for the strategy's own.
         params: the strategy's hyperparameters by name, a mapping; those that are not given are its own.
         include_mode: whether the mean is one of the population.
         **options: see `LoopOptions`.

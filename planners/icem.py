@@ -2,7 +2,7 @@
 
 from typing import Any, Unpack
 
-from ..dynamics.base import boolean, fraction, integer
+from ..dynamics.base import boolean, fraction, integer, real
 from .base import check_unused
 from .composition import LoopOptions, compose
 from .families import gaussian
@@ -30,25 +30,25 @@ def icem(
 ) -> SamplingPlanner:
     """The improved cross-entropy method (Pinneri et al., 2020): coloured noise, elites kept, the best executed.
 
-    Elites are part of the budget here, and the mean is among the plans of each iteration, not the last one's only.
+    Elites are part of the budget here, and the mean is among the plans of every iteration, not only the last.
 
     Args:
         horizon: the number H of steps.
         action_size: the number A of actuators.
         num_samples: the number K of plans of the first iteration.
         num_iterations: the number I of iterations.
-        std: at the start of each planning, scalar, [A] or [H, A]; 1 is half the actuators' range.
-        elite_fraction: of the plans that are elite, in (0, 1]; at least two are. 0.1 unless given.
-        num_elites: their number in the first iteration instead, from 2 to `num_samples`.
+        std: standard deviation at the start of each planning, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        elite_fraction: share of the plans that are elite, in (0, 1]; at least two are. 0.1 unless given.
+        num_elites: number of elites in the first iteration instead, from 2 to `num_samples`.
         std_min: the floor of the std.
         smoothing: the share of the old mean and std that a refit keeps, in [0, 1); None for none.
-        noise_exponent: of the noise's spectrum 1/f^exponent, >= 0: from 0.25 for fast gaits to 3 or 4 for reaching;
-            None for white noise.
+        noise_exponent: exponent of the noise's spectrum 1/f^exponent, >= 0: from 0.25 for fast gaits to 3 or 4 for
+            reaching; None for white noise.
         population_decay: the factor >= 1 by which each iteration looks at fewer plans, but twice the elites at least.
             Above 1 each iteration is a program of its own to compile.
-        keep_fraction: of the elites that the next iteration looks at again, in [0, 1].
-        shift_fraction: of the elites that the next time step looks at again, shifted by a step, in [0, 1]; 0.3 unless
-            given, with a warm start.
+        keep_fraction: share of the elites that the next iteration looks at again, in [0, 1].
+        shift_fraction: share of the elites that the next time step looks at again, shifted by a step, in [0, 1]; 0.3
+            unless given, with a warm start.
         include_mode: whether the mean is one of the plans.
         **options: see `LoopOptions`; the best plan is executed unless `execute` says otherwise, and `num_kept` is
             told by the fractions.
@@ -63,8 +63,7 @@ def icem(
     first, iterations = integer("num_samples", num_samples, 2), integer("num_iterations", num_iterations)
     if "num_kept" in options:
         raise ValueError("num_kept is keep_fraction and shift_fraction in icem: give those")
-    if not population_decay >= 1.0:
-        raise ValueError(f"population_decay must be >= 1, got {population_decay!r}")
+    real("population_decay", population_decay, minimum=1.0)
     warm = boolean("warm_start", options.get("warm_start", True))
     if not warm:
         check_unused("without a warm start the next time step knows of no elites", shift_fraction=shift_fraction)

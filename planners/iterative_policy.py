@@ -46,9 +46,9 @@ def iterative_policy(
         policy: π_φ, a `planners.network_policy`, such as an amortised one; None for a perceptron that begins as
             N(0, std²) in all states.
         hidden: the sizes of the perceptron's hidden layers, with tanh; (32, 32) unless given.
-        std: of the perceptron's actions where it begins, scalar or [A]; 0.5 unless given. 1 is half the actuators'
-            range.
-        num_samples: the number K of trajectories, at least 2, in pairs an even number and at least 4.
+        std: standard deviation of the perceptron's actions where it begins, scalar or [A]; 0.5 unless given. 1 is
+            half the actuators' range.
+        num_samples: the number K of trajectories, at least 2 (if drawn in pairs: even, and at least 4).
         num_iterations: the number I of gradient steps.
         temperature: λ in reward units: what a nat of divergence from π_φ costs.
         max_kl: the greatest divergence KL(π_θ ‖ π_φ), nats per step, the mean over the states met: what went further
@@ -58,11 +58,11 @@ def iterative_policy(
         antithetic: whether noise comes in pairs ε, −ε: else its mean, which is not 0, pulls on standard deviations.
         optimizer: the name of one in optax, or what makes one of a learning rate; see `planners.optimizer`. One that
             sets the updates of other layers to zero moves the last only.
-        learning_rate: of the optimiser, > 0.
+        learning_rate: learning rate of the optimiser, > 0.
         max_norm: the norm, in reward units, to which a longer gradient is shortened; None for no limit.
         execute: "mode" executes the mean action, "sample" a sample of the policy.
         warm_start: whether planning at the next time step goes on from this one's policy, or from π_φ again.
-        rollout_chunk_size: how many rollouts to do at once; None chooses for the backend.
+        rollout_chunk_size: number of rollouts to do at once; None chooses for the backend.
         sharding: how to spread trajectories over devices, by a mesh axis named first in its spec; None for one
             device.
 

@@ -37,13 +37,13 @@ def mppi(
         action_size: the number A of actuators.
         num_samples: the number K of plans per iteration.
         num_iterations: the number I of iterations.
-        std: of the plans around their mean, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        std: standard deviation of the plans around their mean, scalar, [A] or [H, A]; 1 is half the actuators' range.
         temperature: λ in reward units; None adapts it to `target_ess`.
         target_ess: the effective sample size to adapt to, as a fraction of the plans, no fewer than two; 0.1 unless
             given.
         standardize: divide returns by the spread of the better half first; `temperature` is then relative to it.
-        rho: where the expectation over scenarios sits: 0 inside of exp(R/λ) as `None`, 1 outside, below 0 averse;
-            needs a temperature in reward units.
+        rho: place of the expectation over scenarios: 0 inside of exp(R/λ) as `None`, 1 outside, below 0 averse; needs
+            a temperature in reward units.
         cross_term: the weight 1 − α of Williams' cross term λ uᵀΣ⁻¹ε, in [0, 1], which prices control; 1 is the
             original, None (as most implementations) leaves it out.
         prior: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree: the weights become those of the posterior

@@ -35,7 +35,7 @@ def pi2(
         action_size: the number A of actuators.
         num_samples: the number K of plans per iteration.
         num_iterations: the number I of iterations.
-        std: of the plans around their mean, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        std: standard deviation of the plans around their mean, scalar, [A] or [H, A]; 1 is half the actuators' range.
         temperature: 1/h, in units of the difference between the greatest and the least remaining return of a step, as
             the better half of the plans tells it.
         learn_std: whether the std of each step is adapted too, about the old mean, as PI²-CMA (Stulp and Sigaud,

@@ -27,7 +27,7 @@ def predictive_sampling(
         action_size: the number A of actuators.
         num_samples: the number K of plans, the present one included.
         num_iterations: the number I of iterations.
-        std: of the variations, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        std: standard deviation of the variations, scalar, [A] or [H, A]; 1 is half the actuators' range.
         noise_exponent: correlates the variations in time as noise of the spectrum 1/f^exponent; None for none.
         **options: see `LoopOptions`.
 

@@ -17,7 +17,7 @@ def random_shooting(
         horizon: the number H of steps.
         action_size: the number A of actuators.
         num_samples: the number K of plans.
-        std: of the plans, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        std: standard deviation of the plans, scalar, [A] or [H, A]; 1 is half the actuators' range.
         **options: see `LoopOptions`; without a warm start unless asked for.
 
     Returns:

@@ -2,6 +2,7 @@
 
 from typing import Any, Unpack
 
+from ..dynamics.base import real
 from .base import check_unused
 from .composition import LoopOptions, compose, risk_at
 from .families import belief_of, gaussian, gaussian_of, particles
@@ -51,7 +52,8 @@ def smc(
         action_size: the number A of actuators.
         num_samples: the number K of particles.
         num_iterations: the number I of iterations.
-        std: of the plans that are proposed, scalar, [A] or [H, A]; 1 is half the actuators' range. 0.5 unless given.
+        std: standard deviation of the plans that are proposed, scalar, [A] or [H, A]; 1 is half the actuators' range.
+            0.5 unless given.
         temperature: λ of the posterior, in reward units; None adapts it.
         target_ess: with a temperature, temper: what an iteration leaves of the effective sample size, as a fraction,
             on the way from the prior to λ, where the last one ends. Without, cool on and on in this way.
@@ -70,10 +72,10 @@ def smc(
             parents [n].
         ess_threshold: resample after a step where the effective sample size is below this fraction of the particles,
             in [0, 1]; never after the last step.
-        rho: where the expectation over scenarios sits: 0 inside of exp(R/λ) as `None`, 1 outside, the posterior that
-            is optimistic about the noise; needs a temperature in reward units.
-        covariance: of the proposal: "fixed" learns its mean only; "diagonal", "full" or "kronecker" (but of the first
-            steps few particles may be left to learn it from).
+        rho: place of the expectation over scenarios: 0 inside of exp(R/λ) as `None`, 1 outside, the posterior that is
+            optimistic about the noise; needs a temperature in reward units.
+        covariance: covariance of the proposal: "fixed" learns its mean only; "diagonal", "full" or "kronecker" (but
+            of the first steps few particles may be left to learn it from).
         num_components: above 1 the proposal is a mixture of so many diagonal Gaussians, without correlation in time.
         actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian.
         std_min: the floor of a learnt std; 0.05 unless given.
@@ -121,7 +123,8 @@ def smc(
     if prior_std is not None:
         if prior is not None or actions is not None:
             raise ValueError(f"prior_std is of a Gaussian prior: give it or another prior, got {prior_std!r}")
-        prior = gaussian(horizon, action_size, std=prior_std, noise_exponent=noise_exponent)
+        spread = real("prior_std", prior_std, above=0.0, shape=None)
+        prior = gaussian(horizon, action_size, std=spread, noise_exponent=noise_exponent)
     return compose(
         "smc",
         lambda steps: particles(proposed(steps), steps, action_size, num_samples),

@@ -52,29 +52,30 @@ def stein(
         num_samples: the number K of particles.
         num_iterations: the number I of steps.
         mean: where the first particle starts, scalar, [A] or [H, A]; 1 is the end of the actuators' range.
-        std: of the noise by which the others start elsewhere, scalar, [A] or [H, A].
+        std: standard deviation of the noise by which the others start elsewhere, scalar, [A] or [H, A].
         temperature: λ of the posterior, in reward units.
         prior: p: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree, or `planners.policy_prior`; None for
             N(0, prior_std²); "flat" for p = 1, under which nothing holds plans back that are beyond the actuators'
             range, where all are worth the same.
-        prior_std: of the prior, scalar, [A] or [H, A]; 1 unless given.
+        prior_std: standard deviation of the prior, scalar, [A] or [H, A]; 1 unless given.
         gradient: "pathwise" goes through the model; "score" weighs perturbed plans and needs no derivatives.
-        num_perturbations: how many of these for each particle, at least 2; 16 unless given.
+        num_perturbations: number of these for each particle, at least 2; 16 unless given.
         perturbation: std of these, scalar, [A] or [H, A], > 0: the posterior that is found is smoothed by it; 0.1
             unless given.
         kernel: "plans" compares whole plans; "steps" each step by itself, which keeps particles apart in long plans,
             but knows nothing of how steps hang together.
-        bandwidth: of the kernel exp(−|a − b|²/h), h > 0; None for the median of the squared distances over
+        bandwidth: bandwidth h > 0 of the kernel exp(−|a − b|²/h); None for the median of the squared distances over
             log(K + 1).
         optimizer: the name of one in optax, or what makes one of a learning rate; see `planners.optimizer`.
-        learning_rate: of the optimiser, > 0.
+        learning_rate: learning rate of the optimiser, > 0.
         max_norm: the norm to which a longer direction of a plan is shortened; None for no limit.
-        num_scenarios: in how many scenarios a plan is tried; None (the default) for as many as the model wants.
+        num_scenarios: number of scenarios in which a plan is tried; None (the default) for as many as the model
+            wants.
         risk: what a plan's returns in several scenarios are worth together; None for their mean.
         execute: "mode" executes the particle of the greatest density, "mean" their mean, "sample" one of them.
         warm_start: whether planning at the next time step starts from this one's particles, shifted.
         tail: the action that a warm start appends: "hold" repeats the last, "zero", or "initial".
-        rollout_chunk_size: how many rollouts to do at once; None chooses for the backend.
+        rollout_chunk_size: number of rollouts to do at once; None chooses for the backend.
         sharding: how to spread plans over devices, by a mesh axis named first in its spec; None for one device.
 
     Returns:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..dynamics.base import pytree, real
+from ..dynamics.base import integer, pytree, real
 from .diagnostics import log_normalize
 
 _BISECTIONS, _LEAST_LOG = 40, -69.0  # of log κ, down to 1e-30
@@ -136,8 +136,12 @@ def target_ess_for(num_samples: int | Sequence[int], size: int) -> float:
 
     Returns:
         `target_ess`, as a fraction of the plans, of two at least.
+
+    Raises:
+        ValueError: if a number of plans is not an integer of at least 2.
     """
-    fewest = num_samples if isinstance(num_samples, int) else min(num_samples)
+    sizes = num_samples if isinstance(num_samples, Sequence) else (num_samples,)
+    fewest = min((integer("num_samples", number, 2) for number in sizes), default=2)
     return min(0.1, max(size, 2) / fewest)
 
 

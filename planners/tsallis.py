@@ -36,9 +36,9 @@ def tsallis(
         action_size: the number A of actuators.
         num_samples: the number K of plans per iteration.
         num_iterations: the number I of iterations.
-        std: of the plans around their mean, scalar, [A] or [H, A]; 1 is half the actuators' range.
+        std: standard deviation of the plans around their mean, scalar, [A] or [H, A]; 1 is half the actuators' range.
         r: the order of the q-exponential, >= 1; infinity too.
-        elite_fraction: of the plans that have weight, in (0, 1], two at least; 0.1 unless given.
+        elite_fraction: share of the plans that have weight, in (0, 1], two at least; 0.1 unless given.
         temperature: λ in reward units instead: the weights fall like exp(R/λ) near the best return, and r → 1 is
             MPPI.
         learn_std: whether the std is refitted too, as in CEM, or fixed, as in MPPI.

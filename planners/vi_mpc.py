@@ -2,7 +2,7 @@
 
 from typing import Any, Unpack
 
-from ..dynamics.base import integer, real
+from ..dynamics.base import boolean, integer, real
 from .base import check_unused
 from .composition import LoopOptions, compose, risk_at
 from .families import belief_of, categorical, gaussian, splined
@@ -51,8 +51,8 @@ def vi_mpc(
         action_size: the number A of actuators.
         num_samples: the number K of plans per iteration; 512 unless given.
         num_iterations: the number I of iterations.
-        std: of the initial belief (a mixture's components start that far apart besides), and of the prior unless that
-            is given, scalar, [A] or [H, A]; 1 is half the actuators' range. 0.5 unless given.
+        std: standard deviation of the initial belief (a mixture's components start that far apart besides), and of
+            the prior unless that is given, scalar, [A] or [H, A]; 1 is half the actuators' range. 0.5 unless given.
         temperature: λ of the posterior, in reward units; None adapts it, to 0.01 spreads of the better returns:
             as cold as this log p − log q, which the samples know only up to some noise, does not drown the returns.
         standardize: divide returns by the spread of the better half first; `temperature` is then relative to it.
@@ -63,9 +63,9 @@ def vi_mpc(
         max_kl: take the greatest κ that moves the belief no further than this, nats.
         prior: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree; `planners.policy_prior` for one over
             actions in states; "flat" for none; None for the Gaussian of `prior_std` (discrete actions: uniform).
-        prior_std: of the prior N(0, prior_std²), with the noise's correlation, scalar, [A] or [H, A]; `std` unless
-            given.
-        rho: where the expectation over scenarios sits: 0 inside of exp(R/λ) as `None`, the structured posterior; 1
+        prior_std: standard deviation of the prior N(0, prior_std²), with the noise's correlation, scalar, [A] or [H,
+            A]; `std` unless given.
+        rho: place of the expectation over scenarios: 0 inside of exp(R/λ) as `None`, the structured posterior; 1
             outside, the posterior that is optimistic about the noise; needs a temperature in reward units.
         covariance: "diagonal", "full" or "kronecker" (between steps and between actuators).
         num_components: above 1 a mixture of so many diagonal Gaussians, whose heaviest is executed: where there is
@@ -90,6 +90,7 @@ def vi_mpc(
         raise ValueError(
             f"prior_std is of the default prior of Gaussian beliefs: give it or another prior, got {prior_std!r}"
         )
+    prior_std = None if prior_std is None else real("prior_std", prior_std, above=0.0, shape=None)
     correlated = actions is None and num_components == 1
     color = noise_exponent if correlated or noise_exponent is not PINK else None
     family: dict[str, Any] = {"covariance": covariance, "num_components": num_components, "actions": actions}
@@ -101,17 +102,18 @@ def vi_mpc(
     def uninformed(steps: int) -> Any:
         if actions is not None:
             return categorical(steps, actions)
-        spread = prior_std if prior_std is not None else 0.5 if std is None else std
+        spread = (0.5 if std is None else std) if prior_std is None else prior_std
         return gaussian(steps, action_size, std=spread, noise_exponent=color)
 
     if prior is None:
         prior = splined(uninformed, horizon, options.get("num_knots"), options.get("interpolation"))
     num_plans = 512 if num_samples is None else num_samples
-    size = (options.get("num_knots") or integer("horizon", horizon)) * integer("action_size", action_size)
-    if enumerate_plans:
+    steps, knots = integer("horizon", horizon), options.get("num_knots")
+    size = (steps if knots is None else integer("num_knots", knots)) * integer("action_size", action_size)
+    if boolean("enumerate_plans", enumerate_plans):
         check_unused("enumerate_plans tries all plans", num_samples=num_samples)
-        num_plans = len(belief(options.get("num_knots") or horizon).log_probs)
-    risk = risk_at(rho, temperature, standardize)
+        num_plans = len(belief(knots or steps).log_probs)
+    risk = risk_at(rho, temperature, boolean("standardize", standardize))
     if temperature is None:
         temperature, standardize = 0.01, True
     if step_size is None and max_kl is None and target_ess is None:

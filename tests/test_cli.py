@@ -1,5 +1,6 @@
 """The command line, as a user meets it: what it prints, writes and exits with."""
 
+import importlib
 import inspect
 import json
 import os
@@ -18,7 +19,7 @@ import mirrax
 from mirrax import dynamics, planners
 from mirrax.benchmarks import open_loop
 from mirrax.benchmarks.tasks import TASKS
-from mirrax.cli import main
+from mirrax.cli import BENCHMARKS, main
 from mirrax.options import PLANNERS, planner_options
 
 SMALL = ["--horizon", "4", "--num-samples", "32", "--steps", "5"]
@@ -178,10 +179,24 @@ def test_the_help_of_a_planner_has_its_own_options_and_no_other(capsys, planner)
         assert {option.name for option in own} >= {*planners.LoopOptions.__annotations__} - {"sharding", "refine"}
 
 
-def test_options_of_every_type_arrive(tmp_path):
+def test_the_help_of_a_planner_that_there_is_not_is_a_mistake(capsys):
+    assert "unknown planner 'nosuch'; choose one of: " in fails(capsys, "run", "--planner", "nosuch", "--help")
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_the_help_of_a_benchmark_says_what_it_measures(capsys, name):
+    out = help_of(capsys, "bench", name)
+    assert f"usage: mirrax bench {name} " in out
+    told = inspect.getdoc(importlib.import_module(f"mirrax.benchmarks.{name}"))
+    assert told is not None
+    assert told.split(",")[0] in out
+
+
+def test_options_of_every_type_arrive(capsys, tmp_path):
     words = ["--num-knots", "3", "--interpolation", "linear", "--clip-plans", "True", "--risk", "cvar:0.5"]
     words += ["--num-scenarios", "2", "--tail", "zero", "--inflation", "1.5", "--noise-exponent", "1", "--out", "x"]
     main(["run", "pendulum", "--planner", "cem", *SMALL, *words])
+    assert "risk ConditionalValueAtRisk (alpha 0.5)" in capsys.readouterr().out.replace("\n", " ")
     parameters = json.loads((tmp_path / "x" / "result.json").read_text())["parameters"]
     assert parameters["clip_plans"] is True
     assert parameters["num_scenarios"] == 2
@@ -283,6 +298,12 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
     again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "2.0 ± 12.7" in again.stdout  # mean and t₁(0.975) · s/√2
     assert "6.0 ± 12.7" not in again.stdout
+    records[0]["returns"] = [4.0]
+    (tmp_path / "found" / "pendulum.json").write_text(json.dumps(records[:1]))
+    drawn = ["1" if command[number - 1] == "--seeds" else word for number, word in enumerate(command)]
+    once = subprocess.run([*drawn, "--draw-only"], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert " 4.0 |" in once.stdout  # of a single seed there is no interval
+    assert "nan" not in once.stdout
 
 
 @pytest.mark.parametrize(
@@ -309,6 +330,18 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
         (["derivatives", "--problems", "nosuch"], "unknown problem 'nosuch'; choose one of: trajax's cart-pole"),
         (["derivatives", "--horizon", "0"], "horizon must be an integer of at least 1, got 0"),
         (["speed", "--num-samples", "1"], "num_samples must be an integer of at least 2, got 1"),
+        (["returns", "--planners", "cem:num_knots=abc"], "num_knots must be an integer of at least 1, got 'abc'"),
+        (["returns", "--planners", "cem:refine={'a': 1}"], "refine must have options of gradient, got 'a'"),
+        (["open_loop", "--num-iterations", "0"], "num_iterations must be an integer of at least 1, got 0"),
+        (
+            ["open_loop", "--planners", "ilqr", "--num-samples", "2", "--num-iterations", "1"],
+            "least 20 for ilqr, got 2",
+        ),
+        (["busy", "--planners", "vi_mpc:std=-1"], "std must be finite and > 0, got -1"),
+        (["agreement", "--models", "pendulum:spring"], "pendulum has none, got 'spring'"),
+        (["--models", "pendulum"], "bench needs a benchmark's name first, one of speed, busy,"),
+        (["nosuch"], "peers, got 'nosuch'"),
+        ([], "peers, got nothing"),
     ],
 )
 def test_a_mistake_in_a_benchmark_is_one_clear_line(capsys, monkeypatch, tmp_path, words, message):

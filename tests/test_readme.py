@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mirrax import planners
+from mirrax import dynamics, planners
 from mirrax.cli import Run, parse
 from mirrax.options import PLANNERS
+from mirrax.planners.base import center
 from mirrax.report import report_episode
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -117,6 +118,32 @@ def test_plans_spread_over_devices():
     # this process has its devices already, and may not change their number
     names = run(DEVICES, **{"jax.config.update(": "print("})
     assert names["planner"].sharding.num_devices == jax.device_count()
+
+
+def test_the_best_worth_is_differentiated_as_the_docs_say():
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "derivatives.md").read_text(), re.DOTALL)
+    worth = jax.jit(run(block)["worth"])
+    difference = (worth(1.1 + 0.01) - worth(1.1 - 0.01)) / 0.02
+    assert abs(float(jax.grad(worth)(1.1) - difference)) < 0.01 * abs(float(difference))
+
+
+@pytest.mark.parametrize(
+    ("factory", "options"),
+    [
+        *((factory, {}) for factory in ("mppi", "cem", "vi_mpc", "icem", "dial")),
+        *((factory, {"num_knots": 5}) for factory in ("mppi", "icem")),
+    ],
+)
+def test_planners_start_from_a_plan_of_ones_own(factory, options):
+    model, key, plan = dynamics.point_mass(), jax.random.key(0), 0.3 * jnp.sin(jnp.arange(24.0)).reshape(12, 2)
+    state = model.init(key)
+    planner = getattr(planners, factory)(12, 2, num_samples=32, num_iterations=1, **options)
+    belief = planner.belief.belief if factory == "icem" else planner.belief
+    given = belief.reduce @ plan if options else plan
+    start = planner.start(model, state).map_centers(lambda _: given)
+    expected = belief.expand @ given if options else plan
+    assert jnp.abs(center(start.belief) - expected).max() < 1e-5
+    jax.jit(planners.plan)(planner, model, key, state, start)
 
 
 @pytest.mark.parametrize("line", re.findall(r"^mirrax .*?(?=\s*#|$)", README, re.MULTILINE))

@@ -46,6 +46,7 @@ def _read(kind: type, nothing: Any = None) -> Any:
 
 OptionalInt = Annotated[int | None, _read(int), _option("INT")]
 
+HELP = {"-h", "--help"}
 BENCHMARKS = ("speed", "busy", "blocks", "derivatives", "agreement", "returns", "open_loop", "peers")
 
 
@@ -67,13 +68,13 @@ class Run:
     steps: OptionalInt = None
     """Length of the episode, in steps."""
     seed: Annotated[int, _read(int)] = 0
-    """Of everything random."""
+    """Seed of everything random."""
     out: Annotated[Path | None, _option("DIR")] = None
     """Folder for result.json and report.html, which are overwritten; runs/MODEL-PLANNER unless given."""
     devices: OptionalInt = None
     """Devices to spread the plans over; all cores (or accelerators) unless given."""
     planner_options: tyro.conf.Suppress[Any] = None
-    """Those of the planner, by name; `parse` fills it."""
+    """Options of the planner, by name; `parse` fills it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Bench:
     """speed: the loop against a bare scan. busy: the same planning on an idle and on a busy machine. blocks: what
     blocks and devices gain, model by model. derivatives: iLQR per solve, and slopes of plans against their returns.
     agreement: where derivatives tell the truth. returns: what planners earn for equal numbers of model steps.
-    open_loop: how good a plan they find. peers: what hydrax's tasks cost, with its settings."""
+    open_loop: how good an open-loop plan each planner finds. peers: cost of hydrax's tasks at hydrax's settings."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -102,14 +103,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"mirrax {__version__}")
         return
     with interruptible(nothing_to_save=lambda: True, leave=_say_interrupted):
-        if given[:1] == ["bench"] and given[1:2] and given[1] in BENCHMARKS:  # its options are its own
-            importlib.import_module(f"mirrax.benchmarks.{given[1]}").main(given[2:])
+        if given[:1] == ["bench"] and ((given[1:2] and given[1] in BENCHMARKS) or not HELP & set(given)):
+            importlib.import_module(f"mirrax.benchmarks.{_benchmark(given[1:])}").main(given[2:])
             return
         match command := parse(given):
             case Run():
                 _run(command)
             case List():
                 _list()
+
+
+def _benchmark(words: Sequence[str]) -> str:
+    """The name of a benchmark, which comes first; what follows are options of its own."""
+    from mirrax.benchmarks.mistakes import one_clear_line
+
+    name = words[0] if words else None
+    with one_clear_line():
+        if name not in BENCHMARKS:
+            told = "nothing" if name is None else repr(name)
+            raise ValueError(f"bench needs a benchmark's name first, one of {', '.join(BENCHMARKS)}, got {told}")
+    return name
 
 
 def parse(arguments: Sequence[str] | None = None) -> Run | List | Bench:
@@ -124,11 +137,15 @@ def parse(arguments: Sequence[str] | None = None) -> Run | List | Bench:
 
 def _run_with_options(given: Sequence[str]) -> Any:
     """`Run`, with the options of all planners; in the help for one planner, with its own."""
-    from mirrax.options import NOTHING, PLANNERS, planner_options
+    from mirrax.benchmarks.mistakes import one_clear_line
+    from mirrax.options import NOTHING, check_planner, planner_options
 
     named = next((right for left, right in itertools.pairwise(given) if left == "--planner"), None)
     named = next((word.removeprefix("--planner=") for word in given if word.startswith("--planner=")), named)
-    only = named if named in PLANNERS and {"-h", "--help"} & set(given) else None
+    only = None
+    if HELP & set(given) and named is not None and not named.startswith("-"):
+        with one_clear_line():
+            only = check_planner(named)
     metavars = {int: "INT", float: "FLOAT", bool: "BOOL", str: "WORD"}
     fields: list[Any] = [
         (
@@ -183,13 +200,12 @@ def _run(command: Run) -> None:
     from mirrax.benchmarks.devices import sample_sharding, use_cores
     from mirrax.benchmarks.mistakes import one_clear_line
     from mirrax.benchmarks.tasks import find_task
-    from mirrax.options import PLANNERS, takes_loop_options
+    from mirrax.options import check_planner, takes_loop_options
     from mirrax.results import write_results
     from mirrax.run import Record, drive
 
     with one_clear_line():
-        if command.planner not in PLANNERS:
-            raise ValueError(f"unknown planner {command.planner!r}; choose one of: {', '.join(PLANNERS)}")
+        check_planner(command.planner)
         most = 8 * (os.cpu_count() or 1)
         if command.devices is not None and not 1 <= command.devices <= most:
             raise ValueError(f"devices must lie between 1 and {most}, got {command.devices}")

@@ -61,6 +61,13 @@ _WORDS = {
 NOTHING = object()  # the word None, where an option that is not given is None
 
 
+def check_planner(name: str) -> str:
+    """Return the name of a planner, or raise a `ValueError` that lists those that there are."""
+    if name not in PLANNERS:
+        raise ValueError(f"unknown planner {name!r}; choose one of: {', '.join(PLANNERS)}")
+    return name
+
+
 class Option(NamedTuple):
     """An argument of planners.
 

@@ -131,7 +131,11 @@ def _setting(name: str, value: Any) -> str:
     """One setting as the report tells it."""
     if isinstance(value, bool | str):
         return f"{name} {value}"
-    return f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {type(value).__name__}"
+    if isinstance(value, int | float):
+        return f"{name} {value:g}"
+    parameters = _described(value) if dataclasses.is_dataclass(value) else {}
+    inner = ", ".join(_setting(field, number) for field, number in parameters.items() if field != "kind")
+    return f"{name} {type(value).__name__}" + (f" ({inner})" if inner else "")
 
 
 def _described(part: Any) -> Any:
