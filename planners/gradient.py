@@ -47,10 +47,11 @@ def gradient(
         num_samples: the number K of plans that are optimised side by side.
         num_iterations: the number I of steps.
         mean: where the first plan starts, scalar, [A] or [H, A]; 1 is the end of the actuators' range.
-        std: of the noise by which the others start elsewhere, scalar, [A] or [H, A]; 0.5 unless given.
+        std: standard deviation of the noise by which the others start elsewhere, scalar, [A] or [H, A]; 0.5
+            unless given.
         optimizer: the name of one in optax ("adam", "sgd", "lbfgs", ...), or what makes one of a learning rate; see
             `planners.optimizer`.
-        learning_rate: of the optimiser, > 0.
+        learning_rate: learning rate of the optimiser, > 0.
         max_norm: the norm, in reward units per action, to which a longer gradient of a plan is shortened, so that one
             through a contact does not decide; None for no limit. (Derivatives know nothing of when an episode ends.)
         bounds: "clip" projects plans onto [-1, 1] after each step, "squash" optimises z of a = tanh z, "none" leaves
@@ -58,11 +59,12 @@ def gradient(
         temperature: λ in reward units, of the prior, without which there is none.
         prior: adds λ log p(a): an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree, or
             `planners.policy_prior`; needs a temperature. None for none.
-        num_scenarios: in how many scenarios a plan is tried; None (the default) for as many as the model wants.
+        num_scenarios: number of scenarios in which a plan is tried; None (the default) for as many as the model
+            wants.
         risk: what a plan's returns in several scenarios are worth together; None for their mean.
         warm_start: whether planning at the next time step starts from this one's plans, shifted.
         tail: the action that a warm start appends: "hold" repeats the last, "zero", or "initial".
-        rollout_chunk_size: how many rollouts to do at once; None chooses for the backend.
+        rollout_chunk_size: number of rollouts to do at once; None chooses for the backend.
         sharding: how to spread plans over devices, by a mesh axis named first in its spec; None for one device.
 
     Returns:

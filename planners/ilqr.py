@@ -45,15 +45,15 @@ def ilqr(
         num_iterations: the most iterations; it ends where nothing is to be gained. In closed loop, started from the
             step before, one to five do.
         plan: where the first optimisation starts: a scalar, [A] or [H, A]; 1 is the end of the actuators' range.
-        num_samples: how many random plans around it are tried as well, at every time step: where none of the plans
-            at hand is better, the optimisation starts from the best of them (of those that do not end the episode,
+        num_samples: number of random plans around `plan` that are tried as well, at every time step: where none of
+            the plans at hand is better, the optimisation starts from the best of them (of those that do not end the episode,
             which derivatives do not see coming). 0 for none.
-        std: of these, scalar, [A] or [H, A]; 0.5 unless given.
-        noise_exponent: correlates these in time as noise of the spectrum 1/f^exponent; None for none.
+        std: standard deviation of these plans, scalar, [A] or [H, A]; 0.5 unless given.
+        noise_exponent: correlates these plans in time as noise of the spectrum 1/f^exponent; None for none.
         temperature: λ in reward units: the belief is then the policy of greatest return plus λ times its entropy,
             N(u + K (x − x̄), λ Q_uu⁻¹), an approximation of the posterior that is exact on linear-quadratic problems;
             None for a policy without noise.
-        prior: of actions, which adds λ log p(a): a `planners.gaussian` without correlation in time, or a
+        prior: prior of actions, which adds λ log p(a): a `planners.gaussian` without correlation in time, or a
             `planners.policy_prior`; needs a temperature. None for none.
         limits: the least and the greatest action (low, high), scalars or [A]; None for the range that the model's
             actions have, if they have one (see `dynamics.bounded`). The belief's noise knows nothing of them.
