@@ -71,7 +71,7 @@ PLANNERS = {
         planners.mppi,
         {"num_samples": 64, "num_iterations": 3, "covariance": "diagonal", "noise_exponent": 1.0, "smoothing": 0.1}
         | {"num_knots": 3, "explore_fraction": 0.2, "inflation": 1.5},
-        {"std": 0.7, "smoothing": 0.3, "noise_exponent": 2.0, "inflation": 1.2, "tail": "zero"},
+        {"std": 0.7, "smoothing": 0.3, "noise_exponent": 2.0, "inflation": 1.2},
     ),
     "icem": (
         planners.icem,
