@@ -49,7 +49,7 @@ CONVERGED = {
     "ilqr": planners.ilqr(6, 1, tolerance=0.0, num_samples=0, limits=None),
     "ilqr, limits": planners.ilqr(6, 1, tolerance=0.0, num_samples=0, limits=(-LIMIT, LIMIT)),
     "gradient": planners.gradient(6, 1, num_samples=2, num_iterations=400, bounds="none"),
-    "gradient, clipped": planners.gradient(6, 1, num_samples=2, num_iterations=400),
+    "gradient, clipped": planners.gradient(6, 1, num_samples=2, num_iterations=400, bounds="clip"),
     "gradient, squashed": planners.gradient(6, 1, num_samples=2, num_iterations=800, bounds="squash"),
 }
 

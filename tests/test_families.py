@@ -413,9 +413,12 @@ def test_annealed_noise_follows_its_schedule():
             "execute must be one of mode, mean, best, sample, component, got 'last'",
         ),
         (lambda: planners.cem(3, 1, execute="component"), "needs a belief of several modes, got Gaussian"),
-        (lambda: planners.cem(3, 1, explore_fraction=1.5), r"explore_fraction must lie in \[0, 1\], got 1.5"),
+        (
+            lambda: planners.cem(3, 1, explore_fraction=1.5),
+            r"explore_fraction must be finite and >= 0 and < 1, got 1.5",
+        ),
         (lambda: planners.evolution(3, 1, explore_fraction=0.5), "explore_fraction must be 0 for Strategy, got 0.5"),
-        (lambda: planners.icem(3, 1, population_decay=0.5), "population_decay must be >= 1, got 0.5"),
+        (lambda: planners.icem(3, 1, population_decay=0.5), "population_decay must be finite and >= 1, got 0.5"),
         (lambda: planners.icem(3, 1, keep_fraction=-0.5), r"keep_fraction must lie in \[0, 1\], got -0.5"),
     ],
 )
