@@ -214,7 +214,7 @@ def saturates(model: Model, state: State, otherwise: Any = False) -> Bool[Array,
     return jnp.where(all_same([0, 2], [4, 4]), otherwise, all_same([0, 2], [1, 3]))
 
 
-def action_limit(model: Model, state: State) -> Float[Array, ""] | None:
+def action_limit(model: Model, state: State, otherwise: Any = True) -> Float[Array, ""] | None:
     """How far actions have an effect in either direction: 1; None where they have no end.
 
     Where the model does not tell, it is tried out (see `saturates`), and no end is an infinite one.
@@ -222,13 +222,14 @@ def action_limit(model: Model, state: State) -> Float[Array, ""] | None:
     Args:
         model: any model.
         state: one of its states.
+        otherwise: whether there is an end where that cannot be tried out, see `saturates`.
 
     Returns:
         A scalar, or None.
     """
     known = bounded(model)
     if known is None:
-        return jnp.where(saturates(model, state, True), 1.0, jnp.inf)
+        return jnp.where(saturates(model, state, otherwise), 1.0, jnp.inf)
     return jnp.ones(()) if known else None
 
 

@@ -350,17 +350,17 @@ class Info:
 
     @property
     def ess(self) -> Float[Array, "..."] | None:
-        """See above; as the two after it, it is computed when it is asked for."""
+        """1/Σw² of `weights`, computed when it is asked for (Kish, 1965)."""
         return None if self.weights is None else 1.0 / (self.weights**2).sum(-1)
 
     @property
     def max_weight(self) -> Float[Array, "..."] | None:
-        """See above."""
+        """The greatest of `weights`."""
         return None if self.weights is None else self.weights.max(-1)
 
     @property
     def perplexity(self) -> Float[Array, "..."] | None:
-        """See above."""
+        """Exp of −Σ w log w of `weights`."""
         return None if self.weights is None else jnp.exp(jax.scipy.special.entr(self.weights).sum(-1))
 
     def brief(self) -> "Info":

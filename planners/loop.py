@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..dynamics.base import Model, State, bounded, check_model, checked_step, integer, pytree, saturates, static
+from ..dynamics.base import Model, State, action_limit, check_model, checked_step, integer, pytree, static
 from .base import (
     Belief,
     Info,
@@ -193,15 +193,15 @@ class SamplingPlanner:
 
     def _containment(self, model: Model, state: State, seen: Incumbent) -> tuple[Callable[[Any], Any], Any]:
         """What keeps the centres of a belief near the actuators' range, and the limit of actions."""
-        clips = bounded(model) if self.bounds is None else self.bounds == "clip"
-        if clips is False or self.discrete:
+        if self.discrete or self.bounds == "none":
             return _same, jnp.inf
-        most = range_of_centers(self.belief) if has_center(self.belief) else None
-        if clips is None:
-            tried = saturates(model, same_noise(state), seen.limit < jnp.inf)
-            limit = jnp.where(tried, 1.0, jnp.inf)
-            return _same if most is None else lambda belief: _keep(tried, within(belief, most), belief), limit
-        return _same if most is None else lambda belief: within(belief, most), 1.0
+        limit = 1.0 if self.bounds == "clip" else action_limit(model, same_noise(state), seen.limit < jnp.inf)
+        if limit is None:
+            return _same, jnp.inf
+        if not has_center(self.belief):
+            return _same, limit
+        most = jnp.where(limit < jnp.inf, range_of_centers(self.belief), jnp.inf)
+        return lambda belief: within(belief, most), limit
 
     def _sample(self, model: Model, keys: Array, state: State, before: Any, num_samples: int) -> "_Imagined":
         """Plans that each go their own way."""
