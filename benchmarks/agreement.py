@@ -16,7 +16,8 @@ from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.tasks import named_model
 from mirrax.benchmarks.timing import print_table
-from mirrax.dynamics.base import Model, integer, real
+from mirrax.dynamics.base import Model
+from mirrax.dynamics.checks import integer, real
 
 EPSILONS = (0.1, 0.01, 0.001)
 

@@ -18,7 +18,8 @@ from mirrax.benchmarks.devices import sample_sharding, use_cores
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.tasks import named_model
 from mirrax.benchmarks.timing import compare, print_table
-from mirrax.dynamics.base import Model, integer
+from mirrax.dynamics.base import Model
+from mirrax.dynamics.checks import integer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.returns import parse_planner
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import compare, print_table
-from mirrax.dynamics.base import integer
+from mirrax.dynamics.checks import integer
 
 # After a comma stands what sets a second entry of the same planner apart.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {

@@ -16,7 +16,8 @@ from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import compare, print_table
-from mirrax.dynamics.base import Model, integer
+from mirrax.dynamics.base import Model
+from mirrax.dynamics.checks import integer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,8 +20,9 @@ from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.returns import parse_planner, refiner, told
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import print_table
-from mirrax.dynamics.base import Model, integer, real
-from mirrax.planners.ddp import FRACTIONS
+from mirrax.dynamics.base import Model
+from mirrax.dynamics.checks import integer, real
+from mirrax.planners.lqr.solver import FRACTIONS
 
 # What planners take besides the same std; the published baselines keep it fixed (MPPI, CEM) or adapt it (CMA-ES).
 SETTINGS: Mapping[str, Mapping[str, Any]] = {

@@ -15,7 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from mirrax.dynamics.base import Step, check_action, integer, pytree, static, to_range
+from mirrax.dynamics.actions import check_action, to_range
+from mirrax.dynamics.base import Step
+from mirrax.dynamics.checks import integer
+from mirrax.dynamics.pytrees import pytree, static
 
 
 class Physics(NamedTuple):

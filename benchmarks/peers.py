@@ -26,7 +26,8 @@ from mirrax.benchmarks.peer_tasks import PeerTask, Physics, find_peer_task
 from mirrax.benchmarks.returns import parse_planner
 from mirrax.benchmarks.speed import bare_scan
 from mirrax.benchmarks.timing import compare, print_table
-from mirrax.dynamics.base import integer, real, steps
+from mirrax.dynamics.base import steps
+from mirrax.dynamics.checks import integer, real
 
 # What planners take here besides the settings of the task; after a comma what sets a second entry apart.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {

@@ -24,8 +24,8 @@ from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.tasks import Task, find_task
 from mirrax.benchmarks.timing import print_table
-from mirrax.dynamics.base import integer
-from mirrax.planners.ddp import FRACTIONS
+from mirrax.dynamics.checks import integer
+from mirrax.planners.lqr.solver import FRACTIONS
 
 # What planners take here besides their defaults: iterations that leave the smallest budget enough plans for each.
 # After a comma stands what sets a second entry of the same planner apart.

@@ -1,6 +1,7 @@
 """Models: what a planner imagines with, and what it acts in."""
 
 from .acrobot import Acrobot, acrobot
+from .actions import bounded
 from .base import (
     HasBounds,
     HasCoordinates,
@@ -9,10 +10,7 @@ from .base import (
     HasScenarios,
     Model,
     Step,
-    bounded,
     duration,
-    pytree,
-    static,
     steps,
 )
 from .brax import BraxModel, brax, brax_names
@@ -23,13 +21,23 @@ from .function import FunctionModel, from_function
 from .linear_quadratic import LinearQuadratic, linear_quadratic
 from .pendulum import Pendulum, pendulum
 from .point_mass import PointMass, point_mass
+from .pytrees import pytree, static
 from .randomness import redraw
+from .spaces import (
+    ActionSpace,
+    Continuous,
+    Discrete,
+    HasContinuousActions,
+    HasDiscreteActions,
+    action_space,
+)
 from .tabular import Tabular, tabular
 from .uncertain import Ensemble, Randomized, ensemble, randomized
 from .wrapper import Wrapper
 from .wrappers import (
     ActionRepeat,
     Discounted,
+    Discretized,
     Timed,
     TimedState,
     WithReward,
@@ -37,6 +45,7 @@ from .wrappers import (
     WithValue,
     action_repeat,
     discounted,
+    discretized,
     timed,
     with_reward,
     with_termination,
@@ -46,14 +55,20 @@ from .wrappers import (
 __all__ = [
     "Acrobot",
     "ActionRepeat",
+    "ActionSpace",
     "BraxModel",
     "CartPole",
+    "Continuous",
     "Discounted",
+    "Discrete",
+    "Discretized",
     "DoubleCartPole",
     "Ensemble",
     "FunctionModel",
     "HasBounds",
+    "HasContinuousActions",
     "HasCoordinates",
+    "HasDiscreteActions",
     "HasDuration",
     "HasNoise",
     "HasScenarios",
@@ -72,12 +87,14 @@ __all__ = [
     "Wrapper",
     "acrobot",
     "action_repeat",
+    "action_space",
     "bounded",
     "brax",
     "brax_names",
     "cartpole",
     "coordinates",
     "discounted",
+    "discretized",
     "double_cartpole",
     "duration",
     "ensemble",

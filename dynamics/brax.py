@@ -17,7 +17,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from .base import State, Step, check_action, integer, interval, pytree, static, to_range
+from .actions import check_action, to_range
+from .base import State, Step
+from .checks import integer, interval
+from .pytrees import pytree, static
 from .randomness import is_key, raw_keys, redrawn
 
 BACKENDS = ("spring", "positional", "generalized", "mjx")  # cheapest first

@@ -4,23 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Num, PRNGKeyArray
 
-from .base import (
-    State,
-    Step,
-    boolean,
-    check_action,
-    checked_step,
-    integer,
-    interval,
-    pytree,
-    real,
-    scalar,
-    static,
-    to_range,
-    traceable,
-)
+from .actions import check_action, check_choice, to_range
+from .base import State, Step, checked_step
+from .checks import boolean, check_unused, integer, interval, real, scalar
+from .pytrees import pytree, static, traceable
 
 
 @pytree
@@ -28,12 +17,13 @@ class FunctionModel:
     """A model made of plain functions. Make one with `from_function`.
 
     Attributes:
-        step_function: (key, state, action [A]) -> (state, reward, discount).
+        step_function: (key, state, action) -> (state, reward, discount).
         init_function: key -> state, or None.
         value_function: state -> scalar, or None.
         action_range: (low, high) that -1 and 1 of a plan stand for, or None: the function gets the plan as it is.
         dt: the duration of a step, s, a scalar; None where there is none.
-        action_size: the number A of actuators.
+        action_size: the number A of actuators; None where actions are discrete.
+        num_actions: the number C of actions; None where they are continuous.
         bounded: whether actions have a range, which is [-1, 1] on the scale of plans; None where nobody has told.
     """
 
@@ -42,7 +32,8 @@ class FunctionModel:
     value_function: Callable[..., Any] | None
     action_range: tuple[Float[Array, " A"], Float[Array, " A"]] | None
     dt: Float[Array, ""] | None
-    action_size: int = static()
+    action_size: int | None = static()
+    num_actions: int | None = static()
     bounded: bool | None = static()
 
     def init(self, key: PRNGKeyArray) -> State:
@@ -57,12 +48,15 @@ class FunctionModel:
             )
         return self.init_function(key)
 
-    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Apply the user's function.
 
         Raises:
-            ValueError: if `action` has another shape than [A], or the function returns no triple of scalars.
+            ValueError: if `action` has another shape than [A], or is no integer, or the function returns no triple of
+                scalars.
         """
+        if self.action_size is None:
+            return checked_step(self.step_function(key, state, check_choice(action)))
         action = check_action(action, self.action_size)
         if self.action_range is not None:
             action = to_range(action, *self.action_range)
@@ -75,8 +69,9 @@ class FunctionModel:
 
 def from_function(
     step: Callable[..., Any],
-    action_size: int,
+    action_size: int | None = None,
     *,
+    num_actions: int | None = None,
     init: Callable[..., Any] | None = None,
     value: Callable[..., Any] | None = None,
     action_range: tuple[Any, Any] | None = None,
@@ -86,11 +81,12 @@ def from_function(
     """Make a model of a pure function.
 
     Args:
-        step: (key, state, action [A]) -> (state, reward, discount). The state is any pytree whose structure the step
+        step: (key, state, action) -> (state, reward, discount). The state is any pytree whose structure the step
             preserves; reward and discount are scalars; a discount of 0 ends the episode. Pass a
             `jax.tree_util.Partial` (or any callable pytree) to keep its parameters traced: changing them then never
             recompiles.
-        action_size: the number A of actuators.
+        action_size: the number A of actuators, where actions are vectors [A].
+        num_actions: the number C of actions instead, where they are integers from 0 to C − 1.
         init: key -> state, needed only where the model starts episodes by itself.
         value: state -> scalar, the return expected beyond the horizon; None for 0.
         action_range: the actions (low, high), scalars or [A], that -1 and 1 of a plan stand for; plans are clipped to
@@ -105,21 +101,34 @@ def from_function(
         The model.
 
     Raises:
-        ValueError: if `action_size` is not a positive integer, a function is not callable, the range is empty, or
-            `dt` is not positive, or actions with an `action_range` are said to have none.
+        ValueError: unless one of `action_size` and `num_actions` is given; if a function is not callable, the range
+            is empty, `dt` is not positive, or actions with an `action_range`, or discrete ones, are said otherwise.
     """
     for name, function in (("step", step), ("init", init), ("value", value)):
         if not (callable(function) or (function is None and name != "step")):
             raise ValueError(f"{name} must be callable, got {function!r}")
-    action_size = integer("action_size", action_size)
+    if (action_size is None) == (num_actions is None):
+        raise ValueError(
+            f"give either action_size (actions are vectors) or num_actions (integers), "
+            f"got {action_size!r} and {num_actions!r}"
+        )
+    if num_actions is not None:
+        num_actions = integer("num_actions", num_actions, 2)
+        check_unused("discrete actions have no range", action_range=action_range, bounded=bounded)
+    else:
+        action_size = integer("action_size", action_size)
+    limits = None
+    if action_size is not None and action_range is not None:
+        limits = interval("action_range", action_range, action_size)
     if bounded is not None and not boolean("bounded", bounded) and action_range is not None:
         raise ValueError(f"bounded must be True where there is an action_range, got False and {action_range!r}")
     return FunctionModel(
         step_function=traceable(step),
         init_function=None if init is None else traceable(init),
         value_function=None if value is None else traceable(value),
-        action_range=None if action_range is None else interval("action_range", action_range, action_size),
+        action_range=limits,
         dt=None if dt is None else real("dt", dt, above=0.0),
         action_size=action_size,
+        num_actions=num_actions,
         bounded=True if action_range is not None else bounded,
     )

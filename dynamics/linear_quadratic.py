@@ -7,7 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .base import Step, check_action, integer, pytree, real
+from .actions import check_action
+from .base import Step
+from .checks import integer, real
+from .pytrees import pytree
 
 
 class QuadraticCost(NamedTuple):

@@ -6,7 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .base import Step, check_action, pytree, real, to_range
+from .actions import check_action, to_range
+from .base import Step
+from .checks import real
+from .pytrees import pytree
 
 
 @pytree

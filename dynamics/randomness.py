@@ -9,6 +9,7 @@ from jax.extend import core
 from jaxtyping import PRNGKeyArray
 
 from .base import HasNoise, Model, State
+from .spaces import action_space
 
 # What moves numbers without changing them: a key that went through it is the same key.
 _MOVES = {
@@ -91,7 +92,7 @@ def raw_keys(model: Model, state: State) -> list[bool]:
     """
 
     def step(state: State, model: Any) -> Any:
-        return model.step(jax.random.key(0), state, jnp.zeros(model.action_size))
+        return model.step(jax.random.key(0), state, action_space(model).zeros())
 
     return used_as_keys(step, state, model)
 

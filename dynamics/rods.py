@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .base import pytree
+from .pytrees import pytree
 
 
 @pytree

@@ -6,16 +6,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from .base import Step, check_action, distributions, pytree, real
+from .actions import check_choice
+from .base import Step
+from .checks import distributions, real
+from .pytrees import pytree
 
 
 @pytree
 class Tabular:
     """A Markov decision process as tables: S states, C actions. Make one with `tabular`, which also works under vmap.
 
-    The state is an index, int32. An action [C] stands for the one with the greatest entry, the first of equals: plans
-    of independent N(0, σ²) entries are uniform over the actions, and the rows of `actions` are the actions
-    themselves.
+    The state is an index, int32, and so is an action.
     Terminal states are absorbing, with neither rewards nor a final value, as `tabular` leaves them.
 
     Attributes:
@@ -44,33 +45,19 @@ class Tabular:
         """C."""
         return self.transitions.shape[-2]
 
-    @property
-    def action_size(self) -> int:
-        """The number C of actions: one entry of the vector for each."""
-        return self.num_actions
-
-    @property
-    def bounded(self) -> bool:
-        """Actions are those of a list, without a range."""
-        return False
-
-    @property
-    def actions(self) -> Float[Array, "C C"]:
-        """The list of actions for beliefs over discrete ones, `planners.vi_mpc(..., actions=mdp.actions)`."""
-        return jnp.eye(self.num_actions)
-
     def init(self, key: PRNGKeyArray) -> Int[Array, ""]:
         """Draw a state from `initial`."""
         return jax.random.categorical(key, jnp.log(self.initial)).astype(jnp.int32)
 
-    def step(self, key: PRNGKeyArray, state: Int[Array, ""], action: Float[Array, " C"]) -> Step:
-        """Take the action with the greatest entry; `key` draws the next state. Ends on entering a terminal state."""
-        action = check_action(action, self.num_actions)
-        choice = jnp.argmax(action)
+    def step(self, key: PRNGKeyArray, state: Int[Array, ""], action: Int[Array, ""]) -> Step:
+        """Take the action of that number; `key` draws the next state. Ends on entering a terminal state."""
+        choice = check_choice(action)
         state_next = jax.random.categorical(key, jnp.log(self.transitions[state, choice])).astype(jnp.int32)
-        # argmax takes NaN for the greatest: what is no action must not count as one
-        reward = jnp.where(jnp.isnan(action).any(), jnp.nan, self.rewards[state, choice, state_next])
-        return Step(state_next, reward, jnp.where(self.terminal[state_next], 0.0, self.discount))
+        return Step(
+            state_next,
+            self.rewards[state, choice, state_next],
+            jnp.where(self.terminal[state_next], 0.0, self.discount),
+        )
 
     def value(self, state: Int[Array, ""]) -> Float[Array, ""]:
         """The final value of the state."""

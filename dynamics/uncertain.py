@@ -11,22 +11,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .base import (
-    HasDuration,
-    Model,
-    State,
-    Step,
-    bounded,
-    check_model,
-    integer,
-    pytree,
-    scenario_count,
-    scenarios,
-    static,
-    traceable,
-)
+from .actions import bounded
+from .base import HasDuration, Model, State, Step, check_model, scenario_count, scenarios
+from .checks import integer
 from .coordinates import coordinates, with_coordinates
+from .pytrees import pytree, static, traceable
 from .randomness import redraw
+from .spaces import Continuous, Discrete, action_space
 from .wrapper import Wrapper
 
 
@@ -95,9 +86,16 @@ class Ensemble:
     num_scenarios: int = static()
 
     @property
-    def action_size(self) -> int:
-        """The number A of actuators."""
-        return self.members.action_size
+    def action_size(self) -> int | None:
+        """The number A of actuators; None where actions are discrete."""
+        space = action_space(self.members)
+        return space.size if isinstance(space, Continuous) else None
+
+    @property
+    def num_actions(self) -> int | None:
+        """The number of actions; None where they are continuous."""
+        space = action_space(self.members)
+        return space.num if isinstance(space, Discrete) else None
 
     @property
     def dt(self) -> Any:

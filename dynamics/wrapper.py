@@ -4,11 +4,13 @@ import dataclasses
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Num, PRNGKeyArray
 
-from .base import HasDuration, Model, State, Step, bounded, checked_step, scenario_count, scenarios
+from .actions import bounded
+from .base import HasDuration, Model, State, Step, checked_step, scenario_count, scenarios
 from .coordinates import coordinates, with_coordinates
 from .randomness import redraw, redrawn, used_as_keys
+from .spaces import Continuous, Discrete, action_space
 
 
 class Wrapper:
@@ -29,15 +31,22 @@ class Wrapper:
         return inner
 
     @property
-    def action_size(self) -> int:
-        """The number A of actuators."""
-        return self.model.action_size
+    def action_size(self) -> int | None:
+        """The number A of actuators; None where actions are discrete."""
+        space = action_space(self.model)
+        return space.size if isinstance(space, Continuous) else None
+
+    @property
+    def num_actions(self) -> int | None:
+        """The number of actions; None where they are continuous."""
+        space = action_space(self.model)
+        return space.num if isinstance(space, Discrete) else None
 
     def init(self, key: PRNGKeyArray) -> State:
         """Draw a first state of the model underneath."""
         return self.model.init(key)
 
-    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Step the model underneath."""
         step = checked_step(self.model.step(key, self.inner(state), action))
         return Step(self.outer(state, step.state), step.reward, step.discount)

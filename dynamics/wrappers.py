@@ -1,26 +1,17 @@
-"""Models made of models: another reward, end, value or discount, slower decisions, a clock."""
+"""Models made of models: another reward, end, value or discount, slower decisions, a list of actions, a clock."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
-from .base import (
-    Model,
-    State,
-    Step,
-    bounded,
-    check_model,
-    checked_step,
-    integer,
-    pytree,
-    real,
-    scalar,
-    static,
-    traceable,
-)
+from .actions import bounded, check_choice
+from .base import Model, State, Step, check_model, checked_step
+from .checks import integer, real, scalar
+from .pytrees import pytree, static, traceable
+from .spaces import Continuous, Discrete, action_space
 from .wrapper import Wrapper
 
 
@@ -36,7 +27,7 @@ class WithReward(Wrapper):
     model: Model
     reward_function: Callable[..., Any]
 
-    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Step the model underneath; the reward that was given, NaN where the model's own is (it diverged)."""
         step = checked_step(self.model.step(key, state, action))
         reward = scalar("reward", self.reward_function(state, _taken(self.model, action), step.state))
@@ -44,7 +35,7 @@ class WithReward(Wrapper):
 
     def reads(self, state: State) -> Any:
         """What the reward makes of a state, before or after a step."""
-        return self.reward_function(state, jnp.zeros(self.action_size), state)
+        return self.reward_function(state, action_space(self).zeros(), state)
 
 
 @pytree
@@ -59,7 +50,7 @@ class WithTermination(Wrapper):
     model: Model
     ended_function: Callable[..., Any]
 
-    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Step the model underneath; a discount of 0 where the episode ends."""
         step = checked_step(self.model.step(key, state, action))
         ended = jnp.asarray(self.ended_function(state, _taken(self.model, action), step.state))
@@ -69,7 +60,7 @@ class WithTermination(Wrapper):
 
     def reads(self, state: State) -> Any:
         """What the function makes of a state, before or after a step."""
-        return self.ended_function(state, jnp.zeros(self.action_size), state)
+        return self.ended_function(state, action_space(self).zeros(), state)
 
 
 @pytree
@@ -105,7 +96,7 @@ class Discounted(Wrapper):
     model: Model
     discount: Float[Array, ""]
 
-    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Step the model underneath, its discount times γ."""
         state, reward, discount = self.model.step(key, state, action)
         return Step(state, reward, self.discount * discount)
@@ -129,7 +120,7 @@ class ActionRepeat(Wrapper):
         dt = super().dt
         return None if dt is None else self.repeats * dt
 
-    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Apply `action` `repeats` times: the discounted sum of the rewards, nothing counted after an end."""
 
         def body(carry: Step, key: PRNGKeyArray) -> tuple[Step, None]:
@@ -141,6 +132,33 @@ class ActionRepeat(Wrapper):
 
         start = Step(state, jnp.zeros(()), jnp.ones(()))
         return jax.lax.scan(body, start, jax.random.split(key, self.repeats))[0]
+
+
+@pytree
+class Discretized(Wrapper):
+    """A model that takes one of several actions, by its number. Make one with `discretized`.
+
+    Attributes:
+        model: the model underneath, whose actions are continuous.
+        actions: the actions to choose from, [C, A].
+    """
+
+    model: Model
+    actions: Float[Array, "C A"]
+
+    @property
+    def action_size(self) -> None:
+        """Actions are discrete."""
+        return None
+
+    @property
+    def num_actions(self) -> int:
+        """The number C of actions."""
+        return len(self.actions)
+
+    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, ""]) -> Step:
+        """Step the model underneath with the action of that number."""
+        return self.model.step(key, state, self.actions[check_choice(action)])
 
 
 class TimedState(NamedTuple):
@@ -177,7 +195,7 @@ class Timed(Wrapper):
         """Draw a first state of the model underneath, at step 0."""
         return TimedState(self.model.init(key), jnp.zeros((), jnp.int32))
 
-    def step(self, key: PRNGKeyArray, state: TimedState, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: TimedState, action: Num[Array, "*a"]) -> Step:
         """Step the model underneath, and count it."""
         after, reward, discount = self.model.step(key, state.state, action)
         return Step(TimedState(after, state.step + 1), reward, discount)
@@ -283,9 +301,32 @@ def action_repeat(model: Model, repeats: int) -> ActionRepeat:
     return ActionRepeat(_model(model), integer("repeats", repeats))
 
 
-def _taken(model: Model, action: Float[Array, " A"]) -> Float[Array, " A"]:
+def discretized(model: Model, actions: Any) -> Discretized:
+    """Let a model choose from a list of actions.
+
+    Args:
+        model: any model of continuous actions.
+        actions: the list, [C, A] with C >= 2; 1 is the end of the actuators' range.
+
+    Returns:
+        The model with `num_actions` C, whose actions are numbers of entries of the list. Its states are those of
+        `model`.
+
+    Raises:
+        ValueError: if `model` is none of continuous actions, or `actions` has another shape.
+    """
+    space, table = action_space(_model(model)), real("actions", actions, shape=None)
+    if isinstance(space, Discrete):
+        raise ValueError(f"model must have continuous actions to choose from, {type(model).__name__} has {space}")
+    if table.ndim != 2 or len(table) < 2 or table.shape[1] != space.size:
+        raise ValueError(f"actions must have shape [C, {space.size}] with C >= 2, got {table.shape}")
+    return Discretized(model, table)
+
+
+def _taken(model: Model, action: Num[Array, "*a"]) -> Num[Array, "*a"]:
     """The action as the actuators take it, where it is known that they have a range."""
-    return jnp.clip(action, -1.0, 1.0) if bounded(model) else jnp.asarray(action)
+    clips = bounded(model) and isinstance(action_space(model), Continuous)
+    return jnp.clip(action, -1.0, 1.0) if clips else jnp.asarray(action)
 
 
 def _model(model: Any) -> Model:

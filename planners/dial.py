@@ -5,17 +5,16 @@ from typing import Any, Unpack
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..dynamics.base import boolean, integer, real
-from .base import check_unused
+from ..dynamics.checks import boolean, check_unused, integer, real
+from .beliefs.annealed import annealed
+from .beliefs.gaussian import gaussian
 from .composition import LoopOptions, compose
-from .families import annealed, gaussian
-from .likelihoods import exponential
-from .loop import SamplingPlanner
+from .sampling.likelihoods import exponential
+from .sampling.loop import SamplingPlanner
 
 
 def dial(
     horizon: int,
-    action_size: int,
     *,
     num_samples: int = 512,
     num_iterations: int = 4,
@@ -34,11 +33,10 @@ def dial(
 
     Args:
         horizon: the number H of steps.
-        action_size: the number A of actuators.
         num_samples: the number K of plans per iteration.
         num_iterations: the number I of iterations. For the first planning of an episode make a planner with more of
             them, take the plan that it finds, `belief.mode()`, and start this one around it:
-            `planner.start(model, state).map_centers(lambda _: plan)`, with a schedule that begins anew.
+            `planner.init(model, state).map_centers(lambda _: plan)`, with a schedule that begins anew.
         std: standard deviation of the plans in the first iteration at the end of the horizon, scalar, [A] or [H, A].
         temperature: λ in standard deviations of the returns, as the better half of the plans tells them.
         iteration_factor: the factor by which the noise falls from iteration to iteration, in (0, 1]; 0.5 unless
@@ -56,8 +54,6 @@ def dial(
     Raises:
         ValueError: for a parameter outside its range.
     """
-    integer("horizon", horizon)
-    integer("action_size", action_size)
     across = real("horizon_factor", horizon_factor, above=0.0, maximum=1.0)
     if boolean("diffusion", diffusion):
         check_unused("diffusion has a schedule of its own", iteration_factor=iteration_factor)
@@ -65,16 +61,10 @@ def dial(
     falling = real("iteration_factor", factor, above=0.0, maximum=1.0)
     iterations = integer("num_iterations", num_iterations)
     schedule = _diffusion(iterations) if diffusion else falling ** jnp.arange(iterations)
-
-    def belief(steps: int) -> Any:
-        widths = across ** jnp.arange(steps - 1, -1, -1)[:, None]
-        spread = real("std", std, above=0.0, shape=(steps, action_size)) * widths
-        return annealed(gaussian(steps, action_size, std=spread, learn_std=False), schedule)
-
     return compose(
         "dial",
-        belief,
         horizon,
+        annealed(gaussian(std=std, learn_std=False), schedule, horizon_factor=across),
         exponential(temperature, standardize=True),
         options,
         num_samples=num_samples,

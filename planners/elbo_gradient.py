@@ -1,26 +1,27 @@
 """Variational inference by pathwise gradients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jax.sharding import NamedSharding
 
-from ..dynamics.base import boolean, integer
-from .ascent import GradientPlanner
-from .elbo_ascent import ElboAscent
-from .families import full_gaussian, gaussian, gaussian_prior
-from .optimizers import optimizer as make_optimizer
-from .pathwise import target
-from .warm_start import optional_shift
+from ..dynamics.checks import boolean, integer
+from .beliefs.full import full_gaussian
+from .beliefs.gaussian import gaussian, gaussian_prior
+from .beliefs.warm_start import optional_shift
+from .gradients.ascent import GradientPlanner
+from .gradients.elbo import ElboAscent
+from .gradients.objective import target
+from .gradients.optimizers import optimizer as make_optimizer
+from .info import check_keep
 
 
 def elbo_gradient(
     horizon: int,
-    action_size: int,
     *,
     num_samples: int = 32,
     num_iterations: int = 100,
-    mean: Any = 0.0,
+    initial_plan: Any = 0.0,
     std: Any = 0.5,
     std_min: Any = 0.001,
     covariance: str = "diagonal",
@@ -38,6 +39,7 @@ def elbo_gradient(
     warm_start: bool = True,
     tail: str = "hold",
     inflation: Any = None,
+    keep: Sequence[str] = (),
     rollout_chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
 ) -> GradientPlanner:
@@ -50,15 +52,14 @@ def elbo_gradient(
 
     Args:
         horizon: the number H of steps.
-        action_size: the number A of actuators.
         num_samples: the number K of plans per step, at least 2; must be even when `antithetic`.
         num_iterations: the number I of steps.
-        mean: mean of the belief at the start, scalar, [A] or [H, A]; 1 is the end of the actuators' range.
+        initial_plan: mean of the belief at the start, scalar, [A] or [H, A]; 1 is the end of the actuators' range.
         std: standard deviation of the belief at the start, scalar, [A] or [H, A].
         std_min: the floor of the learnt std (of a full covariance, that of each action given those before), > 0.
         covariance: "diagonal" or "full".
         temperature: λ of the posterior, in reward units.
-        prior: p: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree, or `planners.policy_prior`; None for
+        prior: p: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree, or `planners.priors.policy_prior`; None for
             N(0, prior_std²); "flat" for p = 1, under which nothing holds plans back that are beyond the actuators'
             range, where all are worth the same.
         prior_std: standard deviation of the prior, scalar, [A] or [H, A]; 1 unless given.
@@ -66,7 +67,7 @@ def elbo_gradient(
             quadratic.
         stick: whether log q is differentiated along plans only: the gradient then has no variance where the belief is
             the posterior (Roeder et al., 2017, "sticking the landing").
-        optimizer: the name of one in optax, or what makes one of a learning rate; see `planners.optimizer`.
+        optimizer: the name of one in optax, or what makes one of a learning rate; see `planners.gradients.optimizer`.
         learning_rate: learning rate of the optimiser, > 0.
         max_norm: the norm to which a longer gradient is shortened; None for no limit.
         num_scenarios: number of scenarios in which a plan is tried; None (the default) for as many as the model
@@ -77,6 +78,7 @@ def elbo_gradient(
         tail: the action that a warm start appends: "hold" repeats the last, "zero", or "initial".
         inflation: the factor >= 1 by which a warm start widens the variances that it carries on; None starts from the
             initial ones again.
+        keep: which arrays `info` keeps of each iteration: "returns" of all plans; none unless given.
         rollout_chunk_size: number of rollouts to do at once; None chooses for the backend.
         sharding: how to spread plans over devices, by a mesh axis named first in its spec; None for one device.
 
@@ -98,20 +100,21 @@ def elbo_gradient(
         raise ValueError(f"execute must be one of mode, sample, got {execute!r}")
     climbed = target(
         temperature,
-        gaussian_prior(prior, prior_std, horizon, action_size),
-        shape=(integer("horizon", horizon), integer("action_size", action_size)),
+        gaussian_prior(prior, prior_std),
         risk=risk,
         num_scenarios=num_scenarios,
-        chunk_size=rollout_chunk_size,
+        rollout_chunk_size=rollout_chunk_size,
         sharding=sharding,
     )
-    belief = makers[covariance](horizon, action_size, mean=mean, std=std, std_min=std_min)
     return GradientPlanner(
-        belief=belief,
-        objective=ElboAscent(climbed, belief, number, antithetic, boolean("stick", stick)),
+        family=makers[covariance](mean=initial_plan, std=std, std_min=std_min),
+        objective=ElboAscent(climbed, None, number, antithetic, boolean("stick", stick)),
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),
         temperature=climbed.temperature,
-        warm_start=optional_shift(horizon, warm_start, tail, inflation),
+        warm_start=optional_shift(warm_start, tail, inflation),
+        horizon=integer("horizon", horizon),
         num_iterations=integer("num_iterations", num_iterations),
         execute=execute,
+        keep=check_keep(keep),
+        name="elbo_gradient",
     )

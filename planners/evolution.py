@@ -2,15 +2,14 @@
 
 from typing import Any, Unpack
 
+from .beliefs.strategy import strategy as evolving
 from .composition import LoopOptions, compose
-from .families import strategy as evolving
-from .likelihoods import elite
-from .loop import SamplingPlanner
+from .sampling.likelihoods import elite
+from .sampling.loop import SamplingPlanner
 
 
 def evolution(
     horizon: int,
-    action_size: int,
     *,
     strategy: Any = "CMA_ES",
     num_samples: int = 128,
@@ -25,7 +24,6 @@ def evolution(
 
     Args:
         horizon: the number H of steps.
-        action_size: the number A of actuators.
         strategy: the name of one of `evosax.algorithms`, such a class, or an instance made for `num_samples`
             solutions of shape [H, A] (or [N, A] with N knots). Those that follow a gradient estimate (Open_ES, PGPE,
             ARS, ...) have an optimiser, whose learning rate, 0.001 or 0.01, is for networks: for plans give an
@@ -46,16 +44,14 @@ def evolution(
     """
     return compose(
         "evolution",
-        lambda steps: evolving(
-            steps,
-            action_size,
+        horizon,
+        evolving(
             algorithm=strategy,
             num_samples=num_samples,
             std=std,
             elite_fraction=elite_fraction,
             params=params,
         ),
-        horizon,
         elite(0.5 if elite_fraction is None else elite_fraction),  # told in `info` only: ranks are the strategy's own
         options,
         num_samples=num_samples,

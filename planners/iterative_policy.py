@@ -1,20 +1,21 @@
 """A policy optimised for where it is, by policy gradients."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from jax.sharding import NamedSharding
 
-from ..dynamics.base import boolean, integer, real
-from .families import NetworkPolicy, network_policy
-from .imagination import GRADIENTS
-from .optimizers import optimizer as make_optimizer
-from .policy_ascent import PolicyPlanner
-from .rollout import check_sharding
+from ..dynamics.checks import boolean, integer, real
+from .gradients.optimizers import optimizer as make_optimizer
+from .info import check_keep
+from .policies.ascent import PolicyPlanner
+from .policies.imagination import GRADIENTS
+from .policies.network import NetworkPolicy, network_policy
+from .rollouts.placement import check_sharding
 
 
 def iterative_policy(
     horizon: int,
-    action_size: int,
     *,
     policy: NetworkPolicy | None = None,
     hidden: Any = None,
@@ -30,6 +31,7 @@ def iterative_policy(
     max_norm: Any = None,
     execute: str = "mode",
     warm_start: bool = True,
+    keep: Sequence[str] = (),
     rollout_chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
 ) -> PolicyPlanner:
@@ -42,8 +44,7 @@ def iterative_policy(
 
     Args:
         horizon: the number H of steps.
-        action_size: the number A of actuators.
-        policy: π_φ, a `planners.network_policy`, such as an amortised one; None for a perceptron that begins as
+        policy: π_φ, a `planners.policies.network_policy`, such as an amortised one; None for a perceptron that begins as
             N(0, std²) in all states.
         hidden: the sizes of the perceptron's hidden layers, with tanh; (32, 32) unless given.
         std: standard deviation of the perceptron's actions where it begins, scalar or [A]; 0.5 unless given. 1 is
@@ -56,12 +57,13 @@ def iterative_policy(
         gradient: "score" weighs actions by what came of them and needs no derivatives of the model; "pathwise" goes
             through the model, and knows nothing of when an episode ends.
         antithetic: whether noise comes in pairs ε, −ε: else its mean, which is not 0, pulls on standard deviations.
-        optimizer: the name of one in optax, or what makes one of a learning rate; see `planners.optimizer`. One that
+        optimizer: the name of one in optax, or what makes one of a learning rate; see `planners.gradients.optimizer`. One that
             sets the updates of other layers to zero moves the last only.
         learning_rate: learning rate of the optimiser, > 0.
         max_norm: the norm, in reward units, to which a longer gradient is shortened; None for no limit.
         execute: "mode" executes the mean action, "sample" a sample of the policy.
         warm_start: whether planning at the next time step goes on from this one's policy, or from π_φ again.
+        keep: which arrays `info` keeps of each iteration: "returns" of all plans; none unless given.
         rollout_chunk_size: number of rollouts to do at once; None chooses for the backend.
         sharding: how to spread trajectories over devices, by a mesh axis named first in its spec; None for one
             device.
@@ -73,13 +75,11 @@ def iterative_policy(
         ValueError: for a parameter outside its range.
     """
     if policy is None:
-        policy = network_policy(action_size, std=std, hidden=(32, 32) if hidden is None else hidden)
+        policy = network_policy(std=std, hidden=(32, 32) if hidden is None else hidden)
     elif hidden is not None or std is not None:
         raise ValueError(f"hidden and std are of the perceptron: give them or a policy, got {hidden!r} and {std!r}")
     if not isinstance(policy, NetworkPolicy):
-        raise ValueError(f"policy must be a planners.network_policy, got {type(policy).__name__}")
-    if len(policy.scale) != integer("action_size", action_size):
-        raise ValueError(f"policy must have action_size = {action_size} actuators, got {len(policy.scale)}")
+        raise ValueError(f"policy must be a planners.policies.network_policy, got {type(policy).__name__}")
     antithetic = boolean("antithetic", antithetic)
     number = integer("num_samples", num_samples, 4 if antithetic else 2)
     if antithetic and number % 2:
@@ -101,4 +101,6 @@ def iterative_policy(
         execute=execute,
         chunk_size=None if rollout_chunk_size is None else integer("rollout_chunk_size", rollout_chunk_size),
         sharding=check_sharding(sharding),
+        keep=check_keep(keep),
+        name="iterative_policy",
     )

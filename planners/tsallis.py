@@ -2,21 +2,20 @@
 
 from typing import Any, Unpack
 
-from ..dynamics.base import boolean
-from .base import check_unused
+from ..dynamics.checks import boolean, check_unused
+from .beliefs.choice import by_space
+from .beliefs.gaussian import gaussian
 from .composition import LoopOptions, compose
-from .families import gaussian
-from .likelihoods import q_exponential
-from .loop import SamplingPlanner
+from .sampling.likelihoods import q_exponential
+from .sampling.loop import SamplingPlanner
 
 
 def tsallis(
     horizon: int,
-    action_size: int,
     *,
     num_samples: int = 256,
     num_iterations: int = 1,
-    std: Any = 0.5,
+    std: Any = None,
     r: Any = 2.0,
     elite_fraction: Any = None,
     temperature: Any = None,
@@ -33,10 +32,10 @@ def tsallis(
 
     Args:
         horizon: the number H of steps.
-        action_size: the number A of actuators.
         num_samples: the number K of plans per iteration.
         num_iterations: the number I of iterations.
         std: standard deviation of the plans around their mean, scalar, [A] or [H, A]; 1 is half the actuators' range.
+            0.5 unless given.
         r: the order of the q-exponential, >= 1; infinity too.
         elite_fraction: share of the plans that have weight, in (0, 1], two at least; 0.1 unless given.
         temperature: λ in reward units instead: the weights fall like exp(R/λ) near the best return, and r → 1 is
@@ -58,16 +57,20 @@ def tsallis(
         check_unused("the std is fixed unless learn_std", std_min=std_min)
     return compose(
         "tsallis",
-        lambda steps: gaussian(
-            steps,
-            action_size,
+        horizon,
+        by_space(
+            gaussian(
+                std=0.5 if std is None else std,
+                std_min=0.05 if std_min is None else std_min,
+                smoothing=smoothing,
+                learn_std=learn_std,
+                noise_exponent=noise_exponent,
+            ),
             std=std,
-            std_min=0.05 if std_min is None else std_min,
+            std_min=std_min,
             smoothing=smoothing,
-            learn_std=learn_std,
             noise_exponent=noise_exponent,
         ),
-        horizon,
         q_exponential(r, elite_fraction=elite_fraction, temperature=temperature),
         options,
         num_samples=num_samples,

@@ -2,21 +2,19 @@
 
 from typing import Any, Unpack
 
-from ..dynamics.base import boolean, integer, real
-from .base import check_unused
+from ..dynamics.checks import boolean, check_unused, real
+from .beliefs.choice import by_space, family_of
+from .beliefs.enumeration import enumeration
+from .beliefs.gaussian import gaussian
+from .beliefs.spline import splined
 from .composition import LoopOptions, compose, risk_at
-from .families import belief_of, categorical, gaussian, splined
-from .likelihoods import exponential
-from .loop import SamplingPlanner
-from .step_sizes import step_size as choose_step
-from .step_sizes import target_ess_for
-
-PINK = 1.0  # the default itself, which is told from the same number that somebody gave
+from .sampling.likelihoods import exponential
+from .sampling.loop import SamplingPlanner
+from .sampling.step_sizes import step_size as choose_step
 
 
 def vi_mpc(
     horizon: int,
-    action_size: int,
     *,
     num_samples: int | None = None,
     num_iterations: int = 2,
@@ -31,10 +29,9 @@ def vi_mpc(
     rho: Any = None,
     covariance: str = "diagonal",
     num_components: int = 1,
-    actions: Any = None,
     enumerate_plans: bool = False,
     std_min: Any = None,
-    noise_exponent: Any = PINK,
+    noise_exponent: Any = "pink",
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner:
@@ -48,7 +45,6 @@ def vi_mpc(
 
     Args:
         horizon: the number H of steps.
-        action_size: the number A of actuators.
         num_samples: the number K of plans per iteration; 512 unless given.
         num_iterations: the number I of iterations.
         std: standard deviation of the initial belief (a mixture's components start that far apart besides), and of
@@ -61,8 +57,8 @@ def vi_mpc(
             one of the three is given, or as many plans as there are numbers in a plan (or in its knots), if that is
             less: to fit them takes no more, and the mean of more plans that differ by a knot is no good plan.
         max_kl: take the greatest κ that moves the belief no further than this, nats.
-        prior: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree; `planners.policy_prior` for one over
-            actions in states; "flat" for none; None for the Gaussian of `prior_std` (discrete actions: uniform).
+        prior: a family of beliefs (`planners.beliefs.gaussian(std=1.0)`), or an object with `log_prob(plans [K, H, A])
+            -> [K]`, a pytree; `planners.priors.policy_prior` for one over actions in states; "flat" for none; None for the Gaussian of `prior_std` (discrete actions: uniform).
         prior_std: standard deviation of the prior N(0, prior_std²), with the noise's correlation, scalar, [A] or [H,
             A]; `std` unless given.
         rho: place of the expectation over scenarios: 0 inside of exp(R/λ) as `None`, the structured posterior; 1
@@ -70,13 +66,11 @@ def vi_mpc(
         covariance: "diagonal", "full" or "kronecker" (between steps and between actuators).
         num_components: above 1 a mixture of so many diagonal Gaussians, whose heaviest is executed: where there is
             but one way to go they share it, and its mean is further from the posterior's than that of one Gaussian.
-        actions: a list [C, A] of discrete actions to choose from, instead of a Gaussian, whose std and noise must
-            then not be given.
         enumerate_plans: try all C^H plans of discrete actions: exact inference, in one whole step unless a step size
             is given. `num_samples`, which must then not be given, is their number.
         std_min: the floor of the std, in every direction of a covariance. 0.05 unless given.
-        noise_exponent: correlates the initial belief in time as noise of the spectrum 1/f^exponent; None for none. A
-            diagonal covariance keeps that correlation; mixtures have none, and take no other.
+        noise_exponent: correlates the initial belief in time as noise of the spectrum 1/f^exponent; None for none;
+            "pink" is 1, and none for mixtures. A diagonal covariance keeps that correlation.
         include_mode: whether the mean is one of the plans.
         **options: see `LoopOptions`.
 
@@ -86,55 +80,51 @@ def vi_mpc(
     Raises:
         ValueError: for a parameter outside its range, or several families at once.
     """
-    if prior_std is not None and (prior is not None or actions is not None):
+    if prior_std is not None and prior is not None:
         raise ValueError(
             f"prior_std is of the default prior of Gaussian beliefs: give it or another prior, got {prior_std!r}"
         )
-    prior_std = None if prior_std is None else real("prior_std", prior_std, above=0.0, shape=None)
-    correlated = actions is None and num_components == 1
-    color = noise_exponent if correlated or noise_exponent is not PINK else None
-    family: dict[str, Any] = {"covariance": covariance, "num_components": num_components, "actions": actions}
-    family |= {"enumerate_plans": enumerate_plans, "std": std, "std_min": std_min, "noise_exponent": color}
-
-    def belief(steps: int) -> Any:
-        return belief_of(steps, action_size, **family)
-
-    def uninformed(steps: int) -> Any:
-        if actions is not None:
-            return categorical(steps, actions)
-        spread = (0.5 if std is None else std) if prior_std is None else prior_std
-        return gaussian(steps, action_size, std=spread, noise_exponent=color)
-
-    if prior is None:
-        prior = splined(uninformed, horizon, options.get("num_knots"), options.get("interpolation"))
-    num_plans = 512 if num_samples is None else num_samples
-    steps, knots = integer("horizon", horizon), options.get("num_knots")
-    size = (steps if knots is None else integer("num_knots", knots)) * integer("action_size", action_size)
-    if boolean("enumerate_plans", enumerate_plans):
+    color = noise_exponent
+    if isinstance(noise_exponent, str):
+        if noise_exponent != "pink":
+            raise ValueError(f"noise_exponent must be a number, 'pink' or None, got {noise_exponent!r}")
+        color = 1.0 if num_components == 1 else None
+    given = {"std": std, "std_min": std_min, "prior_std": prior_std}
+    if not isinstance(noise_exponent, str):
+        given["noise_exponent"] = noise_exponent
+    continuous = family_of(
+        covariance=covariance, num_components=num_components, std=std, std_min=std_min, noise_exponent=color
+    )
+    exhaustive = boolean("enumerate_plans", enumerate_plans)
+    if exhaustive:
         check_unused("enumerate_plans tries all plans", num_samples=num_samples)
-        num_plans = len(belief(knots or steps).log_probs)
+    family = enumeration() if exhaustive else by_space(continuous, **given)
+    if prior is None:
+        spread = (0.5 if std is None else std) if prior_std is None else prior_std
+        uninformed = gaussian(std=real("prior_std", spread, above=0.0, shape=None), noise_exponent=color)
+        prior = splined(by_space(uninformed), options.get("num_knots"), options.get("interpolation"))
     risk = risk_at(rho, temperature, boolean("standardize", standardize))
     if temperature is None:
         temperature, standardize = 0.01, True
-    if step_size is None and max_kl is None and target_ess is None:
-        step_size, target_ess = (1.0, None) if enumerate_plans else (None, target_ess_for(num_plans, size))
+    if exhaustive and step_size is None and max_kl is None and target_ess is None:
+        step_size = 1.0
     return compose(
         "vi_mpc",
-        belief,
         horizon,
+        family,
         exponential(temperature, standardize=standardize),
         options,
         prior=prior,
         step_size=choose_step(step_size, target_ess=target_ess, max_kl=max_kl),
         risk=risk,
-        num_samples=num_plans,
+        num_samples=512 if num_samples is None else num_samples,
         num_iterations=num_iterations,
         include_mode=include_mode,
     )
 
 
 def okada(
-    horizon: int, action_size: int, *, temperature: Any = 1.0, lam: Any = 1.0, kappa: Any = 0.5, **options: Any
+    horizon: int, *, temperature: Any = 1.0, lam: Any = 1.0, kappa: Any = 0.5, **options: Any
 ) -> SamplingPlanner:
     """VI-MPC as Okada and Taniguchi (2019, Eq. 6~) parametrise it: plans weigh W^(1/λ) q^(−κ), with W = exp(R/β).
 
@@ -143,10 +133,9 @@ def okada(
 
     Args:
         horizon: the number H of steps.
-        action_size: the number A of actuators.
         temperature: β, in reward units.
         lam: λ > 0.
-        kappa: κ in (0, 1]. At 0 nothing would be left to chance, at a stationary temperature of 0: that is `mppi` at
+        kappa: κ in (0, 1]. RolloutState 0 nothing would be left to chance, at a stationary temperature of 0: that is `mppi` at
             the temperature β λ with an adapted covariance.
         **options: as `vi_mpc` takes them; the prior is flat unless given.
 
@@ -161,4 +150,4 @@ def okada(
     options = {"prior": "flat"} | options
     if (rho := options.pop("rho", None)) is not None:  # of W itself, whose temperature is β
         options["risk"] = risk_at(rho, temperature)
-    return vi_mpc(horizon, action_size, temperature=stationary, step_size=step, **options)
+    return vi_mpc(horizon, temperature=stationary, step_size=step, **options)

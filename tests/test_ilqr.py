@@ -11,7 +11,7 @@ from problems import random_linear_quadratic, unchecked
 from scipy.optimize import minimize
 
 from mirrax import dynamics, planners
-from mirrax.planners.box_qp import box_qp
+from mirrax.planners.lqr.box_qp import box_qp
 
 HORIZON, KEY = 6, jax.random.key(0)
 infer = jax.jit(planners.infer)

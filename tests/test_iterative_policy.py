@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from problems import noisy_walk, random_linear_quadratic, target, unchecked
 
 from mirrax import dynamics, planners
-from mirrax.planners.imagination import Imagination, over_steps
+from mirrax.planners.policies.imagination import Imagination, over_steps
 
 KEY = jax.random.key(0)
 HORIZON, BETA = 4, 0.7

@@ -7,7 +7,7 @@ import pytest
 from scipy.interpolate import CubicSpline
 
 from mirrax import planners
-from mirrax.planners.families.splined import spline_basis
+from mirrax.planners.beliefs.spline import spline_basis
 
 KEY = jax.random.key(0)
 

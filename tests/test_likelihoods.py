@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mirrax import planners
-from mirrax.planners.diagnostics import effective_sample_size, log_normalize
+from mirrax.planners.sampling.weights import effective_sample_size, log_normalize
 
 LIKELIHOODS = {
     "best": planners.Best(),

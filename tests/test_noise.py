@@ -7,8 +7,8 @@ import pytest
 from scipy import linalg, stats
 
 from mirrax import planners
-from mirrax.planners.noise import color
-from mirrax.planners.triangular import triangular_inverse
+from mirrax.planners.beliefs.noise import color
+from mirrax.planners.beliefs.triangular import triangular_inverse
 
 KEY = jax.random.key(0)
 

@@ -8,7 +8,7 @@ from brax.envs import base as brax_base
 from problems import unchecked
 
 from mirrax import dynamics, planners
-from mirrax.planners.risk import as_risk
+from mirrax.planners.rollouts.risk import as_risk
 
 KEY = jax.random.key(0)
 PLANS = jnp.ones((5, 4, 1))

@@ -10,7 +10,7 @@ import pytest
 from problems import better_spread, target, unchecked
 
 from mirrax import dynamics, options, planners
-from mirrax.dynamics.base import pytree
+from mirrax.dynamics.pytrees import pytree
 
 HORIZON, ACTIONS = 5, 2
 KEY = jax.random.key(0)

@@ -12,8 +12,8 @@ import pytest
 from mirrax import dynamics, planners
 from mirrax.cli import Run, parse
 from mirrax.options import PLANNERS
-from mirrax.planners.base import center
 from mirrax.report import report_episode
+from mirrax.planners.beliefs.protocol import center
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from problems import noisy_walk, random_linear_quadratic, unchecked
 
 from mirrax import dynamics, planners
-from mirrax.planners.risk import as_risk
+from mirrax.planners.rollouts.risk import as_risk
 
 KEY = jax.random.key(0)
 RETURNS = jnp.array([3.0, -1.0, 0.5, 2.0, -4.0, 1.0, 0.0, 2.5])

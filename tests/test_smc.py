@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from problems import noisy_walk, random_linear_quadratic, tables, target, unchecked
 
 from mirrax import dynamics, planners
-from mirrax.dynamics.base import pytree, static
+from mirrax.dynamics.pytrees import pytree, static
 
 T, BETA = 4, 0.6
 KEY = jax.random.key(0)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mirrax import dynamics, planners
-from mirrax.dynamics.base import bounded, saturates
-from mirrax.planners.base import has_center, within
+from mirrax.dynamics.actions import bounded, saturates
+from mirrax.planners.beliefs.protocol import has_center, within
 
 KEY = jax.random.key(0)
 HORIZON = 20

@@ -9,8 +9,8 @@ import pytest
 from problems import random_linear_quadratic, unchecked
 
 from mirrax import dynamics, planners
-from mirrax.dynamics.base import scenario_count, scenarios
 from mirrax.figures import figure
+from mirrax.dynamics.base import scenario_count, scenarios
 
 KEY = jax.random.key(0)
 

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from mirrax.dynamics.base import Model, duration
 from mirrax.figures import Figure
 from mirrax.figures import figure as figure_of
 from mirrax.planners import Episode
 from mirrax.scene import record
 from mirrax.traces import draw_traces
+from mirrax.dynamics.base import Model, duration
 
 # Nothing may be fetched: not by this page, nor by the player in its frame, which inherits the rule.
 _POLICY = "; ".join(

@@ -14,7 +14,7 @@ from mirrax import planners
 from mirrax.compiling import compiled
 from mirrax.dynamics import Model
 from mirrax.figures import figure
-from mirrax.planners.placement import whole
+from mirrax.planners.rollouts.placement import whole
 
 
 class Moment(NamedTuple):

@@ -1,0 +1,96 @@
+"""The range of a model's actions: how far they have an effect."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .base import HasBounds, Model, State, checked_step
+from .spaces import Discrete, action_space
+
+
+def bounded(model: Any) -> bool | None:
+    """Whether the actuators of a model have a range: actions beyond [-1, 1] then do what those at its ends do.
+
+    Args:
+        model: any model.
+
+    Returns:
+        Whether they have; None where the model does not tell (see `HasBounds`): `saturates` tries.
+    """
+    return model.bounded if isinstance(model, HasBounds) else None
+
+
+def saturates(model: Model, state: State, otherwise: Any = False) -> Bool[Array, ""]:
+    """Whether actions beyond [-1, 1] do in this state what those at its ends do: by trying some.
+
+    Args:
+        model: any model.
+        state: one of its states.
+        otherwise: what to say where actions have no effect at all in this state, a scalar.
+
+    Returns:
+        A scalar.
+    """
+    space = action_space(model)
+    if isinstance(space, Discrete):
+        raise ValueError(f"saturates is of continuous actions, {type(model).__name__} has {space}")
+    size = space.size
+    # not the same for all actuators, whose differences might cancel
+    beyond = 1.0 + 0.25 * (1.0 + jnp.modf(0.618 * jnp.arange(1, size + 1))[0])
+    tried = jnp.stack([jnp.ones(size), beyond, -jnp.ones(size), -beyond, jnp.zeros(size)])
+    after = jax.vmap(lambda action: checked_step(model.step(jax.random.key(0), state, action)))(tried)
+
+    def same(leaf: Any, left: Any, right: Any) -> Bool[Array, ""]:
+        values = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.asarray(leaf)
+        one, other = values[left], values[right]
+        return ((one == other) | ((one != one) & (other != other))).all()  # NaN is as good as NaN
+
+    def all_same(left: list[int], right: list[int]) -> Bool[Array, ""]:
+        places = jnp.asarray(left), jnp.asarray(right)
+        return jnp.stack([same(leaf, *places) for leaf in jax.tree.leaves(after)]).all()
+
+    return jnp.where(all_same([0, 2], [4, 4]), otherwise, all_same([0, 2], [1, 3]))
+
+
+def action_limit(model: Model, state: State, otherwise: Any = True) -> Float[Array, ""] | None:
+    """How far actions have an effect in either direction: 1; None where they have no end.
+
+    Where the model does not tell, it is tried out (see `saturates`), and no end is an infinite one.
+
+    Args:
+        model: any model.
+        state: one of its states.
+        otherwise: whether there is an end where that cannot be tried out, see `saturates`.
+
+    Returns:
+        A scalar, or None.
+    """
+    if isinstance(action_space(model), Discrete):
+        return None
+    known = bounded(model)
+    if known is None:
+        return jnp.where(saturates(model, state, otherwise), 1.0, jnp.inf)
+    return jnp.ones(()) if known else None
+
+
+def check_action(action: Any, action_size: int) -> Float[Array, " A"]:
+    """Return `action` as a float array, or raise a `ValueError` that says which shape the model wants."""
+    action = jnp.asarray(action, float)
+    if action.shape != (action_size,):
+        raise ValueError(f"action must have shape ({action_size},), got {action.shape}")
+    return action
+
+
+def check_choice(action: Any) -> Int[Array, ""]:
+    """Return a discrete `action` as an integer array, or raise a `ValueError` unless it is one integer."""
+    choice = jnp.asarray(action)
+    if choice.shape != () or not jnp.issubdtype(choice.dtype, jnp.integer):
+        raise ValueError(f"action must be one integer, got {choice.dtype} of shape {choice.shape}")
+    return choice
+
+
+def to_range(action: Float[Array, " A"], low: Any, high: Any) -> Float[Array, " A"]:
+    """Clip `action` to [-1, 1] and map that affinely onto [`low`, `high`]."""
+    return low + (jnp.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)

@@ -1,0 +1,131 @@
+"""Checks of parameters, whose errors name the parameter, the constraint and the value."""
+
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+def scalar(name: str, value: Any) -> Float[Array, ""]:
+    """Return what a user's function gave as a float scalar, or raise a `ValueError` that names it."""
+    array = jnp.asarray(value)
+    if array.shape != () or array.dtype == bool:
+        raise ValueError(f"{name} must be a scalar number, got {array.dtype} of shape {array.shape}")
+    return array.astype(float)
+
+
+def integer(name: str, value: Any, minimum: int = 1) -> int:
+    """Return `value` as an int, or raise a `ValueError` if it is none or lies below `minimum`."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+    return number
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Return `value` as a bool, or raise a `ValueError` if it is none: the word "no" would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return `value`, which decides a size, as a float, or raise a `ValueError` unless it lies in [0, 1]."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a number that is not traced (it decides a size), got {value!r}") from error
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"{name} must lie in [0, 1], got {value!r}")
+    return number
+
+
+def real(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    shape: tuple[int, ...] | None = (),
+) -> Float[Array, "..."]:
+    """Return `value` as a float array, so that every way of writing a number is the same trace.
+
+    Args:
+        name: the parameter, for the error message.
+        value: a number or array; the bounds of a traced one are not checked, its shape is.
+        above: a bound that every entry must exceed.
+        below: a bound that every entry must stay below.
+        minimum: the least allowed entry.
+        maximum: the greatest allowed entry.
+        shape: what `value` must broadcast to; None leaves its shape as it is.
+
+    Raises:
+        ValueError: naming the parameter, the constraint and the value.
+    """
+    bounds = [
+        (">", above, operator.gt),
+        (">=", minimum, operator.ge),
+        ("<", below, operator.lt),
+        ("<=", maximum, operator.le),
+    ]
+    limits = [(sign, bound, holds) for sign, bound, holds in bounds if bound is not None]
+    rule = " and ".join(["finite", *(f"{sign} {bound:g}" for sign, bound, _ in limits)])
+    try:
+        array = jnp.asarray(value, float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a number ({rule}), got {value!r}") from error
+    if shape is not None:
+        try:
+            array = jnp.broadcast_to(array, shape)
+        except ValueError as error:
+            or_less = ", or broadcast to it" if shape else ""
+            raise ValueError(f"{name} must have shape {shape}{or_less}, got {array.shape}") from error
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+        return array
+    with np.errstate(over="ignore"):
+        known = np.asarray(value, array.dtype)  # not `array`: within jit, JAX may have traced its conversion
+    if not (np.isfinite(known).all() and all(holds(known, bound).all() for _, bound, holds in limits)):
+        raise ValueError(f"{name} must be {rule}, got {value!r}")
+    return array
+
+
+def distributions(name: str, value: Any) -> Float[Array, "..."]:
+    """Return `value` as an array whose rows are distributions, or raise a `ValueError`; traced values pass."""
+    rows = real(name, value, minimum=0.0, shape=None)
+    if not isinstance(rows, jax.core.Tracer):
+        totals = np.asarray(rows).sum(-1).ravel()  # in NumPy: within jit, JAX would trace this
+        if (off := np.abs(totals - 1.0)).max(initial=0.0) > 1e-5:
+            raise ValueError(f"{name} must have rows that sum to 1, got one of sum {totals[off.argmax()]:g}")
+    return rows
+
+
+def interval(name: str, value: Any, size: int | None = None) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Return the pair `value` = (low, high) of numbers or [A] as two arrays, or raise a `ValueError`.
+
+    Args:
+        name: the parameter, for the error message.
+        value: the pair.
+        size: A, to which the arrays are broadcast; None leaves their shapes as they are.
+    """
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise ValueError(f"{name} must be a pair (low, high), got {value!r}")
+    shape = None if size is None else (size,)
+    low, high = (real(f"{name} ({end})", x, shape=shape) for end, x in zip(("low", "high"), value, strict=True))
+    if not any(isinstance(end, jax.core.Tracer) for end in (low, high)) and not (np.asarray(low) < high).all():
+        raise ValueError(f"{name} must have low < high, got {value!r}")
+    return low, high
+
+
+def check_unused(why: str, **options: Any) -> None:
+    """Raise a `ValueError` if an option was given, any but None, that has no meaning beside others."""
+    given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
+    if given:
+        raise ValueError(f"{why}: {' and '.join(options)} must not be given, got {', '.join(given)}")

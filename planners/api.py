@@ -1,0 +1,163 @@
+"""The planner protocol, and the functions that drive any planner: infer, plan, episode."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num, PRNGKeyArray
+
+from ..dynamics.base import Model, State, check_model, checked_step
+from ..dynamics.checks import integer
+from .checks import check_key
+from .info import Info
+from .rollouts.placement import check_placed, place, sharding_of
+from .rollouts.simulation import frozen_if
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """Iterative inference: from a belief over plans to a better one. Configuration, without the shape of actions."""
+
+    def init(self, model: Model, state: State) -> Any:
+        """The belief where inference starts: binds shapes, and checks them."""
+        ...
+
+    def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Info]:
+        """Bring `belief` nearer to the posterior over plans from `state`: (belief, info)."""
+        ...
+
+    def act(self, key: PRNGKeyArray, belief: Any) -> Num[Array, "*a"]:
+        """The action to execute now."""
+        ...
+
+    def shift(self, belief: Any) -> Any:
+        """The belief from which to plan at the next time step."""
+        ...
+
+
+class Episode(NamedTuple):
+    """What happened in an episode of T steps, time first.
+
+    Attributes:
+        states: in which the actions were taken, the environment's pytree with a leading axis T.
+        actions: [T, A], on the scale of plans, which the model clips to [-1, 1]; [T] where actions are discrete.
+        rewards: [T]; zero after the end.
+        discounts: [T]; zero from the end on.
+        infos: of each planning, with a leading axis T.
+        final_state: the state after the last step.
+    """
+
+    states: State
+    actions: Num[Array, "T *a"]
+    rewards: Float[Array, " T"]
+    discounts: Float[Array, " T"]
+    infos: Any
+    final_state: State
+
+
+def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any = None) -> tuple[Any, Info]:
+    """Infer the posterior over plans from `state`: open-loop trajectory optimisation.
+
+    Plans of `ilqr` and `gradient` have the derivatives of converged plans, with respect to all that model, state and
+    planner are made of; those of `mppi`, `pi2`, `dial`, `tsallis` and `vi_mpc` the derivatives of a weighted mean
+    under the same random numbers. To differentiate others is an error; see `docs/derivatives.md`.
+
+    Args:
+        planner: how to infer.
+        model: what to imagine with.
+        key: of samples and noise.
+        state: where plans start, a state of `model`.
+        belief: where inference starts; None for `planner.init(model, state)`.
+
+    Returns:
+        The belief, whose `mode()` is the plan [H, A], and the planner's info, one row per iteration.
+
+    Raises:
+        ValueError: if the planner is none, or the model, or the key; if one of them is on other devices than plans
+            are spread over, see `planners.rollouts.place`; or where a planner is differentiated that has no derivatives.
+    """
+    if not isinstance(planner, Planner):
+        raise ValueError(f"planner must be a planner, got {type(planner).__name__} (the planner comes first)")
+    check_model("model", model)
+    check_placed(sharding_of(planner), planner=planner, model=model, key=key, state=state, belief=belief)
+    belief = planner.init(model, state) if belief is None else belief
+    return planner.improve(model, check_key(key), state, belief)
+
+
+def plan(
+    planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any
+) -> tuple[Num[Array, "*a"], Any, Info]:
+    """Infer, and choose the action to execute now: one step of model predictive control.
+
+    Args:
+        planner: how to infer.
+        model: what to imagine with.
+        key: of samples and noise.
+        state: where plans start, a state of `model`.
+        belief: what the call before returned; at first `planner.init(model, state)`.
+
+    Returns:
+        The action [A], on the scale of plans, which the model clips to [-1, 1] (an integer where actions are
+        discrete); the belief to plan from at the next time step; and the planner's info.
+
+    Raises:
+        ValueError: as `infer` does, or if there is no belief.
+    """
+    if belief is None:
+        raise ValueError("belief must be given: planner.init(model, state) makes the first, got None")
+    infer_key, act_key = jax.random.split(check_key(key))
+    belief, info = infer(planner, model, infer_key, state, belief)
+    return planner.act(act_key, belief), planner.shift(belief), info
+
+
+def episode(
+    planner: Planner,
+    model: Model,
+    env: Model,
+    key: PRNGKeyArray,
+    num_steps: int,
+    *,
+    observe: Callable[[State], State] | None = None,
+) -> Episode:
+    """Control `env` by planning with `model` at every step, as one scan: jit it, vmap it over keys.
+
+    Args:
+        planner: how to infer.
+        model: what to imagine with.
+        env: what to act in; may be another model.
+        key: of everything random.
+        num_steps: the number T of steps; under jit a static argument.
+        observe: turns a state of `env` into one of `model`; None where they are the same.
+
+    Returns:
+        The episode. After its end the state stands still, and rewards and discounts are zero.
+
+    Raises:
+        ValueError: as `infer` does, or if `num_steps` is not positive.
+    """
+    integer("num_steps", num_steps)
+
+    def control(carry: tuple[State, Any, Array], key: Array) -> tuple[tuple[State, Any, Array], tuple[Any, ...]]:
+        state, belief, alive = carry
+        plan_key, step_key = jax.random.split(key)
+        seen = state if observe is None else observe(state)
+        action, belief, info = plan(planner, model, plan_key, seen, belief)
+        step = checked_step(env.step(step_key, state, action), state)
+        reward = jnp.where(alive, step.reward, 0.0)
+        discount = jnp.where(alive, step.discount, 0.0)
+        state_next = frozen_if(~alive, state, step.state)
+        return (state_next, belief, discount != 0), (state, action, reward, discount, info)
+
+    key, sharding = check_key(key), sharding_of(planner)
+    if sharding is not None:
+        planner, model, env, key = place((planner, model, env, key), sharding)
+    init_key, control_key = jax.random.split(key)
+    first = env.init(init_key)
+    if sharding is not None:  # an engine may have committed it elsewhere
+        first = place(first, sharding)
+    belief = planner.init(model, first if observe is None else observe(first))
+    carry = (first, belief, jnp.array(True))
+    (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))
+    states, actions, rewards, discounts, infos = history
+    return Episode(states, actions, rewards, discounts, infos, final_state)

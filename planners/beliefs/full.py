@@ -1,0 +1,188 @@
+"""Gaussian plans with any covariance."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ...dynamics.checks import real
+from ...dynamics.pytrees import pytree
+from ...dynamics.spaces import ActionSpace
+from .moments import average, bias_correction, factor, shrunk, square
+from .noise import coloured_correlation, white_noise
+from .protocol import Plan, Plans, continuous_shape
+from .triangular import triangular_inverse
+from .warm_start import Shifting, inflated
+
+
+@pytree
+class FullGaussian:
+    """q(a) = N(a; mean, L Lᵀ) over flattened plans. Make one with `full_gaussian`.
+
+    Attributes:
+        mean: [H, A].
+        scale_tril: L, lower triangular, [d, d] with d = H · A, step by step.
+        std_min: the least standard deviation in any direction, below which no fit goes, a scalar.
+        smoothing: the share of the old mean and covariance that a fit keeps, in [0, 1), a scalar; None for 0.
+    """
+
+    mean: Float[Array, "H A"]
+    scale_tril: Float[Array, "d d"]
+    std_min: Float[Array, ""]
+    smoothing: Float[Array, ""] | None
+
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
+        """Draw plans [K, H, A]."""
+        return self.from_noise(self.noise(key, num_samples))
+
+    def noise(self, key: PRNGKeyArray, num_samples: int) -> Plans:
+        """White noise, [K, H, A]."""
+        return white_noise(key, num_samples, self.mean)
+
+    def from_noise(self, noise: Plans) -> Plans:
+        """The plans that noise drives, each step by that of the steps up to it."""
+        deviations = jnp.matmul(noise.reshape(len(noise), -1), self.scale_tril.T, precision="highest")
+        return self.mean + deviations.reshape(noise.shape)
+
+    def log_prob(self, plans: Plans) -> Float[Array, " K"]:
+        """Log q(a) of each plan."""
+        z = self._whiten(plans)
+        return -0.5 * (z**2).sum((-2, -1)) - self._log_det() - 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi)
+
+    def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
+        """Log q(a_t | a_<t) of each plan."""
+        log_scale = jnp.log(jnp.diagonal(self.scale_tril)).reshape(self.mean.shape).sum(-1)
+        z = self._whiten(plans)
+        return -0.5 * (z**2).sum(-1) - log_scale - 0.5 * self.mean.shape[1] * jnp.log(2.0 * jnp.pi)
+
+    def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "FullGaussian":
+        """The moments of the weighted plans, which minimise the forward divergence; exact for every step size κ.
+
+        The covariance Σ is unbiased, and shrunk towards its diagonal, (1 − s) Σ + s diag Σ with s = 1 − ESS/(2d),
+        where the effective sample size is less than twice the d numbers of a plan. Its eigenvalues are at least
+        `std_min`².
+        """
+        mean = average(weights, plans)  # μ = Σ w a
+        flat = (plans - mean).reshape(len(plans), -1)
+        covariance = jnp.einsum("k,ki,kj->ij", weights, flat, flat, precision="highest") * bias_correction(weights)
+        covariance = shrunk(covariance, 1.0 / (weights**2).sum())
+        if self.smoothing is not None:
+            mean = (1.0 - self.smoothing) * mean + self.smoothing * self.mean
+            covariance = (1.0 - self.smoothing) * covariance + self.smoothing * self.covariance()
+        return dataclasses.replace(self, mean=mean, scale_tril=self._factor(covariance, self.std_min))
+
+    def mode(self) -> Plan:
+        """The mean."""
+        return self.mean
+
+    def map_centers(self, function: Callable[[Plan], Plan]) -> "FullGaussian":
+        """The same around another mean."""
+        return dataclasses.replace(self, mean=function(self.mean))
+
+    def spread(self) -> Float[Array, " A"]:
+        """The standard deviations, averaged over the steps."""
+        return jnp.sqrt((self.scale_tril**2).sum(1)).reshape(self.mean.shape).mean(0)
+
+    @property
+    def learns_spread(self) -> bool:
+        """Fits change the covariance."""
+        return True
+
+    def shift(self, initial: "FullGaussian", how: Shifting) -> "FullGaussian":
+        """The mean one step later; the covariance as in `initial`, or carried on and inflated."""
+        mean = how.plans(self.mean, initial.mean)
+        if how.inflation is None:
+            return dataclasses.replace(initial, mean=mean)
+        first = initial.covariance()
+        covariance = inflated(how.carried(self.covariance(), first, self.mean.shape[1]), first, how.inflation)
+        return dataclasses.replace(initial, mean=mean, scale_tril=self._factor(covariance, 1e-3 * self.std_min))
+
+    def entropy(self) -> Float[Array, ""]:
+        """½ d log(2πe) + ½ log det Σ, nats."""
+        return 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi * jnp.e) + self._log_det()
+
+    def kl(self, other: "FullGaussian") -> Float[Array, ""]:
+        """KL(self ‖ other), nats."""
+        both = jnp.concatenate([self.scale_tril, (self.mean - other.mean).reshape(-1, 1)], axis=1)
+        white = jnp.matmul(triangular_inverse(other.scale_tril), both, precision="highest")
+        return 0.5 * ((white**2).sum() - self.mean.size) + other._log_det() - self._log_det()
+
+    def covariance(self) -> Float[Array, "d d"]:
+        """The covariance of the flattened plan, [H·A, H·A]."""
+        return square(self.scale_tril)
+
+    def _whiten(self, plans: Plans) -> Plans:
+        """L⁻¹ (a − mean)."""
+        flat = (plans - self.mean).reshape(len(plans), -1)
+        inverse = triangular_inverse(self.scale_tril)
+        return jnp.matmul(flat, inverse.T, precision="highest").reshape(plans.shape)
+
+    def _log_det(self) -> Float[Array, ""]:
+        """½ log det Σ."""
+        return jnp.log(jnp.diagonal(self.scale_tril)).sum()
+
+    def _factor(self, covariance: Float[Array, "d d"], floor: Float[Array, ""]) -> Float[Array, "d d"]:
+        """L of Σ, whose least standard deviation is `floor`; the present one should Σ be no matrix of numbers."""
+        return factor(covariance, self.scale_tril, floor**2)
+
+
+@pytree
+class FullGaussianFamily:
+    """Gaussians of any covariance without a shape. Make one with `full_gaussian`, whose arguments these are."""
+
+    mean: Float[Array, "..."]
+    std: Float[Array, "..."]
+    std_min: Float[Array, ""]
+    smoothing: Float[Array, ""] | None
+    noise_exponent: Float[Array, ""] | None
+
+    def bind(self, horizon: int, space: ActionSpace) -> FullGaussian:
+        """The belief over plans of so many steps."""
+        shape = continuous_shape("a Gaussian belief", horizon, space)
+        deviations = real("std", self.std, shape=shape)
+        scale_tril = jnp.eye(deviations.size)
+        if self.noise_exponent is not None:
+            correlation = coloured_correlation(horizon, self.noise_exponent)
+            scale_tril = jnp.kron(jnp.linalg.cholesky(correlation), jnp.eye(shape[1]))
+        return FullGaussian(
+            mean=real("mean", self.mean, shape=shape),
+            scale_tril=deviations.reshape(-1, 1) * scale_tril,
+            std_min=self.std_min,
+            smoothing=self.smoothing,
+        )
+
+
+def full_gaussian(
+    *,
+    mean: Any = 0.0,
+    std: Any = 0.5,
+    std_min: Any = 0.01,
+    smoothing: Any = None,
+    noise_exponent: Any = None,
+) -> FullGaussianFamily:
+    """Make the family of Gaussians whose covariance is learnt in full, from more than H · A effective plans at best.
+
+    Args:
+        mean: scalar, [A] or [H, A]; 1 is the end of the actuators' range.
+        std: at the start, scalar, [A] or [H, A], > 0, in the same unit.
+        std_min: the least standard deviation in any direction, > 0: fits raise lower eigenvalues of the covariance
+            to its square, and change nothing else.
+        smoothing: the share of the old mean and covariance that a fit keeps, in [0, 1); None for none.
+        noise_exponent: correlates the steps at the start as noise of the spectrum 1/f^exponent, >= 0; None for
+            independent steps.
+
+    Returns:
+        The family.
+
+    Raises:
+        ValueError: for a parameter outside its range.
+    """
+    return FullGaussianFamily(
+        mean=real("mean", mean, shape=None),
+        std=real("std", std, above=0.0, shape=None),
+        std_min=real("std_min", std_min, above=0.0),
+        smoothing=None if smoothing is None else real("smoothing", smoothing, minimum=0.0, below=1.0),
+        noise_exponent=None if noise_exponent is None else real("noise_exponent", noise_exponent, minimum=0.0),
+    )

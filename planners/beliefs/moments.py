@@ -1,0 +1,63 @@
+"""Weighted moments and covariances, in full precision, and what a small effective sample takes from them."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .protocol import Plan, Plans
+
+
+def average(weights: Float[Array, "K *H"], values: Plans) -> Plan:
+    """Σ w v of weights [K], or [K, H] where each step has its own."""
+    # in full precision: accelerators multiply matrices in less, which would round even the best plan
+    spec = "k,kha->ha" if weights.ndim == 1 else "kh,kha->ha"
+    return jnp.einsum(spec, weights, values, precision="highest")
+
+
+def bias_correction(weights: Float[Array, "K *H"]) -> Float[Array, "*H"]:
+    """1/(1 − Σw²), by which weighted second moments about their own mean are too small; 2 at most."""
+    return 1.0 / jnp.maximum(1.0 - (weights**2).sum(0), 0.5)
+
+
+def shrunk(covariance: Float[Array, "n n"], sample_size: Float[Array, ""]) -> Float[Array, "n n"]:
+    """(1 − s) Σ + s diag Σ with s = 1 − (sample size)/(2n), where that is positive."""
+    shrinkage = jnp.clip(1.0 - 0.5 * sample_size / len(covariance), 0.0, 1.0)
+    return jnp.where(jnp.eye(len(covariance)) > 0, 1.0, 1.0 - shrinkage) * covariance
+
+
+def square(tril: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """L Lᵀ."""
+    return jnp.matmul(tril, tril.T, precision="highest")
+
+
+def factor(
+    covariance: Float[Array, "n n"], otherwise: Float[Array, "n n"], floor: Float[Array, ""]
+) -> Float[Array, "n n"]:
+    """L of Σ = L Lᵀ, the eigenvalues of Σ raised to a floor where they are lower.
+
+    What is above the floor stays as it is. (A floor that is added would be amplified by 1/κ where steps of mirror
+    descent add it again and again.)
+
+    Args:
+        covariance: Σ, symmetric.
+        otherwise: a factor to take should Σ be no matrix of numbers.
+        floor: of the eigenvalues, a scalar > 0.
+
+    Returns:
+        L, lower triangular.
+    """
+    covariance = 0.5 * (covariance + covariance.T)
+    # Σ − floor has a Cholesky factor if and only if all eigenvalues are above; their decomposition takes far longer
+    above = jnp.isfinite(jnp.linalg.cholesky(covariance - floor * jnp.eye(len(covariance)))).all()
+
+    def raised(covariance: Float[Array, "n n"]) -> Float[Array, "n n"]:
+        values, vectors = jnp.linalg.eigh(covariance)
+        return jnp.matmul(vectors * jnp.maximum(values, floor), vectors.T, precision="highest")
+
+    tril = jnp.linalg.cholesky(jax.lax.cond(above, lambda same: same, raised, covariance))
+    return jnp.where(jnp.isfinite(tril).all(), tril, otherwise)
+
+
+def deviation(variance: Float[Array, "..."]) -> Float[Array, "..."]:
+    """σ = √v, whose derivative is a number where the variance is 0 too, of plans one of which has all the weight."""
+    return jnp.sqrt(jnp.maximum(variance, jnp.finfo(variance.dtype).tiny))

@@ -1,0 +1,87 @@
+"""Checks of what users give to planners."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray, Shaped
+
+
+def check_part(name: str, part: Any, *methods: str) -> Any:
+    """Return `part`, or raise a `ValueError` unless it is a pytree (so that jit can take it) with these methods."""
+    if isinstance(part, type):
+        raise ValueError(f"{name} must be an instance, got the class {part.__name__}")
+    missing = [method for method in methods if not callable(getattr(part, method, None))]
+    if missing:
+        raise ValueError(f"{name} must have {', '.join(missing)}, got {part!r}")
+    if jax.tree_util.all_leaves([part]):
+        raise ValueError(f"{name} must be a pytree: register {type(part).__name__} with JAX, got {part!r}")
+    return part
+
+
+def check_key(key: Any) -> PRNGKeyArray:
+    """Return one key as `jax.random.key` makes it, of either kind, or raise a `ValueError` that says what to give."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ():
+        return key
+    if dtype == jnp.uint32 and shape == jax.eval_shape(lambda: jax.random.PRNGKey(0)).shape:
+        return jax.random.wrap_key_data(jnp.asarray(key))
+    told = f"{key!r}" if dtype is None or shape == () else f"{dtype}{list(shape or ())}"
+    raise ValueError(
+        f"key must be one key, jax.random.key(seed) or jax.random.PRNGKey(seed) (of several take one, or vmap over "
+        f"them), got {told}"
+    )
+
+
+def check_belief(own: Any, given: Any) -> Any:
+    """Return the belief `given`, or raise a `ValueError` unless its structure and shapes are those of `own`.
+
+    Args:
+        own: a belief that the planner's `init` gives, or its shapes, as `jax.eval_shape` tells them.
+        given: by the user.
+    """
+    if type(own) is not type(given):
+        raise ValueError(
+            f"belief must be one that the planner's init gives, {type(own).__name__}, got {type(given).__name__}"
+        )
+    own_leaves, own_structure = jax.tree_util.tree_flatten_with_path(own)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(given)
+    for (path, leaf), (other_path, other) in zip(own_leaves, leaves, strict=False):
+        if path != other_path:
+            break
+        if jnp.shape(leaf) != jnp.shape(other):
+            raise ValueError(
+                f"belief{jax.tree_util.keystr(path)} must have shape {jnp.shape(leaf)}, as the planner's init gives "
+                f"it, got {jnp.shape(other)}"
+            )
+    if structure != own_structure:
+        raise ValueError(
+            f"belief must have the structure that the planner's init gives, {own_structure}, got {structure}"
+        )
+    return given
+
+
+@contextlib.contextmanager
+def named(*parts: str) -> Iterator[None]:
+    """Begin the message of a `ValueError` of this block with what it is of, such as a planner and a model."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{' on '.join(parts)}: {error}") from error
+
+
+def check_per_plan(name: str, values: Any, num_samples: int) -> Shaped[Array, " K"]:
+    """Return what a user's function gave for K plans, or raise a `ValueError` unless its shape is [K]."""
+    if jnp.shape(values) != (num_samples,):
+        raise ValueError(f"{name} must have shape ({num_samples},), one entry per plan, got {jnp.shape(values)}")
+    return values
+
+
+def fresh(tree: Any) -> Any:
+    """The same arrays in memory of their own, so that whoever gets them may donate it; keys too.
+
+    What a program returns has memory of its own anyway.
+    """
+    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.core.Tracer) else jnp.array(leaf, copy=True), tree)

@@ -1,0 +1,103 @@
+"""Plans that move."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ...dynamics.checks import integer, real
+from ...dynamics.pytrees import pytree, static
+from ...dynamics.spaces import ActionSpace
+from ..beliefs.moments import average
+from ..beliefs.noise import white_noise
+from ..beliefs.protocol import Plan, Plans, continuous_shape
+from ..beliefs.warm_start import Shifting
+
+
+@pytree
+class Points:
+    """q(a) = 1/K Σ_k δ(a − a_k): plans that an optimiser or a kernel moves. Make one with `points`.
+
+    Attributes:
+        plans: [K, H, A].
+        objective: of each, [K], in reward units; all the same where nothing is known yet.
+        spread: of the noise by which all but the first are moved before the next planning, [H, A].
+    """
+
+    plans: Plans
+    objective: Float[Array, " K"]
+    spread: Float[Array, "H A"]
+
+    @property
+    def mean(self) -> Plan:
+        """The mean, [H, A]; between the modes, where there are several."""
+        return average(jnp.full(len(self.plans), 1.0 / len(self.plans)), self.plans)
+
+    def covariance(self) -> Float[Array, "d d"]:
+        """The covariance of the flattened plans, [H·A, H·A]."""
+        flat = (self.plans - self.mean).reshape(len(self.plans), -1)
+        return jnp.einsum("ki,kj->ij", flat, flat, precision="highest") / len(flat)
+
+    def scattered(self, key: PRNGKeyArray) -> Plans:
+        """The plans, moved by noise; the first stays where it is."""
+        noise = white_noise(key, len(self.plans), self.spread).at[0].set(0.0)
+        return self.plans + self.spread * noise
+
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
+        """Draw plans [K, H, A] of those that there are."""
+        return self.plans[jax.random.randint(key, (num_samples,), 0, len(self.plans))]
+
+    def mode(self) -> Plan:
+        """The plan of the greatest objective."""
+        return self.plans[jnp.argmax(self.objective)]
+
+    def best(self) -> Plan:
+        """The plan of the greatest objective."""
+        return self.mode()
+
+    def shift(self, initial: "Points", how: Shifting) -> "Points":
+        """All plans one step later."""
+        return dataclasses.replace(self, plans=how.plans(self.plans, initial.plans[0]))
+
+    def entropy(self) -> None:
+        """Points have no density."""
+        return None
+
+
+@pytree
+class PointsFamily:
+    """Plans that move, without a shape. Make one with `points`, whose arguments the attributes are."""
+
+    initial_plan: Float[Array, "..."]
+    std: Float[Array, "..."]
+    num_samples: int = static()
+
+    def bind(self, horizon: int, space: ActionSpace) -> Points:
+        """So many plans, all at the initial one."""
+        shape = continuous_shape("a planner that moves plans by derivatives", horizon, space)
+        start = real("initial_plan", self.initial_plan, shape=shape)
+        plans = jnp.broadcast_to(start, (self.num_samples, *shape))
+        return Points(plans, jnp.zeros(len(plans)), real("std", self.std, shape=shape))
+
+
+def points(*, num_samples: int, initial_plan: Any = 0.0, std: Any = 0.5) -> PointsFamily:
+    """Make the family of plans that move.
+
+    Args:
+        num_samples: the number K of plans.
+        initial_plan: where the first of them starts, scalar, [A] or [H, A].
+        std: of the noise by which the others start elsewhere, scalar, [A] or [H, A], >= 0.
+
+    Returns:
+        The family.
+
+    Raises:
+        ValueError: for a parameter outside its range.
+    """
+    return PointsFamily(
+        initial_plan=real("initial_plan", initial_plan, shape=None),
+        std=real("std", std, minimum=0.0, shape=None),
+        num_samples=integer("num_samples", num_samples),
+    )

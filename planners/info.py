@@ -1,0 +1,202 @@
+"""What planners report of an inference."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from ..dynamics.pytrees import pytree, static
+
+KEEP = ("returns", "weights", "lineage")  # what grows with the number of plans or steps
+
+
+@pytree
+class Lineage:
+    """The history of the particles of sequential Monte Carlo, step by step; one row per iteration.
+
+    Attributes:
+        ess: effective sample size after each step, before resampling, [..., H].
+        resampled: whether they were resampled after it, [..., H].
+        num_ancestors: how many particles of each step have descendants with weight at the end, [..., H]: the first
+            is the number of distinct roots (of discrete actions more than there are actions: two particles may take
+            the same one). Few of them early on is path degeneracy: the first actions rest on few plans, and more
+            particles, a better look-ahead or a shorter horizon help.
+    """
+
+    ess: Float[Array, "... H"]
+    resampled: Bool[Array, "... H"]
+    num_ancestors: Int[Array, "... H"]
+
+
+@pytree
+class Refinement:
+    """The outcome of refining a plan, once for all iterations.
+
+    Attributes:
+        returns: of the belief's mode, of the plan of the time step before, and of the refined plan, [..., 3], reward
+            units; −∞ if invalid.
+        accepted: whether the refined plan is the best of them, and executed.
+        info: of the planner that refined.
+    """
+
+    returns: Float[Array, "... 3"]
+    accepted: Bool[Array, "..."]
+    info: Any
+
+
+class _Measure:
+    """A number of each row of `Info`; None where a planner does not report it."""
+
+    def __init__(self, kind: Any = float) -> None:
+        self.kind = kind
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, info: Any, owner: type) -> Any:
+        if info is None:
+            return self
+        if self.name not in info.names:
+            return None
+        values = info.measures[..., info.names.index(self.name)]
+        return values if self.kind is float else values.astype(self.kind)
+
+
+@pytree
+class Info:
+    """What happened in an inference, of any planner; one row per iteration. What does not apply to a planner is None.
+
+    Its numbers are columns of one array, because each array that a compiled function returns costs time: on a small
+    problem as much as a step of the rollout. Arrays of all plans are there only where the planner's option `keep`
+    names them, so that an episode of many steps fits into memory.
+
+    Attributes of all planners:
+        best_return: of the best plan so far, which is `belief.best()`, reward units; −inf where none was valid.
+        num_invalid: how many plans had a return, a gradient or a log p that was NaN or infinite; they got no weight.
+        degenerate: whether nothing could be learnt: no valid return or gradient, or returns that are all equal. The
+            belief stayed as it was (of particles whose returns are equal, their proposal).
+        temperature: of the likelihood, in reward units; None where it has none. Under a prior it is that of the
+            posterior, where the iterations end, whatever the step size.
+
+    Attributes of planners that weigh samples:
+        ess: effective sample size 1/Σw² of the weights, between 1 and K (Kish, 1965).
+        max_weight: the greatest weight.
+        perplexity: exp of the weights' entropy, between `ess` and K.
+        elbo: E[log W + log p − log q], nats, of q restricted to the plans that are valid; −inf for an indicator
+            likelihood. (Of `elbo_gradient` and `iterative_policy` an estimate of what they climb.)
+        log_evidence: log E_q[W p/q], an estimate of log p(O = 1) that is meaningless when `evidence_ess` is below 5
+            or so. Plans that are not valid are impossible: W = 0. It rests on the plans that were drawn: the mode of
+            the belief, and remembered plans, which were not, do not count here nor in the four around it. (Of `ilqr`
+            Laplace's approximation of it, exact on linear-quadratic problems; relative to the Lebesgue measure
+            without a prior.)
+        elbo_gap: log_evidence − elbo, estimates KL(q ‖ posterior); 0 where no plan is valid, infinite where none of
+            those that are has any weight.
+        posterior_kl: Σ w log(K w) of the weights before the step size κ, estimates KL(posterior ‖ q); 0 or infinite
+            as `elbo_gap`.
+        evidence_ess: effective sample size of these, on which `log_evidence` and `posterior_kl` rest; 0 where they
+            rest on none. Of particles the least along the lineage.
+        entropy: of the belief after the iteration, nats; None where it has no density.
+        kl: of the belief after from the belief before the iteration, nats; None where it has no density. (Of
+            `iterative_policy` the divergence from the given policy, nats per step.)
+        step_size: κ of the mirror descent; None where there is none, and steps are whole. (Of `ilqr` the fraction of
+            the step that was taken; 0 where none was.)
+        num_roots: how many distinct first actions the particles have.
+
+    Attributes of planners that follow derivatives:
+        objective: the best of what is climbed, the return plus temperature times log p, reward units; −inf where it
+            is no number.
+        gradient_norm: of the gradient there, before it was shortened; the greatest, where several plans climb.
+        expected_improvement: by how much the whole step would raise the objective if the expansion were exact.
+        regularization: μ of the last backward pass.
+        converged: whether nothing more was to be gained.
+
+    Arrays, where they are kept:
+        returns: of each plan as the rollout gave it, [..., K], reward units; under several scenarios the risk measure
+            of its returns. Where later iterations evaluate fewer plans, their rows end in NaN.
+        weights: of each plan, they sum to 1, [..., K]; where every step has its own, their mean over the steps.
+        lineage: of the particles, where plans were resampled on the way. Plans are then those that survived, and
+            `num_invalid` counts all that died of it; `elbo` is log_evidence itself, whose mean is a bound as well
+            (Maddison et al., 2017), and `elbo_gap` None.
+        refinement: the outcome of refining the plan, once for all iterations; None without a refiner.
+        measures: the numbers that are reported, [..., n].
+        names: theirs, in the order of `measures`.
+    """
+
+    measures: Float[Array, "... n"]
+    returns: Float[Array, "... K"] | None
+    weights: Float[Array, "... K"] | None
+    lineage: Lineage | None
+    refinement: Refinement | None
+    names: tuple[str, ...] = static()
+
+    best_return = _Measure()
+    num_invalid = _Measure(int)
+    degenerate = _Measure(bool)
+    temperature = _Measure()
+    ess = _Measure()
+    max_weight = _Measure()
+    perplexity = _Measure()
+    elbo = _Measure()
+    log_evidence = _Measure()
+    elbo_gap = _Measure()
+    posterior_kl = _Measure()
+    evidence_ess = _Measure()
+    entropy = _Measure()
+    kl = _Measure()
+    step_size = _Measure()
+    num_roots = _Measure(int)
+    objective = _Measure()
+    gradient_norm = _Measure()
+    expected_improvement = _Measure()
+    regularization = _Measure()
+    converged = _Measure(bool)
+
+    def brief(self) -> "Info":
+        """The best return and what went wrong; None for all other numbers, which then are not computed."""
+        names = tuple(name for name in ("best_return", "num_invalid", "degenerate") if name in self.names)
+        # each column by itself, which compilers understand
+        measures = jnp.stack([self.measures[..., self.names.index(name)] for name in names], axis=-1)
+        return dataclasses.replace(self, measures=measures, names=names)
+
+    def keeping(self, names: tuple[str, ...]) -> "Info":
+        """Without the arrays that are not named."""
+        return dataclasses.replace(self, **{name: None for name in KEEP if name not in names})
+
+    def replacing(self, name: str, value: Float[Array, "..."]) -> "Info":
+        """With another number in the place of one that it reports."""
+        return dataclasses.replace(self, measures=self.measures.at[..., self.names.index(name)].set(value))
+
+
+def info_row(
+    *,
+    returns: Float[Array, " K"] | None = None,
+    weights: Float[Array, " K"] | None = None,
+    lineage: Lineage | None = None,
+    **measures: Shaped[Array, ""] | None,
+) -> Info:
+    """Make a row of `Info`.
+
+    Args:
+        returns: see `Info`.
+        weights: see `Info`; their effective sample size, greatest and perplexity are measures, too.
+        lineage: see `Info`.
+        **measures: its numbers, by name; None for those that there are not.
+    """
+    if weights is not None:
+        measures["ess"] = 1.0 / (weights**2).sum()
+        measures["max_weight"] = weights.max()
+        measures["perplexity"] = jnp.exp(jax.scipy.special.entr(weights).sum())
+    named = {name: value for name, value in measures.items() if value is not None}
+    numbers = jnp.stack([jnp.asarray(value, float) for value in named.values()])
+    return Info(numbers, returns, weights, lineage, None, tuple(named))
+
+
+def check_keep(keep: Any) -> tuple[str, ...]:
+    """Return the names of arrays to keep, or raise a `ValueError` if there is another."""
+    names = (keep,) if isinstance(keep, str) else tuple(keep)
+    for name in names:
+        if name not in KEEP:
+            raise ValueError(f"keep must be names among {', '.join(KEEP)}, got {name!r}")
+    return names

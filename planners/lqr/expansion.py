@@ -1,0 +1,265 @@
+"""A rollout expanded along its plan: dynamics to first order, costs to second, each step by itself."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from ...dynamics.base import Model, State
+from ...dynamics.checks import scalar
+from ...dynamics.coordinates import coordinates, with_coordinates
+from ..beliefs.protocol import Plan
+from ..rollouts.placement import platform
+from ..rollouts.simulation import frozen_if, masked_step, reuse_noise
+
+LogProb = Callable[..., Float[Array, ""]]
+
+
+class Expansion(NamedTuple):
+    """x' = f(x, u) and cost c(x, u) around x̄_t, ū_t, where Σ_t c_t + v is the cost of the plan: discounts are in c.
+
+    Attributes:
+        x: coordinates x̄ before each step, [H, n].
+        f_z: derivatives of the next coordinates by z = (x, u), [H, n, n + A]; from an end on states stand still.
+        c_z: of the cost, [H, n + A].
+        c_zz: second ones of the cost, [H, n + A, n + A].
+        counts: whether a step comes before the end of the episode, [H]; after it rewards are 0.
+        lasts: whether the next one does, [H].
+        v_x: derivative of the cost beyond the horizon by the last x, [n].
+        v_xx: second ones, [n, n].
+        at: what `curvature` needs to expand once more, with a leading axis H; None where it will not.
+    """
+
+    x: Float[Array, "H n"]
+    f_z: Float[Array, "H n z"]
+    c_z: Float[Array, "H z"]
+    c_zz: Float[Array, "H z z"]
+    counts: Bool[Array, " H"]
+    lasts: Bool[Array, " H"]
+    v_x: Float[Array, " n"]
+    v_xx: Float[Array, "n n"]
+    at: Any
+
+
+def inside(
+    actions: Float[Array, "*H A"], limits: tuple[Float[Array, " A"], Float[Array, " A"]], share: float = 1e-6
+) -> Float[Array, "*H A"]:
+    """The nearest actions within limits by a share of their distance, where the model's own clip has a slope."""
+    low, high = limits
+    width = high - low
+    margin = share * jnp.where(jnp.isfinite(width), width, 0.0)
+    return jnp.clip(actions, low + margin, high - margin)
+
+
+class Problem(NamedTuple):
+    """What to follow and to expand plans of: a model and its return, plus temperature times the log of a prior.
+
+    Attributes:
+        model: whose dynamics and rewards they are.
+        keys: of its noise at each step, [H].
+        state: where plans start.
+        log_prior: (parameters, state, action) -> log p(action | state); None for none.
+        parameters: of `log_prior`, with a leading axis H.
+        temperature: in reward units; None without a prior.
+        limits: the least and the greatest action, [A] each; None for none.
+        convex: whether negative curvatures of costs are taken as 0.
+        second_order: whether expansions are kept such that `curvature` can tell of dynamics to second order too.
+    """
+
+    model: Model
+    keys: Key[Array, " H"]
+    state: State
+    log_prior: LogProb | None
+    parameters: Any
+    temperature: Float[Array, ""] | None
+    limits: tuple[Float[Array, " A"], Float[Array, " A"]] | None
+    convex: bool
+    second_order: bool
+
+    def follow(self, plan: Plan, states: Float[Array, "H n"], gains: Float[Array, "H A n"]) -> "Followed":
+        """Act by u + K (x − x̄), within the limits."""
+
+        def body(carry: Any, now: Any) -> tuple[Any, Any]:
+            state, weight, total, log_prior = carry
+            key, action, nominal, gain, parameters = now
+            deviation = coordinates(self.model, state) - nominal
+            action = self.limited(action + jnp.matmul(gain, deviation, precision="highest"))
+            if self.log_prior is not None:
+                # in the last state after an end, as in `rollout.score`, and never discounted
+                log_prior += scalar("log p of the prior", self.log_prior(parameters, state, action))
+            step = masked_step(self.model, (key, action), state, weight)
+            after = weight * step.discount
+            # past an end nothing counts, but its derivatives must be numbers
+            kept = frozen_if(after == 0, state, step.state)
+            met = (action, reuse_noise(state), weight, step.discount)
+            return (kept, after, total + weight * step.reward, log_prior), met
+
+        start = (reuse_noise(self.state), jnp.ones(()), jnp.zeros(()), jnp.zeros(()))
+        inputs = (self._same_noise(), plan, states, gains, self.parameters)
+        (last, weight, total, log_prior), (actions, states, weights, discounts) = jax.lax.scan(body, start, inputs)
+        total += jnp.where(weight == 0, 0.0, weight * scalar("value", self.model.value(last)))
+        objective = total if self.temperature is None else total + self.temperature * log_prior
+        objective = jnp.where(jnp.isfinite(objective), objective, -jnp.inf)
+        return Followed(objective, total, actions, states, weights, discounts, last, weight)
+
+    def limited(self, actions: Float[Array, "*H A"]) -> Float[Array, "*H A"]:
+        """The nearest actions within the limits."""
+        return actions if self.limits is None else jnp.clip(actions, *self.limits)
+
+    def expand(self, followed: "Followed") -> Expansion:
+        """Expand every step of what was followed, in the very states that it met.
+
+        To follow its plan once more would not do: where the dynamics are unstable, rounding leads elsewhere.
+        """
+        at = self._at(followed)
+        x, f_z, c_z, c_zz = _over_steps(self._step)(at)
+        counts = followed.weights != 0
+        lasts = counts & (followed.discounts != 0)
+        f_z = _where(lasts, f_z, jnp.eye(*f_z.shape[1:]))
+        if self.log_prior is None:
+            c_z, c_zz = _where(counts, c_z, 0.0), _where(counts, c_zz, 0.0)
+        v_x, v_xx = self._beyond(followed.last, followed.last_weight)
+        kept = at if self.second_order else None
+        return Expansion(x, f_z, c_z, self._shaped(c_zz), counts, lasts, v_x, self._shaped(v_xx), kept)
+
+    def slope(self, followed: "Followed") -> tuple[Float[Array, "H n"], Float[Array, "H A"]]:
+        """The coordinates before each step of what was followed, and the derivatives of the cost by the actions.
+
+        By costates, ν_t = c_x + f_xᵀ ν_{t+1} and c_u + f_uᵀ ν_{t+1}, so that forward mode does.
+        """
+        x, f_z, c_z = _over_steps(self._first)(self._at(followed))
+        counts = followed.weights != 0
+        f_z = _where(counts & (followed.discounts != 0), f_z, jnp.eye(*f_z.shape[1:]))
+        if self.log_prior is None:
+            c_z = _where(counts, c_z, 0.0)
+        n = x.shape[1]
+
+        def back(costate: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
+            f_z, c_z = now
+            by_z = c_z + f_z.T @ costate
+            return by_z[:n], by_z[n:]
+
+        with jax.default_matmul_precision("highest"):
+            last, weight = followed.last, followed.last_weight
+            v_x = jax.jacfwd(lambda x: self._cost_beyond(last, weight, x))(coordinates(self.model, last))
+            _, slopes = jax.lax.scan(back, jnp.where(weight == 0, 0.0, v_x), (f_z, c_z), reverse=True)
+        return x, slopes
+
+    def curvature(self, at: Any, v_x: Float[Array, " n"]) -> Float[Array, "z z"]:
+        """Second derivatives of v_xᵀ f(x, u) at a step, the term that tells DDP from iLQR."""
+        return _hessian(lambda z: v_x @ self._next(at, z)[0], self._point(at))
+
+    def _at(self, followed: "Followed") -> Any:
+        """Where each step is expanded."""
+        plan = followed.plan
+        if self.limits is not None:
+            plan = inside(plan, self.limits)
+        return (self._same_noise(), followed.states, plan, followed.weights, self.parameters)
+
+    def _same_noise(self) -> Key[Array, " H"]:
+        """The keys, which all that is followed and expanded shares on purpose."""
+        return jax.random.clone(self.keys)
+
+    def _step(self, at: Any) -> tuple[Array, ...]:
+        return *self._first(at), _hessian(lambda z: self._next(at, z)[1], self._point(at))
+
+    def _first(self, at: Any) -> tuple[Array, Array, Array]:
+        """The coordinates, and the first derivatives of the next ones and of the cost."""
+        z = self._point(at)
+        n = len(z) - self.model.action_size
+
+        def both(z: Array) -> Array:
+            x, cost = self._next(at, z)
+            return jnp.append(x, cost)
+
+        first = jax.jacfwd(both)(z)
+        return z[:n], first[:-1], first[-1]
+
+    def _point(self, at: Any) -> Float[Array, " z"]:
+        _, state, action, *_ = at
+        return jnp.concatenate([coordinates(self.model, state), action])
+
+    def _next(self, at: Any, z: Float[Array, " z"]) -> tuple[Float[Array, " n"], Float[Array, ""]]:
+        """The next coordinates and the cost of a step."""
+        key, state, action, weight, parameters = at
+        x, u = jnp.split(z, [len(z) - len(action)])
+        moved = with_coordinates(self.model, reuse_noise(state), x)
+        after, reward, _ = self.model.step(jax.random.clone(key), moved, u)  # in each derivative the same noise
+        cost = -jnp.where(weight == 0, 0.0, weight * scalar("reward of a step", reward))
+        if self.log_prior is not None and self.temperature is not None:
+            log_prior = scalar("log p of the prior", self.log_prior(parameters, moved, u))
+            cost -= self.temperature * log_prior
+        return coordinates(self.model, after), cost
+
+    def _beyond(self, last: State, weight: Float[Array, ""]) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
+        def cost(x: Array) -> Array:
+            return self._cost_beyond(last, weight, x)
+
+        x = coordinates(self.model, last)
+        return jnp.where(weight == 0, 0.0, jax.jacfwd(cost)(x)), jnp.where(weight == 0, 0.0, _hessian(cost, x))
+
+    def _cost_beyond(self, last: State, weight: Float[Array, ""], x: Float[Array, " n"]) -> Float[Array, ""]:
+        return -weight * scalar("value", self.model.value(with_coordinates(self.model, last, x)))
+
+    def _shaped(self, hessian: Float[Array, "*H z z"]) -> Float[Array, "*H z z"]:
+        """The nearest matrix of no negative curvature, if so wanted."""
+        hessian = 0.5 * (hessian + hessian.mT)
+        if not self.convex:
+            return hessian
+        known = jnp.isfinite(hessian).all((-2, -1), keepdims=True)
+        values, vectors = jnp.linalg.eigh(jnp.where(known, hessian, 0.0))
+        nearest = jnp.einsum("...ij,...j,...kj->...ik", vectors, jnp.maximum(values, 0.0), vectors)
+        convex = (values >= 0.0).all(-1)[..., None, None]  # leave alone, to the last bit, what is convex already
+        return jnp.where(known, jnp.where(convex, hessian, nearest), hessian)
+
+
+class Followed(NamedTuple):
+    """What became of a policy.
+
+    Attributes:
+        objective: the return, plus temperature times the prior's log p; −∞ if that is no number.
+        total: the return.
+        plan: the actions, [H, A].
+        states: before each step, with a leading axis H.
+        weights: Π d of each, [H].
+        discounts: d, [H].
+        last: the state after the last step.
+        last_weight: of that.
+    """
+
+    objective: Float[Array, "..."]
+    total: Float[Array, "..."]
+    plan: Float[Array, "... H A"]
+    states: State
+    weights: Float[Array, "... H"]
+    discounts: Float[Array, "... H"]
+    last: State
+    last_weight: Float[Array, "..."]
+
+
+def _over_steps(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """To apply it to all steps; on a CPU one after the other: the derivatives of a step fill its cache."""
+
+    def over(rows: Any) -> Any:
+        return jax.lax.map(function, rows) if platform(rows) == "cpu" else jax.vmap(function)(rows)
+
+    return over
+
+
+def _hessian(function: Callable[..., Any], z: Float[Array, " z"]) -> Float[Array, "z z"]:
+    """Second derivatives: forward over reverse where that goes, which many coordinates make faster, else forward.
+
+    Whoever refuses reverse mode does so in words of their own: solvers that loop, functions with a rule for forward
+    mode alone, calls of other programs. What is wrong with the function itself forward mode says again.
+    """
+    try:
+        return jax.jacfwd(jax.grad(function))(z)
+    except Exception:
+        return jax.jacfwd(jax.jacfwd(function))(z)
+
+
+def _where(counts: Bool[Array, " H"], leaf: Float[Array, "H ..."], other: Any) -> Float[Array, "H ..."]:
+    """The rows that count; something else in the place of the others."""
+    return jnp.where(counts.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, other)

@@ -1,0 +1,110 @@
+"""Sequential Monte Carlo as an evaluator of the loop: plans that are resampled on the way."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from ...dynamics.base import Model, State
+from ...dynamics.pytrees import pytree
+from ...dynamics.spaces import ActionSpace
+from ..beliefs.protocol import Sequential
+from ..rollouts.settings import RolloutSettings
+from ..sampling.evaluation import Evaluation, all_equal
+from ..sampling.incumbent import Incumbent
+from ..sampling.priors import Prior, ShrunkPrior, bind_prior
+from .belief import Particles
+from .filter import run_filter
+from .resampling import Resampler
+from .tempering import Tempering
+from .weights import diagnose, reweigh
+
+
+@pytree
+class ParticleFilter:
+    """Plans that survive resampling at the temperature reached, weighed on to the next one.
+
+    Attributes:
+        likelihood: exp(R/λ) at temperatures that are reached from iteration to iteration.
+        prior: p; None for the proposal itself.
+        resampler: when and how to resample, and the look-ahead.
+        rollouts: how plans are rolled out.
+    """
+
+    likelihood: Tempering
+    prior: Any
+    resampler: Resampler
+    rollouts: RolloutSettings
+
+    def bind(self, belief: Any, space: ActionSpace, num_samples: int | tuple[int, ...]) -> Prior | None:
+        """See `Evaluator`."""
+        kind = type(belief).__name__
+        if not isinstance(belief, Particles | Sequential):
+            raise ValueError(f"a resampler needs a belief whose plans can be drawn step by step, got {kind}")
+        if isinstance(belief, Particles) and len(belief.plans) != num_samples:
+            raise ValueError(f"num_samples must be the number of particles {len(belief.plans)}, got {num_samples}")
+        if isinstance(self.prior, ShrunkPrior) and not isinstance(_proposal(belief), Sequential):
+            raise ValueError("a prior around the present mean needs a proposal that has one, got a policy")
+        return bind_prior(self.prior, len(belief.mode()), space)
+
+    def start(self, belief: Any) -> Float[Array, ""]:
+        """1/λ at which the first iteration resamples."""
+        return self.likelihood.start(belief.inverse_temperature if isinstance(belief, Particles) else None)
+
+    def __call__(
+        self,
+        model: Model,
+        keys: Key[Array, "2"],
+        state: State,
+        search: Incumbent,
+        memory: Float[Array, ""],
+        *,
+        num_samples: int,
+        last: Bool[Array, ""],
+    ) -> Evaluation:
+        """See `Evaluator`; what is remembered is 1/λ."""
+        before, inverse = search.belief, memory
+        prior = self.prior if search.initial.prior is None else search.initial.prior
+        weighted = run_filter(
+            model,
+            keys,
+            state,
+            _proposal(before),
+            (num_samples, len(before.mode())),
+            resampler=self.resampler,
+            inverse_temperature=inverse,
+            prior=prior,
+            num_scenarios=self.rollouts.num_scenarios,
+            common_noise=self.rollouts.common_noise,
+            risk=self.rollouts.risk,
+            chunk_size=self.rollouts.chunk_size,
+            sharding=self.rollouts.sharding,
+        )
+        valid = weighted.log_weights > -jnp.inf
+        returns = jnp.where(valid, weighted.returns, -jnp.inf)
+        reached = self.likelihood.cool(inverse, weighted.log_weights, weighted.returns, weighted.log_evidence, last)
+        reached = jnp.where(valid.any(), reached, inverse)
+        reweighted = reweigh(weighted, inverse, reached)
+        weights = jnp.exp(reweighted.normalized.log_weights)
+        dead = reweighted.normalized.degenerate
+        # equal returns tell nothing: do not drift with the noise of the samples
+        uninformative = dead if self.prior is not None else dead | all_equal(returns, valid)
+        belief, degenerate = before, uninformative
+        if isinstance(before, Particles):  # whose plans are new in any case
+            belief = dataclasses.replace(before, inverse_temperature=reached, informative=~uninformative)
+            degenerate = dead
+        return Evaluation(
+            belief=belief,
+            plans=weighted.plans,
+            weights=weights,
+            returns=returns,
+            degenerate=degenerate,
+            memory=reached,
+            diagnose=functools.partial(diagnose, weighted, reweighted, weights, uninformative),
+        )
+
+
+def _proposal(belief: Any) -> Any:
+    return belief.proposal if isinstance(belief, Particles) else belief

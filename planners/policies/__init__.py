@@ -1,0 +1,8 @@
+"""Policies: networks, imagined trajectories, and the planner that improves a policy for where it is."""
+
+from .ascent import PolicyPlanner
+from .iterated import IteratedPolicy
+from .network import NetworkPolicy, network_policy
+from .protocol import Policy
+
+__all__ = ["IteratedPolicy", "NetworkPolicy", "Policy", "PolicyPlanner", "network_policy"]

@@ -1,0 +1,329 @@
+"""Returns of plans: a scan over time of all plans at once, in blocks that fit the cache, over all devices."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
+
+from ...dynamics.base import Model, State, Step, scenario_count
+from ...dynamics.checks import integer
+from ..beliefs.protocol import Plan, Plans
+from ..checks import check_key
+from .placement import check_placed, check_sharding, platform
+from .risk import Risk
+from .simulation import RolloutState, draw_scenarios, masked_step, start_rollouts, with_new_noise
+
+# On a CPU the states of a block should stay in a core's cache; `python -m mirrax.benchmarks.blocks` measures it.
+_CACHE_BYTES = 320 * 1024
+_LEAST_BLOCK, _GREATEST_BLOCK = 32, 512
+
+
+class Trajectory(NamedTuple):
+    """One plan, step by step.
+
+    Attributes:
+        states: after each step, the model's pytree with a leading axis H.
+        rewards: [H]; zero after an end.
+        discounts: [H]; zero from an end on.
+        value: of the last state, a scalar; zero after an end.
+    """
+
+    states: State
+    rewards: Float[Array, " H"]
+    discounts: Float[Array, " H"]
+    value: Float[Array, ""]
+
+
+def rollout(
+    model: Model,
+    key: PRNGKeyArray,
+    state: State,
+    plans: Plans,
+    *,
+    num_scenarios: int | None = None,
+    common_noise: bool = True,
+    risk: Risk | None = None,
+    chunk_size: int | None = None,
+    sharding: NamedSharding | None = None,
+) -> Float[Array, " K"]:
+    """The return of each plan, Σ_t (Π_{s<t} γ_s) r_t + (Π γ) value: what follows an end counts for nothing.
+
+    Unless asked otherwise all plans meet the same scenarios (common random numbers). Memory does not grow with the
+    horizon.
+
+    Args:
+        model: what to imagine with.
+        key: of the model's noise, and of the scenarios of a model that has several.
+        state: where all plans start.
+        plans: [K, H, A].
+        num_scenarios: in how many scenarios M, each with its own noise, a plan is tried; None for as many as the
+            model says (`dynamics.randomized`, `dynamics.ensemble`), 1 for others.
+        common_noise: whether all plans meet the same M scenarios. If each has its own, an average inside of the
+            exponential exp(R/λ) acts, over many plans, like an expectation partly outside of it (ρ = 1/M).
+        risk: what the returns in the M scenarios are worth together; None for their mean.
+        chunk_size: at most so many plans at once on a device; None chooses what is fast on its kind.
+        sharding: how to spread the plans over devices: its mesh, and the first axis of its spec.
+
+    Returns:
+        Returns [K], reward units; NaN or infinite where a rollout diverged in any scenario.
+
+    Raises:
+        ValueError: if `plans` are no plans, an option is out of its range, or something is on other devices than
+            plans are spread over, see `planners.place`.
+    """
+    if jnp.ndim(plans) != 3 or not len(plans):
+        raise ValueError(f"plans must have shape [K, H, A] with K >= 1, got {jnp.shape(plans)}")
+    check_placed(sharding, model=model, key=key, state=state, plans=plans)
+    return score(
+        model,
+        check_key(key),
+        state,
+        plans,
+        num_scenarios=num_scenarios,
+        common_noise=common_noise,
+        risk=risk,
+        chunk_size=chunk_size,
+        sharding=sharding,
+    ).returns
+
+
+class Scores(NamedTuple):
+    """What rollouts tell of plans.
+
+    Attributes:
+        returns: [K], reward units; NaN or infinite where a rollout diverged in any scenario.
+        to_go: what remains of them from each step on, [K, H], if asked for.
+        log_prob: Σ_t log p(a_t | s_t), the mean over scenarios, [K], if a policy was given; after an end in the last
+            state before it.
+    """
+
+    returns: Float[Array, " K"]
+    to_go: Float[Array, "K H"] | None
+    log_prob: Float[Array, " K"] | None
+
+
+def score(
+    model: Model,
+    key: Key[Array, ""],
+    state: State,
+    plans: Plans,
+    *,
+    num_scenarios: int | None = None,
+    common_noise: bool = True,
+    risk: Risk | None = None,
+    policy: Callable[..., Any] | None = None,
+    to_go: bool = False,
+    differentiable: bool = False,
+    chunk_size: int | None = None,
+    sharding: NamedSharding | None = None,
+) -> Scores:
+    """What `rollout` gives, and more if asked for.
+
+    Args:
+        model: see `rollout`.
+        key: see `rollout`.
+        state: see `rollout`.
+        plans: see `rollout`.
+        num_scenarios: see `rollout`.
+        common_noise: see `rollout`.
+        risk: see `rollout`.
+        policy: (state, action [A]) -> log p(action | state), a scalar, to sum along each rollout.
+        to_go: whether to tell what remains of the return from each step on.
+        differentiable: whether reverse mode is to go through: steps are then computed anew on the way back, so that
+            memory holds states and nothing else, and states stand still after an end, where derivatives might be no
+            numbers.
+        chunk_size: see `rollout`.
+        sharding: see `rollout`.
+
+    Returns:
+        The scores.
+
+    Raises:
+        ValueError: see `rollout`.
+    """
+    num_scenarios, block_size = sizes(model, state, num_scenarios, chunk_size, sharding)
+    score_block = functools.partial(
+        _score,
+        num_scenarios=num_scenarios,
+        common_noise=common_noise,
+        to_go=to_go,
+        differentiable=differentiable,
+    )
+    return spread(score_block, (model, risk, policy, key, state), plans, block_size, sharding)
+
+
+def spread(
+    function: Callable[[Any, Any, Int[Array, ""]], Any],
+    parts: Any,
+    rows: Any,
+    block_size: int,
+    sharding: NamedSharding | None,
+) -> Any:
+    """Apply a function to many rollouts, in blocks, over all devices.
+
+    Args:
+        function: (parts, rows, first) -> a pytree of arrays [k, ...] of k rows, the first of which is number `first`.
+        parts: a pytree, the same for all rows.
+        rows: a pytree of arrays [K, ...]; rows of zeros may be appended.
+        block_size: at most so many rows at once on a device.
+        sharding: how to spread them over devices; None for one device.
+
+    Returns:
+        What the function gives of all rows, [K, ...].
+    """
+    num_rows = len(jax.tree.leaves(rows)[0])
+
+    def blocks(parts: Any, rows: Any, first: Array) -> Any:
+        size = len(jax.tree.leaves(rows)[0])
+        num_blocks = math.ceil(size / block_size)
+        if num_blocks == 1:
+            return function(parts, rows, first)
+        # equal blocks, so that one program serves them all; at most num_blocks − 1 rows are made up
+        each = math.ceil(size / num_blocks)
+        padded = jax.tree.map(
+            lambda leaf: leaf.reshape(num_blocks, each, *leaf.shape[1:]), _pad(rows, num_blocks * each)
+        )
+        firsts = first + each * jnp.arange(num_blocks)
+        told = jax.lax.map(lambda block: function(parts, *block), (padded, firsts))
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:size], told)
+
+    if sharding is None:
+        return blocks(parts, rows, jnp.zeros((), int))
+    axis, num_devices = device_axis(sharding)
+    share = math.ceil(num_rows / num_devices)
+
+    def on_device(parts: Any, rows: Any) -> Any:
+        first = jax.lax.axis_index(axis) * share
+        padded = _pad(rows, num_devices * share)
+        own = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, share), padded)
+        told = blocks(parts, own, first)
+        return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, axis, tiled=True)[:num_rows], told)
+
+    # Not a mere constraint on the rows: each device runs its own loops, so that a solver that iterates until its
+    # slowest plan has converged does not wait for those of other devices. All goes in and comes out whole, on meshes
+    # of automatic and of explicit axes alike.
+    whole = PartitionSpec()
+    return jax.shard_map(on_device, mesh=sharding.mesh, in_specs=whole, out_specs=whole, check_vma=False)(parts, rows)
+
+
+def trajectory(model: Model, key: PRNGKeyArray, state: State, plan: Plan) -> Trajectory:
+    """Follow one plan and keep what happens on the way; vmap it for several.
+
+    Args:
+        model: what to imagine with; of a model that has several scenarios the first.
+        key: of the model's noise; the same key gives the same noise as in `rollout`, there of the first scenario.
+        state: where the plan starts.
+        plan: [H, A].
+
+    Returns:
+        States, rewards and discounts of the H steps, and the value of the last state.
+    """
+
+    def body(carry: tuple[State, Array], inputs: tuple[Array, Array]) -> tuple[tuple[State, Array], Step]:
+        state, weight = carry
+        step = masked_step(model, inputs, state, weight)
+        return (step.state, weight * step.discount), step
+
+    key, whole = check_key(key), model
+    if scenario_count(model) is not None:
+        key, models = draw_scenarios(model, key, scenario_count(model) or 1)
+        model = jax.tree.map(lambda leaf: leaf[0], models)
+    state = with_new_noise(whole, key, state)
+    keys = jax.random.split(key, len(plan))
+    (state, weight), steps = jax.lax.scan(body, (state, jnp.ones(())), (keys, plan))
+    value = jnp.where(weight == 0, 0.0, model.value(state))
+    return Trajectory(steps.state, steps.reward, steps.discount, value)
+
+
+def sizes(
+    model: Model,
+    state: State,
+    num_scenarios: int | None = None,
+    chunk_size: int | None = None,
+    sharding: NamedSharding | None = None,
+) -> tuple[int, int]:
+    """The number of scenarios, and of plans at once on a device; None asks the model, and the kind of device."""
+    if num_scenarios is None:
+        num_scenarios = scenario_count(model) or 1
+    integer("num_scenarios", num_scenarios)
+    block_size = automatic_chunk_size(state, sharding) if chunk_size is None else integer("chunk_size", chunk_size)
+    return num_scenarios, max(block_size // num_scenarios, 1)
+
+
+def device_axis(sharding: NamedSharding) -> tuple[Any, int]:
+    """The mesh axis, or axes, over which plans are spread, and the number of devices along it."""
+    check_sharding(sharding)
+    axis = sharding.spec[0]
+    return axis, math.prod(sharding.mesh.shape[name] for name in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+def _score(
+    parts: tuple[Model, Risk | None, Callable[..., Any] | None, Key[Array, ""], State],
+    plans: Plans,
+    first: Int[Array, ""],
+    *,
+    num_scenarios: int,
+    common_noise: bool,
+    to_go: bool,
+    differentiable: bool,
+) -> Scores:
+    """What rollouts tell of plans, all at once; `first` is the number of the first of them."""
+    (model, risk, policy, key, state), (num_plans, horizon, _) = parts, plans.shape
+    rollouts = start_rollouts(
+        model,
+        key,
+        state,
+        num_plans,
+        horizon,
+        first,
+        num_scenarios=num_scenarios,
+        common_noise=common_noise,
+        policy=policy,
+        freeze=differentiable,
+    )
+
+    # A scan of vmaps, not a vmap of a scan: that would trace the model once and then batch it, at the cost of both.
+    def body(at: RolloutState, now: tuple[Array, Array]) -> tuple[RolloutState, Array | None]:
+        at, gain = rollouts.advance(rollouts.models, now[0], at, now[1])
+        return at, gain if to_go else None
+
+    if differentiable:
+        body = jax.checkpoint(body, prevent_cse=False)  # which a scan does by itself
+    end, gains = jax.lax.scan(body, rollouts.start, (rollouts.keys, plans.swapaxes(0, 1)))
+    returns, remaining = rollouts.total_with(lambda model, state: model.value(state))(rollouts.models, end), None
+    if gains is not None:  # summed from the end: a difference of returns would be all rounding where little remains
+        gains = gains.at[-1].add(returns - end.total)
+        remaining = jnp.moveaxis(jnp.flip(jnp.cumsum(jnp.flip(gains, 0), axis=0), 0), 0, 1)
+    return Scores(
+        rollouts.risk_adjusted(risk, returns),
+        None if remaining is None else rollouts.risk_adjusted(risk, remaining),
+        None if end.log_prob is None else rollouts.mean(end.log_prob),
+    )
+
+
+def automatic_chunk_size(state: State, sharding: NamedSharding | None = None) -> int:
+    """How many plans from `state` to roll out at once on a device: what `chunk_size=None` stands for.
+
+    Args:
+        state: where plans start; where it is decides what is fast, unless a sharding does. Within jit, where arrays
+            have no place yet, and for arrays that are free to move, JAX's default device decides.
+        sharding: how plans are spread over devices; None for one device.
+
+    Returns:
+        A power of two.
+    """
+    if platform(state, sharding) != "cpu":
+        return 2**30  # an accelerator wants them all
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in map(jnp.asarray, jax.tree.leaves(state)))
+    fitting = 2 ** int(math.log2(max(_CACHE_BYTES / max(size, 1), 1)))
+    return min(max(fitting, _LEAST_BLOCK), _GREATEST_BLOCK)
+
+
+def _pad(rows: Any, size: int) -> Any:
+    """Append rows of zeros, idle plans, until there are `size`."""
+    return jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, size - len(leaf)), *((0, 0),) * (leaf.ndim - 1))), rows)

@@ -1,0 +1,93 @@
+"""How plans are rolled out: in how many scenarios, at what risk, in which blocks, on which devices."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jax.sharding import NamedSharding
+from jaxtyping import Key
+
+from ...dynamics.base import Model, State
+from ...dynamics.checks import boolean, integer
+from ...dynamics.pytrees import pytree, static
+from ..beliefs.protocol import Plans
+from .placement import check_sharding
+from .risk import Risk, as_risk
+from .rollout import Scores, score
+
+
+@pytree
+class RolloutSettings:
+    """What planners are told about rollouts. Make one with `rollout_settings`.
+
+    Attributes:
+        risk: the risk measure of a plan's returns in several scenarios; None for their mean.
+        num_scenarios: in how many scenarios a plan is tried; None for as many as the model wants.
+        common_noise: whether all plans meet the same scenarios.
+        chunk_size: how many rollouts to do at once; None chooses for the backend.
+        sharding: how to spread plans over devices; None for one device.
+    """
+
+    risk: Risk | None
+    num_scenarios: int | None = static()
+    common_noise: bool = static()
+    chunk_size: int | None = static()
+    sharding: NamedSharding | None = static()
+
+    def score(
+        self,
+        model: Model,
+        key: Key,
+        state: State,
+        plans: Plans,
+        *,
+        policy: Callable[..., Any] | None = None,
+        to_go: bool = False,
+        differentiable: bool = False,
+    ) -> Scores:
+        """Roll plans out in this way; see `planners.rollouts.score`."""
+        return score(
+            model,
+            key,
+            state,
+            plans,
+            num_scenarios=self.num_scenarios,
+            common_noise=self.common_noise,
+            risk=self.risk,
+            policy=policy,
+            to_go=to_go,
+            differentiable=differentiable,
+            chunk_size=self.chunk_size,
+            sharding=self.sharding,
+        )
+
+
+def rollout_settings(
+    *,
+    risk: Any = None,
+    num_scenarios: int | None = None,
+    common_noise: bool = True,
+    rollout_chunk_size: int | None = None,
+    sharding: NamedSharding | None = None,
+) -> RolloutSettings:
+    """Check a user's options of rollouts.
+
+    Args:
+        risk: see `planners.risk`.
+        num_scenarios: see `RolloutSettings`.
+        common_noise: see `RolloutSettings`.
+        rollout_chunk_size: see `RolloutSettings`.
+        sharding: see `RolloutSettings`.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: for an option outside its range.
+    """
+    return RolloutSettings(
+        risk=None if risk is None else as_risk(risk),
+        num_scenarios=None if num_scenarios is None else integer("num_scenarios", num_scenarios),
+        common_noise=boolean("common_noise", common_noise),
+        chunk_size=None if rollout_chunk_size is None else integer("rollout_chunk_size", rollout_chunk_size),
+        sharding=check_sharding(sharding),
+    )

@@ -1,0 +1,240 @@
+"""Many rollouts, step by step: the models, keys and scenarios that they share, and those that each has for itself."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from ...dynamics.base import Model, State, Step, checked_step, scenario_count, scenarios
+from ...dynamics.checks import scalar
+from ...dynamics.randomness import is_key, redraw
+from ..checks import check_key
+from .risk import Risk
+
+
+class RolloutState(NamedTuple):
+    """Where a rollout is.
+
+    Attributes:
+        state: of the model.
+        weight: the product of the discounts so far, by which what follows is weighed.
+        total: the weighted sum of the rewards so far.
+        log_prob: log p of the actions so far, where a policy gives it; else None.
+    """
+
+    state: State
+    weight: Float[Array, "..."]
+    total: Float[Array, "..."]
+    log_prob: Float[Array, "..."] | None
+
+
+_Axes = tuple[int | None, int | None]  # along plans, along scenarios
+_NO_AXES: _Axes = (None, None)
+_STATES = 2**31 - 1  # beyond the numbers of steps: the keys of those are folded in the same way
+
+
+class Rollouts(NamedTuple):
+    """K rollouts under way, in M scenarios each.
+
+    Attributes:
+        models: in which they happen.
+        keys: of the noise of each step, with a leading axis H.
+        own_models: whether each has models of its own, along the first axis of `models`.
+        own_keys: whether each has noise of its own, along the second axis of `keys`.
+        one: whether there is one scenario, without an axis of its own.
+        start: where they are, with a leading axis K.
+        advance: (models, keys of the step, at, actions [K, A]) -> (at, gains).
+        total_with: of a function (model, state) -> value makes one of (models, at) -> the total with that value.
+    """
+
+    models: Any
+    keys: Array
+    own_models: bool
+    own_keys: bool
+    one: bool
+    start: RolloutState
+    advance: Callable[..., tuple[RolloutState, Array]]
+    total_with: Callable[[Callable[..., Any]], Callable[..., Array]]
+
+    def risk_adjusted(self, risk: Risk | None, values: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The risk measure of values over the scenarios."""
+        return values if self.one else _risk_adjusted(risk, values)
+
+    def mean(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The mean over the scenarios."""
+        return values if self.one else values.mean(-1)
+
+    def ended(self, at: RolloutState) -> Bool[Array, " K"]:
+        """Which rollouts have ended in all scenarios."""
+        return at.weight == 0 if self.one else (at.weight == 0).all(-1)
+
+    def first(self, state: State) -> State:
+        """States in the first scenario."""
+        return state if self.one else jax.tree.map(lambda leaf: leaf[:, 0], state)
+
+
+def start_rollouts(
+    model: Model,
+    key: Key[Array, ""],
+    state: State,
+    num_rollouts: int,
+    horizon: int,
+    first: Int[Array, ""],
+    *,
+    num_scenarios: int,
+    common_noise: bool,
+    policy: Callable[..., Any] | None = None,
+    freeze: bool = False,
+) -> Rollouts:
+    """Start K rollouts.
+
+    Args:
+        model: what to imagine with.
+        key: of the model's noise, and of the scenarios of a model that has several.
+        state: where all start.
+        num_rollouts: K.
+        horizon: the number H of steps.
+        first: the number of the first of them, where others are elsewhere.
+        num_scenarios: M.
+        common_noise: whether all meet the same scenarios.
+        policy: (state, action [A]) -> log p(action | state), to sum along each rollout.
+        freeze: whether states stand still after an end; they do where there is a policy.
+
+    Returns:
+        The rollouts.
+    """
+    freeze, key = freeze or policy is not None, check_key(key)
+
+    def advance(model: Model, key: Array, at: RolloutState, action: Array) -> tuple[RolloutState, Array]:
+        step = checked_step(model.step(key, at.state, action), at.state)
+        weight = _continued(at.weight, step.discount)
+        gain = jnp.where(at.weight == 0, 0.0, at.weight * jnp.asarray(step.reward, at.weight.dtype))
+        state, log_prob = step.state, None
+        if freeze:
+            # After an end the policy goes on in the last state that it knew: actions that nobody takes must not be
+            # likelier than those that somebody does, or plans would end early to be free of the prior.
+            state = frozen_if(weight == 0, at.state, step.state)
+        if policy is not None and at.log_prob is not None:
+            log_prob = at.log_prob + scalar("log p of a policy", policy(at.state, action))
+        return RolloutState(state, weight, at.total + gain, log_prob), gain
+
+    # What holds in the scenarios: along an axis of its own, which plans share unless each has its own noise.
+    own = None if common_noise else jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(num_rollouts))
+    models, model_axes = model, _NO_AXES
+    if scenario_count(model) is not None:
+        draw = functools.partial(draw_scenarios, model, num_scenarios=num_scenarios)
+        if own is None:
+            (key, models), model_axes = draw(key), (None, 0)
+        else:
+            (own, models), model_axes = jax.vmap(draw)(own), (0, 0)
+    if own is None:
+        keys, key_axis = _scenario_keys(key, num_scenarios, horizon), None
+    else:
+        keys, key_axis = jax.vmap(lambda k: _scenario_keys(k, num_scenarios, horizon), out_axes=1)(own), 0
+        keys = jax.random.clone(keys)  # they were transposed, no more; but JAX takes that for a use
+
+    one = num_scenarios == 1 and model_axes == _NO_AXES  # without an axis of length 1, which costs a little
+    if one:
+        keys = keys[..., 0]
+    else:
+        advance = jax.vmap(advance, in_axes=(model_axes[1], 0, 0, None))
+
+    def start(key: Array) -> RolloutState:
+        def in_scenario(number: Any) -> RolloutState:
+            begun = with_new_noise(model, key, state, number)
+            return RolloutState(begun, jnp.ones(()), jnp.zeros(()), None if policy is None else jnp.zeros(()))
+
+        return in_scenario(0) if one else jax.vmap(in_scenario)(jnp.arange(num_scenarios))
+
+    if own is None:
+        shared = start(key)
+        starts = jax.vmap(lambda _: shared)(jnp.arange(num_rollouts))
+    else:
+        starts = jax.vmap(start)(own)
+
+    def total_with(value: Callable[..., Any]) -> Callable[..., Array]:
+        def of(model: Model, at: RolloutState) -> Float[Array, ""]:
+            return at.total + at.weight * jnp.where(at.weight == 0, 0.0, scalar("value", value(model, at.state)))
+
+        in_scenarios = of if one else jax.vmap(of, in_axes=(model_axes[1], 0))
+        return jax.vmap(in_scenarios, in_axes=(model_axes[0], 0))
+
+    return Rollouts(
+        models=models,
+        keys=keys,
+        own_models=model_axes[0] == 0,
+        own_keys=key_axis == 0,
+        one=one,
+        start=starts,
+        advance=jax.vmap(advance, in_axes=(model_axes[0], key_axis, 0, 0)),
+        total_with=total_with,
+    )
+
+
+def with_new_noise(model: Model, key: Key[Array, ""], state: State, scenario: Any = 0) -> State:
+    """The state in which a rollout starts: its noise is drawn anew, since a planner must not know what will come.
+
+    Args:
+        model: whose state it is.
+        key: of the noise of a rollout, that of its steps.
+        state: what a plan starts from.
+        scenario: its number, from 0; each has noise of its own.
+    """
+    return redraw(model, jax.random.fold_in(jax.random.fold_in(key, _STATES), scenario), state)
+
+
+def frozen_if(over: Bool[Array, ""], old: State, new: State) -> State:
+    """The old state where an episode is over, else the new one."""
+    return reuse_noise(jax.tree.map(lambda old, new: jnp.where(over, old, new), reuse_noise(old), new))
+
+
+def reuse_noise(state: State) -> State:
+    """The state, to be stepped once more with the same noise on purpose: `jax_debug_key_reuse` must not mind."""
+    return jax.tree.map(lambda leaf: jax.random.clone(leaf) if is_key(leaf) else leaf, state)
+
+
+def masked_step(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:
+    """Step the model; after an end reward and discount are 0, whatever it says: 0 · NaN would be NaN."""
+    step = checked_step(model.step(inputs[0], state, inputs[1]), state)
+    reward, discount = (
+        jnp.where(weight == 0, 0.0, jnp.asarray(x, weight.dtype)) for x in (step.reward, step.discount)
+    )
+    return Step(step.state, reward, discount)
+
+
+def _continued(weight: Float[Array, ""], discount: Any) -> Float[Array, ""]:
+    """The weight of what follows; after an end 0, whatever the discount is: 0 · NaN would be NaN.
+
+    It is put so that a compiler sees that weights never change where discounts are 1 by construction.
+    """
+    discount = jnp.asarray(discount, weight.dtype)
+    return weight * jnp.where(jnp.isfinite(discount) | (weight != 0), discount, 0.0)
+
+
+def draw_scenarios(model: Model, key: Key[Array, ""], num_scenarios: int) -> tuple[Array, Any]:
+    """A key of the noise, and the models that hold in the scenarios."""
+    noise_key, model_key = jax.random.split(key)
+    return noise_key, scenarios(model, model_key, num_scenarios)
+
+
+def _risk_adjusted(risk: Risk | None, returns: Float[Array, "*K M"]) -> Float[Array, "*K"]:
+    """The risk measure of returns over the scenarios; NaN where any of them is not finite."""
+    valid = jnp.isfinite(returns).all(-1)
+    finite = jnp.where(valid[..., None], returns, 0.0)
+    if risk is None:
+        return jnp.where(valid, finite.mean(-1), jnp.nan)
+    values = jax.vmap(lambda own: scalar("risk", risk(own)))(finite.reshape(-1, finite.shape[-1]))
+    return jnp.where(valid, values.reshape(valid.shape), jnp.nan)
+
+
+def _scenario_keys(key: Key[Array, ""], num_scenarios: int, horizon: int) -> Key[Array, "H M"]:
+    """The keys of each step in each scenario; those of the first scenario are those of a rollout in one."""
+    steps = jax.random.split(key, horizon)
+    if num_scenarios == 1:
+        return steps[:, None]
+    apart = jax.random.split(jax.random.fold_in(key, horizon), horizon)  # none of these are `steps`
+    others = jax.vmap(lambda step: jax.random.split(step, num_scenarios - 1))(apart)
+    return jnp.concatenate([steps[:, None], others], axis=1)

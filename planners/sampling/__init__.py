@@ -1,0 +1,22 @@
+"""The sampling loop and its components: likelihoods, priors, step sizes, importance sampling, refinement."""
+
+from . import likelihoods, priors, step_sizes
+from .evaluation import Evaluation, Evaluator
+from .importance import ImportanceSampler
+from .incumbent import Incumbent
+from .loop import SamplingPlanner
+from .refinement import Refined, RefinedPlanner, Refiner
+
+__all__ = [
+    "Evaluation",
+    "Evaluator",
+    "ImportanceSampler",
+    "Incumbent",
+    "Refined",
+    "RefinedPlanner",
+    "Refiner",
+    "SamplingPlanner",
+    "likelihoods",
+    "priors",
+    "step_sizes",
+]

@@ -1,0 +1,27 @@
+"""Which options go with which beliefs, by what these can do."""
+
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from ...dynamics.spaces import ActionSpace, Discrete
+from ..beliefs.protocol import HasMean, LearnsSpread, Multimodal, innermost
+
+EXECUTIONS = ("mode", "mean", "best", "sample", "component")
+
+
+def check_execution(execute: str | None, belief: Any, space: ActionSpace) -> None:
+    """Raise a `ValueError` unless a belief has what is to be executed."""
+    inner = innermost(belief)
+    kind = type(inner).__name__
+    if execute == "mean" and (isinstance(space, Discrete) or not isinstance(inner, HasMean)):
+        raise ValueError(f"execute='mean' needs a belief that has a mean, got {kind}")
+    if execute == "component" and not isinstance(inner, Multimodal):
+        raise ValueError(f"execute='component' needs a belief of several modes, got {kind}")
+
+
+def check_inflation(inflation: Float[Array, ""] | None, belief: Any) -> None:
+    """Raise a `ValueError` if a spread is to be carried on that is not learnt."""
+    inner = innermost(belief)
+    if inflation is not None and not (isinstance(inner, LearnsSpread) and inner.learns_spread):
+        raise ValueError(f"inflation needs a belief that learns its spread, got {type(inner).__name__}")

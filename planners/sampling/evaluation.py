@@ -1,0 +1,102 @@
+"""What the loop asks for: weighted plans."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key, Num
+
+from ...dynamics.base import Model, State
+from ...dynamics.spaces import ActionSpace
+from ..beliefs.protocol import Plans
+from ..info import Info
+from ..rollouts.settings import RolloutSettings
+from .incumbent import Incumbent
+
+
+class Evaluation(NamedTuple):
+    """Weighted plans.
+
+    Attributes:
+        belief: q, which proposed the plans, with what it remembers of that.
+        plans: [K, H, A].
+        weights: of the plans, [K], which sum to 1, or of each step, [K, H].
+        returns: [K], reward units; −inf for plans that must get no weight.
+        degenerate: whether nothing can be learnt from them.
+        memory: for the evaluation of the next iteration.
+        diagnose: (best return so far, belief before, belief after) -> `Info`.
+    """
+
+    belief: Any
+    plans: Plans
+    weights: Float[Array, " K *H"]
+    returns: Float[Array, " K"]
+    degenerate: Bool[Array, ""]
+    memory: Any
+    diagnose: Callable[[Array, Any, Any], Info]
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """Draws plans and weighs them: `ImportanceSampler`, `particles.ParticleFilter`."""
+
+    @property
+    def rollouts(self) -> RolloutSettings:
+        """How plans are rolled out."""
+        ...
+
+    def bind(self, belief: Any, space: ActionSpace, num_samples: int | tuple[int, ...]) -> Any:
+        """The prior over plans of that shape, where it was given without one; None where nothing is to be bound.
+
+        Args:
+            belief: q₀, where inference starts.
+            space: of actions.
+            num_samples: the number K of plans per iteration, or of each iteration.
+
+        Raises:
+            ValueError: if the belief does not go with the evaluator's options.
+        """
+        ...
+
+    def start(self, belief: Any) -> Any:
+        """The memory of the first iteration."""
+        ...
+
+    def __call__(
+        self,
+        model: Model,
+        keys: Key[Array, "2"],
+        state: State,
+        search: Incumbent,
+        memory: Any,
+        *,
+        num_samples: int,
+        last: Bool[Array, ""],
+    ) -> Evaluation:
+        """Draw plans from `search.belief` and weigh them.
+
+        Args:
+            model: what to imagine with.
+            keys: of the plans, and of the model's noise.
+            state: where plans start.
+            search: q, and what was bound with it.
+            memory: of the evaluation before.
+            num_samples: the number K of plans.
+            last: whether this is the last iteration.
+
+        Returns:
+            The weighted plans.
+        """
+        ...
+
+
+def all_equal(returns: Float[Array, " K"], valid: Bool[Array, " K"]) -> Bool[Array, ""]:
+    """Whether all plans are valid and their returns the same, but for rounding."""
+    scored = jnp.where(valid, returns, -jnp.inf)
+    best, worst = scored.max(), scored.min()
+    return best - worst <= 8.0 * jnp.finfo(returns.dtype).eps * jnp.abs(best)  # −∞ + ∞ is not
+
+
+def padded(values: Num[Array, " k"] | None, size: int, fill: float) -> Num[Array, " K"] | None:
+    """Values of fewer plans, filled up to so many; None stays None."""
+    return None if values is None else jnp.pad(values, (0, size - len(values)), constant_values=fill)

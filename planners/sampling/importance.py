@@ -1,0 +1,148 @@
+"""Importance sampling: plans that are rolled out each by itself, and weighed by their returns."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from ...dynamics.base import Model, State
+from ...dynamics.pytrees import pytree, static
+from ...dynamics.spaces import ActionSpace, Discrete
+from ..beliefs.enumeration import Enumeration
+from ..beliefs.gaussian import Gaussian
+from ..beliefs.memory import Remembering
+from ..beliefs.protocol import Plans, Proposal, has_center, innermost, propose
+from ..beliefs.strategy import Strategy
+from ..rollouts.settings import RolloutSettings
+from .diagnostics import diagnose
+from .evaluation import Evaluation
+from .incumbent import Incumbent
+from .likelihoods import Likelihood
+from .priors import Prior, bind_prior, policy_of
+from .step_sizes import StepSize
+from .weighting import weigh, weigh_steps
+
+
+@pytree
+class ImportanceSampler:
+    """Plans a ~ q with weights (W(R(a)) p(a) / q(a))^κ.
+
+    Attributes:
+        likelihood: W, how returns become weights.
+        prior: p; None leaves p / q out.
+        step_size: κ, how far an iteration goes towards the posterior; None for all the way.
+        rollouts: how plans are rolled out.
+        include_mode: whether the mode of the belief is one of the K plans.
+        explore_fraction: share of the plans that have the initial belief's spread around the present mode.
+        clip_plans: whether plans are clipped to [-1, 1] before they are tried and fitted to.
+        per_step: whether every step is weighed by what remains of the return from there on.
+    """
+
+    likelihood: Likelihood
+    prior: Any
+    step_size: StepSize | None
+    rollouts: RolloutSettings
+    include_mode: bool = static()
+    explore_fraction: float = static()
+    clip_plans: bool = static()
+    per_step: bool = static()
+
+    def bind(self, belief: Any, space: ActionSpace, num_samples: int | tuple[int, ...]) -> Prior | None:
+        """See `Evaluator`."""
+        inner = innermost(belief)
+        kind = type(inner).__name__
+        if self.per_step and not (isinstance(inner, Gaussian) and len(inner.mean) == len(belief.mode())):
+            raise ValueError(
+                f"per_step needs a Gaussian belief over steps: it weighs each step by itself, got {kind}"
+            )
+        if self.clip_plans and isinstance(space, Discrete):
+            raise ValueError(f"clip_plans needs continuous actions, got {space}")
+        if self.explore_fraction and (isinstance(inner, Strategy) or not has_center(belief)):
+            raise ValueError(f"explore_fraction must be 0 for {kind}, got {self.explore_fraction!r}")
+        fewest = num_samples if isinstance(num_samples, int) else min(num_samples)
+        kept = max(belief.num_kept, belief.num_shifted) if isinstance(belief, Remembering) else 0
+        if isinstance(inner, Enumeration) and (kept or self.include_mode):
+            raise ValueError("num_kept and include_mode replace plans: an enumeration has them all already")
+        if fewest - kept - round(self.explore_fraction * fewest) - self.include_mode < 1:
+            raise ValueError(
+                f"num_samples must leave plans to draw beside {kept} kept ones, the fraction "
+                f"{self.explore_fraction:g} of explorers{' and the mode' if self.include_mode else ''}, got {fewest}"
+            )
+        return bind_prior(self.prior, len(belief.mode()), space)
+
+    def start(self, belief: Any) -> None:
+        """Nothing is remembered from iteration to iteration."""
+        return None
+
+    def __call__(
+        self,
+        model: Model,
+        keys: Key[Array, "2"],
+        state: State,
+        search: Incumbent,
+        memory: None,
+        *,
+        num_samples: int,
+        last: Bool[Array, ""],
+    ) -> Evaluation:
+        """See `Evaluator`."""
+        prior = self.prior if search.initial.prior is None else search.initial.prior
+        proposal = self._propose(keys[0], search, num_samples)  # a ~ q
+        plans = proposal.plans
+        scores = self.rollouts.score(
+            model, keys[1], state, plans, policy=policy_of(prior), to_go=self.per_step
+        )  # R(a)
+        weighed = weigh(proposal, scores, self.likelihood, prior, self.step_size)  # (W p / q)^κ
+        weights = shown = jnp.exp(weighed.normalized.log_weights)
+        if scores.to_go is not None:
+            weights = weigh_steps(self.likelihood, weighed.valid, scores.to_go)
+            shown = weights.sum(-1) / jnp.maximum(weights.sum(), 1e-30)  # of the steps that differ
+        return Evaluation(
+            belief=proposal.belief,
+            plans=plans,
+            weights=weights,
+            returns=jnp.where(weighed.valid, scores.returns, -jnp.inf),
+            degenerate=weighed.degenerate,
+            memory=None,
+            diagnose=functools.partial(diagnose, scores.returns, shown, weighed),
+        )
+
+    def returns(self, model: Model, key: Key[Array, ""], state: State, plans: Plans) -> Float[Array, " K"]:
+        """The returns of any plans."""
+        return self.rollouts.score(model, key, state, plans).returns
+
+    def _propose(self, key: Key[Array, ""], search: Incumbent, num_samples: int) -> Proposal:
+        belief, initial = search.belief, search.initial.belief
+        num_explored = round(self.explore_fraction * num_samples)
+        sample_key, explore_key = (key, key) if num_explored == 0 else jax.random.split(key)
+        proposal = propose(belief, sample_key, num_samples)
+        plans, log_base, num_samples = proposal.plans, proposal.log_correction, len(proposal.plans)
+        drawn = jnp.ones(num_samples, bool) if proposal.drawn is None else proposal.drawn
+        everything = proposal.drawn is None and not self.include_mode
+        if num_explored:
+            away = belief.mode() - initial.mode()
+            first = int(self.include_mode)
+            explored = away + initial.sample(explore_key, num_explored)
+            plans = plans.at[first : first + num_explored].set(explored)
+            if self.prior is None:  # weights without densities
+                drawn, everything = drawn.at[first : first + num_explored].set(False), False
+            else:  # what was drawn from a mixture has the mixture's density r
+                log_q, share = proposal.belief.log_prob(plans), num_explored / drawn.at[:first].set(False).sum()
+                log_drawn = log_q if log_base is None else _log_density(proposal, plans)
+                log_wide = initial.log_prob(plans - away)
+                log_base = log_q - jnp.logaddexp(jnp.log1p(-share) + log_drawn, jnp.log(share) + log_wide)
+        if self.include_mode:
+            plans, drawn = plans.at[0].set(belief.mode()), drawn.at[0].set(False)
+        if self.clip_plans:
+            plans = jnp.clip(plans, -1.0, 1.0)
+        return Proposal(plans, proposal.belief, log_base, drawn=None if everything else drawn)
+
+
+def _log_density(proposal: Proposal, plans: Plans) -> Float[Array, " K"]:
+    if proposal.log_density is None:
+        raise ValueError(
+            f"explore_fraction needs log_density of what {type(proposal.belief).__name__} proposes, got None"
+        )
+    return proposal.log_density(plans)

@@ -1,0 +1,140 @@
+"""A belief, where it started, and the best plan that was found on the way."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ...dynamics.pytrees import pytree, static
+from ..beliefs.protocol import Plan, Plans
+from ..beliefs.warm_start import Shifting
+
+
+class Initial(NamedTuple):
+    """What a planner's `init` has bound, which no inference changes.
+
+    Attributes:
+        belief: q₀, where inference starts, and what a warm start falls back on.
+        prior: p, where it was given without a shape; None elsewhere.
+    """
+
+    belief: Any
+    prior: Any
+
+
+@pytree
+class Incumbent:
+    """What sampling planners believe: a member of a family, and the best plan that was found (the incumbent).
+
+    What a family has besides (`mean`, `std`, `covariance()`, ...) is found here, too.
+
+    Attributes:
+        belief: q, the member of the family.
+        initial: what `init` has bound.
+        plan: the best plan, [H, A]; the belief's mode where none was tried yet.
+        best_return: its return when it was tried, a scalar, reward units; −inf where the state has changed since, or
+            none was tried yet.
+        limit: beyond which no action of `mode` goes, in either direction, a scalar: 1 where the actuators have a
+            range, infinite where they have none, or none is known yet; None where actions are discrete.
+        executes: whether the best plan is the one to execute, rather than the belief's mode.
+    """
+
+    belief: Any
+    initial: Initial
+    plan: Plan
+    best_return: Float[Array, ""]
+    limit: Float[Array, ""] | None
+    executes: bool = static()
+
+    def best(self) -> Plan:
+        """The best plan that was tried since the last shift, as it was tried, [H, A]; before, the last one's.
+
+        Under noise it is the one that did best in the scenarios that it met; each iteration draws new ones.
+        """
+        return self.plan
+
+    def mode(self) -> Plan:
+        """The plan to execute, [H, A], within the actuators' range."""
+        return self.clipped(self.plan if self.executes else self.belief.mode())
+
+    def clipped(self, actions: Any) -> Any:
+        """Actions, or plans, within the actuators' range."""
+        return actions if self.limit is None else jnp.clip(actions, -self.limit, self.limit)
+
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
+        """Draw plans of the belief, [K, H, A]."""
+        return self.belief.sample(key, num_samples)
+
+    def log_prob(self, plans: Plans) -> Float[Array, " K"]:
+        """Log q(a) of each plan."""
+        return self.belief.log_prob(plans)
+
+    def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "Incumbent":
+        """Fit the belief; weights say nothing of returns, so that the best plan stays."""
+        return dataclasses.replace(self, belief=self.belief.fit(plans, weights))
+
+    def challenged(self, plans: Plans, returns: Float[Array, " K"]) -> "Incumbent":
+        """With the best of these plans in the place of the present one, if it is better.
+
+        Args:
+            plans: [K, H, A].
+            returns: [K]; −inf for plans that do not count.
+        """
+        best = jnp.argmax(returns)
+        better = returns[best] > self.best_return
+        return dataclasses.replace(
+            self,
+            plan=jnp.where(better, plans[best], self.plan),
+            best_return=jnp.where(better, returns[best], self.best_return),
+        )
+
+    def shift(self, initial: Any, how: Shifting) -> "Incumbent":
+        """Belief and plan one step later; the return of the plan there is not known."""
+        return dataclasses.replace(
+            self,
+            belief=self.belief.shift(initial.belief, how),
+            plan=how.plans(self.plan, self.plan),
+            best_return=jnp.full_like(self.best_return, -jnp.inf),
+        )
+
+    def entropy(self) -> Float[Array, ""] | None:
+        """Of the belief, nats."""
+        return self.belief.entropy()
+
+    def kl(self, other: Any) -> Float[Array, ""] | None:
+        """KL(self ‖ other) of the beliefs, nats."""
+        return self.belief.kl(other.belief if isinstance(other, Incumbent) else other)
+
+    def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> "Incumbent":
+        """The belief around other centres; the best plan stays."""
+        return dataclasses.replace(self, belief=self.belief.map_centers(function))
+
+    def spread(self) -> Float[Array, " A"]:
+        """Of the belief."""
+        return self.belief.spread()
+
+    def __getattr__(self, name: str) -> Any:
+        """What the family has besides."""
+        if name == "belief" or name.startswith("__"):  # not there yet, or asked for by copies and the like
+            raise AttributeError(name)
+        return getattr(self.belief, name)
+
+
+def incumbent(belief: Any, prior: Any = None, *, executes: bool = False) -> Incumbent:
+    """Start an inference from a belief.
+
+    Args:
+        belief: of any family.
+        prior: the prior that was bound with it, or None.
+        executes: whether the best plan is the one to execute.
+
+    Returns:
+        The belief with its mode in the place of the best plan, which is yet to be tried.
+    """
+    plan = belief.mode()
+    limit = None if jnp.issubdtype(plan.dtype, jnp.integer) else jnp.full((), jnp.inf, float)
+    copies = jax.tree.map(jnp.asarray, (belief, prior))
+    return Incumbent(belief, Initial(*copies), plan, jnp.full((), -jnp.inf, float), limit, executes)

@@ -1,0 +1,377 @@
+"""Optimality likelihoods W(R): how returns become weights."""
+
+import math
+from statistics import NormalDist
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ...dynamics.checks import boolean, integer, real
+from ...dynamics.pytrees import pytree, static
+from ..differentiation import undifferentiable
+
+
+class Optimality(NamedTuple):
+    """What a likelihood says of each plan: log W(a) = log_weights + log_scale.
+
+    Attributes:
+        log_weights: [K]; −inf for plans that count for nothing. Their greatest is near 0, so that they can be
+            exponentiated.
+        log_scale: a scalar, the same for all plans, which only evidences need.
+        temperature: by which returns were divided, in reward units; None where there is none.
+    """
+
+    log_weights: Float[Array, " K"]
+    log_scale: Float[Array, ""]
+    temperature: Float[Array, ""] | None
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """W(R), how likely a plan of return R is optimal."""
+
+    def __call__(self, returns: Float[Array, " K"]) -> Optimality:
+        """Weigh plans by their returns [K], which are finite, or −inf for plans that must get no weight."""
+        ...
+
+
+_NEARLY_ONE = 1e-6  # of r − 1: the q-exponential is the exponential to the resolution of float32
+_REFUSAL = (
+    "random_shooting, predictive_sampling, cem, icem and evolution have no derivatives: they choose plans by rank, "
+    "which changes by leaps"
+)
+_BISECTIONS = 40  # of the logarithm of all positive floats: below the resolution of float32
+
+
+@pytree
+class Best:
+    """All weight on the best plan: the limit of zero temperature."""
+
+    def __call__(self, returns: Float[Array, " K"]) -> Optimality:
+        """Weigh plans by their returns [K]."""
+        is_best = jnp.arange(len(returns)) == jnp.argmax(returns)
+        return _indicator(is_best, returns)
+
+
+@pytree
+class Elite:
+    """W = 1[R among the best n plans], n = fraction · K: the cross-entropy method (Rubinstein, 1999).
+
+    Attributes:
+        fraction: of the plans that are elite, in (0, 1], a scalar; at least two are. None if their number is given.
+        number: of the plans that are elite, a scalar; None if their fraction is given.
+    """
+
+    fraction: Float[Array, ""] | None
+    number: Float[Array, ""] | None
+
+    def __call__(self, returns: Float[Array, " K"]) -> Optimality:
+        """Weigh plans by their returns [K]."""
+        num_samples = len(returns)
+        number = self.number if self.fraction is None else self.fraction * num_samples
+        assert number is not None  # one of the two is given: see `elite`
+        num_elites = jnp.clip(jnp.round(number), 2, num_samples)
+        # by rank, not by a threshold on the returns: ties must not let everyone through
+        rank = jnp.zeros(num_samples, int).at[jnp.argsort(-returns)].set(jnp.arange(num_samples))
+        return _indicator(rank < num_elites, returns)
+
+
+@pytree
+class Exponential:
+    """W = exp(R/λ): model predictive path integral control and variational inference (Williams et al., 2017).
+
+    Attributes:
+        temperature: λ, a scalar, in reward units; with `standardize` in standard deviations of the returns; None to
+            adapt it.
+        target_ess: the least temperature is taken whose effective sample size is this fraction of the plans with a
+            finite return (but no fewer than two), a scalar in (0, 1]; None if the temperature is given. Gradients
+            take the adapted temperature for a constant.
+        standardize: divide returns by their standard deviation before, as the better half of the plans tells it: bad
+            plans, however bad, do not decide how good ones are told apart.
+        by_range: divide returns by the difference of the greatest and the least before, told in the same way.
+    """
+
+    temperature: Float[Array, ""] | None
+    target_ess: Float[Array, ""] | None
+    standardize: bool = static()
+    by_range: bool = static()
+
+    def __call__(self, returns: Float[Array, " K"]) -> Optimality:
+        """Weigh plans by their returns [K]."""
+        valid = jnp.isfinite(returns)
+        best, regret = regrets(returns, valid)
+        if self.temperature is None:
+            assert self.target_ess is not None  # one of the two is given: see `exponential`
+            temperature = temperature_for_ess(regret, valid, self.target_ess)
+        elif self.standardize:
+            temperature = self.temperature * _better_spread(regret, valid, best)
+        elif self.by_range:
+            temperature = self.temperature * _better_range(regret, valid, best)
+        else:
+            temperature = self.temperature
+        # subtract, then divide: the other way round loses the digits that tell great returns apart
+        log_weights = jnp.where(valid, -jnp.where(regret > 0, regret / temperature, 0.0), -jnp.inf)
+        return Optimality(log_weights, best / temperature, temperature)
+
+
+@pytree
+class QExponential:
+    """W = (1 − (R_max − R)/γ)₊^(1/(r−1)), the q-exponential of Tsallis (Wang et al., 2021, section IV-A).
+
+    r → 1 is `Exponential` with λ = γ (r − 1), r → ∞ the indicator of R_max − R < γ: `Elite`.
+
+    Attributes:
+        r: the order, >= 1, a scalar.
+        fraction: γ is such that this fraction of the plans (but no fewer than two) has weight, a scalar in (0, 1];
+            None if the temperature is given.
+        temperature: λ = γ (r − 1), a scalar, in reward units; None if the fraction is given.
+    """
+
+    r: Float[Array, ""]
+    fraction: Float[Array, ""] | None
+    temperature: Float[Array, ""] | None
+
+    def __call__(self, returns: Float[Array, " K"]) -> Optimality:
+        """Weigh plans by their returns [K]."""
+        valid = jnp.isfinite(returns)
+        best, regret = regrets(returns, valid)
+        order = self.r - 1.0
+        exponential = order < _NEARLY_ONE
+        order = jnp.where(exponential, 1.0, order)  # the branch that is not taken must not divide by zero
+        if self.temperature is not None:
+            share = jnp.where(exponential | (regret == 0), 0.0, regret * (order / self.temperature))
+            inside = share < 1.0
+            limit = -regret / self.temperature
+            log_scale = best / self.temperature
+        else:
+            assert self.fraction is not None  # one of the two is given: see `q_exponential`
+            gamma = _threshold(regret, valid, self.fraction)
+            share = jnp.where(regret > 0, regret / jnp.where(gamma > 0, gamma, 1.0), 0.0)
+            inside = (regret < gamma) | (regret == 0)  # ties at the top: all of them, and no other
+            limit = jnp.where(regret > 0, -jnp.inf, 0.0)
+            log_scale = jnp.zeros(())
+        # division may round up: what is inside has some weight left
+        power = jnp.log1p(-jnp.where(inside, jnp.minimum(share, 1.0 - 1e-6), 0.0)) / order
+        log_weights = jnp.where(exponential, limit, jnp.where(inside, power, -jnp.inf))
+        return Optimality(jnp.where(valid, log_weights, -jnp.inf), log_scale, self.temperature)
+
+
+def q_exponential(r: Any, *, elite_fraction: Any = None, temperature: Any = None) -> QExponential:
+    """Make the likelihood of Tsallis variational inference.
+
+    Args:
+        r: the order, >= 1 (infinite too): 1 is exponential, infinity an indicator.
+        elite_fraction: of the plans that have weight, in (0, 1], two at least; 0.1 unless given.
+        temperature: λ > 0 in reward units instead, the scale near the best return.
+
+    Returns:
+        The likelihood.
+
+    Raises:
+        ValueError: for a value outside its range, or both scales.
+    """
+    if elite_fraction is not None and temperature is not None:
+        raise ValueError(
+            f"elite_fraction and temperature both set the scale: give one, got {elite_fraction!r} and {temperature!r}"
+        )
+    infinite = not isinstance(r, jax.core.Tracer) and jnp.ndim(r) == 0 and r == math.inf
+    order = jnp.asarray(math.inf, float) if infinite else real("r", r, minimum=1.0)
+    if temperature is not None:
+        return QExponential(order, None, real("temperature", temperature, above=0.0))
+    fraction = 0.1 if elite_fraction is None else elite_fraction
+    return QExponential(order, real("elite_fraction", fraction, above=0.0, maximum=1.0), None)
+
+
+def elite(fraction: Any = None, *, num_elites: Any = None, num_samples: int | None = None) -> Elite:
+    """Make the likelihood of CEM.
+
+    Args:
+        fraction: of the plans that are elite, in (0, 1]; 0.1 unless given.
+        num_elites: their number instead, from 2 to `num_samples`.
+        num_samples: the number K of plans, of which `num_elites` are elite.
+
+    Returns:
+        The likelihood.
+
+    Raises:
+        ValueError: for a value outside its range, or both a fraction and a number.
+    """
+    if num_elites is not None:
+        if fraction is not None:
+            raise ValueError(f"num_elites is elite_fraction in plans: give one, got {num_elites} and {fraction}")
+        if integer("num_elites", num_elites, 2) > integer("num_samples", num_samples, 2):
+            raise ValueError(f"num_elites must be <= num_samples ({num_samples}), got {num_elites}")
+        return Elite(None, jnp.asarray(num_elites, float))
+    return Elite(real("elite_fraction", 0.1 if fraction is None else fraction, above=0.0, maximum=1.0), None)
+
+
+def exponential(
+    temperature: Any = None, *, target_ess: Any = None, standardize: bool = False, by_range: bool = False
+) -> Exponential:
+    """Make the likelihood of MPPI and variational inference; the temperature is raw, relative or adapted.
+
+    Args:
+        temperature: λ > 0 in reward units, or in standard deviations of the returns with `standardize`. None
+            adapts it at each iteration.
+        target_ess: the effective sample size to adapt to, as a fraction of the plans in (0, 1], but no fewer than
+            two; 0.1 unless given.
+        standardize: divide returns by their standard deviation first, as the better half of the plans tells it (which
+            the worst plans cannot change, however bad they are).
+        by_range: divide returns by the difference of the greatest and the least first, told in the same way.
+
+    Returns:
+        The likelihood.
+
+    Raises:
+        ValueError: for values outside these ranges, both a temperature and a target, or both scales.
+    """
+    if temperature is not None and target_ess is not None:
+        raise ValueError(
+            f"target_ess adapts the temperature: give one of them, got {temperature!r} and {target_ess!r}"
+        )
+    standardize, by_range = boolean("standardize", standardize), boolean("by_range", by_range)
+    if standardize and by_range:
+        raise ValueError("standardize and by_range both divide the returns: give one")
+    if temperature is None and (standardize or by_range):
+        name = "standardize" if standardize else "by_range"
+        raise ValueError(f"{name} needs a temperature to apply to the scaled returns, got None")
+    if temperature is None:
+        target = real("target_ess", 0.1 if target_ess is None else target_ess, above=0.0, maximum=1.0)
+        return Exponential(None, target, False, False)
+    return Exponential(real("temperature", temperature, above=0.0), None, standardize, by_range)
+
+
+def regrets(returns: Float[Array, " K"], valid: Bool[Array, " K"]) -> tuple[Float[Array, ""], Float[Array, " K"]]:
+    """The best return, and by how much each falls short of it.
+
+    Args:
+        returns: of plans, [K].
+        valid: which of them count, [K]; their returns are finite.
+
+    Returns:
+        The best of those that count, 0 if none does; and regrets [K], finite, 0 for those that do not count.
+    """
+    best = jnp.where(valid.any(), jnp.max(jnp.where(valid, returns, -jnp.inf)), 0.0)
+    return best, jnp.minimum(jnp.where(valid, best - returns, 0.0), jnp.finfo(returns.dtype).max)
+
+
+def _indicator(chosen: Bool[Array, " K"], returns: Float[Array, " K"]) -> Optimality:
+    returns = undifferentiable(returns, _REFUSAL)
+    return Optimality(jnp.where(chosen & jnp.isfinite(returns), 0.0, -jnp.inf), jnp.zeros(()), None)
+
+
+def _threshold(regret: Float[Array, " K"], valid: Bool[Array, " K"], fraction: Float[Array, ""]) -> Float[Array, ""]:
+    """The least regret that is too great to be elite, 0 where ties leave none."""
+    num_samples = len(regret)
+    number = jnp.clip(jnp.round(fraction * num_samples), 2, num_samples).astype(int)
+    ordered = jnp.sort(jnp.where(valid, regret, jnp.inf))
+    worst = jnp.max(regret)
+    first = ordered[jnp.minimum(number, num_samples - 1)]
+    # none is too great: a little above the worst, so that it counts
+    return jnp.where((number < num_samples) & jnp.isfinite(first), first, worst * (1.0 + 1e-5))
+
+
+def _better_spread(regret: Float[Array, " K"], valid: Bool[Array, " K"], best: Float[Array, ""]) -> Float[Array, ""]:
+    """The standard deviation of returns, as the better plans alone tell it; 1 where all are equal.
+
+    That of the best half, quarter and eighth, each divided by what it is of a standard normal distribution; of the
+    three the least that is not 0. Plans worse than these, however many of the other half, and however bad (they have
+    met an obstacle, or have fallen), change nothing.
+    """
+    ordered = jnp.sort(jnp.where(valid, regret, jnp.inf))
+    spreads = []
+    for number, fraction in _windows(valid):
+        inside = jnp.arange(len(regret)) < number
+        scale = ordered[number - 1]  # against overflow
+        scale = jnp.where(jnp.isfinite(scale) & (scale > 0), scale, 1.0)
+        unit = jnp.where(inside & valid.any(), ordered / scale, 0.0)
+        mean = unit.sum() / number
+        variance = jnp.where(inside, (unit - mean) ** 2, 0.0).sum() / number
+        deviation = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)  # √0 has no slope
+        spreads.append(scale * deviation / _half_normal(fraction))
+    return _least_positive(jnp.stack(spreads), regret, best)
+
+
+def _better_range(regret: Float[Array, " K"], valid: Bool[Array, " K"], best: Float[Array, ""]) -> Float[Array, ""]:
+    """The difference between the greatest and the least return, as the better plans alone tell it; 1 where all tie.
+
+    That between the best plan and the end of the best half, quarter and eighth, times 2, 4 and 8; of the three the
+    least that is not 0.
+    """
+    ordered = jnp.sort(jnp.where(valid, regret, jnp.inf))
+    ranges = [jnp.where(valid.any(), ordered[number - 1], 0.0) / fraction for number, fraction in _windows(valid)]
+    return _least_positive(jnp.stack(ranges), regret, best)
+
+
+def _windows(valid: Bool[Array, " K"]) -> list[tuple[Int[Array, ""], float]]:
+    """How many of the valid plans the best half, quarter and eighth are, and which fraction; of 5 plans at least."""
+    num_samples, num_valid = len(valid), jnp.maximum(valid.sum(), 1)
+    sizes = dict.fromkeys(min(num_samples, max(5, math.ceil(num_samples / n))) for n in (2, 4, 8))
+    fractions = [size / num_samples for size in sizes]
+    numbers = [jnp.ceil(fraction * num_valid).astype(int) for fraction in fractions]
+    return [
+        (jnp.clip(number, jnp.minimum(2, num_valid), num_valid), fraction)
+        for number, fraction in zip(numbers, fractions, strict=True)
+    ]
+
+
+def _half_normal(fraction: float) -> float:
+    """The standard deviation of the greatest fraction of a standard normal distribution."""
+    if fraction >= 1.0:
+        return 1.0
+    cut = NormalDist().inv_cdf(1.0 - fraction)
+    hazard = NormalDist().pdf(cut) / fraction
+    return math.sqrt(1.0 + cut * hazard - hazard**2)
+
+
+def _least_positive(
+    scales: Float[Array, " n"], regret: Float[Array, " K"], best: Float[Array, ""]
+) -> Float[Array, ""]:
+    """The least scale that is not 0 but for rounding; the greatest regret where the better plans tie; 1 if all do."""
+    rounding = 16.0 * jnp.finfo(scales.dtype).eps * jnp.abs(best) + 1e3 * jnp.finfo(scales.dtype).tiny
+    least = jnp.min(jnp.where(scales > rounding, scales, jnp.inf))
+    worst = jnp.max(regret)
+    return jnp.where(jnp.isfinite(least), least, jnp.where(worst > rounding, worst, 1.0))
+
+
+def temperature_for_ess(
+    regret: Float[Array, " K"],
+    valid: Bool[Array, " K"],
+    fraction: Float[Array, ""],
+    base: Float[Array, " K"] | None = None,
+) -> Float[Array, ""]:
+    """The least temperature whose effective sample size reaches the target; 1 where all returns are equal.
+
+    By bisection of its logarithm, whatever the unit of returns, and however bad the worst: from a hundredth of the
+    least regret, below which nothing changes (enough plans may tie for the best), to the greatest float.
+
+    Args:
+        regret: by how much each plan's return falls short of the best, [K], finite.
+        valid: which plans count, [K].
+        fraction: of the plans that count, but no fewer than two.
+        base: what plans weigh by themselves, [K]; the effective sample size is then the conditional one of Zhou et
+            al. (2016), K (Σ b v)²/Σ b v² with Σ b = 1, of the factors v by which the temperature changes the weights.
+            None for equal weights.
+
+    Returns:
+        The temperature, in the unit of `regret`; gradients take it for a constant.
+    """
+    share = valid / jnp.maximum(valid.sum(), 1) if base is None else jnp.where(valid, base, 0.0)
+    num_valid = valid.sum()
+    target = jnp.maximum(fraction * num_valid, jnp.minimum(2.0, 0.5 * (1 + num_valid)))
+
+    def bisect(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
+        middle = 0.5 * (low + high)
+        factors = jnp.where(valid, jnp.exp(-regret / jnp.exp(middle)), 0.0)  # that of the best plan is 1
+        enough = num_valid * (share * factors).sum() ** 2 >= target * (share * factors**2).sum()
+        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
+
+    limits = jnp.finfo(regret.dtype)
+    least = jnp.min(jnp.where(regret > 0, regret, limits.max))
+    low = jnp.maximum(jnp.log(least) - math.log(100.0), math.log(limits.tiny) + 2.0)
+    bracket = (low, jnp.full_like(low, math.log(limits.max) - 1.0))
+    log_temperature = jax.lax.fori_loop(0, _BISECTIONS, bisect, bracket)[1]
+    return jax.lax.stop_gradient(jnp.where(jnp.max(regret) > 0, jnp.exp(log_temperature), 1.0))

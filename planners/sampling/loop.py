@@ -1,0 +1,190 @@
+"""Planning as inference: the loop that every sampling planner is."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
+
+from ...dynamics.actions import action_limit
+from ...dynamics.base import Model, State
+from ...dynamics.pytrees import pytree, static
+from ...dynamics.spaces import action_space
+from ..beliefs.protocol import Belief, Family, Multimodal, has_center, range_of_centers, update, within
+from ..beliefs.warm_start import Shift
+from ..checks import check_belief, fresh, named
+from ..info import Info
+from ..rollouts.simulation import reuse_noise
+from .compatibility import check_execution, check_inflation
+from .evaluation import Evaluator, padded
+from .incumbent import Incumbent, incumbent
+
+
+@pytree
+class SamplingPlanner:
+    """A planner that samples plans, weighs them by their returns, and projects them back onto its family.
+
+    Which planner it is, its components decide. Make one with a factory (`mppi`, `cem`, ...) or `sampling_planner`.
+
+    Attributes:
+        family: of beliefs.
+        evaluator: draws plans and weighs them.
+        warm_start: how beliefs move on by a time step; None to forget them.
+        horizon: the number H of steps.
+        num_samples: the number K of plans per iteration, or of each iteration.
+        num_iterations: the number I of iterations.
+        bounds: "clip" keeps the centre of the belief near the actuators' range, "none" lets it go; None as the model
+            says.
+        execute: "mode", "mean", "best", "sample" or "component"; None for the mean, where actions have one.
+        diagnostics: whether `info` has more than returns and failures.
+        keep: which arrays of plans `info` keeps.
+        name: for errors and reports.
+    """
+
+    family: Family
+    evaluator: Evaluator
+    warm_start: Shift | None
+    horizon: int = static()
+    num_samples: int | tuple[int, ...] = static()
+    num_iterations: int = static()
+    bounds: str | None = static()
+    execute: str | None = static()
+    diagnostics: bool = static()
+    keep: tuple[str, ...] = static()
+    name: str = static()
+
+    def init(self, model: Model, state: State) -> Incumbent:
+        """The belief where inference starts: binds shapes, and checks them.
+
+        Args:
+            model: whose actions are planned.
+            state: a state of `model`.
+
+        Returns:
+            The belief, in arrays of its own.
+
+        Raises:
+            ValueError: naming planner, model, parameter and shapes, if they do not fit.
+        """
+        space = action_space(model)
+        with named(self.name, f"{type(model).__name__} ({space})"):
+            belief = self.family.bind(self.horizon, space)
+            check_execution(self.execute, belief, space)
+            check_inflation(None if self.warm_start is None else self.warm_start.inflation, belief)
+            prior = self.evaluator.bind(belief, space, self.num_samples)
+            return fresh(incumbent(belief, prior, executes=self.execute == "best"))
+
+    def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Incumbent, Info]:
+        """Run the loop from `belief`: I times q⁺ ∝ q^(1−κ) (p W)^κ, projected onto the family.
+
+        Args:
+            model: what to imagine with.
+            key: of samples and noise.
+            state: where plans start.
+            belief: what `init`, `improve` or `shift` gave; or a belief of the family alone.
+
+        Returns:
+            The belief, with the best plan that was found, and one row of `Info` per iteration.
+
+        Raises:
+            ValueError: if `belief` is not of the structure and shapes that `init` gives.
+        """
+        belief = self._checked(model, state, belief)
+        contain, limit = self._containment(model, state, belief)
+
+        def iterate(carry: tuple[Incumbent, Any], now: tuple[Key, Bool], num_samples: int) -> tuple[Any, Info]:
+            (search, memory), (keys, last) = carry, now
+            q = search.belief
+            # a ~ q, w ∝ (p W(R(a)) / q)^κ
+            plans = self.evaluator(model, keys, state, search, memory, num_samples=num_samples, last=last)
+            # q⁺ = argmin KL(Σ w δ_a ‖ q)
+            fitted = update(plans.belief, plans.plans, plans.weights, plans.returns)
+            fitted = contain(_keep(plans.degenerate, q, fitted))
+            search = dataclasses.replace(search, belief=fitted).challenged(plans.plans, plans.returns)
+            return (search, plans.memory), self._reported(plans.diagnose(search.best_return, q, fitted))
+
+        search = belief if limit is None else dataclasses.replace(belief, limit=limit)
+        keys = jax.random.split(key, (self.num_iterations, 2))
+        last = jnp.arange(self.num_iterations) == self.num_iterations - 1
+        return self._repeat(iterate, (search, self.evaluator.start(belief.belief)), (keys, last))
+
+    def act(self, key: PRNGKeyArray, belief: Any) -> Array:
+        """The first action of the plan to execute: the belief's mode or mean, a sample of it, or one of its modes."""
+        discrete = belief.limit is None
+        if self.execute in ("mode", "best") or (self.execute is None and discrete):
+            return belief.mode()[0]
+        if self.execute == "sample":
+            return belief.clipped(belief.sample(key, 1)[0, 0])
+        if self.execute in ("mean", None):
+            return belief.clipped(belief.mean[0])
+        assert isinstance(belief.belief, Multimodal)  # see `init`
+        return belief.clipped(belief.belief.random_mode(key)[0])
+
+    def shift(self, belief: Incumbent) -> Incumbent:
+        """The belief from which to plan at the next time step."""
+        if self.warm_start is None:
+            initial = incumbent(belief.initial.belief, belief.initial.prior, executes=belief.executes)
+            return fresh(initial)
+        return fresh(belief.shift(belief.initial, self.warm_start))
+
+    @property
+    def sharding(self) -> NamedSharding | None:
+        """How plans are spread over devices; None for one device."""
+        return self.evaluator.rollouts.sharding
+
+    def _repeat(self, iterate: Callable[..., Any], carry: Any, now: Any) -> tuple[Incumbent, Info]:
+        """All iterations; those of different sizes are programs of their own."""
+        sizes = self.num_samples
+        if isinstance(sizes, int) and self.num_iterations > 1:
+            (search, _), info = jax.lax.scan(lambda carry, now: iterate(carry, now, sizes), carry, now)
+            return search, info
+        rows = []
+        sizes = (sizes,) if isinstance(sizes, int) else sizes
+        if len(sizes) != self.num_iterations:
+            raise ValueError(f"num_iterations must be {len(sizes)}, as many as num_samples has numbers")
+        for i, size in enumerate(sizes):  # in a loop of one XLA would simplify less
+            carry, info = iterate(carry, jax.tree.map(lambda leaf: leaf[i], now), size)  # noqa: B023
+            returns, weights = padded(info.returns, max(sizes), jnp.nan), padded(info.weights, max(sizes), 0.0)
+            rows.append(dataclasses.replace(info, returns=returns, weights=weights))
+        return carry[0], jax.tree.map(lambda *rows: jnp.stack(rows), *rows)
+
+    def _reported(self, info: Info) -> Info:
+        return (info if self.diagnostics else info.brief()).keeping(self.keep)
+
+    def _checked(self, model: Model, state: State, belief: Any) -> Incumbent:
+        """The belief, if it is one that `init` gives, or of the family alone."""
+        own = jax.eval_shape(lambda: self.init(model, state))
+        if not isinstance(belief, Incumbent) and isinstance(belief, Belief):
+            check_belief(own.belief, belief)
+            return dataclasses.replace(self.init(model, state), belief=belief, plan=belief.mode())
+        return check_belief(own, belief)
+
+    def _containment(
+        self, model: Model, state: State, search: Incumbent
+    ) -> tuple[Callable[[Any], Any], Float[Array, ""] | None]:
+        """What keeps the centres of a belief near the actuators' range, and the limit of actions."""
+        if search.limit is None:
+            return _same, None
+        limit = jnp.full_like(search.limit, jnp.inf)
+        if self.bounds == "none":
+            return _same, limit
+        known = 1.0 if self.bounds == "clip" else action_limit(model, reuse_noise(state), search.limit < jnp.inf)
+        if known is None:
+            return _same, limit
+        limit, initial = jnp.full_like(search.limit, known), search.initial.belief
+        if not has_center(initial):
+            return _same, limit
+        most = jnp.where(limit < jnp.inf, range_of_centers(initial), jnp.inf)
+        return lambda belief: within(belief, most), limit
+
+
+def _same(belief: Any) -> Any:
+    return belief
+
+
+def _keep(condition: Bool[Array, ""], old: Any, new: Any) -> Any:
+    """The old belief where the condition holds, else the new one."""
+    return jax.tree.map(lambda old, new: jnp.where(condition, old, new), old, new)

@@ -1,0 +1,182 @@
+"""A planner around two: the second refines the plan that the first has found, and it is taken if it is better."""
+
+import dataclasses
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ...dynamics.base import Model, State
+from ...dynamics.pytrees import pytree
+from ..beliefs.annealed import Annealed
+from ..beliefs.full import FullGaussian
+from ..beliefs.gaussian import Gaussian
+from ..beliefs.kronecker import KroneckerGaussian
+from ..beliefs.memory import Remembering
+from ..beliefs.protocol import Plan, Plans
+from ..beliefs.spline import Splined
+from ..checks import check_belief, fresh
+from ..info import Info, Refinement
+from .importance import ImportanceSampler
+from .incumbent import Incumbent
+from .loop import SamplingPlanner
+
+
+@runtime_checkable
+class Refiner(Protocol):
+    """A planner that can go on from plans: `planners.gradient`, `planners.ilqr`."""
+
+    @property
+    def horizon(self) -> int:
+        """The number H of steps."""
+        ...
+
+    @property
+    def num_starts(self) -> int:
+        """From how many plans it goes on."""
+        ...
+
+    def resume(self, model: Model, state: State, plans: Plans) -> Any:
+        """The belief from which it goes on from so many plans."""
+        ...
+
+    def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Info]:
+        """Go on."""
+        ...
+
+
+@pytree
+class Refined:
+    """What a planner believes, and the plan to execute, which was refined from its mode.
+
+    Attributes:
+        found: the belief of the planner that was refined, around the refined plan.
+        plan: the refined plan, [H, A].
+    """
+
+    found: Incumbent
+    plan: Plan
+
+    @property
+    def mean(self) -> Plan:
+        """Of the belief, [H, A]."""
+        return self.found.mean
+
+    def mode(self) -> Plan:
+        """The refined plan, [H, A], within the actuators' range."""
+        return self.found.clipped(self.plan)
+
+    def best(self) -> Plan:
+        """The best plan that was tried since the last shift, [H, A]."""
+        return self.found.best()
+
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
+        """Draw plans of the belief, [K, H, A]."""
+        return self.found.sample(key, num_samples)
+
+    def log_prob(self, plans: Plans) -> Float[Array, " K"]:
+        """Log q(a) of each plan."""
+        return self.found.log_prob(plans)
+
+    def entropy(self) -> Float[Array, ""] | None:
+        """Of the belief, nats."""
+        return self.found.entropy()
+
+
+@pytree
+class RefinedPlanner:
+    """A sampling planner whose plan another planner refines.
+
+    Attributes:
+        planner: that samples.
+        refiner: that goes on from its plan.
+    """
+
+    planner: SamplingPlanner
+    refiner: Refiner
+
+    @property
+    def name(self) -> str:
+        """Of the planner that samples."""
+        return self.planner.name
+
+    @property
+    def horizon(self) -> int:
+        """The number H of steps."""
+        return self.planner.horizon
+
+    @property
+    def sharding(self) -> NamedSharding | None:
+        """How plans are spread over devices; None for one device."""
+        return self.planner.sharding
+
+    def init(self, model: Model, state: State) -> Refined:
+        """The belief where inference starts; see `SamplingPlanner.init`."""
+        found = self.planner.init(model, state)
+        if found.limit is None:
+            raise ValueError("refine moves actions freely: it needs continuous actions, got discrete ones")
+        return fresh(Refined(found, found.belief.mode()))
+
+    def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Refined) -> tuple[Refined, Info]:
+        """Run the planner, refine what it has found, and keep the best.
+
+        The refiner starts from the better of the belief's mode and the plan of the time step before; if it takes
+        several plans, from both, and samples of the belief. Of these two and the refined plan the best is kept, so
+        that a refined plan is never worse than one that is not, as far as the model can tell, and the belief is moved
+        there.
+
+        Raises:
+            ValueError: if `belief` is not of the structure and shapes that `init` gives.
+        """
+        check_belief(jax.eval_shape(lambda: self.init(model, state)), belief)
+        loop_key, refine_key, noise_key = jax.random.split(key, 3)
+        found, info = self.planner.improve(model, loop_key, state, belief.found)
+        assert isinstance(self.planner.evaluator, ImportanceSampler)  # see `sampling_planner`
+        evaluator = self.planner.evaluator
+
+        def returns_of(plans: Plans) -> Float[Array, " K"]:
+            returns = evaluator.returns(model, jax.random.clone(noise_key), state, plans)
+            return jnp.where(jnp.isfinite(returns), returns, -jnp.inf)
+
+        sample_key, climb_key = jax.random.split(refine_key)
+        known = jnp.stack([found.belief.mode(), belief.plan])
+        starts = known[jnp.argsort(-returns_of(known))]
+        refiner = self.refiner
+        if refiner.num_starts > 2:
+            starts = jnp.concatenate([starts, found.sample(sample_key, refiner.num_starts - 2)])
+        start = refiner.resume(model, state, starts[: refiner.num_starts])
+        refined, refiner_info = refiner.improve(model, climb_key, state, start)
+        candidates = jnp.concatenate([known, refined.mode()[None]])
+        returns = returns_of(candidates)
+        best = jnp.argmax(returns)
+        plan = candidates[best]
+        found = dataclasses.replace(found, belief=_recentred(found.belief, plan))
+        found = found.challenged(plan[None], returns.max()[None])
+        info = info.replacing("best_return", info.best_return.at[-1].set(found.best_return))
+        outcome = Refinement(returns=returns, accepted=best == 2, info=refiner_info)
+        return Refined(found, plan), dataclasses.replace(info, refinement=outcome)
+
+    def act(self, key: PRNGKeyArray, belief: Refined) -> Float[Array, " A"]:
+        """The first action of the refined plan."""
+        return belief.mode()[0]
+
+    def shift(self, belief: Refined) -> Refined:
+        """The belief from which to plan at the next time step."""
+        found, how, initial = self.planner.shift(belief.found), self.planner.warm_start, belief.found.initial.belief
+        plan = initial.mode() if how is None else how.plans(belief.plan, initial.mode())
+        return fresh(Refined(found, plan))
+
+
+def _recentred(belief: Any, plan: Plan) -> Any:
+    """A belief around another plan; where it has no centre, or several (mixtures, particles), as it is."""
+    match belief:
+        case Gaussian() | FullGaussian() | KroneckerGaussian() | Annealed():
+            return belief.map_centers(lambda _: plan)
+        case Remembering():
+            return dataclasses.replace(belief, belief=_recentred(belief.belief, plan))
+        case Splined():
+            knots = jnp.einsum("nh,ha->na", belief.reduce, plan, precision="highest")
+            return dataclasses.replace(belief, knots=_recentred(belief.knots, knots))
+    return belief

@@ -1,0 +1,108 @@
+"""Weights of plans: w ∝ (p W / q)^κ."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ..beliefs.protocol import Proposal, innermost
+from ..checks import check_per_plan
+from ..rollouts.rollout import Scores
+from .evaluation import all_equal
+from .likelihoods import Likelihood, Optimality
+from .step_sizes import StepSize
+from .weights import Normalized, log_normalize
+
+
+class Weighed(NamedTuple):
+    """The weights of the plans of an iteration.
+
+    Attributes:
+        valid: which plans have a return and a prior density that can be used, [K].
+        log_ratios: log W + log p − log q, up to the likelihood's `log_scale`, [K]; −inf where not valid.
+        log_base: log q − log r of plans drawn from r, [K], 0 where r = q: their weights before returns are known;
+            −inf for plans that must have no weight.
+        drawn: which plans are samples, on which evidences rest, [K]; None for all.
+        optimality: what the likelihood gave.
+        posterior: the weights of the posterior, softmax(log_ratios + log_base).
+        normalized: the weights to fit the belief to, softmax(κ log_ratios + log_base).
+        step_size: κ; None for 1.
+        degenerate: whether nothing can be learnt from them.
+    """
+
+    valid: Bool[Array, " K"]
+    log_ratios: Float[Array, " K"]
+    log_base: Float[Array, " K"] | None
+    drawn: Bool[Array, " K"] | None
+    optimality: Optimality
+    posterior: Normalized
+    normalized: Normalized
+    step_size: Float[Array, ""] | None
+    degenerate: Bool[Array, ""]
+
+
+def weigh(
+    proposal: Proposal, scores: Scores, likelihood: Likelihood, prior: Any, step_size: StepSize | None
+) -> Weighed:
+    """Weigh plans: softmax(κ (log W + log p − log q)).
+
+    Args:
+        proposal: the plans, and from what they were drawn.
+        scores: their returns.
+        likelihood: W.
+        prior: p, bound; None leaves log p − log q out.
+        step_size: κ; None for 1.
+
+    Returns:
+        The weights.
+    """
+    plans, belief, log_base, drawn = proposal.plans, proposal.belief, proposal.log_correction, proposal.drawn
+    returns = scores.returns
+    valid = jnp.isfinite(returns)
+    log_ratio = None if prior is None else prior.log_ratio(plans, belief)
+    if log_ratio is not None:
+        check_per_plan("log_ratio of the prior", log_ratio, len(plans))
+        if scores.log_prob is not None:  # a prior over actions in states, known after the rollout only
+            log_ratio += scores.log_prob
+        valid &= log_ratio < jnp.inf  # a density may be zero, but neither NaN nor infinite
+        if drawn is not None:  # the posterior is made of samples
+            log_base = jnp.where(drawn, jnp.zeros(len(plans)) if log_base is None else log_base, -jnp.inf)
+    optimality = optimality_of(likelihood, jnp.where(valid, returns, -jnp.inf))
+    log_ratios = optimality.log_weights if log_ratio is None else optimality.log_weights + log_ratio
+    log_ratios = jnp.where(valid, log_ratios, -jnp.inf)  # whatever a user's likelihood says of them
+    posterior = normalized = log_normalize(log_ratios if log_base is None else log_ratios + log_base)
+    size = None
+    if step_size is not None:  # q⁺ ∝ q^(1−κ) (p W)^κ
+        size = step_size(log_ratios, log_base, dimension(belief))
+        stepped = jnp.where(log_ratios > -jnp.inf, size * jnp.where(valid, log_ratios, 0.0), -jnp.inf)
+        normalized = log_normalize(stepped if log_base is None else stepped + log_base)
+    degenerate = posterior.degenerate
+    if log_ratio is None:  # equal returns tell nothing: do not drift with the noise of the samples
+        degenerate |= all_equal(returns, valid)
+    return Weighed(valid, log_ratios, log_base, drawn, optimality, posterior, normalized, size, degenerate)
+
+
+def weigh_steps(likelihood: Likelihood, valid: Bool[Array, " K"], to_go: Float[Array, "K H"]) -> Float[Array, "K H"]:
+    """Weights of every step by what remains of the return; all zero where that is the same for all plans."""
+
+    def weights(returns: Float[Array, " K"]) -> Float[Array, " K"]:
+        log_weights = log_normalize(optimality_of(likelihood, returns).log_weights).log_weights
+        return jnp.where(all_equal(returns, valid), 0.0, jnp.exp(log_weights))
+
+    scored = jnp.where(valid[:, None], to_go, -jnp.inf)
+    return jax.vmap(weights, in_axes=1, out_axes=1)(scored)
+
+
+def optimality_of(likelihood: Likelihood, returns: Float[Array, " K"]) -> Optimality:
+    """What a likelihood, which may be a user's, gives for these returns, checked."""
+    optimality = likelihood(returns)
+    if not isinstance(optimality, Optimality):
+        raise ValueError(f"likelihood must return planners.likelihoods.Optimality, got {type(optimality).__name__}")
+    check_per_plan("log_weights of the likelihood", optimality.log_weights, len(returns))
+    return optimality
+
+
+def dimension(belief: Any) -> int:
+    """How many numbers a plan of a belief has, or its knots have, which fits must find."""
+    return innermost(belief).mode().size
