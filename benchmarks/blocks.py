@@ -104,7 +104,7 @@ def _measure(
     # of the middle plan: contacts amplify rounding, so that the returns of a few differ even in the second digit
     error = max(np.median(np.abs(np.asarray(other.value) - returns)) for other in others) / np.abs(returns).max()
     kilobytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) / 1e3
-    block = planners.automatic_chunk_size(state)
+    block = planners.rollouts.automatic_chunk_size(state)
     numbers = [f"{kilobytes:.1f}", str(block), f"{first.milliseconds:.1f}"]
     return [*numbers, *(f"{1 / other.ratios[name_of_first]:.2f}" for other in others), f"{error:.0e}"]
 

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     key, state = jax.random.key(0), model.init(jax.random.key(0))
     for horizon, several in chosen.items():
         programs = {
-            name: (planners.plan, (planner, model, key, state, planner.start(model, state)))
+            name: (planners.plan, (planner, model, key, state, planner.init(model, state)))
             for name, planner in several.items()
         }
         idle = compare(programs, options.rounds)

@@ -97,7 +97,7 @@ def problems() -> dict[str, Problem]:
 
 def _solve(name: str, problem: Problem, rounds: int) -> list[str]:
     model, state, horizon, options = problem
-    planner = planners.ilqr(horizon, model.action_size, num_iterations=1000, **options)
+    planner = planners.ilqr(horizon, num_iterations=1000, **options)
     arguments = (planner, model, jax.random.key(0), state)
     timing = compare({"solve": (planners.infer, arguments)}, rounds)["solve"]
     info = timing.value[1]
@@ -120,7 +120,7 @@ def _solve(name: str, problem: Problem, rounds: int) -> list[str]:
 
 def _differentiate(name: str, model: Model, options: Options) -> list[str]:
     planner = planners.gradient(
-        options.horizon, model.action_size, num_samples=options.num_samples, rollout_chunk_size=options.num_samples
+        options.horizon, num_samples=options.num_samples, rollout_chunk_size=options.num_samples
     )
     objective: Any = planner.objective
     target, key = objective.target, jax.random.key(0)

@@ -206,8 +206,8 @@ def plan_once(planner: Any, model: Any, key: Any, state: Any, belief: Any) -> tu
     """
     infer_key, act_key = jax.random.split(key)
     belief, _ = planners.infer(planner, model, infer_key, state, belief)
-    inner = belief.belief if isinstance(belief, planners.Remembering) else belief
-    modes = [belief.mode(), *([inner.knots.mode()] if isinstance(inner, planners.Splined) else [])]
+    inner = belief.belief if isinstance(belief, planners.beliefs.Remembering) else belief
+    modes = [belief.mode(), *([inner.knots.mode()] if isinstance(inner, planners.beliefs.Splined) else [])]
     reach = jnp.stack([jnp.abs(mode).max() for mode in modes]).max()
     return planner.act(act_key, belief), planner.shift(belief), reach
 
@@ -223,7 +223,7 @@ def _own(planner: Any, model: Any, seed: int) -> tuple[Controller, Any]:
         action, belief, reach = program(planner, model, key, state, belief)
         return 0.5 * (jnp.clip(action, -1.0, 1.0) + 1.0) * (model.high - model.low)[None] + model.low, belief, reach
 
-    return control, planner.start(model, still)
+    return control, planner.init(model, still)
 
 
 @contextlib.contextmanager
@@ -294,7 +294,7 @@ def _time(name: str, options: Options, there: bool) -> None:
     }
     for planner in options.planners:
         made = make_planner(planner, task, model.action_size, horizon)
-        programs[planner] = (planners.plan, (made, model, key, state, made.start(model, state)))
+        programs[planner] = (planners.plan, (made, model, key, state, made.init(model, state)))
     if there:
         for planner in options.hydrax:
             other = _hydrax_planner(name, planner)

@@ -159,7 +159,7 @@ def refiner(own: Mapping[str, Any], horizon: int, action_size: int) -> dict[str,
     for option in refine:
         if option not in inspect.signature(planners.gradient).parameters:
             raise ValueError(f"refine must have options of gradient, got {option!r}")
-    return {"refine": planners.gradient(horizon, action_size, **refine)}
+    return {"refine": planners.gradient(horizon, **refine)}
 
 
 def parse_planner(name: str, settings: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, Any]]:
@@ -334,12 +334,12 @@ def plans_per_step(planner: Any) -> int:
         Their number; of those whose derivatives are taken no more than of others.
     """
     iterations = planner.num_iterations
-    if isinstance(planner, planners.IterativeLQR):
+    if isinstance(planner, planners.lqr.IterativeLQR):
         first = planner.num_samples if planner.num_samples > len(FRACTIONS) - 2 else 0
         return len(FRACTIONS) * (1 + iterations) + first
-    if isinstance(planner, planners.PolicyPlanner):
+    if isinstance(planner, planners.policies.PolicyPlanner):
         return planner.num_samples * (iterations + 2) + 1  # the given policy, the last one, and its plan
-    if isinstance(planner, planners.GradientPlanner):
+    if isinstance(planner, planners.gradients.GradientPlanner):
         objective: Any = planner.objective
         if not hasattr(planner.belief, "plans"):
             return (objective.num_samples + 1) * iterations  # and the mean

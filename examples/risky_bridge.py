@@ -234,7 +234,7 @@ def make_planners(mdp: Any, num_samples: int, num_iterations: int, **futures: An
     """
     size = (HORIZON, mdp.action_size)
     loop = {"num_samples": num_samples, "num_iterations": num_iterations, **futures}
-    uniform = planners.categorical(HORIZON, mdp.actions)
+    uniform = planners.beliefs.categorical(HORIZON, mdp.actions)
     particles = {"num_samples": num_samples * num_iterations, "actions": mdp.actions, "prior": uniform, **futures}
     # of the posterior that is aimed at; under common noise of that with feedback, which is near enough to guide
     value = look_ahead(mdp, structured=futures.get("common_noise", True))
@@ -252,7 +252,6 @@ def every_plan(mdp: Any, **futures: Any) -> Any:
     """The planner that looks at all plans: the exact posterior in the futures it is given."""
     return planners.vi_mpc(
         HORIZON,
-        mdp.action_size,
         actions=mdp.actions,
         enumerate_plans=True,
         num_iterations=1,
@@ -284,10 +283,10 @@ def plan_shares(planner: Any, mdp: Any, plans: Plans, keys: jax.Array) -> tuple[
 
     def one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         belief, _ = planners.infer(planner, model, key, start)
-        if isinstance(belief, planners.Enumeration):
+        if isinstance(belief, planners.beliefs.Enumeration):
             q = jnp.exp(belief.log_probs)
             return q @ plans.routes, q @ plans.returns
-        if isinstance(belief, planners.Particles):
+        if isinstance(belief, planners.particles.Particles):
             drawn, weights = belief.plans, jnp.exp(belief.log_weights)
         else:
             drawn, weights = belief.sample(key, 4096), jnp.full(4096, 1.0 / 4096)
@@ -311,7 +310,6 @@ def log_evidences(mdp: Any, num_samples: int, keys: jax.Array, value: Any = None
     """
     planner = planners.smc(
         HORIZON,
-        mdp.action_size,
         num_samples=num_samples,
         actions=mdp.actions,
         temperature=TEMPERATURE,

@@ -95,3 +95,8 @@ def better_spread(returns):
 def better_range(returns):
     """The range of returns [K] that do not tie, if they are uniform, as the better half tells it."""
     return min(np.ptp(best) / share for best, share in better(returns))
+
+
+def bound(family, horizon, action_size):
+    """The belief of a family over plans of `horizon` steps of `action_size` numbers."""
+    return family.bind(horizon, dynamics.Continuous(action_size))

@@ -154,7 +154,7 @@ def test_coordinates_are_all_that_moves():
 
 
 def test_mppi_plans_through_a_real_environment(hopper):
-    planner = planners.mppi(8, 3, num_samples=64)
+    planner = planners.mppi(8, num_samples=64)
     before = planner.belief
     state = jax.jit(hopper.init)(KEY)
     belief, info = jax.jit(planners.infer)(planner, hopper, KEY, state, before)
@@ -171,7 +171,7 @@ def test_an_awkward_environment_works_and_its_warnings_are_heard():
         returns = planners.rollout(model, KEY, state, jnp.ones((3, 4, 2)))
     np.testing.assert_array_equal(returns, 4.0)
     with pytest.warns(UserWarning, match="mind the step"):
-        episode = planners.episode(planners.cem(3, 2, num_samples=8), model, model, KEY, 2)
+        episode = planners.episode(planners.cem(3, num_samples=8), model, model, KEY, 2)
     np.testing.assert_array_equal(episode.rewards, 1.0)
 
 

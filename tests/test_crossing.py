@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from problems import bound
 
 from mirrax import dynamics, planners
 
@@ -74,7 +75,9 @@ AROUND = {
     "num_kept": st.sampled_from([0, 3]),
     "num_scenarios": st.sampled_from([None, 2]),
     "common_noise": st.booleans(),
-    "risk": st.sampled_from([None, "worst", planners.conditional_value_at_risk(0.5), planners.entropic(-1.0)]),
+    "risk": st.sampled_from(
+        [None, "worst", planners.risk.conditional_value_at_risk(0.5), planners.risk.entropic(-1.0)]
+    ),
     "execute": st.sampled_from(["mode", "best", "sample"]),
     "refine": st.sampled_from([None, "gradient", "ilqr"]),
     "inflation": st.sampled_from([None, 1.3]),
@@ -92,8 +95,8 @@ POSTERIOR = AROUND | {
 
 def refiner(name):
     if name == "gradient":
-        return planners.gradient(HORIZON, 1, num_samples=2, num_iterations=4, bounds="none")
-    return None if name is None else planners.ilqr(HORIZON, 1, num_iterations=2, limits=None)
+        return planners.gradient(HORIZON, num_samples=2, num_iterations=4, bounds="none")
+    return None if name is None else planners.ilqr(HORIZON, num_iterations=2, limits=None)
 
 
 @crossed
@@ -110,15 +113,14 @@ def test_a_posterior_does_not_depend_on_how_it_is_inferred(options):
     color = options.pop("noise_exponent")
     num_knots, interpolation = (None, None) if knots is None else knots
     known = {"std": STD if prior == "own" else 1.0, "noise_exponent": 1.0 if prior == "coloured" else None}
-    given_prior = planners.splined(
-        lambda steps: planners.gaussian(steps, 1, **known), HORIZON, num_knots, interpolation
+    given_prior = planners.beliefs.splined(
+        lambda steps: bound(planners.beliefs.gaussian(**known), steps, 1), HORIZON, num_knots, interpolation
     )
     own = {"num_components": 2} if family == "mixture" else {"covariance": family}
     if family != "mixture":
         own["noise_exponent"] = color
     planner = planners.vi_mpc(
         HORIZON,
-        1,
         temperature=TEMPERATURE,
         prior=given_prior,
         std=STD,
@@ -217,10 +219,10 @@ def test_control_is_sound_whatever_is_crossed(options):
         given_options.pop("num_kept")
     refine = None
     if options["refine"] is not None:
-        refine = planners.gradient(horizon, size, num_samples=2, num_iterations=3)
+        refine = planners.gradient(horizon, num_samples=2, num_iterations=3)
     planner = getattr(planners, name)(horizon, size, num_samples=64, refine=refine, **given_options)
     plan = jax.jit(planners.plan)
-    belief, first = planner.start(model, state), state
+    belief, first = planner.init(model, state), state
     for key in jax.random.split(KEY, 3):
         found, info = jax.jit(planners.infer)(planner, model, key, state, belief)
         check_best(planner, model, state, found, info)
@@ -234,7 +236,7 @@ def test_control_is_sound_whatever_is_crossed(options):
         state = model.step(key, state, action).state
     # with the centre among the plans, nothing is worse than where it began
     if options.get("include_mode") and name not in ("random_shooting", "predictive_sampling"):
-        start = planner.start(model, first)
+        start = planner.init(model, first)
         _, info = jax.jit(planners.infer)(planner, model, KEY, first, start)
         before = planners.rollout(model, KEY, first, start.mode()[None])[0]
         assert info.best_return[-1] >= before - 1e-4

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import random_linear_quadratic
+from problems import bound, random_linear_quadratic
 
 from mirrax import dynamics, planners
 
@@ -46,11 +46,11 @@ def both_modes(function, x):
 
 
 CONVERGED = {
-    "ilqr": planners.ilqr(6, 1, tolerance=0.0, num_samples=0, limits=None),
-    "ilqr, limits": planners.ilqr(6, 1, tolerance=0.0, num_samples=0, limits=(-LIMIT, LIMIT)),
-    "gradient": planners.gradient(6, 1, num_samples=2, num_iterations=400, bounds="none"),
-    "gradient, clipped": planners.gradient(6, 1, num_samples=2, num_iterations=400, bounds="clip"),
-    "gradient, squashed": planners.gradient(6, 1, num_samples=2, num_iterations=800, bounds="squash"),
+    "ilqr": planners.ilqr(6, tolerance=0.0, num_samples=0, limits=None),
+    "ilqr, limits": planners.ilqr(6, tolerance=0.0, num_samples=0, limits=(-LIMIT, LIMIT)),
+    "gradient": planners.gradient(6, num_samples=2, num_iterations=400, bounds="none"),
+    "gradient, clipped": planners.gradient(6, num_samples=2, num_iterations=400, bounds="clip"),
+    "gradient, squashed": planners.gradient(6, num_samples=2, num_iterations=800, bounds="squash"),
 }
 
 
@@ -74,7 +74,7 @@ def test_limits_move_what_they_hold():
     with jax.enable_x64(True):
 
         def function(limits):
-            planner = planners.ilqr(6, 1, tolerance=0.0, num_samples=0, limits=(limits[0], limits[1]))
+            planner = planners.ilqr(6, tolerance=0.0, num_samples=0, limits=(limits[0], limits[1]))
             return planned(planner, W)
 
         x = np.array([-LIMIT, LIMIT])
@@ -89,7 +89,7 @@ def test_temperature_and_prior_have_derivatives_too(factory):
     with jax.enable_x64(True):
 
         def function(x):
-            prior = planners.gaussian(6, 1, mean=x[1], std=0.8)
+            prior = bound(planners.beliefs.gaussian(mean=x[1], std=0.8), 6, 1)
             more = {"tolerance": 0.0} if factory is planners.ilqr else {"num_samples": 2, "num_iterations": 400}
             return planned(factory(6, 1, temperature=x[0], prior=prior, **more), W)
 
@@ -112,7 +112,7 @@ def test_linear_quadratic_plans_have_exact_derivatives_of_first_and_second_order
             cost = made(w).plan_cost(problem.start, 5)
             return -jnp.linalg.solve(cost.hessian, cost.gradient)
 
-        planner = planners.ilqr(5, 2, limits=None, num_samples=0)
+        planner = planners.ilqr(5, limits=None, num_samples=0)
 
         def function(w):
             belief, _ = planners.infer(planner, made(w), KEY, problem.start, None)
@@ -141,7 +141,7 @@ def test_functions_may_close_over_what_is_differentiated(name):
 
 def test_plans_are_differentiated_under_vmap_and_in_closed_loop():
     with jax.enable_x64(True):
-        planner = planners.ilqr(4, 1, num_samples=0, num_iterations=10, tolerance=0.0)
+        planner = planners.ilqr(4, num_samples=0, num_iterations=10, tolerance=0.0)
 
         def made(w):
             step = jax.tree_util.Partial(swing, jnp.asarray(w))
@@ -200,9 +200,12 @@ def test_ilqr_goes_forward_through_all_that_models_are_made_of(where):
     made = dynamics.from_function(jax.tree_util.Partial(step, jnp.zeros(2)), 1, value=value)
     more = {}
     if where == "prior":
-        more = {"temperature": 0.5, "prior": planners.policy_prior(jax.tree_util.Partial(steady, jnp.array(0.7)))}
+        more = {
+            "temperature": 0.5,
+            "prior": planners.priors.policy_prior(jax.tree_util.Partial(steady, jnp.array(0.7))),
+        }
     for second_order in (False, True):
-        planner = planners.ilqr(5, 1, limits=None, second_order=second_order, num_iterations=30, **more)
+        planner = planners.ilqr(5, limits=None, second_order=second_order, num_iterations=30, **more)
         belief, info = jax.jit(planners.infer)(planner, made, KEY, jnp.asarray(START), None)
         assert info.worth[-1] > info.worth[0]
 
@@ -217,7 +220,7 @@ def test_ilqr_goes_forward_through_all_that_models_are_made_of(where):
 
 def test_ilqr_has_derivatives_in_forward_mode_where_a_model_has_no_other():
     with jax.enable_x64(True):
-        planner = planners.ilqr(4, 1, limits=None, num_samples=0, tolerance=0.0)
+        planner = planners.ilqr(4, limits=None, num_samples=0, tolerance=0.0)
 
         def function(goal):
             made = dynamics.with_value(model(jnp.asarray(W)), jax.tree_util.Partial(looping, goal))
@@ -231,7 +234,7 @@ def test_ilqr_has_derivatives_in_forward_mode_where_a_model_has_no_other():
 def test_a_swing_up_with_a_looping_value_is_planned():
     value = jax.tree_util.Partial(lambda state: looping(jnp.zeros(2), jnp.ravel(jax.tree.leaves(state)[0])[:2]))
     made = dynamics.with_value(dynamics.pendulum(), value)
-    _, info = jax.jit(planners.infer)(planners.ilqr(8, 1), made, KEY, made.init(KEY), None)
+    _, info = jax.jit(planners.infer)(planners.ilqr(8), made, KEY, made.init(KEY), None)
     assert jnp.isfinite(info.worth).all()
 
 
@@ -268,10 +271,10 @@ def test_weighted_means_have_the_derivatives_of_differences_under_the_same_noise
 @pytest.mark.parametrize(
     "planner",
     [
-        planners.tsallis(4, 1, num_samples=16, num_iterations=2, learn_std=True),
-        planners.tsallis(4, 1, num_samples=16, num_iterations=2, learn_std=True, r=1.0, temperature=1e-6),
-        planners.mppi(4, 1, num_samples=16, num_iterations=2, covariance="diagonal", temperature=1e-6),
-        planners.vi_mpc(4, 1, num_samples=16, num_iterations=2, num_components=2, temperature=1e-6, step_size=1.0),
+        planners.tsallis(4, num_samples=16, num_iterations=2, learn_std=True),
+        planners.tsallis(4, num_samples=16, num_iterations=2, learn_std=True, r=1.0, temperature=1e-6),
+        planners.mppi(4, num_samples=16, num_iterations=2, covariance="diagonal", temperature=1e-6),
+        planners.vi_mpc(4, num_samples=16, num_iterations=2, num_components=2, temperature=1e-6, step_size=1.0),
     ],
 )
 def test_derivatives_are_numbers_where_one_plan_has_all_the_weight(planner):
@@ -284,10 +287,10 @@ def test_derivatives_are_numbers_where_one_plan_has_all_the_weight(planner):
 
 def test_an_adapted_temperature_is_a_constant():
     """The derivative of a weighted mean is then Cov_w(a, dR/dw)/λ at the λ that was found."""
-    adapting = planners.mppi(4, 1, num_samples=64)
+    adapting = planners.mppi(4, num_samples=64)
     told = jax.jit(jax.jacrev(lambda w: planned(adapting, w)))(jnp.asarray(W))
     _, info = jax.jit(planners.infer)(adapting, model(jnp.asarray(W)), KEY, jnp.asarray(START), None)
-    fixed = planners.mppi(4, 1, num_samples=64, temperature=info.temperature[-1])
+    fixed = planners.mppi(4, num_samples=64, temperature=info.temperature[-1])
     np.testing.assert_allclose(
         told, jax.jit(jax.jacrev(lambda w: planned(fixed, w)))(jnp.asarray(W)), rtol=1e-3, atol=1e-5
     )

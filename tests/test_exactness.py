@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import random_linear_quadratic
+from problems import bound, random_linear_quadratic
 from scipy.stats import norm
 
 from mirrax import dynamics, planners
@@ -42,7 +42,7 @@ def test_mppi_contracts_by_its_matrix(problem, seed):
     """Without a cross term U⁺ − a* = (I + ΣH/λ)⁻¹ (U − a*)."""
     model, hessian, gradient = problem
     best = -np.linalg.solve(hessian, gradient)
-    planner = planners.mppi(HORIZON, 1, num_samples=NUM_SAMPLES, temperature=TEMPERATURE, std=STD)
+    planner = planners.mppi(HORIZON, num_samples=NUM_SAMPLES, temperature=TEMPERATURE, std=STD)
     before = np.random.default_rng(seed).normal(size=HORIZON)
     mean, errors, _ = estimates(planner, model, start_at(planner, before), seed)
     truth = best + np.linalg.solve(np.eye(HORIZON) + STD**2 * hessian / TEMPERATURE, before - best)
@@ -55,9 +55,7 @@ def test_mppi_cross_term_fixed_point(problem, cross_term):
     """With it the fixed point minimises J + λ (1 − α)/2 UᵀΣ⁻¹U; with α = 0 one step reaches it from anywhere."""
     model, hessian, gradient = problem
     fixed = -np.linalg.solve(hessian + TEMPERATURE * cross_term * np.eye(HORIZON) / STD**2, gradient)
-    planner = planners.mppi(
-        HORIZON, 1, num_samples=NUM_SAMPLES, temperature=TEMPERATURE, std=STD, cross_term=cross_term
-    )
+    planner = planners.mppi(HORIZON, num_samples=NUM_SAMPLES, temperature=TEMPERATURE, std=STD, cross_term=cross_term)
     starts = [fixed] if cross_term < 1 else [fixed, fixed + 0.5]
     for start in starts:
         mean, errors, _ = estimates(planner, model, start_at(planner, start), 1)
@@ -69,7 +67,7 @@ def test_mppi_cross_term_converges_from_afar(problem):
     model, hessian, gradient = problem
     fixed = -np.linalg.solve(hessian + TEMPERATURE * 0.5 * np.eye(HORIZON) / STD**2, gradient)
     planner = planners.mppi(
-        HORIZON, 1, num_samples=5_000, num_iterations=40, temperature=TEMPERATURE, std=STD, cross_term=0.5
+        HORIZON, num_samples=5_000, num_iterations=40, temperature=TEMPERATURE, std=STD, cross_term=0.5
     )
     after, info = infer(planner, model, jax.random.key(2), model.start, start_at(planner, fixed + 2.0))
     # each step adds noise of about STD/√ESS and forgets some of what came before
@@ -79,9 +77,9 @@ def test_mppi_cross_term_converges_from_afar(problem):
 def test_mppi_under_a_prior_is_the_posterior(problem):
     """A Gaussian prior enters exactly: mean and evidence of one step are the closed form's."""
     model, _, _ = problem
-    prior = planners.gaussian(HORIZON, 1, std=1.2)
+    prior = bound(planners.beliefs.gaussian(std=1.2), HORIZON, 1)
     posterior = model.plan_posterior(model.start, HORIZON, TEMPERATURE, prior_covariance=prior.covariance())
-    planner = planners.mppi(HORIZON, 1, num_samples=NUM_SAMPLES, temperature=TEMPERATURE, std=1.0, prior=prior)
+    planner = planners.mppi(HORIZON, num_samples=NUM_SAMPLES, temperature=TEMPERATURE, std=1.0, prior=prior)
     mean, errors, info = estimates(planner, model, start_at(planner, posterior.mean), 3)
     truth = np.asarray(posterior.mean).ravel()
     assert np.abs((mean - truth) / errors).max() < 4.5
@@ -102,7 +100,6 @@ def test_cem_on_a_linear_return_is_the_truncated_normal():
     model = dynamics.from_function(lambda key, state, action: (state, action[0], 1.0), 2)
     planner = planners.cem(
         1,
-        2,
         num_samples=num_samples,
         num_iterations=1,
         elite_fraction=fraction,
@@ -133,7 +130,6 @@ def test_cem_on_a_quadratic_return_collapses_as_it_must():
     model = dynamics.from_function(lambda key, state, action: (state, -(action[0] ** 2), 1.0), 1)
     planner = planners.cem(
         1,
-        1,
         num_samples=num_samples,
         num_iterations=1,
         elite_fraction=fraction,
@@ -158,6 +154,6 @@ def test_cem_on_a_quadratic_return_collapses_as_it_must():
 
 def test_cem_finds_the_optimum(problem):
     model, hessian, gradient = problem
-    planner = planners.cem(HORIZON, 1, num_samples=2_000, num_iterations=20, std=1.5, std_min=1e-3)
+    planner = planners.cem(HORIZON, num_samples=2_000, num_iterations=20, std=1.5, std_min=1e-3)
     after, _ = infer(planner, model, jax.random.key(4), model.start, None)
     np.testing.assert_allclose(after.mean.ravel(), -np.linalg.solve(hessian, gradient), atol=0.01)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import bound
 from scipy.stats import multivariate_normal
 
 from mirrax import planners
@@ -16,7 +17,7 @@ STD = jnp.array([[0.3, 0.4], [0.5, 0.2], [0.9, 0.6]])
 
 @pytest.fixture
 def belief():
-    return planners.gaussian(3, 2, mean=MEAN, std=STD, std_min=1e-3)
+    return bound(planners.beliefs.gaussian(mean=MEAN, std=STD, std_min=1e-3), 3, 2)
 
 
 def test_densities_are_scipys(belief):
@@ -33,7 +34,7 @@ def test_samples_have_its_moments(belief):
 
 
 def test_kl_is_the_mean_log_ratio(belief):
-    other = planners.gaussian(3, 2, mean=0.2, std=0.7)
+    other = bound(planners.beliefs.gaussian(mean=0.2, std=0.7), 3, 2)
     plans = belief.sample(jax.random.key(2), 40_000)
     ratio = belief.log_prob(plans) - other.log_prob(plans)
     assert abs(float(belief.kl(other) - ratio.mean())) < 4.5 * float(ratio.std()) / 200
@@ -46,7 +47,7 @@ def test_fit_is_weighted_maximum_likelihood(belief):
     fitted = belief.fit(plans, weights)
 
     def log_likelihood(mean, log_std):
-        candidate = planners.gaussian(3, 2, mean=mean, std=jnp.exp(log_std))
+        candidate = bound(planners.beliefs.gaussian(mean=mean, std=jnp.exp(log_std)), 3, 2)
         return weights @ candidate.log_prob(plans)
 
     slopes = jax.grad(log_likelihood, argnums=(0, 1))(fitted.mean, jnp.log(fitted.std))
@@ -57,19 +58,19 @@ def test_fit_is_weighted_maximum_likelihood(belief):
 def test_fixed_std_floor_and_smoothing():
     plans = jnp.stack([jnp.zeros((2, 1)), jnp.ones((2, 1))])
     weights = jnp.array([0.5, 0.5])
-    fixed = planners.gaussian(2, 1, std=0.3, learn_std=False).fit(plans, weights)
+    fixed = bound(planners.beliefs.gaussian(std=0.3, learn_std=False), 2, 1).fit(plans, weights)
     np.testing.assert_allclose(fixed.mean, 0.5)
     np.testing.assert_allclose(fixed.std, 0.3)
-    smooth = planners.gaussian(2, 1, mean=0.1, std=0.3, smoothing=0.25).fit(plans, weights)
+    smooth = bound(planners.beliefs.gaussian(mean=0.1, std=0.3, smoothing=0.25), 2, 1).fit(plans, weights)
     np.testing.assert_allclose(smooth.mean, 0.75 * 0.5 + 0.25 * 0.1, rtol=1e-6)
     np.testing.assert_allclose(smooth.std, 0.75 * 0.5 + 0.25 * 0.3, rtol=1e-6)
-    floor = planners.gaussian(2, 1, std_min=0.2).fit(plans, jnp.array([1.0, 0.0]))
+    floor = bound(planners.beliefs.gaussian(std_min=0.2), 2, 1).fit(plans, jnp.array([1.0, 0.0]))
     np.testing.assert_allclose(floor.std, 0.2)
 
 
 def test_shift_moves_the_mean_and_restores_the_rest(belief):
-    initial = planners.gaussian(3, 2, std=0.5)
-    shifted = belief.shift(initial, planners.shift_by_one(3))
+    initial = bound(planners.beliefs.gaussian(std=0.5), 3, 2)
+    shifted = belief.shift(initial, planners.beliefs.shift_by_one())
     np.testing.assert_allclose(shifted.mean, MEAN[jnp.array([1, 2, 2])])
     np.testing.assert_allclose(shifted.std, 0.5)
 
@@ -95,13 +96,15 @@ def test_mistakes_are_named(arguments, message):
 
 
 FAMILIES = {
-    "coloured": planners.gaussian(3, 2, std=STD, noise_exponent=1.5, std_min=1e-3),
-    "full": planners.full_gaussian(3, 2, std=STD, noise_exponent=1.5, std_min=1e-3),
-    "kronecker": planners.kronecker_gaussian(3, 2, std=[0.3, 0.6], noise_exponent=1.5, std_min=1e-3),
-    "mixture": planners.mixture(3, 2, num_components=3, std=0.4, num_draws=2_000),
-    "categorical": planners.categorical(3, [[0.0, 1.0], [1.0, 0.0], [-1.0, -1.0]]),
-    "enumeration": planners.enumeration(3, [[0.0, 1.0], [1.0, 0.0]]),
-    "annealed": planners.annealed(planners.gaussian(3, 2, std=STD, learn_std=False), [1.0, 0.5]),
+    "coloured": bound(planners.beliefs.gaussian(std=STD, noise_exponent=1.5, std_min=1e-3), 3, 2),
+    "full": bound(planners.beliefs.full_gaussian(std=STD, noise_exponent=1.5, std_min=1e-3), 3, 2),
+    "kronecker": bound(planners.beliefs.kronecker_gaussian(std=[0.3, 0.6], noise_exponent=1.5, std_min=1e-3), 3, 2),
+    "mixture": bound(planners.beliefs.mixture(num_components=3, std=0.4, num_draws=2_000), 3, 2),
+    "categorical": planners.beliefs.categorical(3, [[0.0, 1.0], [1.0, 0.0], [-1.0, -1.0]]),
+    "enumeration": planners.beliefs.enumeration(3, [[0.0, 1.0], [1.0, 0.0]]),
+    "annealed": planners.beliefs.annealed(
+        bound(planners.beliefs.gaussian(std=STD, learn_std=False), 3, 2), [1.0, 0.5]
+    ),
 }
 any_family = pytest.mark.parametrize("name", FAMILIES)
 
@@ -130,7 +133,7 @@ def test_entropy_and_divergence_are_means_over_samples(name):
 @any_family
 def test_the_structure_survives_a_fit_and_a_shift(name):
     initial, belief = FAMILIES[name], moved(name)
-    for how in (planners.shift_by_one(3), planners.shift_by_one(3, inflation=1.3, tail="initial")):
+    for how in (planners.beliefs.shift_by_one(), planners.beliefs.shift_by_one(inflation=1.3, tail="initial")):
         shifted = belief.shift(initial, how)
         assert jax.tree.structure(shifted) == jax.tree.structure(initial)
         assert [x.aval for x in jax.tree.leaves(shifted)] == [x.aval for x in jax.tree.leaves(initial)]
@@ -147,7 +150,7 @@ def test_a_fit_to_many_samples_of_a_member_is_that_member(name):
 
 
 def test_a_full_covariance_is_unbiased_and_shrinks_when_it_must():
-    belief = planners.full_gaussian(3, 2, std=1.0, std_min=1e-4)
+    belief = bound(planners.beliefs.full_gaussian(std=1.0, std_min=1e-4), 3, 2)
     plans = belief.sample(jax.random.key(0), 60)
     weights = jax.nn.softmax(jax.random.normal(jax.random.key(1), (60,)))
     ess = float(1 / (weights**2).sum())
@@ -170,7 +173,7 @@ def test_a_full_covariance_is_unbiased_and_shrinks_when_it_must():
 def test_weighted_variances_are_unbiased():
     """E[Σ w (a − μ_w)²] = (1 − Σ w²) σ²: the correction undoes it."""
     weights = jax.random.dirichlet(jax.random.key(1), jnp.full(10, 0.5))
-    belief = planners.gaussian(1, 1, std=2.0, unbiased=True, std_min=1e-6)
+    belief = bound(planners.beliefs.gaussian(std=2.0, unbiased=True, std_min=1e-6), 1, 1)
     draw = jax.vmap(lambda key: belief.fit(belief.sample(key, 10), weights).std[0, 0] ** 2)
     variances = draw(jax.random.split(jax.random.key(0), 20_000))
     factor = min(1 / (1 - float((weights**2).sum())), 2.0) * (1 - float((weights**2).sum()))
@@ -195,7 +198,7 @@ def weighted_plans():
 
 def test_mixtures_climb_the_likelihood_and_find_the_bumps():
     plans, weights = weighted_plans()
-    belief = planners.mixture(1, 2, num_components=2, std=2.0, std_min=1e-3)
+    belief = bound(planners.beliefs.mixture(num_components=2, std=2.0, std_min=1e-3), 1, 2)
     log_likelihoods = []
     for _ in range(60):
         log_likelihoods.append(float(weights @ belief.log_prob(plans)))
@@ -215,11 +218,11 @@ def test_mixtures_climb_the_likelihood_and_find_the_bumps():
 def test_a_mixture_fitted_to_two_plans_is_not_made_wider_than_they_are():
     """Plans ±1: the variance of the greatest likelihood is 1, and log q is then −½ log 2π − ½ at both."""
     plans, weights = jnp.array([-1.0, 1.0]).reshape(2, 1, 1), jnp.full(2, 0.5)
-    belief = planners.mixture(1, 1, num_components=1, std=1.0)
+    belief = bound(planners.beliefs.mixture(num_components=1, std=1.0), 1, 1)
     for _ in range(3):
         belief = belief.fit(plans, weights)
         np.testing.assert_allclose(weights @ belief.log_prob(plans), -1.418939, rtol=1e-5)
-    corrected = planners.mixture(1, 1, num_components=1, std=1.0, unbiased=True).fit(plans, weights)
+    corrected = bound(planners.beliefs.mixture(num_components=1, std=1.0, unbiased=True), 1, 1).fit(plans, weights)
     np.testing.assert_allclose(corrected.stds, 2.0**0.5, rtol=1e-6)
 
 
@@ -232,7 +235,7 @@ def test_the_likelihood_of_a_mixture_never_falls(num_components):
         scale = jnp.exp(jax.random.uniform(keys[0], minval=-3.0, maxval=2.0))
         plans = scale * jax.random.normal(keys[1], (40, 3, 2)) + jax.random.normal(keys[2], (40, 1, 1))
         weights = jax.nn.softmax(jnp.exp(jax.random.uniform(keys[3], maxval=3.0)) * jax.random.normal(keys[4], (40,)))
-        belief = planners.mixture(3, 2, num_components=num_components, std=scale, std_min=0.3 * scale)
+        belief = bound(planners.beliefs.mixture(num_components=num_components, std=scale, std_min=0.3 * scale), 3, 2)
 
         def fit(belief, _):
             share = jnp.exp(belief._log_joint(plans) - belief.log_prob(plans))
@@ -249,7 +252,7 @@ def test_the_likelihood_of_a_mixture_never_falls(num_components):
 
 def test_floored_weights_are_the_best_that_the_floor_allows():
     """Against a search: argmax Σ N log π under π ≥ 0.01/M, with none, some and all but one at the floor."""
-    belief = planners.mixture(1, 1, num_components=3, std=1.0)
+    belief = bound(planners.beliefs.mixture(num_components=3, std=1.0), 1, 1)
     centres = jnp.array([-9.0, 0.0, 9.0]).reshape(3, 1, 1)
     apart = dataclasses.replace(belief, means=centres, stds=jnp.full((3, 1, 1), 0.1))
     floor = 0.01 / 3
@@ -267,7 +270,7 @@ def test_floored_weights_are_the_best_that_the_floor_allows():
 def test_components_start_in_pairs_on_either_side(num_components, size):
     """As far as the std says, in a direction that depends on the key, so that none is ever left out."""
     mean = jnp.linspace(-0.5, 0.5, 5)[:, None] * jnp.ones(size)
-    belief = planners.mixture(5, size, num_components=num_components, mean=mean, std=0.4)
+    belief = bound(planners.beliefs.mixture(num_components=num_components, mean=mean, std=0.4), 5, size)
     proposed = jax.vmap(lambda key: belief.propose(key, 64))(jax.random.split(jax.random.key(0), 200))
     away = (proposed.belief.means - mean) / 0.4
     np.testing.assert_allclose(away.mean(1), 0.0, atol=1e-5)
@@ -285,19 +288,19 @@ def test_components_start_in_pairs_on_either_side(num_components, size):
 
 
 def test_what_was_learnt_or_chosen_does_not_turn():
-    belief = planners.mixture(5, 2, num_components=4, std=0.4)
+    belief = bound(planners.beliefs.mixture(num_components=4, std=0.4), 5, 2)
     chosen = dataclasses.replace(belief, means=belief.means + 0.1)
     np.testing.assert_array_equal(chosen.propose(jax.random.key(1), 8).belief.means, chosen.means)
     turned = belief.propose(jax.random.key(1), 8).belief
     again = turned.propose(jax.random.key(2), 8).belief
     np.testing.assert_array_equal(again.means, turned.means)
-    shifted = belief.shift(belief, planners.shift_by_one(5))
+    shifted = belief.shift(belief, planners.beliefs.shift_by_one())
     assert (shifted.starts == belief.starts).all()
 
 
 def test_a_mixture_proposes_wider_plans_and_says_so():
     """E_r[q/r f] = E_q[f], with weights q/r that never exceed 1/(1 − 0.1)."""
-    belief = planners.mixture(2, 1, num_components=3, std=0.5, std_min=0.01)
+    belief = bound(planners.beliefs.mixture(num_components=3, std=0.5, std_min=0.01), 2, 1)
     narrow = dataclasses.replace(
         belief,
         means=jnp.array([-1.0, 0.2, 0.9]).reshape(3, 1, 1) * jnp.ones((3, 2, 1)),
@@ -315,13 +318,15 @@ def test_a_mixture_proposes_wider_plans_and_says_so():
         assert abs(values.mean() - truth) < 4.5 * values.std() / 141
     far = jnp.abs(plans[:, 0, 0, None] - same.means[:, 0, 0]).min(-1) > 0.4
     assert 0.02 < far.mean() < 0.1
-    assert planners.mixture(2, 1, num_components=1).propose(jax.random.key(0), 8).log_correction is None
+    assert (
+        bound(planners.beliefs.mixture(num_components=1), 2, 1).propose(jax.random.key(0), 8).log_correction is None
+    )
 
 
 def test_mixtures_draw_their_components_evenly():
     """Each plan is of a component with its probability, and all of them together nearly in proportion."""
     belief = dataclasses.replace(
-        planners.mixture(3, 1, num_components=3), log_weights=jnp.log(jnp.array([0.6, 0.3, 0.1]))
+        bound(planners.beliefs.mixture(num_components=3), 3, 1), log_weights=jnp.log(jnp.array([0.6, 0.3, 0.1]))
     )
     component = jax.vmap(lambda key: belief.noise(key, 50)[0][:, 0])(jax.random.split(jax.random.key(0), 4_000))
     share = jax.nn.one_hot(component, 3)
@@ -332,8 +337,8 @@ def test_mixtures_draw_their_components_evenly():
 
 def test_one_component_is_a_gaussian():
     plans, weights = weighted_plans()
-    mixture = planners.mixture(1, 2, num_components=1, std=2.0, std_min=1e-3, unbiased=True)
-    gaussian = planners.gaussian(1, 2, std=2.0, std_min=1e-3, unbiased=True)
+    mixture = bound(planners.beliefs.mixture(num_components=1, std=2.0, std_min=1e-3, unbiased=True), 1, 2)
+    gaussian = bound(planners.beliefs.gaussian(std=2.0, std_min=1e-3, unbiased=True), 1, 2)
     np.testing.assert_allclose(mixture.log_prob(plans), gaussian.log_prob(plans), rtol=1e-5)
     left, right = mixture.fit(plans, weights), gaussian.fit(plans, weights)
     np.testing.assert_allclose(left.means[0], right.mean, atol=1e-5)
@@ -342,7 +347,7 @@ def test_one_component_is_a_gaussian():
 
 def test_a_dead_component_is_revived_at_the_best_plan():
     plans, weights = weighted_plans()
-    belief = planners.mixture(1, 2, num_components=3, std=1.0)
+    belief = bound(planners.beliefs.mixture(num_components=3, std=1.0), 1, 2)
     lost = dataclasses.replace(belief, means=belief.means.at[1].set(1e3))
     fitted = lost.fit(plans, weights)
     np.testing.assert_allclose(fitted.means[1], plans[jnp.argmax(weights)], rtol=1e-5)
@@ -353,7 +358,7 @@ def test_a_dead_component_is_revived_at_the_best_plan():
 
 def test_dead_components_are_revived_apart():
     plans, weights = weighted_plans()
-    belief = planners.mixture(1, 2, num_components=4, std=1.0)
+    belief = bound(planners.beliefs.mixture(num_components=4, std=1.0), 1, 2)
     lost = dataclasses.replace(belief, means=belief.means.at[1:].set(1e3))
     means = lost.fit(plans, weights).means
     assert len(jnp.unique(means[:, 0, 0])) == 4
@@ -377,49 +382,61 @@ def test_annealed_noise_follows_its_schedule():
         np.testing.assert_allclose(belief.std, factor * STD, rtol=1e-6)
         np.testing.assert_allclose(jnp.diagonal(belief.covariance()), (factor * STD).ravel() ** 2, rtol=1e-6)
         belief = belief.fit(plans, weights)
-    np.testing.assert_allclose(belief.shift(FAMILIES["annealed"], planners.shift_by_one(3)).std, STD)
+    np.testing.assert_allclose(belief.shift(FAMILIES["annealed"], planners.beliefs.shift_by_one()).std, STD)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: planners.annealed(planners.gaussian(3, 1), [1.0]), "gaussian must not learn its std"),
         (
-            lambda: planners.annealed(planners.gaussian(3, 1, learn_std=False), 1.0),
+            lambda: planners.beliefs.annealed(bound(planners.beliefs.gaussian(), 3, 1), [1.0]),
+            "gaussian must not learn its std",
+        ),
+        (
+            lambda: planners.beliefs.annealed(bound(planners.beliefs.gaussian(learn_std=False), 3, 1), 1.0),
             r"schedule must have shape \[I\], one factor per iteration",
         ),
-        (lambda: planners.categorical(3, [0.0, 1.0]), r"actions must have shape \[C, A\] with C >= 2"),
-        (lambda: planners.categorical(3, [[0.0], [1.0]], smoothing=0.0), "smoothing must be finite and > 0"),
-        (lambda: planners.enumeration(17, [[0.0], [1.0]]), "enumeration needs at most 65536 plans"),
+        (lambda: planners.beliefs.categorical(3, [0.0, 1.0]), r"actions must have shape \[C, A\] with C >= 2"),
+        (lambda: planners.beliefs.categorical(3, [[0.0], [1.0]], smoothing=0.0), "smoothing must be finite and > 0"),
+        (lambda: planners.beliefs.enumeration(17, [[0.0], [1.0]]), "enumeration needs at most 65536 plans"),
         (
-            lambda: planners.enumeration(2, [[0.0], [1.0]]).propose(jax.random.key(0), 5),
+            lambda: planners.beliefs.enumeration(2, [[0.0], [1.0]]).propose(jax.random.key(0), 5),
             "num_samples must be the number 4 of all plans, got 5",
         ),
-        (lambda: planners.mixture(3, 1, num_components=0), "num_components must be an integer of at least 1"),
         (
-            lambda: planners.strategy(3, 1, num_samples=8, algorithm="CMA"),
+            lambda: bound(planners.beliefs.mixture(num_components=0), 3, 1),
+            "num_components must be an integer of at least 1",
+        ),
+        (
+            lambda: bound(planners.beliefs.strategy(num_samples=8, algorithm="CMA"), 3, 1),
             "strategy must be a class or an instance of",
         ),
-        (lambda: planners.strategy(3, 1, num_samples=8, params={"x": 1.0}), "params of CMA_ES are std_init"),
-        (lambda: planners.strategy(3, 1, num_samples=8, algorithm="SV_CMA_ES"), "needs more than a size"),
-        (lambda: planners.vi_mpc(3, 1, covariance="round"), "covariance must be one of diagonal, full, kronecker"),
-        (lambda: planners.vi_mpc(3, 1, covariance="full", num_components=2), "choose different families"),
-        (lambda: planners.vi_mpc(3, 1, enumerate_plans=True), "enumerate_plans needs actions"),
-        (lambda: planners.vi_mpc(3, 1, prior="wide"), "prior must be an object with log_prob, or 'flat', got 'wide'"),
-        (lambda: planners.vi_mpc(3, 1, prior="flat", prior_std=1.0), "prior_std is of the default prior"),
-        (lambda: planners.vi_mpc(3, 1, clip_plans=True), "clip_plans takes no prior"),
         (
-            lambda: planners.cem(3, 1, execute="last"),
+            lambda: bound(planners.beliefs.strategy(num_samples=8, params={"x": 1.0}), 3, 1),
+            "params of CMA_ES are std_init",
+        ),
+        (
+            lambda: bound(planners.beliefs.strategy(num_samples=8, algorithm="SV_CMA_ES"), 3, 1),
+            "needs more than a size",
+        ),
+        (lambda: planners.vi_mpc(3, covariance="round"), "covariance must be one of diagonal, full, kronecker"),
+        (lambda: planners.vi_mpc(3, covariance="full", num_components=2), "choose different families"),
+        (lambda: planners.vi_mpc(3, enumerate_plans=True), "enumerate_plans needs actions"),
+        (lambda: planners.vi_mpc(3, prior="wide"), "prior must be an object with log_prob, or 'flat', got 'wide'"),
+        (lambda: planners.vi_mpc(3, prior="flat", prior_std=1.0), "prior_std is of the default prior"),
+        (lambda: planners.vi_mpc(3, clip_plans=True), "clip_plans takes no prior"),
+        (
+            lambda: planners.cem(3, execute="last"),
             "execute must be one of mode, mean, best, sample, component, got 'last'",
         ),
-        (lambda: planners.cem(3, 1, execute="component"), "needs a belief of several modes, got Gaussian"),
+        (lambda: planners.cem(3, execute="component"), "needs a belief of several modes, got Gaussian"),
         (
-            lambda: planners.cem(3, 1, explore_fraction=1.5),
+            lambda: planners.cem(3, explore_fraction=1.5),
             r"explore_fraction must be finite and >= 0 and < 1, got 1.5",
         ),
-        (lambda: planners.evolution(3, 1, explore_fraction=0.5), "explore_fraction must be 0 for Strategy, got 0.5"),
-        (lambda: planners.icem(3, 1, population_decay=0.5), "population_decay must be finite and >= 1, got 0.5"),
-        (lambda: planners.icem(3, 1, keep_fraction=-0.5), r"keep_fraction must lie in \[0, 1\], got -0.5"),
+        (lambda: planners.evolution(3, explore_fraction=0.5), "explore_fraction must be 0 for Strategy, got 0.5"),
+        (lambda: planners.icem(3, population_decay=0.5), "population_decay must be finite and >= 1, got 0.5"),
+        (lambda: planners.icem(3, keep_fraction=-0.5), r"keep_fraction must lie in \[0, 1\], got -0.5"),
     ],
 )
 def test_mistakes_in_other_families_are_named(make, message):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import random_linear_quadratic, unchecked
+from problems import bound, random_linear_quadratic, unchecked
 
 from mirrax import dynamics, planners
 
@@ -20,7 +20,7 @@ infer = jax.jit(planners.infer)
 def problem():
     """Model, prior, and the exact posterior under it."""
     model = random_linear_quadratic(0, n=2, m=2)
-    prior = planners.gaussian(HORIZON, 2, mean=0.1, std=1.4)
+    prior = bound(planners.beliefs.gaussian(mean=0.1, std=1.4), HORIZON, 2)
     posterior = model.plan_posterior(
         model.start, HORIZON, BETA, prior_mean=prior.mean, prior_covariance=prior.covariance()
     )
@@ -47,7 +47,7 @@ class TestPlans:
         model, _, _ = problem
         cost = model.plan_cost(model.start, HORIZON)
         best = -jnp.linalg.solve(cost.hessian, cost.gradient).reshape(HORIZON, 2)
-        planner = planners.gradient(HORIZON, 2, bounds="none", num_samples=4, std=1.0, **options)
+        planner = planners.gradient(HORIZON, bounds="none", num_samples=4, std=1.0, **options)
         belief, _ = infer(planner, model, KEY, model.start, None)
         np.testing.assert_allclose(belief.plans, jnp.broadcast_to(best, belief.plans.shape), atol=tolerance)
         np.testing.assert_allclose(belief.worth, planners.rollout(model, KEY, model.start, belief.plans), rtol=1e-4)
@@ -55,7 +55,7 @@ class TestPlans:
     def test_under_a_prior_it_ends_at_the_posteriors_mode(self, problem):
         model, prior, posterior = problem
         planner = planners.gradient(
-            HORIZON, 2, bounds="none", num_samples=2, num_iterations=300, temperature=BETA, prior=prior
+            HORIZON, bounds="none", num_samples=2, num_iterations=300, temperature=BETA, prior=prior
         )
         belief, _ = infer(planner, model, KEY, model.start, None)
         np.testing.assert_allclose(belief.mode(), posterior.mean, atol=2e-3)
@@ -64,10 +64,10 @@ class TestPlans:
     def test_bounds_are_kept_at_the_constrained_optimum(self, bounds):
         """Where actuators are clipped a plan beyond their range has no slope at all: it must not get there."""
         model = dynamics.from_function(pushed, 1, action_range=(-1.0, 1.0))
-        planner = planners.gradient(5, 1, bounds=bounds, num_iterations=300, num_samples=3, std=0.5)
+        planner = planners.gradient(5, bounds=bounds, num_iterations=300, num_samples=3, std=0.5)
         belief, _ = infer(planner, model, KEY, jnp.zeros(()), None)
         assert jnp.abs(belief.plans).max() <= 1.0
-        best = jax.jit(planners.infer)(planners.ilqr(5, 1), model, KEY, jnp.zeros(()), None)[1].worth[-1]
+        best = jax.jit(planners.infer)(planners.ilqr(5), model, KEY, jnp.zeros(()), None)[1].worth[-1]
         np.testing.assert_allclose(belief.worth, best, atol=0.02)
 
     def test_slopes_are_finite_differences(self):
@@ -77,7 +77,7 @@ class TestPlans:
             state = model.init(KEY)
             plans = 0.5 * jax.random.normal(KEY, (2, 6, 1))
             planner = planners.gradient(
-                6, 1, risk="worst", temperature=0.3, prior=planners.gaussian(6, 1, std=0.5), num_samples=2
+                6, risk="worst", temperature=0.3, prior=bound(planners.beliefs.gaussian(std=0.5), 6, 1), num_samples=2
             )
             target = planner.objective.target
             slopes = jax.jit(target.slopes)(model, KEY, state, plans)
@@ -95,7 +95,7 @@ class TestPlans:
             return after, jnp.sqrt(state), jnp.where(after < 0.2, 0.0, 1.0)
 
         model = dynamics.from_function(step, 1)
-        slopes = planners.gradient(8, 1, num_samples=1).objective.target.slopes
+        slopes = planners.gradient(8, num_samples=1).objective.target.slopes
         found = jax.jit(slopes)(model, KEY, jnp.ones(()), jnp.zeros((1, 8, 1)))
         assert found.valid.all()
         np.testing.assert_array_equal(found.gradients[0, 2:], 0.0)
@@ -108,7 +108,7 @@ class TestPlans:
             return state, jnp.where(action[0] > 0.6, jnp.nan, -((action[0] - 0.8) ** 2)), 1.0
 
         model = dynamics.from_function(step, 1)
-        planner = planners.gradient(3, 1, num_samples=4, std=0.2, num_iterations=60, learning_rate=0.1)
+        planner = planners.gradient(3, num_samples=4, std=0.2, num_iterations=60, learning_rate=0.1)
         belief, info = infer(planner, model, KEY, jnp.zeros(()), None)
         assert info.num_invalid.sum() > 0
         assert jnp.isfinite(belief.worth).all()
@@ -126,7 +126,7 @@ class TestPlans:
         model = dynamics.from_function(step, 1)
 
         def memory(horizon):
-            slopes = planners.gradient(horizon, 1, num_samples=2).objective.target.slopes
+            slopes = planners.gradient(horizon, num_samples=2).objective.target.slopes
             compiled = jax.jit(slopes).lower(model, KEY, jnp.ones(()), jnp.zeros((2, horizon, 1))).compile()
             return compiled.memory_analysis().temp_size_in_bytes
 
@@ -147,7 +147,7 @@ class TestEvidenceBound:
         """d/dμ ELBO = −Λ (μ − mean), from two plans (O19c)."""
         with jax.enable_x64(True):
             model = random_linear_quadratic(0, n=2, m=2)
-            prior = planners.gaussian(HORIZON, 2, std=1.4)
+            prior = bound(planners.beliefs.gaussian(std=1.4), HORIZON, 2)
             posterior = model.plan_posterior(model.start, HORIZON, BETA, prior_covariance=prior.covariance())
             for stick in (True, False):
                 planner = planners.elbo_gradient(
@@ -166,7 +166,7 @@ class TestEvidenceBound:
         """d/dL ELBO = −Λ L + L⁻ᵀ (O19b), times L's own diagonal where that is its exponential."""
         model, prior, posterior = problem
         planner = planners.elbo_gradient(
-            HORIZON, 2, temperature=BETA, prior=prior, num_samples=64, covariance=covariance, stick=stick, std=0.6
+            HORIZON, temperature=BETA, prior=prior, num_samples=64, covariance=covariance, stick=stick, std=0.6
         )
         parameters = planner.objective.parameters(KEY, planner.belief)
         many = jax.jit(
@@ -187,7 +187,7 @@ class TestEvidenceBound:
         """O19d; there the bound is the evidence, and every plan says so."""
         model, prior, posterior = problem
         planner = planners.elbo_gradient(
-            HORIZON, 2, temperature=BETA, prior=prior, num_samples=4, covariance="full", antithetic=False
+            HORIZON, temperature=BETA, prior=prior, num_samples=4, covariance="full", antithetic=False
         )
         tril = np.linalg.cholesky(np.asarray(posterior.covariance, float))
         belief = dataclasses.replace(planner.belief, mean=posterior.mean, scale_tril=jnp.asarray(tril, float))
@@ -247,9 +247,9 @@ class TestStein:
         ids=["32", "128", "sgd", "score"],
     )
     def test_particles_are_the_posterior(self, options, off, low, high):
-        model, prior = random_linear_quadratic(0, n=2, m=1), planners.gaussian(2, 1, std=1.4)
+        model, prior = random_linear_quadratic(0, n=2, m=1), bound(planners.beliefs.gaussian(std=1.4), 2, 1)
         posterior = model.plan_posterior(model.start, 2, BETA, prior_covariance=prior.covariance())
-        planner = planners.stein(2, 1, temperature=BETA, prior=prior, **options)
+        planner = planners.stein(2, temperature=BETA, prior=prior, **options)
         belief, info = infer(planner, model, KEY, model.start, None)
         covariance = np.asarray(posterior.covariance, float)
         gap = np.ravel(belief.mean - posterior.mean)
@@ -265,7 +265,7 @@ class TestStein:
     def test_particles_keep_several_ways(self):
         """Two ways round, of equal worth: some go each, where gradients alone would let all go the nearer."""
         model = dynamics.from_function(either, 1)
-        planner = planners.stein(1, 1, num_samples=32, num_iterations=200, temperature=0.05, std=0.3, mean=0.1)
+        planner = planners.stein(1, num_samples=32, num_iterations=200, temperature=0.05, std=0.3, mean=0.1)
         belief, _ = infer(planner, model, KEY, jnp.zeros(()), None)
         ways = jnp.sign(belief.plans[:, 0, 0])
         assert 8 < (ways > 0).sum() < 24
@@ -276,7 +276,7 @@ class TestStein:
         def step(key, state, action):
             return state, jnp.where(action[0] < -0.2, jnp.nan, -((action[0] - 0.5) ** 2)), 1.0
 
-        planner = planners.stein(1, 1, num_samples=16, num_iterations=100, temperature=0.05, std=0.5)
+        planner = planners.stein(1, num_samples=16, num_iterations=100, temperature=0.05, std=0.5)
         belief, info = infer(planner, dynamics.from_function(step, 1), KEY, jnp.zeros(()), None)
         assert info.num_invalid[0] > 0
         assert info.num_invalid[-1] < info.num_invalid[0]
@@ -299,7 +299,7 @@ def either(key, state, action):
         ({"learning_rate": 0.0}, "learning_rate must be finite and > 0"),
         ({"max_norm": -1.0}, "max_norm must be finite and > 0"),
         (
-            {"prior": planners.gaussian(3, 1), "temperature": None},
+            {"prior": bound(planners.beliefs.gaussian(), 3, 1), "temperature": None},
             "needs? a temperature|temperature must be a number",
         ),
         ({"prior": 3.0, "temperature": 1.0}, "prior must have log_prob"),
@@ -330,7 +330,7 @@ def test_mistakes_are_named(factory, options, message):
         (lambda: unchecked(planners.stein)(3, 1, perturbation=0.2), "perturbation and num_perturbations are of"),
         (lambda: unchecked(planners.gradient)(3, 1, temperature=0.2), "temperature is of the prior: give both"),
         (
-            lambda: unchecked(planners.elbo_gradient)(3, 1, prior=planners.gaussian(4, 1)),
+            lambda: unchecked(planners.elbo_gradient)(3, 1, prior=bound(planners.beliefs.gaussian(), 4, 1)),
             r"prior must be over plans of shape \[H, A\] = \(3, 1\), got \(4, 1\)",
         ),
         (
@@ -351,10 +351,10 @@ def test_slopes_whose_square_is_no_number_are_none():
         return state, -((action[0] - 0.3) ** 2) + jnp.where(action[0] > 0.5, 1e25 * action[0], 0.0), 1.0
 
     model = dynamics.from_function(step, 1)
-    belief, info = infer(planners.gradient(2, 1, num_samples=8, std=0.4), model, KEY, jnp.zeros(()), None)
+    belief, info = infer(planners.gradient(2, num_samples=8, std=0.4), model, KEY, jnp.zeros(()), None)
     assert info.num_invalid[0] > 0
     assert jnp.isfinite(info.gradient_norm).all()
-    belief, info = infer(planners.elbo_gradient(2, 1, std=0.3, temperature=0.01), model, KEY, jnp.zeros(()), None)
+    belief, info = infer(planners.elbo_gradient(2, std=0.3, temperature=0.01), model, KEY, jnp.zeros(()), None)
     assert info.num_invalid.sum() > 0
     np.testing.assert_allclose(belief.mode(), 0.3, atol=0.1)
 
@@ -366,16 +366,16 @@ def test_a_belief_keeps_to_where_plans_survive():
         return state, jnp.where(action[0] > 1.0, jnp.nan, action[0]), 1.0
 
     model = dynamics.from_function(step, 1)
-    belief, _ = infer(planners.elbo_gradient(1, 1, temperature=0.1), model, KEY, jnp.zeros(()), None)
+    belief, _ = infer(planners.elbo_gradient(1, temperature=0.1), model, KEY, jnp.zeros(()), None)
     assert 0.2 < belief.mode()[0, 0] <= 1.0
     clipped = dynamics.from_function(pushed, 1, action_range=(-1.0, 1.0))
-    for planner in (planners.elbo_gradient(5, 1), planners.stein(5, 1)):
+    for planner in (planners.elbo_gradient(5), planners.stein(5)):
         belief, _ = infer(planner, clipped, KEY, jnp.zeros(()), None)
         assert jnp.abs(belief.sample(KEY, 100)).max() < 6.0
 
 
 def test_an_estimate_cannot_be_searched_along_a_line():
     model = random_linear_quadratic(0)
-    planner = planners.elbo_gradient(3, 2, optimizer="lbfgs", learning_rate=1.0)
+    planner = planners.elbo_gradient(3, optimizer="lbfgs", learning_rate=1.0)
     with pytest.raises(ValueError, match="optimizer must not search along a line"):
         infer(planner, model, KEY, model.start, None)

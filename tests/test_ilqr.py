@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import random_linear_quadratic, unchecked
+from problems import bound, random_linear_quadratic, unchecked
 from scipy.optimize import minimize
 
 from mirrax import dynamics, planners
@@ -30,7 +30,7 @@ class TestLinearQuadratic:
     def test_one_step_is_the_optimum(self, double, options):
         with jax.enable_x64(double):
             model = random_linear_quadratic(1)
-            planner = planners.ilqr(HORIZON, 2, limits=None, plan=0.3, **options)
+            planner = planners.ilqr(HORIZON, limits=None, plan=0.3, **options)
             belief, info = infer(planner, model, KEY, model.start, None)
             np.testing.assert_allclose(belief.plan, optimum(model), atol=1e-9 if double else 1e-5)
             assert info.step_size[0] == 1.0
@@ -42,8 +42,8 @@ class TestLinearQuadratic:
     def test_maximum_entropy_is_riccatis(self, prior):
         with jax.enable_x64(True):
             model = random_linear_quadratic(2)
-            p = planners.gaussian(HORIZON, 2, mean=0.2, std=0.9) if prior else None
-            planner = planners.ilqr(HORIZON, 2, limits=None, temperature=0.7, prior=p)
+            p = bound(planners.beliefs.gaussian(mean=0.2, std=0.9), HORIZON, 2) if prior else None
+            planner = planners.ilqr(HORIZON, limits=None, temperature=0.7, prior=p)
             belief, info = infer(planner, model, KEY, model.start, None)
             known = {} if p is None else {"prior_mean": p.mean, "prior_covariance": p.covariance()}
             posterior = model.plan_posterior(model.start, HORIZON, 0.7, **known)
@@ -65,8 +65,8 @@ class TestLinearQuadratic:
         """Plan, covariance and evidence of p(a) exp(R/λ), whose log is quadratic, with the R of the rollout."""
         with jax.enable_x64(True):
             model = dynamics.discounted(random_linear_quadratic(2), 0.8)
-            p = planners.gaussian(HORIZON, 2, mean=0.2, std=0.9) if prior else None
-            planner = planners.ilqr(HORIZON, 2, limits=None, temperature=0.7, prior=p)
+            p = bound(planners.beliefs.gaussian(mean=0.2, std=0.9), HORIZON, 2) if prior else None
+            planner = planners.ilqr(HORIZON, limits=None, temperature=0.7, prior=p)
             belief, info = infer(planner, model, KEY, model.model.start, None)
 
             def log_posterior(flat):
@@ -94,8 +94,8 @@ class TestLinearQuadratic:
             )
 
         def believe(horizon):
-            p = planners.gaussian(horizon, 1, std=0.6) if prior else None
-            planner = planners.ilqr(horizon, 1, limits=None, temperature=0.5, prior=p)
+            p = bound(planners.beliefs.gaussian(std=0.6), horizon, 1) if prior else None
+            planner = planners.ilqr(horizon, limits=None, temperature=0.5, prior=p)
             return infer(planner, dynamics.from_function(step, 1), KEY, jnp.zeros(2), None)
 
         (short, known), (long, info) = believe(3), believe(6)
@@ -110,10 +110,14 @@ class TestLinearQuadratic:
         model = random_linear_quadratic(0)
         log_prob = jax.tree_util.Partial(steady_log_prob, jnp.array(0.9))
         as_policy = planners.ilqr(
-            HORIZON, 2, limits=None, temperature=0.7, prior=planners.policy_prior(log_prob), num_iterations=5
+            HORIZON, limits=None, temperature=0.7, prior=planners.priors.policy_prior(log_prob), num_iterations=5
         )
         as_plans = planners.ilqr(
-            HORIZON, 2, limits=None, temperature=0.7, prior=planners.gaussian(HORIZON, 2, std=0.9), num_iterations=5
+            HORIZON,
+            limits=None,
+            temperature=0.7,
+            prior=bound(planners.beliefs.gaussian(std=0.9), HORIZON, 2),
+            num_iterations=5,
         )
         one, _ = infer(as_policy, model, KEY, model.start, None)
         other, _ = infer(as_plans, model, KEY, model.start, None)
@@ -146,7 +150,7 @@ class TestLinearQuadratic:
             bounds=box,
             tol=1e-12,
         ).x
-        planner = planners.ilqr(HORIZON, 2, limits=(-bound, bound))
+        planner = planners.ilqr(HORIZON, limits=(-bound, bound))
         belief, info = infer(planner, model, KEY, model.start, None)
         assert info.converged[-1]
         assert (np.abs(best) == bound).any()
@@ -159,7 +163,7 @@ class TestLinearQuadratic:
 
     def test_the_future_may_count_less(self):
         model = dynamics.discounted(random_linear_quadratic(0), 0.8)
-        belief, info = infer(planners.ilqr(HORIZON, 2, limits=None), model, KEY, model.model.start, None)
+        belief, info = infer(planners.ilqr(HORIZON, limits=None), model, KEY, model.model.start, None)
         slope = jax.grad(lambda a: planners.rollout(model, KEY, model.model.start, a[None])[0])(belief.plan)
         np.testing.assert_allclose(slope, 0.0, atol=1e-4)
         assert info.converged[1]
@@ -238,7 +242,7 @@ SWINGS = {  # model, horizon, angles of a state
 @pytest.mark.parametrize("name", SWINGS)
 def test_it_swings_up_from_a_cold_start(name):
     model, horizon, angles = SWINGS[name]
-    planner = planners.ilqr(horizon, 1, num_iterations=400, num_samples=64)
+    planner = planners.ilqr(horizon, num_iterations=400, num_samples=64)
     state = model.init(jax.random.key(1))
     belief, info = infer(planner, model, KEY, state, None)
     assert (jnp.diff(info.worth) >= 0).all()
@@ -259,7 +263,7 @@ class TestModelPredictiveControl:
         """From a state that is a little off, by its feedback."""
         model, horizon = dynamics.cartpole(), 40
         upright = jnp.array([0.0, 0.0, 0.0, 0.0])
-        belief, _ = infer(planners.ilqr(horizon, 1), model, KEY, upright, None)
+        belief, _ = infer(planners.ilqr(horizon), model, KEY, upright, None)
         off = upright + jnp.array([0.0, 0.1, 0.0, 0.0])
         timed, policy = dynamics.timed(model), belief.policy(model)
 
@@ -275,12 +279,12 @@ class TestModelPredictiveControl:
         assert seeing > horizon - 1.0
         assert blind < seeing - 5.0
         # and so does a warm start, of one iteration
-        _, later, _ = plan(planners.ilqr(horizon, 1, num_iterations=1), model, KEY, off, belief)
+        _, later, _ = plan(planners.ilqr(horizon, num_iterations=1), model, KEY, off, belief)
         assert jnp.abs(later.states[:, 1]).max() < 0.2
 
     def test_one_iteration_per_step_is_enough(self):
         model = dynamics.pendulum()
-        planner = planners.ilqr(40, 1, num_iterations=1)
+        planner = planners.ilqr(40, num_iterations=1)
         first, _ = infer(dataclasses.replace(planner, num_iterations=100), model, KEY, jnp.array([3.0, 0.0]), None)
         run = jax.jit(lambda planner, key: planners.episode(planner, model, model, key, 100))
         episode = run(planner, KEY)
@@ -295,7 +299,7 @@ class TestModelPredictiveControl:
             return state, jnp.log(2.0 - state) - 0.1 * action[0] ** 2, jnp.where(state > 1.5, 0.0, 1.0)
 
         model = dynamics.from_function(step, 1)
-        belief, info = infer(planners.ilqr(8, 1, plan=0.7, num_samples=0), model, KEY, jnp.zeros(()), None)
+        belief, info = infer(planners.ilqr(8, plan=0.7, num_samples=0), model, KEY, jnp.zeros(()), None)
         assert jnp.isfinite(info.worth).all()
         assert jnp.isfinite(belief.gains).all()
         assert (jnp.diff(info.worth) >= 0).all()
@@ -312,11 +316,11 @@ class TestModelPredictiveControl:
             return state, -((state - 1.5) ** 2), 1.0
 
         model = dynamics.from_function(step, 1)
-        _, info = infer(planners.ilqr(5, 1), model, KEY, jnp.ones(()), None)
+        _, info = infer(planners.ilqr(5), model, KEY, jnp.ones(()), None)
         assert info.converged[-1]
         assert info.worth[-1] > -0.2
         with pytest.raises(ValueError, match=r"model must be differentiable in reverse mode.*use planners\.ilqr"):
-            infer(planners.gradient(5, 1), model, KEY, jnp.ones(()), None)
+            infer(planners.gradient(5), model, KEY, jnp.ones(()), None)
 
 
 @pytest.mark.parametrize("name", ["pendulum", "cartpole", "acrobot", "double_cartpole"])
@@ -343,10 +347,13 @@ def test_coordinates_leave_out_what_does_not_move():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prior": planners.gaussian(3, 1)}, "prior needs a temperature"),
-        ({"prior": planners.full_gaussian(3, 1), "temperature": 1.0}, "prior must be a planners.gaussian of uncorr"),
+        ({"prior": bound(planners.beliefs.gaussian(), 3, 1)}, "prior needs a temperature"),
         (
-            {"prior": planners.gaussian(4, 1), "temperature": 1.0},
+            {"prior": bound(planners.beliefs.full_gaussian(), 3, 1), "temperature": 1.0},
+            "prior must be a planners.gaussian of uncorr",
+        ),
+        (
+            {"prior": bound(planners.beliefs.gaussian(), 4, 1), "temperature": 1.0},
             r"prior must be over plans of shape \[H, A\] = \(3, 1\)",
         ),
         ({"execute": "best"}, "execute must be one of mode, sample"),
@@ -364,10 +371,10 @@ def test_mistakes_are_named(options, message):
 
 def test_a_policy_without_noise_has_no_density():
     model = dynamics.pendulum()
-    belief, _ = infer(planners.ilqr(5, 1), model, KEY, model.init(KEY), None)
+    belief, _ = infer(planners.ilqr(5), model, KEY, model.init(KEY), None)
     assert belief.entropy() is None
     assert (belief.sample(KEY, 3) == belief.plan).all()
     with pytest.raises(ValueError, match="give the planner a temperature"):
         belief.log_prob(belief.plan[None])
     with pytest.raises(ValueError, match="belief must have the shapes of the planner's own"):
-        infer(planners.ilqr(6, 1), model, KEY, model.init(KEY), belief)
+        infer(planners.ilqr(6), model, KEY, model.init(KEY), belief)

@@ -84,7 +84,7 @@ class TestGradients:
     @pytest.fixture
     def problem(self, double):
         model = random_linear_quadratic(0, n=2, m=2)
-        given = moved(planners.network_policy(2, Linear(2), std=0.5).ready(model.start), 0.1)
+        given = moved(planners.policies.network_policy(Linear(2), std=0.5).ready(model.start), 0.1)
         policy = moved(given)
 
         def worth(params):
@@ -134,7 +134,7 @@ class TestGradients:
 
         model = dynamics.from_function(ending, 1)
         state = jnp.array([0.5, 0.0])
-        given = planners.network_policy(1, Linear(1), std=0.6).ready(state)
+        given = planners.policies.network_policy(Linear(1), std=0.6).ready(state)
         policy = moved(given)
         noise = jax.random.normal(KEY, (20_000, HORIZON + 1, 1))
         imagination = Imagination(model, KEY, state, noise, given, jnp.asarray(BETA))
@@ -159,7 +159,7 @@ class TestGradients:
             bad = jnp.where(action[0] > wall, jnp.nan, 0.0)
             return state + 0.3 * action[0] + bad, -((state - 0.9) ** 2), 1.0
 
-        given = planners.network_policy(1, std=0.5, hidden=(4,)).ready(jnp.zeros(()))
+        given = planners.policies.network_policy(std=0.5, hidden=(4,)).ready(jnp.zeros(()))
         noise = jax.random.normal(KEY, (16, 3, 1))
 
         def lessons(wall, noise):
@@ -185,7 +185,7 @@ class TestGradients:
         def step(key, state, action):
             return state, jnp.where(action[0] > 1.0, jnp.nan, action[0]), 1.0
 
-        planner = planners.iterative_policy(2, 1, gradient=kind, num_iterations=100)
+        planner = planners.iterative_policy(2, gradient=kind, num_iterations=100)
         belief, info = infer(planner, dynamics.from_function(step, 1), KEY, jnp.zeros(()), None)
         assert info.num_invalid.max() > 10  # it has been there
         assert (belief.plan > 0.3).all()
@@ -198,7 +198,7 @@ class TestPosteriors:
         """−|a − ½|² at each step under N(0, 0.6²): a Gaussian, and the bound is the evidence."""
         temperature, prior = 0.4, 0.6
         planner = planners.iterative_policy(
-            3, 2, std=prior, hidden=(), temperature=temperature, gradient=gradient, num_samples=8192
+            3, std=prior, hidden=(), temperature=temperature, gradient=gradient, num_samples=8192
         )
         planner = dataclasses.replace(planner, num_iterations=150)
         belief, info = infer(planner, target(), KEY, jnp.zeros(()), None)
@@ -213,7 +213,7 @@ class TestPosteriors:
         """One step of a linear-quadratic problem: N(m, 1/Λᵢᵢ), the best that independent actuators can be."""
         model = random_linear_quadratic(0, n=2, m=2)
         planner = planners.iterative_policy(
-            1, 2, std=0.8, hidden=(), temperature=BETA, gradient="pathwise", num_samples=1024, num_iterations=200
+            1, std=0.8, hidden=(), temperature=BETA, gradient="pathwise", num_samples=1024, num_iterations=200
         )
         belief, _ = infer(planner, model, KEY, model.start, None)
         posterior = model.plan_posterior(
@@ -226,9 +226,9 @@ class TestPosteriors:
     def test_feedback_is_worth_more_than_a_plan(self):
         """A random walk: a policy that sees where it is beats the best plan that does not."""
         model, start = noisy_walk(), jnp.ones(())
-        planner = planners.iterative_policy(8, 1, std=0.3, gradient="pathwise", num_samples=256, num_iterations=40)
+        planner = planners.iterative_policy(8, std=0.3, gradient="pathwise", num_samples=256, num_iterations=40)
         belief, _ = infer(planner, model, KEY, start, None)
-        plan = infer(planners.gradient(8, 1, bounds="none", num_scenarios=64), model, KEY, start, None)[0].mode()
+        plan = infer(planners.gradient(8, bounds="none", num_scenarios=64), model, KEY, start, None)[0].mode()
         blind = planners.rollout(model, jax.random.key(5), start, plan[None], num_scenarios=1000)[0]
         noise = jnp.zeros((1000, 8, 1))
         fed_back = Imagination(model, jax.random.key(5), start, noise, belief.given, jnp.ones(()))
@@ -236,7 +236,7 @@ class TestPosteriors:
 
     def test_networks_of_single_precision_serve_models_of_double(self, double):
         model = random_linear_quadratic(0, n=2, m=2)
-        planner = planners.iterative_policy(3, 2, num_samples=8, num_iterations=2, gradient="pathwise")
+        planner = planners.iterative_policy(3, num_samples=8, num_iterations=2, gradient="pathwise")
         belief, _ = infer(planner, model, KEY, model.start, None)
         assert belief.plan.dtype == jnp.float64
         assert {leaf.dtype.name for leaf in jax.tree.leaves(belief.improved.params)} == {"float32"}
@@ -248,7 +248,7 @@ class TestPosteriors:
         def step(key, state, action):
             return state + 1.0, action[0], 1.0
 
-        planner = planners.iterative_policy(6, 1, gradient=kind, num_iterations=60)
+        planner = planners.iterative_policy(6, gradient=kind, num_iterations=60)
         belief, _ = infer(planner, dynamics.from_function(step, 1), KEY, jnp.zeros(()), None)
         assert (belief.plan > 0.5).all()
         np.testing.assert_allclose(belief.std, 0.5, rtol=0.1)
@@ -256,16 +256,18 @@ class TestPosteriors:
 
 class TestTrust:
     def amortised(self, model):
-        given = planners.network_policy(2, nn.Sequential((nn.Dense(8), nn.tanh, nn.Dense(4)))).ready(model.start)
+        given = planners.policies.network_policy(nn.Sequential((nn.Dense(8), nn.tanh, nn.Dense(4)))).ready(
+            model.start
+        )
         params = jax.tree.map(lambda leaf: 0.3 * leaf, given.params)
-        return planners.network_policy(2, given.network, params, std=0.4)
+        return planners.policies.network_policy(given.network, params, std=0.4)
 
     @pytest.mark.parametrize("max_kl", [0.03, 0.3])
     def test_it_never_goes_too_far(self, max_kl):
         model = random_linear_quadratic(0, n=2, m=2)
         given = self.amortised(model)
-        planner = planners.iterative_policy(6, 2, policy=given, max_kl=max_kl, num_samples=64)
-        start = planner.start(model, model.start)
+        planner = planners.iterative_policy(6, policy=given, max_kl=max_kl, num_samples=64)
+        start = planner.init(model, model.start)
         belief, info = infer(planner, model, KEY, model.start, start)
         assert (info.kl > max_kl).any()  # it had to be held
         _, noise_key, _ = jax.random.split(KEY, 3)
@@ -281,8 +283,8 @@ class TestTrust:
 
     def test_what_begins_too_far_comes_back(self):
         model = random_linear_quadratic(0, n=2, m=2)
-        planner = planners.iterative_policy(6, 2, policy=self.amortised(model), max_kl=0.1, num_samples=64)
-        start = planner.start(model, model.start)
+        planner = planners.iterative_policy(6, policy=self.amortised(model), max_kl=0.1, num_samples=64)
+        start = planner.init(model, model.start)
         far = dataclasses.replace(start, improved=moved(start.improved, 3.0))
         belief, info = infer(planner, model, KEY, model.start, far)
         assert info.kl[0] > 1.0
@@ -293,7 +295,7 @@ class TestTrust:
     def test_it_is_never_worse_than_where_it_began(self):
         """Steps that are much too long."""
         model = random_linear_quadratic(0, n=2, m=2)
-        planner = planners.iterative_policy(6, 2, policy=self.amortised(model), learning_rate=5.0, num_samples=64)
+        planner = planners.iterative_policy(6, policy=self.amortised(model), learning_rate=5.0, num_samples=64)
         belief, info = infer(planner, model, KEY, model.start, None)
         assert info.worth.min() < info.worth[0, 0] - 10.0
         again = infer(dataclasses.replace(planner, num_iterations=1), model, KEY, model.start, belief)[1]
@@ -302,9 +304,7 @@ class TestTrust:
     def test_cold_starts_begin_at_the_given_policy(self):
         model = random_linear_quadratic(0, n=2, m=2)
         for warm_start in (True, False):
-            planner = planners.iterative_policy(
-                6, 2, policy=self.amortised(model), num_samples=8, warm_start=warm_start
-            )
+            planner = planners.iterative_policy(6, policy=self.amortised(model), num_samples=8, warm_start=warm_start)
             belief, _ = infer(planner, model, KEY, model.start, None)
             kept = planner.shift(belief).improved.params
             reference = belief.improved.params if warm_start else belief.given.params
@@ -312,7 +312,7 @@ class TestTrust:
 
     def test_an_optimiser_may_move_the_last_layer_only(self):
         model = random_linear_quadratic(0, n=2, m=2)
-        planner = planners.iterative_policy(6, 2, num_samples=64, optimizer=last_layer_only)
+        planner = planners.iterative_policy(6, num_samples=64, optimizer=last_layer_only)
         belief, _ = infer(planner, model, KEY, model.start, None)
         own, given = belief.improved.params["params"], belief.given.params["params"]
         jax.tree.map(
@@ -341,7 +341,7 @@ class Watched(NamedTuple):
 class TestPolicies:
     def test_what_is_observed(self):
         def size_of(state, **options):
-            policy = planners.network_policy(1, Linear(1), **options).ready(state)
+            policy = planners.policies.network_policy(Linear(1), **options).ready(state)
             return policy.params["K"].shape[1]
 
         assert size_of(Watched({"a": jnp.ones(3), "b": jnp.ones((2, 2))}, jnp.ones(9))) == 7
@@ -358,17 +358,17 @@ class TestPolicies:
                 self.param("count", lambda key: jnp.array(3, int))
                 return nn.Dense(4, dtype=jnp.bfloat16)(x)
 
-        policy = planners.network_policy(2, Counting())
+        policy = planners.policies.network_policy(Counting())
         with pytest.raises(ValueError, match=r"make some with policy\.ready\(state\)"):
             policy.mean(jnp.zeros(()))
         for gradient in ("score", "pathwise"):
-            planner = planners.iterative_policy(3, 2, policy=policy, num_samples=8, gradient=gradient)
+            planner = planners.iterative_policy(3, policy=policy, num_samples=8, gradient=gradient)
             belief, info = infer(planner, target(), KEY, jnp.zeros(()), None)
             assert info.worth.max() > info.worth[0, 0]
             assert belief.improved.params["params"]["count"] == 3
 
     def test_densities_are_those_of_their_samples(self):
-        policy = moved(planners.network_policy(2, std=[0.3, 0.6], hidden=(4,)).ready(jnp.ones(3)), 0.5)
+        policy = moved(planners.policies.network_policy(std=[0.3, 0.6], hidden=(4,)).ready(jnp.ones(3)), 0.5)
         other = moved(policy, 0.3)
         state = jnp.array([0.1, -0.4, 0.8])
         actions = jax.vmap(policy.sample, (0, None))(jax.random.split(KEY, 40_000), state)
@@ -382,14 +382,14 @@ class TestPolicies:
     def test_an_iterated_policy_proposes_to_others(self):
         """What it found is where particles start from, and the prior of their plans."""
         model = random_linear_quadratic(0, n=2, m=2)
-        policy = infer(planners.iterative_policy(4, 2, num_samples=32), model, KEY, model.start, None)[0].policy()
-        assert isinstance(policy, planners.Policy)
-        planner = planners.smc(4, 2, proposal=policy, prior=planners.policy_prior(policy), temperature=1.0)
+        policy = infer(planners.iterative_policy(4, num_samples=32), model, KEY, model.start, None)[0].policy()
+        assert isinstance(policy, planners.policies.Policy)
+        planner = planners.smc(4, proposal=policy, prior=planners.priors.policy_prior(policy), temperature=1.0)
         _, info = infer(planner, model, KEY, model.start, None)
         assert jnp.isfinite(info.log_evidence).all()
 
     def test_mistakes_are_named(self):
-        policy = unchecked(planners.network_policy)
+        policy = unchecked(planners.policies.network_policy)
         for arguments, message in (
             ({"network": nn.Dense}, "network must be an instance that has init and apply"),
             ({"network": nn.Sequential([nn.Dense(2)])}, "network must be hashable"),
@@ -402,14 +402,14 @@ class TestPolicies:
                 policy(1, **arguments)
         model = target()
         for arguments, message in (
-            ({"policy": planners.network_policy(3)}, "policy must have action_size = 2 actuators, got 3"),
+            ({"policy": planners.policies.network_policy()}, "policy must have action_size = 2 actuators, got 3"),
             ({"policy": nn.Dense(2)}, r"policy must be a planners\.network_policy, got Dense"),
             ({"gradient": "magic"}, "gradient must be one of score, pathwise"),
             ({"execute": "mean"}, "execute must be one of mode, sample"),
             ({"max_kl": 0.0}, r"max_kl must be .*> 0"),
             ({"num_samples": 2}, "num_samples must be an integer of at least 4"),
             ({"num_samples": 5}, "num_samples must be even where noise comes in pairs, got 5"),
-            ({"policy": planners.network_policy(2), "std": 0.3}, "hidden and std are of the perceptron"),
+            ({"policy": planners.policies.network_policy(), "std": 0.3}, "hidden and std are of the perceptron"),
             ({"hidden": 32}, "hidden must be a tuple of sizes, got 32"),
         ):
             with pytest.raises(ValueError, match=message):
@@ -418,9 +418,9 @@ class TestPolicies:
             (nn.Dense(3), None, r"network must say one vector \[2 A\] = \(4,\), means before log stds, got \(3,\)"),
             (None, lambda state: state, r"observe must make a vector \[n\] of at least one number.*got shape \(\)"),
         ):
-            planner = planners.iterative_policy(3, 2, policy=planners.network_policy(2, network, observe=observe))
+            planner = planners.iterative_policy(3, policy=planners.policies.network_policy(network, observe=observe))
             with pytest.raises(ValueError, match=message):
-                planner.start(model, jnp.zeros(()))
+                planner.init(model, jnp.zeros(()))
 
     def test_models_without_derivatives_need_the_score(self):
         def step(key, state, action):
@@ -429,10 +429,10 @@ class TestPolicies:
             return state, -((settled - 0.5) ** 2), 1.0
 
         model = dynamics.from_function(step, 1)
-        belief, _ = infer(planners.iterative_policy(3, 1), model, KEY, jnp.zeros(()), None)
+        belief, _ = infer(planners.iterative_policy(3), model, KEY, jnp.zeros(()), None)
         assert planners.rollout(model, KEY, jnp.zeros(()), belief.mode()[None])[0] > -0.2
         with pytest.raises(ValueError, match=r"model must be differentiable in reverse mode.*gradient='score'"):
-            infer(planners.iterative_policy(3, 1, gradient="pathwise"), model, KEY, jnp.zeros(()), None)
+            infer(planners.iterative_policy(3, gradient="pathwise"), model, KEY, jnp.zeros(()), None)
 
 
 def test_scenarios_chunks_and_devices_change_nothing():
@@ -444,7 +444,7 @@ def test_scenarios_chunks_and_devices_change_nothing():
 
     def plans(**changes):
         options = {"num_samples": 10, "num_iterations": 3, "gradient": "pathwise", "temperature": 1.0, "hidden": (4,)}
-        return infer(planners.iterative_policy(6, 1, **options, **changes), model, KEY, state, None)
+        return infer(planners.iterative_policy(6, **options, **changes), model, KEY, state, None)
 
     belief, info = plans()
     assert len(jnp.unique(info.returns[0])) == 10

@@ -37,14 +37,20 @@ def no_checks_of_shapes():
 
 NOISY = dynamics.randomized(random_linear_quadratic(n=2, m=2, noise=0.1), lambda key, model: model, num=2)
 FUNCTIONS = {
-    "infer": lambda key: planners.infer(planners.cem(4, 2, num_samples=8), POINT, key, START),
+    "infer": lambda key: planners.infer(planners.cem(4, num_samples=8), POINT, key, START),
     "infer with scenarios": lambda key: planners.infer(
-        planners.vi_mpc(4, 2, num_samples=8, num_scenarios=2), NOISY, key, jnp.zeros(2)
+        planners.vi_mpc(4, num_samples=8, num_scenarios=2), NOISY, key, jnp.zeros(2)
     ),
-    "plan": lambda key: planners.plan(planners.mppi(4, 2, num_samples=8), POINT, key, START),
-    "plan by particles": lambda key: planners.plan(planners.smc(4, 2, num_samples=8), POINT, key, START),
-    "plan by derivatives": lambda key: planners.plan(planners.ilqr(4, 2, num_iterations=2), POINT, key, START),
-    "episode": lambda key: planners.episode(planners.cem(4, 2, num_samples=8), POINT, POINT, key, 2),
+    "plan": lambda key: planners.plan(
+        planners.mppi(4, num_samples=8), POINT, key, START, planners.mppi(4, num_samples=8).init(POINT, START)
+    ),
+    "plan by particles": lambda key: planners.plan(
+        planners.smc(4, num_samples=8), POINT, key, START, planners.smc(4, num_samples=8).init(POINT, START)
+    ),
+    "plan by derivatives": lambda key: planners.plan(
+        planners.ilqr(4, num_iterations=2), POINT, key, START, planners.ilqr(4, num_iterations=2).init(POINT, START)
+    ),
+    "episode": lambda key: planners.episode(planners.cem(4, num_samples=8), POINT, POINT, key, 2),
     "rollout": lambda key: planners.rollout(NOISY, key, jnp.zeros(2), PLANS, common_noise=False),
     "trajectory": lambda key: planners.trajectory(NOISY, key, jnp.zeros(2), PLANS[0]),
 }
@@ -123,6 +129,6 @@ def test_beliefs_take_keys_of_both_kinds(name):
     ],
 )
 def test_what_is_no_key_is_named(entry, key, told):
-    planner = planners.cem(4, 2, num_samples=8)
+    planner = planners.cem(4, num_samples=8)
     with pytest.raises(ValueError, match=r"key must be one key, jax.random.key\(seed\) or .*PRNGKey.*" + told):
         unchecked(entry)(planner, POINT, key, START)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import bound
 from scipy.interpolate import CubicSpline
 
 from mirrax import planners
@@ -30,7 +31,7 @@ def timmer_koenig(length, exponent):
 @pytest.mark.parametrize("steps", [1, 10, 11, 30])
 def test_coloured_correlation_is_the_generators(steps, exponent):
     truth = timmer_koenig(2 * steps, exponent)[:steps, :steps]
-    correlation = planners.coloured_correlation(steps, exponent)
+    correlation = planners.beliefs.noise.coloured_correlation(steps, exponent)
     np.testing.assert_allclose(correlation, truth / truth[0, 0], atol=1e-4)
     np.testing.assert_allclose(jnp.diagonal(correlation), 1.0, atol=1e-6)
     if exponent == 0.0:
@@ -69,7 +70,9 @@ def test_the_smoothest_noise_of_long_plans(family):
 @pytest.mark.parametrize("interpolation", ["zero", "linear", "cubic"])
 def test_plans_pass_through_their_knots(interpolation, num_knots):
     horizon = 12
-    belief = planners.splined(lambda n: planners.gaussian(n, 2, std=0.3), horizon, num_knots, interpolation)
+    belief = planners.beliefs.splined(
+        lambda n: bound(planners.beliefs.gaussian(std=0.3), n, 2), horizon, num_knots, interpolation
+    )
     knots = jax.random.normal(KEY, (num_knots, 2))
     plan = belief.expand @ knots
     assert plan.shape == belief.mode().shape == (horizon, 2)
@@ -89,53 +92,55 @@ def test_plans_pass_through_their_knots(interpolation, num_knots):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda n: planners.gaussian(n, 2, std=0.4, noise_exponent=1.0),
-        lambda n: planners.full_gaussian(n, 2, std=0.4),
-        lambda n: planners.kronecker_gaussian(n, 2, std=0.4),
-        lambda n: planners.mixture(n, 2, num_components=3, std=0.4),
-        lambda n: planners.strategy(n, 2, num_samples=8, algorithm="SNES"),
+        lambda n: bound(planners.beliefs.gaussian(std=0.4, noise_exponent=1.0), n, 2),
+        lambda n: bound(planners.beliefs.full_gaussian(std=0.4), n, 2),
+        lambda n: bound(planners.beliefs.kronecker_gaussian(std=0.4), n, 2),
+        lambda n: bound(planners.beliefs.mixture(num_components=3, std=0.4), n, 2),
+        lambda n: bound(planners.beliefs.strategy(num_samples=8, algorithm="SNES"), n, 2),
     ],
     ids=["gaussian", "full", "kronecker", "mixture", "strategy"],
 )
 @pytest.mark.parametrize("interpolation", ["zero", "linear", "cubic"])
 def test_any_family_works_over_knots(make, interpolation):
     """Fitting plans is fitting their knots, and densities, modes and divergences are those of the knots."""
-    belief = planners.splined(make, 10, 4, interpolation)
+    belief = planners.beliefs.splined(make, 10, 4, interpolation)
     plans = belief.sample(KEY, 8)
     assert plans.shape == (8, 10, 2)
     knots = jnp.einsum("nh,kha->kna", belief.reduce, plans)
     weights = jax.nn.softmax(jnp.arange(8.0))
     fitted, inner = belief.fit(plans, weights), belief.knots.fit(knots, weights)
     np.testing.assert_allclose(fitted.mode(), belief.expand @ inner.mode(), atol=1e-3)
-    if not isinstance(belief.knots, planners.Strategy):
+    if not isinstance(belief.knots, planners.beliefs.Strategy):
         np.testing.assert_allclose(belief.log_prob(plans), belief.knots.log_prob(knots), rtol=1e-3, atol=1e-2)
         np.testing.assert_allclose(fitted.kl(belief), inner.kl(belief.knots), rtol=1e-2, atol=1e-3)
-    shifted = fitted.shift(belief, planners.shift_by_one(10))
+    shifted = fitted.shift(belief, planners.beliefs.shift_by_one())
     assert jax.tree.structure(shifted) == jax.tree.structure(belief)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(shifted) if leaf.dtype == float)
 
 
 def test_discrete_actions_are_held():
     levels = jnp.array([[0.0], [1.0], [-1.0]])
-    belief = planners.splined(lambda n: planners.categorical(n, levels), 10, 4, "zero")
+    belief = planners.beliefs.splined(lambda n: planners.beliefs.categorical(n, levels), 10, 4, "zero")
     plans = belief.sample(KEY, 50)
     assert (jnp.abs(plans - levels[:, 0]).min(-1) < 1e-5).all()
     fitted = belief.fit(plans, jax.nn.softmax(plans.sum((-2, -1))))
-    shifted = fitted.shift(belief, planners.shift_by_one(10))
+    shifted = fitted.shift(belief, planners.beliefs.shift_by_one())
     np.testing.assert_allclose(jnp.exp(shifted.knots.log_probs).sum(-1), 1.0, rtol=1e-5)
     before, after = jnp.exp(fitted.knots.log_probs), jnp.exp(shifted.knots.log_probs)
     assert (after[:-1] >= jnp.minimum(before[:-1], before[1:]) - 1e-5).all()  # between its own and the next one's
     assert (after[:-1] <= jnp.maximum(before[:-1], before[1:]) + 1e-5).all()
     with pytest.raises(ValueError, match="interpolation must be zero where actions are discrete, got 'cubic'"):
-        planners.vi_mpc(10, 1, actions=levels, num_knots=4)
+        planners.vi_mpc(10, actions=levels, num_knots=4)
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])
 def test_a_shifted_spline_is_read_at_its_knots(interpolation):
-    belief = planners.splined(lambda n: planners.gaussian(n, 1), 13, 4, interpolation)  # knots at 0, 4, 8, 12
+    belief = planners.beliefs.splined(
+        lambda n: bound(planners.beliefs.gaussian(), n, 1), 13, 4, interpolation
+    )  # knots at 0, 4, 8, 12
     plans = jnp.sin(jnp.arange(13) / 4.0)[None, :, None]
     belief = belief.fit(plans, jnp.ones(1))
-    before, after = belief.mode()[:, 0], belief.shift(belief, planners.shift_by_one(13)).mode()[:, 0]
+    before, after = belief.mode()[:, 0], belief.shift(belief, planners.beliefs.shift_by_one()).mode()[:, 0]
     np.testing.assert_allclose(after[jnp.array([0, 4, 8])], before[jnp.array([1, 5, 9])], atol=1e-5)
     np.testing.assert_allclose(after[12], before[12], atol=1e-5)  # held
     if interpolation == "cubic":
@@ -144,10 +149,10 @@ def test_a_shifted_spline_is_read_at_its_knots(interpolation):
 
 def test_held_knots_move_on_too():
     """Read where they stand, held knots would never move; the nearest held plan moves as fast as time."""
-    belief = planners.splined(lambda n: planners.gaussian(n, 1), 12, 3, "zero")
+    belief = planners.beliefs.splined(lambda n: bound(planners.beliefs.gaussian(), n, 1), 12, 3, "zero")
     plan = jnp.repeat(jnp.array([1.0, 0.0, 2.0]), 4)[None, :, None]
     belief = belief.fit(plan, jnp.ones(1))
-    after = belief.shift(belief, planners.shift_by_one(12)).mode()[:, 0]
+    after = belief.shift(belief, planners.beliefs.shift_by_one()).mode()[:, 0]
     np.testing.assert_allclose(after[::4], [0.75, 0.5, 2.0], atol=1e-5)
 
 
@@ -155,10 +160,10 @@ def test_held_knots_move_on_too():
 
 
 def test_tails():
-    belief = planners.gaussian(3, 1, mean=[[1.0], [2.0], [3.0]], std=0.2)
-    initial = planners.gaussian(3, 1, mean=0.5, std=0.4)
+    belief = bound(planners.beliefs.gaussian(mean=[[1.0], [2.0], [3.0]], std=0.2), 3, 1)
+    initial = bound(planners.beliefs.gaussian(mean=0.5, std=0.4), 3, 1)
     for tail, last in (("hold", 3.0), ("zero", 0.0), ("initial", 0.5)):
-        shifted = belief.shift(initial, planners.shift_by_one(3, tail=tail))
+        shifted = belief.shift(initial, planners.beliefs.shift_by_one(tail=tail))
         np.testing.assert_allclose(shifted.mean.ravel(), [2.0, 3.0, last])
         np.testing.assert_allclose(shifted.std, 0.4)
 
@@ -166,38 +171,41 @@ def test_tails():
 @pytest.mark.parametrize("family", ["diagonal", "full", "kronecker"])
 def test_inflation_carries_the_covariance_on(family):
     """Shifted, the new step as at the beginning, and wider by the factor, but not beyond the initial spread."""
-    initial = planners.families.gaussian_of(family, 4, 2, std=1.0)
+    initial = bound(planners.beliefs.gaussian_of(family, std=1.0), 4, 2)
     plans = 0.3 * jnp.cumsum(jax.random.normal(KEY, (500, 4, 2)), axis=1)
     belief = initial.fit(plans, jnp.full(500, 1 / 500))
     before = np.asarray(belief.covariance())
     for factor in (1.0, 1.2):
-        after = np.asarray(belief.shift(initial, planners.shift_by_one(4, inflation=factor)).covariance())
+        after = np.asarray(belief.shift(initial, planners.beliefs.shift_by_one(inflation=factor)).covariance())
         if family == "kronecker":  # a product: the fresh step has the initial variance on average over actuators
             np.testing.assert_allclose(after[:6, :6], factor * before[2:, 2:], rtol=1e-2, atol=2e-3)
             np.testing.assert_allclose(np.trace(after[6:, 6:]), factor * 2.0, rtol=1e-2)
             continue
         np.testing.assert_allclose(after[:6, :6], factor * before[2:, 2:], rtol=1e-2, atol=2e-3)
         np.testing.assert_allclose(after[6:, 6:], factor * np.eye(2), rtol=1e-2, atol=2e-3)
-    wide = initial.shift(initial, planners.shift_by_one(4, inflation=3.0))
+    wide = initial.shift(initial, planners.beliefs.shift_by_one(inflation=3.0))
     np.testing.assert_allclose(np.trace(wide.covariance()), np.trace(initial.covariance()), rtol=1e-3)
-    again = belief.shift(initial, planners.shift_by_one(4))
+    again = belief.shift(initial, planners.beliefs.shift_by_one())
     np.testing.assert_allclose(again.covariance(), initial.covariance(), atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: planners.shift_by_one(3, tail="last"), "tail must be one of hold, zero, initial, got 'last'"),
-        (lambda: planners.shift_by_one(3, inflation=0.9), "inflation must be finite and >= 1, got 0.9"),
-        (lambda: planners.cem(5, 1, num_knots=6), r"num_knots must be <= horizon \(5\), got 6"),
-        (lambda: planners.cem(5, 1, num_knots=1), "num_knots must be an integer of at least 2, got 1"),
+        (lambda: planners.beliefs.shift_by_one(tail="last"), "tail must be one of hold, zero, initial, got 'last'"),
+        (lambda: planners.beliefs.shift_by_one(inflation=0.9), "inflation must be finite and >= 1, got 0.9"),
+        (lambda: planners.cem(5, num_knots=6), r"num_knots must be <= horizon \(5\), got 6"),
+        (lambda: planners.cem(5, num_knots=1), "num_knots must be an integer of at least 2, got 1"),
         (
-            lambda: planners.cem(5, 1, num_knots=3, interpolation="quadratic"),
+            lambda: planners.cem(5, num_knots=3, interpolation="quadratic"),
             "interpolation must be one of zero, linear, cubic, got 'quadratic'",
         ),
-        (lambda: planners.cem(5, 1, interpolation="zero"), "interpolation needs num_knots"),
-        (lambda: planners.coloured_correlation(5, -1.0), "noise_exponent must be finite and >= 0, got -1.0"),
-        (lambda: planners.pi2(5, 1, num_knots=3), "num_knots must be None for pi2"),
+        (lambda: planners.cem(5, interpolation="zero"), "interpolation needs num_knots"),
+        (
+            lambda: planners.beliefs.noise.coloured_correlation(5, -1.0),
+            "noise_exponent must be finite and >= 0, got -1.0",
+        ),
+        (lambda: planners.pi2(5, num_knots=3), "num_knots must be None for pi2"),
     ],
 )
 def test_mistakes_are_named(make, message):

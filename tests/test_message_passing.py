@@ -581,7 +581,6 @@ def test_a_planner_over_all_plans_is_exact():
     mdp = dynamics.tabular(**given | {"initial": np.eye(4)[1]})
     planner = planners.vi_mpc(
         T,
-        mdp.action_size,
         actions=mdp.actions,
         enumerate_plans=True,
         num_iterations=1,

@@ -59,10 +59,10 @@ def test_what_is_out_of_range_is_named(planner):
         (lambda: unchecked(planners.dial)(5, 2.5), "action_size must be an integer of at least 1, got 2.5"),
         (lambda: unchecked(planners.dial)(5, 2, diffusion="no"), "diffusion must be True or False, got 'no'"),
         (lambda: unchecked(planners.vi_mpc)(5, 2, standardize="no"), "standardize must be True or False, got 'no'"),
-        (lambda: planners.vi_mpc(5, 2, num_samples=0), "num_samples must be an integer of at least 2, got 0"),
-        (lambda: planners.vi_mpc(5, 2, prior_std=-1), "^prior_std must be finite and > 0, got -1"),
+        (lambda: planners.vi_mpc(5, num_samples=0), "num_samples must be an integer of at least 2, got 0"),
+        (lambda: planners.vi_mpc(5, prior_std=-1), "^prior_std must be finite and > 0, got -1"),
         (
-            lambda: planners.cem(5, 2, explore_fraction=2.0),
+            lambda: planners.cem(5, explore_fraction=2.0),
             "explore_fraction must be .*>= 0 and < 1, got 2.0",
         ),
     ],

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import bound
 from scipy import linalg, stats
 
 from mirrax import planners
@@ -72,7 +73,7 @@ def test_correlations_are_exact_within_a_block(num_steps):
     """They are those of the spectrum: all of them up to 128 steps, then up to so many steps as a block has."""
     with jax.enable_x64(True):
         found = np.asarray(color(num_steps, 1.0).correlation())
-        wanted = np.asarray(planners.coloured_correlation(num_steps, 1.0))
+        wanted = np.asarray(planners.beliefs.noise.coloured_correlation(num_steps, 1.0))
     first, width = blocks_of(num_steps)
     apart = np.abs(np.arange(num_steps)[:, None] - np.arange(num_steps))
     near = apart <= (num_steps if first == num_steps else width)
@@ -84,7 +85,7 @@ def test_correlations_are_exact_within_a_block(num_steps):
 
 def test_plans_have_that_covariance_and_their_density():
     """Of 300 steps: what is drawn, what `covariance` says, and what `log_prob` says, are one distribution."""
-    belief = planners.gaussian(300, 1, std=0.5, noise_exponent=1.0)
+    belief = bound(planners.beliefs.gaussian(std=0.5, noise_exponent=1.0), 300, 1)
     plans = np.asarray(belief.sample(KEY, 4000), float)[..., 0]
     tril, _ = dense(300, 1.0)
     covariance = 0.25 * tril @ tril.T
@@ -124,6 +125,6 @@ def test_triangular_inverses_of_many_and_their_derivatives():
 
 @pytest.mark.parametrize("num_steps", [30, 128])
 def test_the_inverse_of_noise_is_as_good_as_a_solve(num_steps):
-    tril = np.linalg.cholesky(np.asarray(planners.coloured_correlation(num_steps, 2.0), float))
+    tril = np.linalg.cholesky(np.asarray(planners.beliefs.noise.coloured_correlation(num_steps, 2.0), float))
     inverse = np.asarray(triangular_inverse(jnp.asarray(tril, jnp.float32)), float)
     assert np.abs(tril @ inverse - np.eye(num_steps)).max() < 1e-3

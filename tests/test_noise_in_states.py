@@ -144,9 +144,9 @@ def test_fair_bets_earn_nothing(name):
     """30 of them, of variance 1 at most each; whoever knew what comes would earn 30 · E|w| = 24."""
     model = MODELS["brax, raw" if name == "smc" else name]()
     if name == "smc":
-        planner = planners.smc(5, 1, num_samples=64, num_scenarios=4, temperature=1.0)
+        planner = planners.smc(5, num_samples=64, num_scenarios=4, temperature=1.0)
     else:
-        planner = planners.cem(5, 1, num_samples=200, num_scenarios=16)
+        planner = planners.cem(5, num_samples=200, num_scenarios=16)
     run = jax.jit(planners.episode, static_argnames="num_steps")
     episode = run(planner, model, model, jax.random.key(3), num_steps=30)
     assert abs(float(episode.rewards.sum())) < 3.0 * 30**0.5
@@ -155,7 +155,7 @@ def test_fair_bets_earn_nothing(name):
 def test_a_policy_does_not_know_what_will_come():
     pytest.importorskip("optax")
     model = MODELS["brax, raw"]()
-    planner = planners.iterative_policy(4, 1, num_samples=32, num_iterations=2)
+    planner = planners.iterative_policy(4, num_samples=32, num_iterations=2)
     state = model.init(KEY)
     _, info = planners.infer(planner, model, KEY, state)
     assert len(jnp.unique(info.returns)) > 4
@@ -174,7 +174,7 @@ DRIFT = {"x": jnp.zeros(()), "rng": KEY, "idle": jax.random.split(jax.random.key
 @pytest.mark.parametrize("second_order", [False, True])
 def test_ilqr_expands_around_noise_of_its_own(second_order):
     model = dynamics.from_function(drifting, 1, bounded=False)
-    planner = planners.ilqr(4, 1, second_order=second_order, limits=None)
+    planner = planners.ilqr(4, second_order=second_order, limits=None)
     infer = jax.jit(planners.infer)
     plans = [infer(planner, model, key, DRIFT)[0].mode() for key in jax.random.split(KEY)]
     assert jnp.abs(plans[0] - plans[1]).max() > 0.1
@@ -186,13 +186,13 @@ def test_no_key_is_used_twice_but_on_purpose(name):
     model = dynamics.with_value(wrapped, lambda state: 0.0)
     state = dynamics.TimedState(jax.tree.map(jnp.copy, DRIFT), jnp.zeros((), jnp.int32))
     planner = {
-        "cem": lambda: planners.cem(4, 1, num_samples=8, num_scenarios=3),
-        "cem, own noise": lambda: planners.cem(4, 1, num_samples=8, num_scenarios=3, common_noise=False),
+        "cem": lambda: planners.cem(4, num_samples=8, num_scenarios=3),
+        "cem, own noise": lambda: planners.cem(4, num_samples=8, num_scenarios=3, common_noise=False),
         "smc, policy": lambda: planners.smc(
-            4, 1, num_samples=8, temperature=1.0, prior=planners.policy_prior(indifferent)
+            4, num_samples=8, temperature=1.0, prior=planners.priors.policy_prior(indifferent)
         ),
-        "ilqr": lambda: planners.ilqr(4, 1, num_iterations=2),
-        "episode": lambda: planners.cem(4, 1, num_samples=8),
+        "ilqr": lambda: planners.ilqr(4, num_iterations=2),
+        "episode": lambda: planners.cem(4, num_samples=8),
     }[name]()
     with jax.debug_key_reuse(True):
         if name == "episode":

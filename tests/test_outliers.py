@@ -10,11 +10,11 @@ from mirrax import dynamics, planners
 KEY = jax.random.key(0)
 
 SCALED = {
-    "standardize": planners.exponential(0.1, standardize=True),
-    "by_range": planners.exponential(0.1, by_range=True),
-    "target_ess": planners.exponential(target_ess=0.1),
-    "elite": planners.elite(0.1),
-    "q_exponential": planners.q_exponential(2.0, elite_fraction=0.1),
+    "standardize": planners.likelihoods.exponential(0.1, standardize=True),
+    "by_range": planners.likelihoods.exponential(0.1, by_range=True),
+    "target_ess": planners.likelihoods.exponential(target_ess=0.1),
+    "elite": planners.likelihoods.elite(0.1),
+    "q_exponential": planners.likelihoods.q_exponential(2.0, elite_fraction=0.1),
 }
 
 
@@ -53,7 +53,7 @@ def test_the_scale_is_that_of_normal_returns(option):
     found = []
     for seed in range(20):
         returns = 5.0 * jax.random.normal(jax.random.key(seed), (512,))
-        scale = planners.exponential(1.0, **{option: True})(returns).temperature
+        scale = planners.likelihoods.exponential(1.0, **{option: True})(returns).temperature
         found.append(scale / (returns.std() if option == "standardize" else returns.max() - returns.min()))
     np.testing.assert_allclose(np.mean(found), 1.0, atol=0.12)
 
@@ -73,12 +73,12 @@ def test_the_scale_is_that_of_normal_returns(option):
     ],
 )
 def test_there_is_a_scale_whatever_ties(option, returns):
-    optimality = planners.exponential(0.1, **{option: True})(returns)
+    optimality = planners.likelihoods.exponential(0.1, **{option: True})(returns)
     assert jnp.isfinite(optimality.temperature)
     assert optimality.temperature > 0.0
     assert not jnp.isnan(optimality.log_weights).any()
     if jnp.isfinite(returns).any():
-        found = weights(planners.exponential(0.1, **{option: True}), returns)
+        found = weights(planners.likelihoods.exponential(0.1, **{option: True}), returns)
         assert found[jnp.nanargmax(returns)] >= 1 / 32
 
 
@@ -88,7 +88,7 @@ def test_a_plateau_is_flat_but_for_rounding(option, height):
     """Ties that rounding breaks are ties: or a few plans that it has chosen would have all the weight."""
     returns = jnp.full(256, height).at[128:].set(height - jnp.linspace(0.1, 3.0, 128))
     noisy = returns * (1.0 + jnp.finfo(float).eps * jax.random.randint(KEY, (256,), -2, 3) * (returns == height))
-    likelihood = planners.exponential(0.1, **{option: True})
+    likelihood = planners.likelihoods.exponential(0.1, **{option: True})
     np.testing.assert_allclose(likelihood(noisy).temperature, likelihood(returns).temperature, rtol=1e-2)
 
 
@@ -96,7 +96,7 @@ def test_a_plateau_is_flat_but_for_rounding(option, height):
 def test_scales_of_ties_have_derivatives(option):
     def weigh(scale):
         returns = -scale * jnp.maximum(jnp.abs(jnp.linspace(-2.0, 2.0, 64)) - 1.5, 0.0)
-        return planners.exponential(0.1, **{option: True})(returns).log_weights.sum()
+        return planners.likelihoods.exponential(0.1, **{option: True})(returns).log_weights.sum()
 
     assert jnp.isfinite(jax.grad(weigh)(2.0))
 
@@ -107,21 +107,21 @@ def cliff(penalty, key, state, action):
 
 
 PLANNERS = {
-    "vi_mpc": planners.vi_mpc(1, 2, num_samples=256),
-    "pi2": planners.pi2(1, 2, num_samples=256),
-    "dial": planners.dial(1, 2, num_samples=256),
-    "mppi, standardize": planners.mppi(1, 2, num_samples=256, temperature=0.1, standardize=True),
-    "mppi": planners.mppi(1, 2, num_samples=256),
-    "cem": planners.cem(1, 2, num_samples=256),
-    "tsallis": planners.tsallis(1, 2, num_samples=256),
-    "vi_mpc, max_kl": planners.vi_mpc(1, 2, num_samples=256, max_kl=1.0),
+    "vi_mpc": planners.vi_mpc(1, num_samples=256),
+    "pi2": planners.pi2(1, num_samples=256),
+    "dial": planners.dial(1, num_samples=256),
+    "mppi, standardize": planners.mppi(1, num_samples=256, temperature=0.1, standardize=True),
+    "mppi": planners.mppi(1, num_samples=256),
+    "cem": planners.cem(1, num_samples=256),
+    "tsallis": planners.tsallis(1, num_samples=256),
+    "vi_mpc, max_kl": planners.vi_mpc(1, num_samples=256, max_kl=1.0),
 }
 
 
 @jax.jit
 def six(planner, penalty, key):
     model = dynamics.from_function(jax.tree_util.Partial(cliff, penalty), 2)
-    belief = planner.start(model, jnp.zeros(()))
+    belief = planner.init(model, jnp.zeros(()))
 
     def once(belief, key):
         return planners.infer(planner, model, key, jnp.zeros(()), belief)[0], None

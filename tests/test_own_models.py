@@ -74,10 +74,10 @@ class NoValue:
 def planner(kind):
     """Of each kind of rollout."""
     return {
-        "loop": planners.cem(8, 1, num_samples=16),
-        "particles": planners.smc(8, 1, num_samples=16),
-        "derivatives": planners.gradient(8, 1, num_samples=2, num_iterations=2),
-        "ilqr": planners.ilqr(8, 1, num_iterations=2),
+        "loop": planners.cem(8, num_samples=16),
+        "particles": planners.smc(8, num_samples=16),
+        "derivatives": planners.gradient(8, num_samples=2, num_iterations=2),
+        "ilqr": planners.ilqr(8, num_iterations=2),
     }[kind]
 
 
@@ -138,10 +138,10 @@ def test_a_number_of_python_may_become_an_array():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: planners.ilqr(6, 1),
-        lambda: planners.gradient(6, 1, num_iterations=200, learning_rate=0.3),
-        lambda: planners.cem(6, 1, num_samples=256, num_iterations=8, std=4.0),
-        lambda: planners.vi_mpc(6, 1, num_samples=256, num_iterations=4, refine=planners.ilqr(6, 1)),
+        lambda: planners.ilqr(6),
+        lambda: planners.gradient(6, num_iterations=200, learning_rate=0.3),
+        lambda: planners.cem(6, num_samples=256, num_iterations=8, std=4.0),
+        lambda: planners.vi_mpc(6, num_samples=256, num_iterations=4, refine=planners.ilqr(6)),
     ],
 )
 def test_actions_without_a_range_go_where_they_are_worth_most(make, told):

@@ -105,7 +105,7 @@ def test_settings_are_those_of_hydrax():
     task = find_peer_task("cart_pole")
     made = peers.make_planner("cem", task, 1, 50)
     assert (made.num_samples, made.num_iterations) == (128, 1)
-    assert isinstance(made.belief, planners.Splined)
+    assert isinstance(made.belief, planners.beliefs.Splined)
     assert made.belief.knots.mean.shape == (4, 1)
     np.testing.assert_allclose(made.belief.knots.std, 0.5)
     assert made.likelihood.number == 3

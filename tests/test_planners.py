@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import better_spread, target, unchecked
+from problems import better_spread, bound, target, unchecked
 
 from mirrax import dynamics, options, planners
 from mirrax.dynamics.pytrees import pytree
@@ -64,8 +64,8 @@ PLANNERS = {
     ),
     "mppi, prior": (
         planners.mppi,
-        {"num_samples": 64, "temperature": 0.5, "prior": planners.gaussian(HORIZON, ACTIONS, std=2.0)},
-        {"prior": planners.gaussian(HORIZON, ACTIONS, std=1.0)},
+        {"num_samples": 64, "temperature": 0.5, "prior": bound(planners.beliefs.gaussian(std=2.0), HORIZON, ACTIONS)},
+        {"prior": bound(planners.beliefs.gaussian(std=1.0), HORIZON, ACTIONS)},
     ),
     "mppi, adapted knots": (
         planners.mppi,
@@ -145,8 +145,8 @@ DIFFERENTIATING = {
     "gradient, squashed, prior": (
         planners.gradient,
         {"num_samples": 4, "num_iterations": 10, "bounds": "squash", "temperature": 0.1, "optimizer": "rmsprop"}
-        | {"prior": planners.gaussian(HORIZON, ACTIONS, std=2.0)},
-        {"temperature": 0.2, "prior": planners.gaussian(HORIZON, ACTIONS, std=1.0)},
+        | {"prior": bound(planners.beliefs.gaussian(std=2.0), HORIZON, ACTIONS)},
+        {"temperature": 0.2, "prior": bound(planners.beliefs.gaussian(std=1.0), HORIZON, ACTIONS)},
     ),
     "elbo_gradient": (
         planners.elbo_gradient,
@@ -156,7 +156,7 @@ DIFFERENTIATING = {
     "elbo_gradient, full": (
         planners.elbo_gradient,
         {"num_samples": 8, "num_iterations": 10, "temperature": 0.1, "covariance": "full", "stick": False}
-        | {"prior": planners.gaussian(HORIZON, ACTIONS, std=2.0), "execute": "sample"},
+        | {"prior": bound(planners.beliefs.gaussian(std=2.0), HORIZON, ACTIONS), "execute": "sample"},
         {"temperature": 0.2, "learning_rate": 0.1},
     ),
     "stein": (
@@ -167,15 +167,19 @@ DIFFERENTIATING = {
     "stein, score, steps": (
         planners.stein,
         {"num_samples": 8, "num_iterations": 10, "temperature": 0.1, "gradient": "score", "kernel": "steps"}
-        | {"bandwidth": 0.5, "prior": planners.gaussian(HORIZON, ACTIONS, std=2.0), "execute": "mean"},
+        | {"bandwidth": 0.5, "prior": bound(planners.beliefs.gaussian(std=2.0), HORIZON, ACTIONS), "execute": "mean"},
         {"temperature": 0.2, "perturbation": 0.2, "bandwidth": 0.3},
     ),
     "ilqr": (planners.ilqr, {"num_iterations": 5}, {"plan": 0.1, "regularization": 0.1, "tolerance": 1e-3}),
     "ilqr, maximum entropy": (
         planners.ilqr,
-        {"num_iterations": 5, "temperature": 0.1, "prior": planners.gaussian(HORIZON, ACTIONS, std=2.0)}
+        {
+            "num_iterations": 5,
+            "temperature": 0.1,
+            "prior": bound(planners.beliefs.gaussian(std=2.0), HORIZON, ACTIONS),
+        }
         | {"limits": None, "second_order": True, "execute": "sample"},
-        {"temperature": 0.2, "prior": planners.gaussian(HORIZON, ACTIONS, std=1.0)},
+        {"temperature": 0.2, "prior": bound(planners.beliefs.gaussian(std=1.0), HORIZON, ACTIONS)},
     ),
     "iterative_policy": (
         planners.iterative_policy,
@@ -217,7 +221,7 @@ def first_plans(planner, key):
 
 def family_of(belief):
     """What planners that sample believe besides the best plan that they know."""
-    return belief.belief if isinstance(belief, planners.Incumbent) else belief
+    return belief.belief if isinstance(belief, planners.sampling.Incumbent) else belief
 
 
 def assert_close(left, right, **tolerance):
@@ -239,9 +243,9 @@ def test_it_is_a_planner(name):
 @every
 def test_it_is_made_of_components(name):
     planner = make(name)
-    assert isinstance(planner.belief, planners.Belief)
-    assert isinstance(planner.likelihood, planners.Likelihood)
-    assert planner.prior is None or isinstance(planner.prior, planners.Prior)
+    assert isinstance(planner.belief, planners.beliefs.Belief)
+    assert isinstance(planner.likelihood, planners.likelihoods.Likelihood)
+    assert planner.prior is None or isinstance(planner.prior, planners.priors.Prior)
 
 
 # but for those of thousands of operations
@@ -249,14 +253,14 @@ def test_it_is_made_of_components(name):
 def test_jit_is_no_jit(name):
     planner, model = dataclasses.replace(make(name), num_iterations=1), TARGET  # one by one, operations are slow
     with jax.disable_jit():
-        slow = planners.plan(planner, model, KEY, START)
+        slow = planners.plan(planner, model, KEY, START, planner.init(model, START))
     assert_close(plan(planner, model, KEY, START, None), slow, rtol=2e-4, atol=2e-5)
 
 
 @really_every
 def test_it_improves_and_keeps_the_structure(name):
     planner, model = make(name), TARGET
-    start = planner.start(model, START)
+    start = planner.init(model, START)
     belief, info = infer(planner, model, KEY, START, start)
     tried = [info.returns]
     assert jax.tree.structure(belief) == jax.tree.structure(start)
@@ -279,7 +283,7 @@ def test_it_improves_and_keeps_the_structure(name):
     np.testing.assert_allclose(planners.rollout(model, KEY, START, belief.best()[None]), best[-1:], atol=1e-5)
     # where execution is its own, it is executed
     chosen = make(name, execute="best")
-    assert chosen.start(model, START).executes
+    assert chosen.init(model, START).executes
     eager = dataclasses.replace(belief, executes=True)
     np.testing.assert_array_equal(eager.mode(), belief.best())
     np.testing.assert_array_equal(chosen.act(KEY, eager), belief.best()[0])
@@ -299,14 +303,14 @@ def test_one_program_serves_all_traced_values_and_beliefs_may_be_donated(name):
         make(name),
         dynamics.with_value(dynamics.point_mass(), jax.tree_util.Partial(lambda b, s: b, jnp.ones(()))),
     )
-    _, belief, _ = jitted(planner, model, KEY, model.init(KEY), planner.start(model, model.init(KEY)))
+    _, belief, _ = jitted(planner, model, KEY, model.init(KEY), planner.init(model, model.init(KEY)))
     for change, value in ALL[name][2].items():
         other = make(name, **{change: value})
         _, belief, _ = jitted(other, model, jax.random.key(1), model.init(jax.random.key(2)), belief)
     heavy = dataclasses.replace(model, model=dynamics.point_mass(mass=2.0, goal=(1.0, 1.0)))
     _, belief, _ = jitted(planner, heavy, KEY, model.init(KEY), belief)
     jitted(planner, heavy, KEY, model.init(KEY), planner.shift(belief))
-    shifted = [planner.shift(planner.start(model, model.init(KEY))) for _ in range(2)]
+    shifted = [planner.shift(planner.init(model, model.init(KEY))) for _ in range(2)]
     once, twice = (jitted(planner, heavy, KEY, model.init(KEY), belief)[1] for belief in shifted)
     assert_close(once, twice)
     assert len(traces) == 1
@@ -446,7 +450,7 @@ def test_diagnostics_are_their_definitions(name, model):
     assert drawn.sum() == samples - planner.include_mode - (planner.prior is None) * round(
         planner.explore_fraction * samples
     )
-    if isinstance(planner.likelihood, planners.Elite | planners.Best):
+    if isinstance(planner.likelihood, planners.likelihoods.Elite | planners.likelihoods.Best):
         elites = ((weights > 0) & drawn).sum()
         assert (info.elbo[0] == -np.inf) == (elites < (valid & drawn).sum())
         with np.errstate(divide="ignore"):
@@ -504,7 +508,7 @@ def test_diagnostics_are_their_definitions(name, model):
     ],
 )
 def test_the_temperature_that_is_told_is_the_one_that_was_asked_for(options, expected):
-    _, info = infer(planners.mppi(HORIZON, ACTIONS, num_samples=64, **options), TARGET, KEY, START, None)
+    _, info = infer(planners.mppi(HORIZON, num_samples=64, **options), TARGET, KEY, START, None)
     np.testing.assert_allclose(info.temperature[0], expected(np.asarray(info.returns[0], float)), rtol=1e-4)
 
 
@@ -515,7 +519,9 @@ def test_a_lone_survivor_is_followed(name):
     def step(key, state, action):
         return state, jnp.where(action[0] > 0.75, 1.0, jnp.nan), 1.0
 
-    planner = dataclasses.replace(make(name, std=0.4), belief=planners.gaussian(1, 1, std=0.4, learn_std=False))
+    planner = dataclasses.replace(
+        make(name, std=0.4), belief=bound(planners.beliefs.gaussian(std=0.4, learn_std=False), 1, 1)
+    )
     planner = dataclasses.replace(planner, num_samples=32, num_iterations=1)
     model = dynamics.from_function(step, 1)
     key = next(
@@ -536,7 +542,7 @@ def test_one_terrible_plan_does_not_spoil_the_others(name):
 
     planner = make(name, num_samples=256)
     model = dynamics.from_function(step, ACTIONS)
-    belief, first = infer(planner, model, KEY, START, planner.start(model, START))
+    belief, first = infer(planner, model, KEY, START, planner.init(model, START))
     for _ in range(5):
         belief, _ = infer(planner, model, KEY, START, belief)
     assert (first.returns < -1e11).any()
@@ -548,9 +554,9 @@ def test_no_likelihood_can_give_weight_to_a_plan_that_diverged():
     @dataclasses.dataclass
     class Careless:
         def __call__(self, returns):
-            return planners.Optimality(jnp.zeros(len(returns)), jnp.zeros(()), None)
+            return planners.likelihoods.Optimality(jnp.zeros(len(returns)), jnp.zeros(()), None)
 
-    planner = planners.sampling_planner(planners.gaussian(1, ACTIONS), Careless(), num_samples=64)
+    planner = planners.sampling_planner(1, planners.beliefs.gaussian(), Careless(), num_samples=64)
     _, info = infer(planner, WALLS, KEY, START, None)
     assert info.num_invalid[0] > 0
     assert (jnp.where(jnp.isfinite(info.returns), 0.0, info.weights) == 0).all()
@@ -566,7 +572,7 @@ def test_a_prior_that_fails_for_a_plan_excludes_that_plan():
             return jnp.where((jnp.abs(plans) < 1.0).all((-2, -1)), 0.0, self.bad)
 
     for bad, counted in ((jnp.nan, True), (jnp.inf, True), (-jnp.inf, False)):
-        planner = planners.mppi(1, ACTIONS, num_samples=64, std=0.8, temperature=1.0, prior=Box(jnp.array(bad)))
+        planner = planners.mppi(1, num_samples=64, std=0.8, temperature=1.0, prior=Box(jnp.array(bad)))
         belief, info = infer(planner, TARGET, KEY, START, None)
         plans = first_plans(planner, KEY)
         outside = (jnp.abs(plans) >= 1.0).any((-2, -1))
@@ -578,7 +584,7 @@ def test_a_prior_that_fails_for_a_plan_excludes_that_plan():
 
 def test_gradients_pass_through_an_inference_with_invalid_plans():
     def mean(temperature):
-        planner = planners.mppi(1, ACTIONS, num_samples=64, temperature=temperature)
+        planner = planners.mppi(1, num_samples=64, temperature=temperature)
         return planners.infer(planner, WALLS, KEY, START, None)[0].mean.sum()
 
     slope = jax.jit(jax.grad(mean))(0.5)
@@ -648,13 +654,14 @@ def test_a_planner_and_a_prior_of_ones_own():
         def tree_unflatten(cls, _, children):
             return cls(*children)
 
-    planner = planners.mppi(1, ACTIONS, num_samples=20_000, std=1.0, temperature=1.0, prior=Laplace(0.5))
+    planner = planners.mppi(1, num_samples=20_000, std=1.0, temperature=1.0, prior=Laplace(0.5))
     moved = dataclasses.replace(planner.belief, mean=jnp.full((1, ACTIONS), 0.4))
     belief, _ = infer(planner, paying(0.0), KEY, START, moved)
     np.testing.assert_allclose(belief.mean, 0.0, atol=0.03)  # the prior's mean; standard error 0.007
     custom = planners.sampling_planner(
-        planners.gaussian(3, ACTIONS, learn_std=False),
-        planners.elite(0.05),
+        3,
+        planners.beliefs.gaussian(learn_std=False),
+        planners.likelihoods.elite(0.05),
         num_samples=512,
         num_iterations=8,
     )
@@ -697,9 +704,11 @@ class Box:
 
 def test_a_family_of_ones_own_tells_its_best_plan_too():
     own = Box(jnp.array(-1.0), jnp.array(0.5))
-    planner = planners.sampling_planner(own, planners.elite(0.1), num_samples=32, num_iterations=4, execute="best")
+    planner = planners.sampling_planner(
+        own, planners.likelihoods.elite(0.1), num_samples=32, num_iterations=4, execute="best"
+    )
     belief, info = infer(planner, TARGET, KEY, START, own)  # the family alone will do
-    assert isinstance(belief, planners.Belief)
+    assert isinstance(belief, planners.beliefs.Belief)
     assert isinstance(belief.belief, Box)
     np.testing.assert_allclose(belief.motto(), 2.0 * belief.middle)
     with pytest.raises(AttributeError, match="no attribute 'std'"):
@@ -746,7 +755,7 @@ class Flat:
 
 def weighing(likelihood):
     """An inference with a likelihood that breaks the rules."""
-    planner = planners.sampling_planner(planners.gaussian(1, ACTIONS), likelihood, num_samples=64)
+    planner = planners.sampling_planner(1, planners.beliefs.gaussian(), likelihood, num_samples=64)
     planners.infer(planner, TARGET, KEY, START)
 
 
@@ -763,50 +772,54 @@ def test_an_unknown_option_is_refused_by_the_factorys_name(factory):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: planners.cem(0, 1), "horizon must be an integer of at least 1, got 0"),
-        (lambda: planners.cem(3, 1, num_samples=1), "num_samples must be an integer of at least 2, got 1"),
+        (lambda: planners.cem(0), "horizon must be an integer of at least 1, got 0"),
+        (lambda: planners.cem(3, num_samples=1), "num_samples must be an integer of at least 2, got 1"),
         (
-            lambda: planners.cem(3, 1, num_iterations=0),
+            lambda: planners.cem(3, num_iterations=0),
             "num_iterations must be an integer of at least 1, got 0",
         ),
         (
-            lambda: planners.cem(3, 1, num_samples=10, num_elites=11),
+            lambda: planners.cem(3, num_samples=10, num_elites=11),
             r"num_elites must be <= num_samples \(10\), got 11",
         ),
-        (lambda: planners.cem(3, 1, num_elites=1), "num_elites must be an integer of at least 2, got 1"),
+        (lambda: planners.cem(3, num_elites=1), "num_elites must be an integer of at least 2, got 1"),
         (
-            lambda: planners.mppi(3, 1, rollout_chunk_size=0),
+            lambda: planners.mppi(3, rollout_chunk_size=0),
             "rollout_chunk_size must be an integer of at least 1, got 0",
         ),
-        (lambda: planners.mppi(3, 1, temperature=0.0), r"temperature must be finite and > 0, got 0\.0"),
+        (lambda: planners.mppi(3, temperature=0.0), r"temperature must be finite and > 0, got 0\.0"),
         (
-            lambda: planners.mppi(3, 1, cross_term=2.0),
+            lambda: planners.mppi(3, cross_term=2.0),
             r"cross_term must be finite and >= 0 and <= 1, got 2\.0",
         ),
-        (lambda: planners.mppi(3, 1, prior=3), "prior must have log_prob, got 3"),
+        (lambda: planners.mppi(3, prior=3), "prior must have log_prob, got 3"),
         (
-            lambda: planners.mppi(1, ACTIONS, prior=planners.Gaussian),
+            lambda: planners.mppi(1, prior=planners.beliefs.Gaussian),
             "prior must be an instance, got the class Gaussian",
         ),
         (
-            lambda: unchecked(planners.sampling_planner)("Gaussian", planners.Best(), num_samples=3),
+            lambda: unchecked(planners.sampling_planner)("Gaussian", planners.likelihoods.Best(), num_samples=3),
             "belief must have sample, log_prob, fit, mode, shift, entropy, kl, got 'Gaussian'",
         ),
         (
-            lambda: unchecked(planners.sampling_planner)(planners.gaussian(1, 1), planners.Elite, num_samples=3),
+            lambda: unchecked(planners.sampling_planner)(
+                bound(planners.beliefs.gaussian(), 1, 1), planners.likelihoods.Elite, num_samples=3
+            ),
             "likelihood must be an instance, got the class Elite",
         ),
         (
-            lambda: unchecked(planners.sampling_planner)(planners.gaussian(1, 1), jnp.exp, num_samples=3),
+            lambda: unchecked(planners.sampling_planner)(
+                bound(planners.beliefs.gaussian(), 1, 1), jnp.exp, num_samples=3
+            ),
             "likelihood must be a pytree",
         ),
         (
             lambda: weighing(jax.tree_util.Partial(lambda returns: returns)),
-            "likelihood must return planners.Optimality, got ",
+            "likelihood must return planners.likelihoods.Optimality, got ",
         ),
         (
             lambda: weighing(
-                jax.tree_util.Partial(lambda returns: planners.Best()(returns)._replace(log_weights=0.0))
+                jax.tree_util.Partial(lambda returns: planners.likelihoods.Best()(returns)._replace(log_weights=0.0))
             ),
             r"log_weights of the likelihood must have shape \(64,\), one entry per plan, got \(\)",
         ),
@@ -819,10 +832,10 @@ def test_an_unknown_option_is_refused_by_the_factorys_name(factory):
             "planner must be a planner, got FunctionModel",
         ),
         (lambda: unchecked(planners.infer)(make("cem"), None, KEY, START), "model must be a model, got NoneType"),
-        (lambda: planners.mppi(3, 1, prior=Unregistered()), "prior must be a pytree: register Unregistered with JAX"),
-        (lambda: planners.cem(3, 1, num_elites=3, elite_fraction=0.1), "give one, got 3 and 0.1"),
+        (lambda: planners.mppi(3, prior=Unregistered()), "prior must be a pytree: register Unregistered with JAX"),
+        (lambda: planners.cem(3, num_elites=3, elite_fraction=0.1), "give one, got 3 and 0.1"),
         (
-            lambda: planners.infer(make("cem"), TARGET, KEY, START, planners.gaussian(2, 2)),
+            lambda: planners.infer(make("cem"), TARGET, KEY, START, bound(planners.beliefs.gaussian(), 2, 2)),
             r"belief must have the shapes of the planner's own, .*, got \[\(2, 2\), \(2, 2\), \(\)\]",
         ),
         (
@@ -846,10 +859,10 @@ def test_an_unknown_option_is_refused_by_the_factorys_name(factory):
             r"key must be one key, .* \(of several take one, or vmap over them\), got key<fry>\[3\]",
         ),
         (lambda: unchecked(planners.plan)(make("cem"), TARGET, 0, START), "key must be one key, .*, got 0"),
-        (lambda: planners.mppi(3, 1, prior=planners.gaussian(3, 1), cross_term=0.1), "got both"),
+        (lambda: planners.mppi(3, prior=bound(planners.beliefs.gaussian(), 3, 1), cross_term=0.1), "got both"),
         # which would broadcast, and be another posterior
-        (lambda: planners.vi_mpc(3, 1, prior=planners.gaussian(1, 1)), r"= \(3, 1\), got \(1, 1\)"),
-        (lambda: planners.mppi(3, 1, prior=planners.gaussian(3, 2)), r"= \(3, 1\), got \(3, 2\)"),
+        (lambda: planners.vi_mpc(3, prior=bound(planners.beliefs.gaussian(), 1, 1)), r"= \(3, 1\), got \(1, 1\)"),
+        (lambda: planners.mppi(3, prior=bound(planners.beliefs.gaussian(), 3, 2)), r"= \(3, 1\), got \(3, 2\)"),
     ],
 )
 def test_mistakes_are_named(build, message):
@@ -862,7 +875,9 @@ def small(name, **changes):
     factory, options, _ = ALL[name]
     sizes = {"num_samples": 8, "num_iterations": 2, "num_knots": 2} if name != "ilqr" else {"num_iterations": 2}
     sizes = {key: value for key, value in sizes.items() if key in options}
-    prior = {"prior": planners.gaussian(3, ACTIONS)} if hasattr(options.get("prior"), "sample") else {}
+    prior = (
+        {"prior": bound(planners.beliefs.gaussian(), 3, ACTIONS)} if hasattr(options.get("prior"), "sample") else {}
+    )
     return factory(3, ACTIONS, **(options | sizes | prior | changes))
 
 
@@ -896,8 +911,8 @@ SHAKY = dynamics.from_function(_shaky, ACTIONS)
     [
         *CROSSED.items(),
         ("mppi", {"num_scenarios": 2}),
-        ("mppi", {"refine": planners.gradient(3, ACTIONS, num_samples=3, num_iterations=2)}),
-        ("cem", {"refine": planners.ilqr(3, ACTIONS, num_iterations=2), "common_noise": False}),
+        ("mppi", {"refine": planners.gradient(3, num_samples=3, num_iterations=2)}),
+        ("cem", {"refine": planners.ilqr(3, num_iterations=2), "common_noise": False}),
     ],
 )
 def test_no_key_is_used_twice(name, crossed):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import bound
 
 from mirrax import dynamics, planners
 
@@ -24,7 +25,7 @@ def problem():
 
 
 def prior(std=1.4):
-    return planners.gaussian(HORIZON, 1, std=std)
+    return bound(planners.beliefs.gaussian(std=std), HORIZON, 1)
 
 
 def exact(temperature, std=1.4):
@@ -42,7 +43,6 @@ def test_explorers_do_not_stop_inference_short(explored, step):
     """What base weights of a mixture cost, no step size can give back: it is no part of a step."""
     planner = planners.vi_mpc(
         HORIZON,
-        1,
         temperature=0.02,
         prior=prior(),
         std=1.4,
@@ -69,7 +69,6 @@ def test_a_floor_below_the_posterior_changes_nothing(covariance, step_size):
     model = dynamics.linear_quadratic([[0.0]], [[0.0]], [[0.0]], [[1.0]], start=[0.0])
     planner = planners.vi_mpc(
         HORIZON,
-        1,
         temperature=std**2,  # the posterior of a flat prior is N(0, λ/R)
         prior="flat",
         std=0.1,
@@ -108,15 +107,15 @@ ASIDE = {
 def test_evidence_rests_on_what_was_drawn(name, weighs):
     """E[Ẑ/Z] = 1 where q is the prior, whatever other plans are looked at (the mode alone would make it 1.045)."""
     horizon, std, temperature = 8, 1.0, 4.0
-    given = planners.gaussian(horizon, 1, std=std)
+    given = bound(planners.beliefs.gaussian(std=std), horizon, 1)
     options = {"num_samples": 16, "temperature": temperature, "std": std, "bounds": "none"} | ASIDE[name]
     if weighs == "vi_mpc":
         options |= {"prior": given, "step_size": 1.0, "noise_exponent": None, "num_iterations": 2}
-        planner = planners.vi_mpc(horizon, 1, **options)
+        planner = planners.vi_mpc(horizon, **options)
     elif weighs == "mppi, prior":
-        planner = planners.mppi(horizon, 1, prior=given, num_iterations=2, **options)
+        planner = planners.mppi(horizon, prior=given, num_iterations=2, **options)
     else:
-        planner = planners.mppi(horizon, 1, **(options | {"num_iterations": 1}))
+        planner = planners.mppi(horizon, **(options | {"num_iterations": 1}))
     truth = problem().plan_posterior(START, horizon, temperature, prior_covariance=given.covariance()).log_evidence
     keys = jax.random.split(KEY, 4000)
     ratios = jnp.exp(

@@ -12,8 +12,8 @@ import pytest
 from mirrax import dynamics, planners
 from mirrax.cli import Run, parse
 from mirrax.options import PLANNERS
-from mirrax.report import report_episode
 from mirrax.planners.beliefs.protocol import center
+from mirrax.report import report_episode
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -35,7 +35,7 @@ def run(code, **replacements):
 def plans_through(model):
     """That it traces, without compiling a robot."""
     key = jax.random.key(0)
-    planner = planners.mppi(2, model.action_size, num_samples=2)
+    planner = planners.mppi(2, num_samples=2)
     belief, _ = jax.eval_shape(planners.infer, planner, model, key, jax.eval_shape(model.init, key), None)
     return belief.mean.shape == (2, model.action_size)
 
@@ -105,7 +105,7 @@ def test_ones_own_function_is_driven_to_its_goal(capsys, tmp_path):
 def test_ones_own_class_is_a_model():
     slider = run(CLASS)["slider"]
     assert plans_through(slider)
-    belief, _ = jax.jit(planners.infer)(planners.ilqr(10, 1), slider, jax.random.key(0), jnp.array([1.0, 0.0]))
+    belief, _ = jax.jit(planners.infer)(planners.ilqr(10), slider, jax.random.key(0), jnp.array([1.0, 0.0]))
     assert belief.mode()[0, 0] == -1.0
 
 
@@ -140,7 +140,7 @@ def test_planners_start_from_a_plan_of_ones_own(factory, options):
     planner = getattr(planners, factory)(12, 2, num_samples=32, num_iterations=1, **options)
     belief = planner.belief.belief if factory == "icem" else planner.belief
     given = belief.reduce @ plan if options else plan
-    start = planner.start(model, state).map_centers(lambda _: given)
+    start = planner.init(model, state).map_centers(lambda _: given)
     expected = belief.expand @ given if options else plan
     assert jnp.abs(center(start.belief) - expected).max() < 1e-5
     jax.jit(planners.plan)(planner, model, key, state, start)

@@ -12,10 +12,10 @@ HORIZON, KEY = 5, jax.random.key(0)
 infer, plan = jax.jit(planners.infer), jax.jit(planners.plan)
 MODEL = random_linear_quadratic(0)
 REFINERS = {
-    "gradient": planners.gradient(HORIZON, 2, num_samples=1, num_iterations=20, bounds="none"),
-    "gradient, elites": planners.gradient(HORIZON, 2, num_samples=4, num_iterations=20, bounds="none"),
-    "ilqr": planners.ilqr(HORIZON, 2, num_iterations=2, limits=None, num_samples=0),
-    "elbo_gradient": planners.elbo_gradient(HORIZON, 2, num_iterations=20, num_samples=4),
+    "gradient": planners.gradient(HORIZON, num_samples=1, num_iterations=20, bounds="none"),
+    "gradient, elites": planners.gradient(HORIZON, num_samples=4, num_iterations=20, bounds="none"),
+    "ilqr": planners.ilqr(HORIZON, num_iterations=2, limits=None, num_samples=0),
+    "elbo_gradient": planners.elbo_gradient(HORIZON, num_iterations=20, num_samples=4),
 }
 SAMPLING = {
     "cem": planners.cem,
@@ -51,7 +51,7 @@ def test_any_sampling_planner_takes_one(name):
 
 @pytest.mark.parametrize("name", REFINERS)
 def test_any_that_goes_on_from_plans_will_do(name):
-    planner = planners.cem(HORIZON, 2, num_samples=32, num_iterations=2, refine=REFINERS[name])
+    planner = planners.cem(HORIZON, num_samples=32, num_iterations=2, refine=REFINERS[name])
     belief, info = infer(planner, MODEL, KEY, MODEL.start, None)
     assert info.refinement.accepted
     # what is sampled next is sampled around it
@@ -63,7 +63,7 @@ def test_any_that_goes_on_from_plans_will_do(name):
 
 
 def test_knots_follow_as_near_as_they_can():
-    planner = planners.mppi(HORIZON, 2, num_samples=32, num_knots=3, refine=REFINERS["ilqr"])
+    planner = planners.mppi(HORIZON, num_samples=32, num_knots=3, refine=REFINERS["ilqr"])
     belief, _ = infer(planner, MODEL, KEY, MODEL.start, None)
     far, near = jnp.abs(belief.mode()).mean(), jnp.abs(family_of(belief).mode() - belief.mode()).mean()
     assert near < 0.5 * far
@@ -76,8 +76,8 @@ def lying(key, state, action):
 
 def test_what_derivatives_get_wrong_is_not_executed():
     model = dynamics.from_function(lying, 1)
-    refine = planners.gradient(3, 1, num_samples=1, num_iterations=1, learning_rate=0.3)
-    planner = planners.cem(3, 1, num_samples=64, num_iterations=4, refine=refine)
+    refine = planners.gradient(3, num_samples=1, num_iterations=1, learning_rate=0.3)
+    planner = planners.cem(3, num_samples=64, num_iterations=4, refine=refine)
     accepted, gained = [], []
     for key in jax.random.split(KEY, 8):
         belief, info = infer(planner, model, key, jnp.zeros(()), None)
@@ -94,8 +94,8 @@ def test_what_diverges_is_not_executed():
     def step(key, state, action):
         return state, jnp.where(action[0] > 0.45, jnp.nan, -((action[0] - 0.5) ** 2)), 1.0
 
-    refine = planners.gradient(3, 1, num_samples=2, num_iterations=3, learning_rate=0.3)
-    planner = planners.mppi(3, 1, num_samples=64, refine=refine)
+    refine = planners.gradient(3, num_samples=2, num_iterations=3, learning_rate=0.3)
+    planner = planners.mppi(3, num_samples=64, refine=refine)
     belief, info = infer(planner, dynamics.from_function(step, 1), KEY, jnp.zeros(()), None)
     assert (belief.mode() <= 0.45).all()
     assert jnp.isfinite(info.refinement.worth.max())
@@ -103,10 +103,10 @@ def test_what_diverges_is_not_executed():
 
 def test_episodes_are_refined_at_every_step():
     model = dynamics.cartpole()
-    refine = planners.ilqr(30, 1, num_iterations=3, num_samples=0)
+    refine = planners.ilqr(30, num_iterations=3, num_samples=0)
     run = jax.jit(lambda planner, key: planners.episode(planner, model, model, key, 80).rewards.sum())
-    alone = [run(planners.mppi(30, 1, num_samples=32), key) for key in jax.random.split(KEY, 3)]
-    refined = [run(planners.mppi(30, 1, num_samples=32, refine=refine), key) for key in jax.random.split(KEY, 3)]
+    alone = [run(planners.mppi(30, num_samples=32), key) for key in jax.random.split(KEY, 3)]
+    refined = [run(planners.mppi(30, num_samples=32, refine=refine), key) for key in jax.random.split(KEY, 3)]
     assert np.mean(refined) > np.mean(alone) + 5.0
 
 
@@ -114,11 +114,11 @@ def test_episodes_are_refined_at_every_step():
     ("options", "message"),
     [
         (
-            {"refine": planners.mppi(HORIZON, 2)},
+            {"refine": planners.mppi(HORIZON)},
             "refine must be a planner that goes on from plans .gradient, elbo_gradient, stein, ilqr., got S",
         ),
         (
-            {"refine": planners.ilqr(HORIZON + 1, 2)},
+            {"refine": planners.ilqr(HORIZON + 1)},
             r"refine must be over plans of shape \[H, A\] = \(5, 2\), got \(6, 2",
         ),
         (
@@ -134,4 +134,4 @@ def test_mistakes_are_named(options, message):
 
 def test_discrete_actions_stay_what_they_are():
     with pytest.raises(ValueError, match="refine moves actions freely"):
-        planners.vi_mpc(HORIZON, 2, actions=[[-1.0, 0.0], [1.0, 0.0]], refine=REFINERS["ilqr"])
+        planners.vi_mpc(HORIZON, actions=[[-1.0, 0.0], [1.0, 0.0]], refine=REFINERS["ilqr"])

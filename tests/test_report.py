@@ -177,7 +177,7 @@ def test_a_model_without_looks_has_its_traces(tmp_path):
 
 def test_an_episode_of_ones_own_has_a_page_up_to_its_end(tmp_path):
     cart = dynamics.cartpole(track=0.2)
-    planner = planners.random_shooting(2, 1, num_samples=2, std=5.0)
+    planner = planners.random_shooting(2, num_samples=2, std=5.0)
     play = jax.jit(jax.vmap(lambda key: planners.episode(planner, cart, cart, key, 60)))
     batch = play(jax.random.split(jax.random.key(0), 2))
     with pytest.raises(ValueError, match=r"episode must be one episode, .* of shape \(2, 60\)"):
@@ -200,7 +200,7 @@ def test_steps_without_a_duration_are_counted(tmp_path, dt, label):
         lambda key, state, action: (state, 0.0, 1.0), 1, init=lambda key: jnp.zeros(1), dt=dt
     )
     model = dynamics.discounted(still, 0.9)
-    episode = planners.episode(planners.random_shooting(2, 1, num_samples=2), model, model, jax.random.key(0), 3)
+    episode = planners.episode(planners.random_shooting(2, num_samples=2), model, model, jax.random.key(0), 3)
     report_episode(tmp_path / "report.html", model, episode)
     assert (tmp_path / "report.html").read_text(encoding="utf-8").count(label) >= 4
 

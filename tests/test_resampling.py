@@ -96,9 +96,18 @@ def test_all_weight_on_one(name):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: planners.resampler("sytematic"), "resampling must be one of systematic, stratified, residual, mult"),
-        (lambda: planners.resampler(ess_threshold=1.5), "ess_threshold must be finite and >= 0 and <= 1, got 1.5"),
-        (lambda: planners.resampler(value="models"), "value must be a function of a state, 'model' or None, got 'mo"),
+        (
+            lambda: planners.particles.resampler("sytematic"),
+            "resampling must be one of systematic, stratified, residual, mult",
+        ),
+        (
+            lambda: planners.particles.resampler(ess_threshold=1.5),
+            "ess_threshold must be finite and >= 0 and <= 1, got 1.5",
+        ),
+        (
+            lambda: planners.particles.resampler(value="models"),
+            "value must be a function of a state, 'model' or None, got 'mo",
+        ),
     ],
 )
 def test_mistakes_are_named(make, message):

@@ -120,7 +120,7 @@ def test_memory_does_not_grow_with_the_horizon(chunk_size):
 
 
 def test_the_automatic_block_suits_the_state():
-    sizes = [planners.automatic_chunk_size(jnp.zeros(size)) for size in (1, 100, 600, 3000, 10**6)]
+    sizes = [planners.rollouts.automatic_chunk_size(jnp.zeros(size)) for size in (1, 100, 600, 3000, 10**6)]
     assert sizes == sorted(sizes, reverse=True)
     assert all(size & (size - 1) == 0 for size in sizes)
     assert sizes[0] > sizes[2] > sizes[-1] >= 32

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import noisy_walk, random_linear_quadratic, unchecked
+from problems import bound, noisy_walk, random_linear_quadratic, unchecked
 
 from mirrax import dynamics, planners
 from mirrax.planners.rollouts.risk import as_risk
@@ -26,12 +26,12 @@ def test_risk_measures_are_their_definitions():
         "mean": ordered.mean(),
         "worst": ordered[0],
         "best": ordered[-1],
-        planners.value_at_risk(0.25): ordered[1],
-        planners.value_at_risk(0.26): ordered[2],
-        planners.conditional_value_at_risk(0.25): ordered[:2].mean(),
-        planners.conditional_value_at_risk(0.3): (ordered[0] + ordered[1] + 0.4 * ordered[2]) / 2.4,
-        planners.entropic(-0.7): np.log(np.exp(-0.7 * ordered).mean()) / -0.7,
-        planners.entropic(0.7): np.log(np.exp(0.7 * ordered).mean()) / 0.7,
+        planners.risk.value_at_risk(0.25): ordered[1],
+        planners.risk.value_at_risk(0.26): ordered[2],
+        planners.risk.conditional_value_at_risk(0.25): ordered[:2].mean(),
+        planners.risk.conditional_value_at_risk(0.3): (ordered[0] + ordered[1] + 0.4 * ordered[2]) / 2.4,
+        planners.risk.entropic(-0.7): np.log(np.exp(-0.7 * ordered).mean()) / -0.7,
+        planners.risk.entropic(0.7): np.log(np.exp(0.7 * ordered).mean()) / 0.7,
     }
     for risk, truth in truths.items():
         np.testing.assert_allclose(as_risk(risk)(RETURNS), truth, rtol=1e-5, atol=1e-6)
@@ -43,20 +43,20 @@ def test_risk_measures_have_their_limits(returns):
     close = {"rtol": 1e-4, "atol": 1e-3 * float(1 + jnp.abs(returns).max())}
     for tail, limit in ((1e-6, "worst"), (1.0, "mean")):
         np.testing.assert_allclose(
-            planners.conditional_value_at_risk(tail)(returns), as_risk(limit)(returns), **close
+            planners.risk.conditional_value_at_risk(tail)(returns), as_risk(limit)(returns), **close
         )
     for tail, limit in ((1e-6, "worst"), (1.0, "best")):
-        np.testing.assert_allclose(planners.value_at_risk(tail)(returns), as_risk(limit)(returns), **close)
+        np.testing.assert_allclose(planners.risk.value_at_risk(tail)(returns), as_risk(limit)(returns), **close)
     spread = float(jnp.ptp(returns)) + 1e-3
     for theta, limit in ((-1e5 / spread, "worst"), (0.0, "mean"), (1e-7 / spread, "mean"), (1e5 / spread, "best")):
-        np.testing.assert_allclose(planners.entropic(theta)(returns), as_risk(limit)(returns), **close)
+        np.testing.assert_allclose(planners.risk.entropic(theta)(returns), as_risk(limit)(returns), **close)
 
 
 @settings(deadline=None)
 @given(returns_of_any_size, st.floats(0.05, 1.0))
 def test_averse_measures_lie_between_the_worst_and_the_mean(returns, alpha):
     slack = 1e-4 * float(1 + jnp.abs(returns).max())
-    for risk in (planners.conditional_value_at_risk(alpha), planners.entropic(-alpha)):
+    for risk in (planners.risk.conditional_value_at_risk(alpha), planners.risk.entropic(-alpha)):
         assert returns.min() - slack <= risk(returns) <= returns.mean() + slack
 
 
@@ -66,7 +66,7 @@ def test_the_entropic_term_keeps_its_digits(returns):
     exact, values = np.array(returns, np.float64), jnp.array(returns)
     scales = np.logspace(-8, 3, 67)
     thetas = np.float32(np.concatenate([-scales, scales]))
-    found = jax.jit(jax.vmap(lambda theta: planners.Entropic(theta)(values)))(jnp.asarray(thetas))
+    found = jax.jit(jax.vmap(lambda theta: planners.risk.Entropic(theta)(values)))(jnp.asarray(thetas))
     for theta, told in zip(thetas.astype(np.float64), np.asarray(found, np.float64), strict=True):
         powers = theta * exact
         truth = (
@@ -77,21 +77,21 @@ def test_the_entropic_term_keeps_its_digits(returns):
         if np.abs(powers).max() < 1e-5:  # where float64 loses digits too
             truth = (powers**2).mean() / 2 + (powers**3).mean() / 6
         np.testing.assert_allclose(told, truth / theta, rtol=2e-5)
-    slope = jax.jit(jax.vmap(jax.grad(lambda theta, r: planners.Entropic(theta)(r), argnums=(0, 1)), (0, None)))
+    slope = jax.jit(jax.vmap(jax.grad(lambda theta, r: planners.risk.Entropic(theta)(r), argnums=(0, 1)), (0, None)))
     by_theta, by_returns = slope(jnp.append(thetas, 0.0), values)
     assert jnp.isfinite(by_theta).all()
     np.testing.assert_allclose(by_returns.sum(1), 1.0, rtol=1e-4)
     np.testing.assert_allclose(by_theta[-1], (exact**2).mean() / 2, rtol=1e-5)
     np.testing.assert_allclose(by_returns[-1], 1.0 / len(exact), rtol=1e-5)
     np.testing.assert_allclose(by_theta[:20], (exact**2).mean() / 2, rtol=1e-2)  # θR of 1e−8 to 1e−5, and below 0
-    assert planners.entropic(0.0)(values) == 0.0
+    assert planners.risk.entropic(0.0)(values) == 0.0
 
 
 def test_every_measure_works_in_a_rollout_and_invalid_scenarios_count():
     plans = jnp.zeros((3, 4, 1))
     each = [
         planners.rollout(WALK, KEY, jnp.ones(()), plans, num_scenarios=6, risk=as_risk(risk))
-        for risk in ("worst", planners.conditional_value_at_risk(0.5), "mean", "best")
+        for risk in ("worst", planners.risk.conditional_value_at_risk(0.5), "mean", "best")
     ]
     for low, high in itertools.pairwise(each):
         assert (low < high).all()
@@ -227,7 +227,7 @@ def test_common_noise_gives_the_structured_posterior_and_rho_the_optimistic_one(
         (1.0, np.logaddexp(1.0 / temperature, -2.0 / temperature) - np.log(2)),
         (-1.0, -(np.logaddexp(-1.0 / temperature, 2.0 / temperature) - np.log(2))),
     ):
-        planner = planners.vi_mpc(1, 1, rho=rho, **options)
+        planner = planners.vi_mpc(1, rho=rho, **options)
         belief, info = planners.infer(planner, LOTTERY, KEY, jnp.zeros(()), None)
         risky = np.exp(truth) / (np.exp(truth) + np.exp(0.5 / temperature))
         assert abs(float(jnp.exp(belief.log_probs[1])) - risky) < 4.5 * 1.5 / temperature / np.sqrt(scenarios)
@@ -238,11 +238,10 @@ def test_common_noise_gives_the_structured_posterior_and_rho_the_optimistic_one(
 def test_the_structured_posterior_of_a_noisy_linear_problem():
     """Additive noise moves the posterior inside not at all, in mean or covariance, but for that of the scenarios."""
     model = random_linear_quadratic(n=2, m=1, noise=0.1)
-    prior = planners.gaussian(4, 1, std=2.0**0.5)
+    prior = bound(planners.beliefs.gaussian(std=2.0**0.5), 4, 1)
     posterior = model.plan_posterior(model.start, 4, 0.8, prior_covariance=prior.covariance())
     planner = planners.vi_mpc(
         4,
-        1,
         num_samples=20_000,
         num_iterations=8,
         temperature=0.8,
@@ -265,7 +264,7 @@ def test_fresh_noise_with_one_scenario_is_the_optimistic_answer_in_disguise():
     """Spec 0.2: with noise of its own for each plan, exp(R/λ) averages over luck, as if ρ were 1."""
     options = {"num_samples": 40_000, "num_iterations": 1, "temperature": 0.3, "step_size": 1.0}
     options |= {"actions": [[0.0], [1.0]], "common_noise": False}
-    belief, _ = planners.infer(planners.vi_mpc(1, 1, **options), LOTTERY, KEY, jnp.zeros(()), None)
+    belief, _ = planners.infer(planners.vi_mpc(1, **options), LOTTERY, KEY, jnp.zeros(()), None)
     truth = np.exp(np.logaddexp(1 / 0.3, -2 / 0.3) - np.log(2))
     risky = truth / (truth + np.exp(0.5 / 0.3))
     np.testing.assert_allclose(jnp.exp(belief.log_probs[0, 1]), 0.98 * risky + 0.01, atol=0.02)
@@ -286,7 +285,6 @@ def test_a_policy_is_a_prior():
     model, horizon = dynamics.from_function(step, 1), 3
     planner = planners.vi_mpc(
         horizon,
-        1,
         num_samples=20_000,
         num_iterations=10,
         temperature=1.0,
@@ -295,7 +293,7 @@ def test_a_policy_is_a_prior():
         noise_exponent=None,
         std=1.0,
         std_min=1e-3,
-        prior=planners.policy_prior(log_prob),
+        prior=planners.priors.policy_prior(log_prob),
     )
     belief, info = jax.jit(planners.infer)(planner, model, KEY, jnp.ones(()), None)
     states, actions = [np.array([1.0, 0, 0, 0])], []  # affine in the three noises: [1, e₀, e₁, e₂]
@@ -309,7 +307,7 @@ def test_a_policy_is_a_prior():
     np.testing.assert_allclose(belief.covariance(), truth, atol=0.05 * truth.max())
     np.testing.assert_allclose(info.log_evidence[-1], 0.0, atol=0.02)  # the prior alone: it integrates to 1
     with pytest.raises(ValueError, match="log_prob must be callable, or a policy that has it, got int"):
-        unchecked(planners.policy_prior)(3)
+        unchecked(planners.priors.policy_prior)(3)
 
 
 @pytest.mark.parametrize("std", [0.1, 2.0])
@@ -323,16 +321,14 @@ def test_a_policy_prior_does_not_reward_an_early_end(std):
         return -0.5 * (action[0] / std) ** 2 - jnp.log(std) - 0.5 * jnp.log(2 * jnp.pi)
 
     options = {"num_samples": 4_000, "num_iterations": 1, "temperature": 1.0, "step_size": 1.0, "std": std}
-    planner = planners.vi_mpc(5, 1, noise_exponent=None, prior=planners.policy_prior(log_prob), **options)
+    planner = planners.vi_mpc(5, noise_exponent=None, prior=planners.priors.policy_prior(log_prob), **options)
     belief, info = planners.infer(planner, dynamics.from_function(step, 1), KEY, jnp.zeros(()), None)
     np.testing.assert_allclose(info.log_evidence[0], 0.0, atol=1e-3)
     assert abs(float(belief.mean[0, 0])) < 4.5 * std / 63
 
 
 def test_a_function_of_the_returns_is_a_risk_measure():
-    plain, named = (
-        planners.cem(3, 1, num_scenarios=3, risk=risk) for risk in (lambda returns: returns.min(), "worst")
-    )
+    plain, named = (planners.cem(3, num_scenarios=3, risk=risk) for risk in (lambda returns: returns.min(), "worst"))
     model = dynamics.from_function(lambda key, s, a: (s, a[0] * jax.random.normal(key), 1.0), 1)
     beliefs = [planners.infer(planner, model, KEY, jnp.zeros(()))[0] for planner in (plain, named)]
     np.testing.assert_allclose(beliefs[0].mean, beliefs[1].mean, rtol=1e-6)
@@ -352,16 +348,16 @@ def test_a_function_of_the_returns_is_a_risk_measure():
             lambda: dynamics.randomized(dynamics.pendulum(), lambda key, model: 3.0).draw(KEY),
             "sampler must return a model of the same structure",
         ),
-        (lambda: planners.conditional_value_at_risk(0.0), "alpha must be finite and > 0 and <= 1, got 0.0"),
-        (lambda: planners.value_at_risk(1.5), "alpha must be finite and > 0 and <= 1, got 1.5"),
-        (lambda: planners.entropic(float("nan")), "theta must be finite, got nan"),
-        (lambda: planners.cem(3, 1, risk="average"), "risk must be one of mean, worst, best, or a risk measure"),
-        (lambda: planners.mppi(3, 1, rho=1.0, temperature=1.0, risk="worst"), "give it or risk, got both"),
+        (lambda: planners.risk.conditional_value_at_risk(0.0), "alpha must be finite and > 0 and <= 1, got 0.0"),
+        (lambda: planners.risk.value_at_risk(1.5), "alpha must be finite and > 0 and <= 1, got 1.5"),
+        (lambda: planners.risk.entropic(float("nan")), "theta must be finite, got nan"),
+        (lambda: planners.cem(3, risk="average"), "risk must be one of mean, worst, best, or a risk measure"),
+        (lambda: planners.mppi(3, rho=1.0, temperature=1.0, risk="worst"), "give it or risk, got both"),
         (lambda: unchecked(dynamics.randomized)(3, heavier), "model must be a model, got int"),
-        (lambda: planners.cem(3, 1, num_scenarios=0), "num_scenarios must be an integer of at least 1, got 0"),
-        (lambda: planners.mppi(3, 1, rho=1.0), "rho needs a temperature in reward units"),
+        (lambda: planners.cem(3, num_scenarios=0), "num_scenarios must be an integer of at least 1, got 0"),
+        (lambda: planners.mppi(3, rho=1.0), "rho needs a temperature in reward units"),
         (
-            lambda: planners.mppi(3, 1, rho=1.0, temperature=1.0, standardize=True),
+            lambda: planners.mppi(3, rho=1.0, temperature=1.0, standardize=True),
             "rho needs a temperature in reward units",
         ),
     ],

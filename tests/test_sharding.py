@@ -54,7 +54,7 @@ def test_planning_is_the_same_on_devices_and_compiles_once(factory):
     compilations = []
     plan = jax.jit(lambda *a: (compilations.append(1), planners.plan(*a))[1], out_shardings=replicated)
     state = jnp.zeros(4)
-    inputs = planners.place((several, model, KEY, state, several.start(model, state)), sharding)
+    inputs = planners.rollouts.place((several, model, KEY, state, several.init(model, state)), sharding)
     action, belief, info = plan(*inputs)
     reference = jax.jit(planners.plan)(one, model, KEY, jnp.zeros(4), one.belief)
     np.testing.assert_allclose(action, reference[0], atol=1e-5)
@@ -64,7 +64,7 @@ def test_planning_is_the_same_on_devices_and_compiles_once(factory):
 
 
 def test_it_works_uncommitted_and_inside_vmap():
-    model, planner = dynamics.point_mass(), planners.mppi(8, 2, num_samples=16, sharding=over(2))
+    model, planner = dynamics.point_mass(), planners.mppi(8, num_samples=16, sharding=over(2))
     keys = jax.random.split(KEY, 3)
     single = jax.jit(planners.episode, static_argnums=4)(planner, model, model, keys[1], 3)
     batch = jax.jit(jax.vmap(lambda key: planners.episode(planner, model, model, key, 3)))(keys)
@@ -74,7 +74,7 @@ def test_it_works_uncommitted_and_inside_vmap():
 def test_a_brax_model_is_free_to_move():
     """What Brax commits to one device would forbid to spread plans."""
     model = dynamics.brax("inverted_pendulum", n_frames=1)
-    planner = planners.mppi(2, 1, num_samples=4, sharding=over(2))
+    planner = planners.mppi(2, num_samples=4, sharding=over(2))
     _, info = jax.jit(planners.infer)(planner, model, KEY, jax.jit(model.init)(KEY), None)
     assert jnp.isfinite(info.returns).all()
 
@@ -82,9 +82,9 @@ def test_a_brax_model_is_free_to_move():
 # Where everything lives ----------
 
 PLANNERS = {
-    "sampling": lambda sharding: planners.mppi(4, 2, num_samples=8, sharding=sharding),
-    "particles": lambda sharding: planners.smc(4, 2, num_samples=8, sharding=sharding),
-    "derivatives": lambda sharding: planners.gradient(4, 2, num_samples=4, num_iterations=2, sharding=sharding),
+    "sampling": lambda sharding: planners.mppi(4, num_samples=8, sharding=sharding),
+    "particles": lambda sharding: planners.smc(4, num_samples=8, sharding=sharding),
+    "derivatives": lambda sharding: planners.gradient(4, num_samples=4, num_iterations=2, sharding=sharding),
 }
 
 
@@ -109,8 +109,8 @@ def engine():
 def test_what_is_committed_to_one_device_is_placed_on_all(name):
     planner, model = PLANNERS[name](over(4)), engine()
     state = model.init(KEY)
-    inputs = (planner, model, KEY, state, planner.start(model, state))
-    placed = planners.place(inputs, over(4))
+    inputs = (planner, model, KEY, state, planner.init(model, state))
+    placed = planners.rollouts.place(inputs, over(4))
     action, belief, _ = jax.jit(planners.plan)(*placed)
     alone = jax.jit(planners.plan)(PLANNERS[name](None), dynamics.point_mass(), KEY, state, None)
     np.testing.assert_allclose(action, alone[0], atol=1e-5)
@@ -132,10 +132,10 @@ def test_what_is_elsewhere_is_named(part):
         "model": model,
         "key": KEY,
         "state": jnp.zeros(4),
-        "belief": planner.start(model, 0),
+        "belief": planner.init(model, 0),
     }
     inputs[part] = committed(inputs[part])
-    told = rf"{part} must be on the 4 devices .*, got it on .*: give planners.place\({part}, sharding\)"
+    told = rf"{part} must be on the 4 devices .*, got it on .*: give planners.rollouts.place\({part}, sharding\)"
     for entry in (planners.infer, planners.plan):
         with pytest.raises(ValueError, match=told):
             entry(**inputs)
@@ -145,15 +145,15 @@ def test_plans_of_a_rollout_may_be_placed_too():
     model, state, plans = dynamics.point_mass(), committed(jnp.zeros(4)), jnp.ones((5, 3, 2))
     with pytest.raises(ValueError, match="state must be on the 4 devices"):
         planners.rollout(model, KEY, state, plans, sharding=over(4))
-    returns = planners.rollout(model, KEY, *planners.place((state, plans), over(4)), sharding=over(4))
+    returns = planners.rollout(model, KEY, *planners.rollouts.place((state, plans), over(4)), sharding=over(4))
     np.testing.assert_allclose(returns, planners.rollout(model, KEY, state, plans), rtol=1e-5)
 
 
 def test_placing_moves_nothing_within_jit_and_to_the_default_device_without_sharding():
-    assert planners.place(jnp.zeros(2), None).sharding.device_set == {jax.devices()[0]}
+    assert planners.rollouts.place(jnp.zeros(2), None).sharding.device_set == {jax.devices()[0]}
     with jax.default_device(jax.devices()[2]):
-        assert planners.place(jnp.zeros(2), None).sharding.device_set == {jax.devices()[2]}
-    np.testing.assert_array_equal(jax.jit(lambda x: planners.place(x, over(4)))(jnp.ones(2)), 1.0)
+        assert planners.rollouts.place(jnp.zeros(2), None).sharding.device_set == {jax.devices()[2]}
+    np.testing.assert_array_equal(jax.jit(lambda x: planners.rollouts.place(x, over(4)))(jnp.ones(2)), 1.0)
 
 
 class Card:
@@ -163,21 +163,21 @@ class Card:
 
 
 def test_blocks_are_those_of_the_devices_that_are_computed_on(monkeypatch):
-    everything, block = 2**30, planners.automatic_chunk_size(jnp.zeros(4))
+    everything, block = 2**30, planners.rollouts.automatic_chunk_size(jnp.zeros(4))
     assert block < everything
     cpus, card = over(2), Card()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # a machine that has a card, and computes elsewhere
-    assert planners.automatic_chunk_size(jax.device_put(jnp.zeros(4), jax.devices("cpu")[0])) == block
-    assert planners.automatic_chunk_size(jnp.zeros(4), cpus) == block
+    assert planners.rollouts.automatic_chunk_size(jax.device_put(jnp.zeros(4), jax.devices("cpu")[0])) == block
+    assert planners.rollouts.automatic_chunk_size(jnp.zeros(4), cpus) == block
     with jax.default_device(jax.devices("cpu")[1]):
-        assert planners.automatic_chunk_size(jnp.zeros(4)) == block
-        assert jax.jit(planners.automatic_chunk_size)(jnp.zeros(4)) == block
+        assert planners.rollouts.automatic_chunk_size(jnp.zeros(4)) == block
+        assert jax.jit(planners.rollouts.automatic_chunk_size)(jnp.zeros(4)) == block
     monkeypatch.setattr(jax, "devices", lambda *_: [card])
-    assert planners.automatic_chunk_size(jnp.zeros(4)) == everything
-    assert planners.automatic_chunk_size(jax.device_put(jnp.zeros(4), cpus)) == block
+    assert planners.rollouts.automatic_chunk_size(jnp.zeros(4)) == everything
+    assert planners.rollouts.automatic_chunk_size(jax.device_put(jnp.zeros(4), cpus)) == block
 
 
 @pytest.mark.parametrize("sharding", [over(2, ()), over(2, (None, "samples"))])
 def test_mistakes_are_named(sharding):
     with pytest.raises(ValueError, match="sharding must be a NamedSharding whose spec names a mesh axis first"):
-        planners.mppi(3, 1, sharding=sharding)
+        planners.mppi(3, sharding=sharding)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from problems import noisy_walk, random_linear_quadratic, tables, target, unchecked
+from problems import bound, noisy_walk, random_linear_quadratic, tables, target, unchecked
 
 from mirrax import dynamics, planners
 from mirrax.dynamics.pytrees import pytree, static
@@ -47,7 +47,7 @@ def mdp():
 def discrete(mdp, **options):
     """A planner over the actions of a table, each particle with its own noise: exact inference's optimist."""
     given = {"temperature": BETA, "num_samples": 16, "common_noise": False, "num_scenarios": 1} | options
-    return planners.smc(T, mdp.action_size, actions=mdp.actions, **given)
+    return planners.smc(T, actions=mdp.actions, **given)
 
 
 class TestEvidence:
@@ -101,7 +101,7 @@ class TestEvidence:
             np.testing.assert_allclose(info.weights[-1], 0.5, atol=1e-4)
             assert not info.lineage.resampled.any()
         # nor where the prior is a Gaussian over plans, which tells steps apart
-        prior = planners.gaussian(5, 2, std=1.2)
+        prior = bound(planners.beliefs.gaussian(std=1.2), 5, 2)
         policy = model.policy(5, BETA, prior_covariance=1.44 * jnp.eye(2))
         told = planners.smc(
             *(5, 2), num_samples=2, temperature=BETA, proposal=policy, prior=prior, value=policy.value
@@ -133,8 +133,8 @@ class TestEvidence:
     def test_unbiased_from_any_family_that_is_not_the_prior(self, options):
         """From a proposal that is moved and widened, the Gaussian posterior's evidence."""
         model = random_linear_quadratic(2, n=2, m=1)
-        prior = planners.gaussian(T, 1, std=1.1)
-        planner = planners.smc(T, 1, num_samples=64, std=1.3, temperature=2.0, prior=prior, **options)
+        prior = bound(planners.beliefs.gaussian(std=1.1), T, 1)
+        planner = planners.smc(T, num_samples=64, std=1.3, temperature=2.0, prior=prior, **options)
         proposal = planner.belief.proposal
         moved = {"means": proposal.means + 0.3} if hasattr(proposal, "means") else {"mean": proposal.mean + 0.3}
         belief = dataclasses.replace(planner.belief, proposal=dataclasses.replace(proposal, **moved))
@@ -144,14 +144,14 @@ class TestEvidence:
     def test_a_prior_that_does_not_tell_steps_apart_counts_at_the_end(self):
         @pytree
         class Whole:
-            gaussian: planners.Gaussian
+            gaussian: planners.beliefs.Gaussian
 
             def log_prob(self, plans):
                 return self.gaussian.log_prob(plans)
 
         model = random_linear_quadratic(2, n=2, m=1)
-        prior = planners.gaussian(T, 1, std=1.1)
-        planner = planners.smc(T, 1, num_samples=64, std=1.3, temperature=2.0, prior=Whole(prior))
+        prior = bound(planners.beliefs.gaussian(std=1.1), T, 1)
+        planner = planners.smc(T, num_samples=64, std=1.3, temperature=2.0, prior=Whole(prior))
         truth = model.plan_posterior(model.start, T, 2.0, prior_covariance=prior.covariance()).log_evidence
         assert_unbiased(evidences(planner, model, KEY, model.start, None, 2000), truth)
 
@@ -161,7 +161,7 @@ class TestEvidence:
         model = dynamics.tabular(**given, terminal=np.array([False, False, True, False]))
         prior = np.array([0.3, 0.7])
         exact = planners.message_passing(model, horizon=T, temperature=BETA, prior=prior)
-        belief = planners.categorical(T, model.actions)
+        belief = planners.beliefs.categorical(T, model.actions)
         planner = discrete(
             model, prior=dataclasses.replace(belief, log_probs=jnp.log(jnp.tile(prior, (T, 1)))), num_samples=32
         )
@@ -229,7 +229,7 @@ class TestDiscreteActions:
     def test_a_goal_without_a_trail_is_reached(self, step, first, num_samples, num_steps):
         """By every seed; a mean of discrete actions would be none of them."""
         model = dynamics.from_function(step, 2, init=lambda key: first)
-        planner = planners.smc(14, 2, actions=MOVES, num_samples=num_samples)
+        planner = planners.smc(14, actions=MOVES, num_samples=num_samples)
         control = jax.jit(jax.vmap(lambda key: planners.episode(planner, model, model, key, num_steps)))
         told = control(jax.random.split(KEY, 6))
         assert (told.discounts[:, -1] == 0).all()
@@ -239,7 +239,7 @@ class TestDiscreteActions:
     def test_in_the_maze_the_first_action_is_as_probable_as_message_passing_says(self):
         model = tabular_maze()
         exact = planners.message_passing(model, horizon=12, temperature=2.0)
-        planner = planners.smc(12, 4, actions=model.actions, num_samples=40_000, temperature=2.0)
+        planner = planners.smc(12, actions=model.actions, num_samples=40_000, temperature=2.0)
         belief, info = infer(planner, model, KEY, jnp.zeros((), jnp.int32), None)
         actions, weights = belief.roots()
         found = jnp.zeros(4).at[jnp.argmax(actions, -1)].add(weights)
@@ -251,7 +251,7 @@ class TestDiscreteActions:
         assert jnp.argmax(plan[0]) == jnp.argmax(found)
 
     def test_the_mode_follows_the_heaviest_branches(self):
-        belief = planners.particles(planners.categorical(2, jnp.array([[-1.0], [0.0], [1.0]])), 2, 1, 5)
+        belief = planners.particles(planners.beliefs.categorical(2, jnp.array([[-1.0], [0.0], [1.0]])), 2, 1, 5)
         plans = jnp.array([[1, 0], [1, 0], [1, -1], [-1, 1], [-1, 1]], float)[..., None]
         fitted = belief.fit(plans, jnp.array([0.1, 0.1, 0.35, 0.23, 0.22]))
         np.testing.assert_array_equal(fitted.mode(), [[1.0], [-1.0]])
@@ -260,7 +260,7 @@ class TestDiscreteActions:
 
     def test_the_mode_begins_with_an_action_that_was_drawn(self):
         """Not with a mean of copies of it, which rounding makes another."""
-        belief = planners.particles(planners.gaussian(2, 1), 2, 1, 1_000)
+        belief = planners.particles(bound(planners.beliefs.gaussian(), 2, 1), 2, 1, 1_000)
         plans = jnp.where(jnp.arange(1_000)[:, None, None] % 3 == 0, 0.3, 0.7) * jnp.ones((1_000, 2, 1))
         fitted = belief.fit(plans, jax.nn.softmax(jnp.sin(jnp.arange(1_000.0))))
         assert fitted.mode()[0, 0] == jnp.float32(0.7)
@@ -283,8 +283,8 @@ class TestPosterior:
         rows = np.random.default_rng(3).dirichlet(np.ones(2), size=3)
         policy = Table(jnp.log(jnp.array([[0.7, 0.3], [0.2, 0.8], [0.6, 0.4]])))
         told = {
-            "of a policy": (planners.policy_prior(Table(jnp.log(jnp.asarray(rows))).log_prob), rows, 0.0),
-            "of whole plans": (planners.categorical(T, model.actions), None, 0.0),
+            "of a policy": (planners.priors.policy_prior(Table(jnp.log(jnp.asarray(rows))).log_prob), rows, 0.0),
+            "of whole plans": (planners.beliefs.categorical(T, model.actions), None, 0.0),
             "the proposal": (None, np.exp(policy.log_probs), 0.0),
             "flat": ("flat", None, T * np.log(2.0)),
         }
@@ -292,7 +292,6 @@ class TestPosterior:
         exact = planners.message_passing(model, horizon=T, temperature=BETA, prior=probabilities)
         planner = planners.smc(
             T,
-            2,
             num_samples=100_000,
             temperature=BETA,
             proposal=policy,
@@ -311,9 +310,9 @@ class TestPosterior:
         """Plans under way in six scenarios, against the table of all plans in the same six."""
         model, _ = mdp
         shared = {"actions": model.actions, "temperature": BETA, "num_scenarios": 6, **options}
-        exact = planners.vi_mpc(T, 2, enumerate_plans=True, num_iterations=1, **shared)
+        exact = planners.vi_mpc(T, enumerate_plans=True, num_iterations=1, **shared)
         truth, told = infer(exact, model, KEY, 0, None)
-        belief, info = infer(planners.smc(T, 2, num_samples=20_000, **shared), model, KEY, 0, None)
+        belief, info = infer(planners.smc(T, num_samples=20_000, **shared), model, KEY, 0, None)
         np.testing.assert_allclose(info.log_evidence[-1], told.log_evidence[-1], atol=2e-2)
         probability = jnp.exp(truth.log_probs)
         place = jnp.argmax(belief.plans, -1) @ (2 ** jnp.arange(T)[::-1])
@@ -324,14 +323,14 @@ class TestPosterior:
     def test_iterations_end_at_the_gaussian_posterior(self):
         """Both components on: a resampler in the rollout, a projection after it."""
         model = random_linear_quadratic(2, n=2, m=1)
-        prior = planners.gaussian(T, 1, std=1.4)
+        prior = bound(planners.beliefs.gaussian(std=1.4), T, 1)
         exact = model.plan_posterior(model.start, T, 0.8, prior_covariance=prior.covariance())
-        belief = planners.full_gaussian(T, 1, std=1.4, std_min=1e-3)
+        belief = bound(planners.beliefs.full_gaussian(std=1.4, std_min=1e-3), T, 1)
         planner = planners.sampling_planner(
             belief,
-            planners.tempering(0.8, target_ess=0.3),
+            planners.particles.tempering(0.8, target_ess=0.3),
             prior=prior,
-            resampler=planners.resampler(),
+            resampler=planners.particles.resampler(),
             num_samples=20_000,
             num_iterations=6,
         )
@@ -346,7 +345,7 @@ class TestPosterior:
         np.testing.assert_allclose(info.log_evidence[-1], exact.log_evidence, atol=0.03)
         # KL(posterior ‖ q) of the first proposal, in closed form
         q = model.plan_posterior(model.start, T, 1e9, prior_covariance=prior.covariance())
-        first = planners.smc(T, 1, temperature=0.8, std=1.4, num_samples=20_000)
+        first = planners.smc(T, temperature=0.8, std=1.4, num_samples=20_000)
         told = infer(first, model, KEY, model.start, None)[1]
         ratio = np.linalg.solve(q.covariance, exact.covariance)
         away = np.ravel(exact.mean - q.mean)
@@ -362,7 +361,7 @@ class TestPosterior:
             return state + 1, jnp.where(state == 0, jnp.logaddexp(left, right), -0.5 * x**2 / 0.3**2), 1.0
 
         model = dynamics.from_function(step, 1)
-        planner = planners.smc(4, 1, num_samples=20_000, temperature=1.0, std=0.7, prior="flat")
+        planner = planners.smc(4, num_samples=20_000, temperature=1.0, std=0.7, prior="flat")
         belief, info = infer(planner, model, KEY, jnp.zeros((), int), None)
         right = (jnp.exp(belief.log_weights) * (belief.plans[:, 0, 0] > 0)).sum()
         np.testing.assert_allclose(right, 2 / 3, atol=0.03)
@@ -374,7 +373,7 @@ class TestPosterior:
     def test_both_ways_round_an_obstacle(self):
         """A point mass must reach a goal behind a wall straight ahead; half of the particles go each way."""
         model, start = dynamics.point_mass(obstacles=((1.5, 0.0, 0.7),)), jnp.zeros(4)
-        planner = planners.smc(25, 2, num_samples=2000, temperature=0.5, std=1.0, noise_exponent=2.0)
+        planner = planners.smc(25, num_samples=2000, temperature=0.5, std=1.0, noise_exponent=2.0)
         belief, info = infer(planner, model, KEY, start, None)
         paths = jax.vmap(lambda plan: planners.trajectory(model, KEY, start, plan))(belief.plans)
         weights = jnp.exp(belief.log_weights)
@@ -408,7 +407,7 @@ class TestLineage:
     def test_equal_weights_are_not_resampled(self, num_samples):
         """At a threshold of 1 too: their effective sample size is K but for rounding."""
         model = dynamics.from_function(lambda key, state, action: (state, 1.0, 1.0), 1)
-        planner = planners.smc(3, 1, num_samples=num_samples, temperature=1.0, ess_threshold=1.0)
+        planner = planners.smc(3, num_samples=num_samples, temperature=1.0, ess_threshold=1.0)
         assert not infer(planner, model, KEY, jnp.zeros(()), None)[1].lineage.resampled.any()
 
     def test_under_common_noise_and_with_a_policy_too(self):
@@ -423,7 +422,7 @@ class TestLineage:
                 return jax.scipy.stats.norm.logpdf(action[0], -0.5 * state, 0.3)
 
         for proposal in (None, Brake()):
-            planner = planners.smc(8, 1, num_samples=32, temperature=0.3, num_scenarios=3, proposal=proposal)
+            planner = planners.smc(8, num_samples=32, temperature=0.3, num_scenarios=3, proposal=proposal)
             belief, info = infer(planner, model, KEY, jnp.ones(()), None)
             noise_key = jax.random.split(KEY, (1, 2))[0, 1]
             replayed = planners.rollout(model, noise_key, jnp.ones(()), belief.plans, num_scenarios=3)
@@ -431,7 +430,7 @@ class TestLineage:
             assert info.lineage.resampled.any()
 
     def test_what_a_lineage_tells(self):
-        planner = planners.smc(6, 2, num_samples=64, temperature=0.3)
+        planner = planners.smc(6, num_samples=64, temperature=0.3)
         _, info = infer(planner, target(), KEY, jnp.zeros(()), None)
         lineage = jax.tree.map(lambda leaf: np.asarray(leaf[0]), info.lineage)
         assert (np.diff(lineage.num_ancestors) >= 0).all()
@@ -440,7 +439,7 @@ class TestLineage:
         np.testing.assert_array_equal(lineage.resampled[:-1], lineage.ess[:-1] < 32)
         np.testing.assert_allclose(lineage.ess[-1], info.ess[0], rtol=1e-5)
         assert info.evidence_ess[0] == lineage.ess.min()
-        never = dataclasses.replace(planner, resampler=planners.resampler(ess_threshold=0.0))
+        never = dataclasses.replace(planner, resampler=planners.particles.resampler(ess_threshold=0.0))
         never = infer(never, target(), KEY, jnp.zeros(()), None)[1]
         assert not never.lineage.resampled.any()
         assert (never.lineage.num_ancestors == 64).all()
@@ -463,19 +462,19 @@ def cliff():
 
 class TestDivergence:
     def test_particles_die_of_it_and_are_counted(self):
-        planner = planners.smc(10, 1, num_samples=128, temperature=0.3, std=1.0)
+        planner = planners.smc(10, num_samples=128, temperature=0.3, std=1.0)
         belief, info = infer(planner, cliff(), KEY, jnp.zeros(()), None)
         assert info.num_invalid[-1] > 0
         assert jnp.isfinite(info.log_evidence[-1])
         reached = jnp.cumsum(0.3 * belief.plans[..., 0], axis=1).max(1)
         assert (reached[info.weights[-1] > 0] <= 1.0).all()
         # they are not counted in the evidence either: against plain importance sampling
-        many = planners.smc(10, 1, num_samples=100_000, temperature=0.3, std=1.0, ess_threshold=0.0)
+        many = planners.smc(10, num_samples=100_000, temperature=0.3, std=1.0, ess_threshold=0.0)
         truth = infer(many, cliff(), KEY, jnp.zeros(()), None)[1].log_evidence[-1]
         assert_unbiased(evidences(planner, cliff(), KEY, jnp.zeros(()), None, 1000), truth, sigmas=6.0)
 
     def test_if_all_die_the_belief_stays(self):
-        planner = planners.smc(4, 1, num_samples=16, num_iterations=2, temperature=0.3, target_ess=0.5)
+        planner = planners.smc(4, num_samples=16, num_iterations=2, temperature=0.3, target_ess=0.5)
         belief, info = infer(planner, cliff(), KEY, 5.0 * jnp.ones(()), None)
         assert info.degenerate.all()
         assert (info.num_invalid == 16).all()
@@ -492,14 +491,14 @@ class TestDivergence:
         def value(state):
             return jnp.where(jnp.abs(state) > 0.2, 0.0, jnp.nan)
 
-        planner = planners.smc(4, 1, num_samples=64, temperature=0.3, std=1.0, value=value)
+        planner = planners.smc(4, num_samples=64, temperature=0.3, std=1.0, value=value)
         _, info = infer(planner, cliff(), KEY, jnp.zeros(()), None)
         assert info.num_invalid[-1] > 0
         assert jnp.isfinite(info.log_evidence[-1])
 
     def test_equal_returns_tell_nothing(self):
         model = dynamics.from_function(lambda key, state, action: (state, 1.0, 1.0), 1)
-        planner = planners.smc(4, 1, num_samples=16)
+        planner = planners.smc(4, num_samples=16)
         belief, info = infer(planner, model, KEY, jnp.zeros(()), None)
         assert info.degenerate.all()
         np.testing.assert_array_equal(belief.proposal.mean, 0.0)
@@ -510,7 +509,7 @@ class TestDivergence:
 
         @pytree
         class Right:
-            gaussian: planners.Gaussian
+            gaussian: planners.beliefs.Gaussian
 
             def log_prob(self, plans):
                 return self.step_log_probs(plans).sum(-1)
@@ -520,7 +519,7 @@ class TestDivergence:
                 return jnp.where(inside, self.gaussian.step_log_probs(plans), -jnp.inf)
 
         model = dynamics.from_function(lambda key, state, action: (state + action[0], -(state**2), 1.0), 1)
-        prior = Right(planners.gaussian(3, 1))
+        prior = Right(bound(planners.beliefs.gaussian(), 3, 1))
         found = []
         for value in (None, lambda state: jnp.log(state + 0.05)):
             planner = planners.smc(
@@ -537,9 +536,9 @@ class TestDivergence:
 class TestTempering:
     def test_it_falls_to_the_temperature_and_ends_there(self):
         model = random_linear_quadratic(2, n=2, m=1)
-        prior = planners.gaussian(T, 1, std=1.4)
+        prior = bound(planners.beliefs.gaussian(std=1.4), T, 1)
         options = {"temperature": 0.5, "target_ess": 0.5, "prior": prior, "covariance": "full", "std": 1.4}
-        planner = planners.smc(T, 1, num_samples=256, num_iterations=5, **options)
+        planner = planners.smc(T, num_samples=256, num_iterations=5, **options)
         _, info = infer(planner, model, KEY, model.start, None)
         assert (jnp.diff(info.temperature) <= 0).all()
         assert info.temperature[0] > 1.0
@@ -555,7 +554,7 @@ class TestTempering:
         assert abs(float(jnp.exp(found - truth).mean()) - 1.0) < 0.2
 
     def test_without_end_it_goes_on(self):
-        planner = planners.smc(3, 2, num_samples=64, num_iterations=6, target_ess=0.3)
+        planner = planners.smc(3, num_samples=64, num_iterations=6, target_ess=0.3)
         belief, info = infer(planner, target(), KEY, jnp.zeros(()), None)
         assert (jnp.diff(info.temperature) < 0).all()
         assert jnp.abs(belief.mean - 0.5).max() < 0.1
@@ -563,13 +562,13 @@ class TestTempering:
     @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
     def test_information_is_kept_whatever_the_unit(self, unit):
         model = dynamics.from_function(jax.tree_util.Partial(paid_in, jnp.asarray(unit)), 2)
-        planner = planners.smc(4, 2, num_samples=512, num_iterations=8, max_kl=1.5)
+        planner = planners.smc(4, num_samples=512, num_iterations=8, max_kl=1.5)
         belief, info = infer(planner, model, KEY, jnp.zeros(()), None)
         np.testing.assert_allclose(info.posterior_kl[-3:], 1.5, atol=0.05)
         np.testing.assert_allclose(info.temperature[-1] * belief.inverse_temperature, 1.0, rtol=1e-5)
 
     def test_it_is_remembered_from_step_to_step(self):
-        planner, model = planners.smc(6, 2, num_samples=64), dynamics.point_mass()
+        planner, model = planners.smc(6, num_samples=64), dynamics.point_mass()
         run = jax.jit(jax.vmap(lambda key: planners.episode(planner, model, model, key, 12)))
         infos = run(jax.random.split(KEY, 8)).infos
         resampled = infos.lineage.resampled.any(axis=(-2, -1))
@@ -586,7 +585,9 @@ class TestActing:
         chosen = {}
         for name in ("sample", "mode", "mean"):
             planner = discrete(model, num_samples=64, execute=name)
-            act = lambda key, p=planner: planners.plan(p, model, key, jnp.zeros((), jnp.int32))[0]  # noqa: E731
+            act = lambda key, p=planner: planners.plan(
+                p, model, key, jnp.zeros((), jnp.int32), p.init(model, jnp.zeros((), jnp.int32))
+            )[0]  # noqa: E731
             actions = jax.jit(functools.partial(jax.lax.map, act))(jax.random.split(KEY, 2000))
             chosen[name] = np.asarray(actions)
         assert set(np.unique(chosen["sample"])) == {0.0, 1.0}
@@ -601,7 +602,9 @@ class TestActing:
         planner = discrete(model, num_samples=16, num_iterations=3, execute="best")
 
         def both(key):
-            action, later, info = planners.plan(planner, model, key, jnp.zeros((), jnp.int32))
+            action, later, info = planners.plan(
+                planner, model, key, jnp.zeros((), jnp.int32), planner.init(model, jnp.zeros((), jnp.int32))
+            )
             belief, _ = planners.infer(planner, model, jax.random.split(key)[0], jnp.zeros((), jnp.int32))
             return action, later.best(), belief.best(), belief.mode(), belief.plans, info
 
@@ -621,13 +624,13 @@ class TestActing:
 
     def test_a_mean_needs_one(self):
         with pytest.raises(ValueError, match="execute='mean' needs a belief that has a mean, got Mixture"):
-            planners.vi_mpc(3, 1, num_components=2, execute="mean")
-        planner = planners.mppi(3, 1, num_samples=8, execute="mean")
+            planners.vi_mpc(3, num_components=2, execute="mean")
+        planner = planners.mppi(3, num_samples=8, execute="mean")
         action, _, _ = jax.jit(planners.plan)(planner, target(1), KEY, jnp.zeros(()))
         assert jnp.isfinite(action).all()
 
     def test_particles_are_a_distribution(self):
-        belief = planners.particles(planners.gaussian(3, 1), 3, 1, 4)
+        belief = planners.particles(bound(planners.beliefs.gaussian(), 3, 1), 3, 1, 4)
         plans = jnp.arange(12.0).reshape(4, 3, 1).at[3].set(jnp.array([[3.0], [4.0], [9.0]]))
         belief = belief.fit(plans, jnp.array([0.4, 0.25, 0.0, 0.35]))
         np.testing.assert_allclose(jnp.exp(belief.log_prob(plans)), [0.4, 0.25, 0.0, 0.35], rtol=1e-6, atol=1e-9)
@@ -658,9 +661,9 @@ def test_blocks_and_devices_change_nothing(num_devices, chunk_size, common_noise
     mesh = jax.make_mesh((num_devices,), ("samples",), devices=jax.devices()[:num_devices])
     options = {"num_samples": 26, "temperature": 0.3, "common_noise": common_noise}
     model = noisy_walk()
-    one, info = infer(planners.smc(6, 1, **options), model, KEY, jnp.ones(()), None)
+    one, info = infer(planners.smc(6, **options), model, KEY, jnp.ones(()), None)
     sharding = NamedSharding(mesh, PartitionSpec("samples"))
-    planner = planners.smc(6, 1, **options, sharding=sharding, rollout_chunk_size=chunk_size)
+    planner = planners.smc(6, **options, sharding=sharding, rollout_chunk_size=chunk_size)
     several, told = infer(planner, model, KEY, jnp.ones(()), None)
     assert info.lineage.resampled.sum() >= 2
     np.testing.assert_array_equal(told.lineage.resampled, info.lineage.resampled)
@@ -690,7 +693,7 @@ def test_models_of_ones_own_are_inherited():
         return dataclasses.replace(model, wage=jax.random.uniform(key))
 
     model = dynamics.randomized(Paid(jnp.zeros(())), drawn, num=1)
-    planner = planners.smc(8, 1, num_samples=64, temperature=0.3, common_noise=False)
+    planner = planners.smc(8, num_samples=64, temperature=0.3, common_noise=False)
     _, info = infer(planner, model, KEY, jnp.zeros(()), None)
     wages, families = np.unique(np.round(info.returns[-1] / 8, 5), return_counts=True)
     # had children drawn anew, their returns would be sums of several wages, and as many as there are particles
@@ -702,12 +705,12 @@ def test_models_of_ones_own_are_inherited():
 @pytest.mark.parametrize(
     "belief",
     [
-        planners.gaussian(5, 2, mean=0.1, std=0.4),
-        planners.gaussian(5, 2, std=0.4, noise_exponent=1.0),
-        planners.full_gaussian(5, 2, std=0.4, noise_exponent=2.0),
-        planners.kronecker_gaussian(5, 2, std=0.4, noise_exponent=1.0),
-        planners.mixture(5, 2, num_components=3),
-        planners.categorical(5, jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])),
+        bound(planners.beliefs.gaussian(mean=0.1, std=0.4), 5, 2),
+        bound(planners.beliefs.gaussian(std=0.4, noise_exponent=1.0), 5, 2),
+        bound(planners.beliefs.full_gaussian(std=0.4, noise_exponent=2.0), 5, 2),
+        bound(planners.beliefs.kronecker_gaussian(std=0.4, noise_exponent=1.0), 5, 2),
+        bound(planners.beliefs.mixture(num_components=3), 5, 2),
+        planners.beliefs.categorical(5, jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])),
     ],
     ids=lambda belief: type(belief).__name__,
 )
@@ -726,7 +729,7 @@ def test_families_can_be_drawn_step_by_step(belief):
         belief.step_log_probs(belief.from_noise(mixed))[:, :3], steps[:, :3], rtol=1e-3, atol=1e-3
     )
     # the first ones' are the density of the first steps, where a component counts by what those tell of it
-    if isinstance(belief, planners.Mixture):
+    if isinstance(belief, planners.beliefs.Mixture):
         begun = dataclasses.replace(
             belief,
             means=belief.means[:, :3],
@@ -773,19 +776,25 @@ SMC = unchecked(planners.smc)
         (lambda: SMC(4, 1, actions=[[0.0], [1.0]], inflation=1.2), "inflation needs a belief that learns its spread"),
         (
             lambda: planners.sampling_planner(
-                planners.gaussian(4, 1), planners.elite(), resampler=planners.resampler(), num_samples=8
+                4,
+                planners.beliefs.gaussian(),
+                planners.likelihoods.elite(),
+                resampler=planners.particles.resampler(),
+                num_samples=8,
             ),
-            "a resampler needs the likelihood planners.tempering",
+            "a resampler needs the likelihood planners.particles.tempering",
         ),
         (
             lambda: planners.sampling_planner(
-                planners.particles(planners.gaussian(4, 1), 4, 1, 8), planners.exponential(1.0), num_samples=8
+                planners.particles(bound(planners.beliefs.gaussian(), 4, 1), 4, 1, 8),
+                planners.likelihoods.exponential(1.0),
+                num_samples=8,
             ),
             "a belief of particles needs a resampler, got None",
         ),
         (
             lambda: planners.sampling_planner(
-                planners.gaussian(4, 1), planners.tempering(1.0, target_ess=0.5), num_samples=8
+                4, planners.beliefs.gaussian(), planners.particles.tempering(1.0, target_ess=0.5), num_samples=8
             ),
             "tempering needs a resampler, got None",
         ),

@@ -33,7 +33,7 @@ LAYERS = [
         "planners.risk",
         "planners.step_sizes",
     },
-    {"planners.tempering", "planners.stepping", "planners.survivors"},
+    {"planners.particles.tempering", "planners.stepping", "planners.survivors"},
     {
         "planners.families.gaussian",
         "planners.families.full",

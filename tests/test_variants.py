@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import better_range, better_spread, random_linear_quadratic, target, unchecked
+from problems import better_range, better_spread, bound, random_linear_quadratic, target, unchecked
 
 from mirrax import dynamics, planners
 
@@ -27,14 +27,12 @@ def value_of(belief):
 @pytest.mark.parametrize("learn_std", [False, True])
 def test_tsallis_is_mppi_at_one(learn_std):
     options = {"num_samples": 128, "num_iterations": 3, "std": 0.4, "temperature": 0.5}
-    mppi = planners.mppi(HORIZON, ACTIONS, **options, covariance="diagonal" if learn_std else "fixed")
+    mppi = planners.mppi(HORIZON, **options, covariance="diagonal" if learn_std else "fixed")
     if learn_std:  # MPPI's is unbiased
         mppi = dataclasses.replace(mppi, belief=dataclasses.replace(mppi.belief, unbiased=False))
     expected, told = infer(mppi, TARGET, KEY, START, None)
     for r, tolerance in ((1.0, 1e-6), (1.0001, 1e-3)):
-        belief, info = infer(
-            planners.tsallis(HORIZON, ACTIONS, r=r, learn_std=learn_std, **options), TARGET, KEY, START, None
-        )
+        belief, info = infer(planners.tsallis(HORIZON, r=r, learn_std=learn_std, **options), TARGET, KEY, START, None)
         np.testing.assert_allclose(belief.mean, expected.mean, atol=tolerance)
         np.testing.assert_allclose(belief.std, expected.std, atol=tolerance)
         np.testing.assert_allclose(info.weights, told.weights, atol=tolerance)
@@ -42,11 +40,9 @@ def test_tsallis_is_mppi_at_one(learn_std):
 
 def test_tsallis_is_cem_at_infinity():
     options = {"num_samples": 128, "num_iterations": 3, "std": 0.4, "elite_fraction": 0.1, "smoothing": 0.2}
-    expected, told = infer(planners.cem(HORIZON, ACTIONS, **options), TARGET, KEY, START, None)
+    expected, told = infer(planners.cem(HORIZON, **options), TARGET, KEY, START, None)
     for r in (float("inf"), 1e9):
-        belief, info = infer(
-            planners.tsallis(HORIZON, ACTIONS, r=r, learn_std=True, **options), TARGET, KEY, START, None
-        )
+        belief, info = infer(planners.tsallis(HORIZON, r=r, learn_std=True, **options), TARGET, KEY, START, None)
         np.testing.assert_allclose(belief.mean, expected.mean, atol=1e-5)
         np.testing.assert_allclose(belief.std, expected.std, atol=1e-5)
         np.testing.assert_allclose(info.weights, told.weights, atol=1e-6)
@@ -55,14 +51,14 @@ def test_tsallis_is_cem_at_infinity():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda temperature: planners.mppi(HORIZON, ACTIONS, num_samples=64, temperature=temperature),
-        lambda temperature: planners.tsallis(HORIZON, ACTIONS, num_samples=64, temperature=temperature),
-        lambda temperature: planners.vi_mpc(HORIZON, ACTIONS, num_samples=64, temperature=temperature),
+        lambda temperature: planners.mppi(HORIZON, num_samples=64, temperature=temperature),
+        lambda temperature: planners.tsallis(HORIZON, num_samples=64, temperature=temperature),
+        lambda temperature: planners.vi_mpc(HORIZON, num_samples=64, temperature=temperature),
         lambda temperature: planners.vi_mpc(
-            HORIZON, ACTIONS, num_samples=64, temperature=temperature, covariance="full", step_size=1.0
+            HORIZON, num_samples=64, temperature=temperature, covariance="full", step_size=1.0
         ),
         lambda temperature: planners.vi_mpc(
-            HORIZON, ACTIONS, num_samples=64, temperature=temperature, num_components=3, step_size=1.0
+            HORIZON, num_samples=64, temperature=temperature, num_components=3, step_size=1.0
         ),
     ],
     ids=["mppi", "tsallis", "vi_mpc", "vi_mpc, full", "vi_mpc, mixture"],
@@ -76,7 +72,7 @@ def test_temperatures_at_both_ends(make, temperature):
     assert jnp.isfinite(info.weights).all()
     np.testing.assert_allclose(info.weights.sum(-1), 1.0, rtol=1e-4)
     assert not info.degenerate.any()
-    if temperature < 1 and isinstance(planner.step_size, planners.FixedStep | None):
+    if temperature < 1 and isinstance(planner.step_size, planners.step_sizes.FixedStep | None):
         assert info.ess[0] < 1.01
         assert jnp.argmax(info.weights[0]) == jnp.argmax(info.returns[0])
     if temperature > 1 and planner.prior is None:
@@ -84,10 +80,9 @@ def test_temperatures_at_both_ends(make, temperature):
 
 
 def test_a_hot_posterior_is_the_prior():
-    prior = planners.gaussian(3, 1, std=0.8)
+    prior = bound(planners.beliefs.gaussian(std=0.8), 3, 1)
     planner = planners.vi_mpc(
         3,
-        1,
         num_samples=20_000,
         num_iterations=15,
         temperature=1e8,
@@ -108,11 +103,10 @@ def test_a_hot_posterior_is_the_prior():
 def test_exploring_does_not_bias_the_posterior():
     """Plans from a mixture of two spreads are weighed by that mixture's density."""
     model = random_linear_quadratic(n=2, m=1)
-    prior = planners.gaussian(4, 1, std=2.0**0.5)
+    prior = bound(planners.beliefs.gaussian(std=2.0**0.5), 4, 1)
     posterior = model.plan_posterior(model.start, 4, 0.8, prior_covariance=prior.covariance())
     planner = planners.vi_mpc(
         4,
-        1,
         num_samples=20_000,
         num_iterations=20,
         temperature=0.8,
@@ -135,11 +129,11 @@ def test_exploring_does_not_bias_the_posterior():
 
 def test_remembered_plans_do_not_bias_the_posterior_and_the_best_is_executed():
     model = random_linear_quadratic(n=2, m=1)
-    prior = planners.gaussian(4, 1, std=2.0**0.5)
+    prior = bound(planners.beliefs.gaussian(std=2.0**0.5), 4, 1)
     posterior = model.plan_posterior(model.start, 4, 0.8, prior_covariance=prior.covariance())
     options = {"num_samples": 3_000, "num_iterations": 25, "temperature": 0.8, "prior": prior, "covariance": "full"}
     options |= {"noise_exponent": None, "std": 2.0**0.5, "std_min": 1e-3, "step_size": 0.3}
-    planner = planners.vi_mpc(4, 1, num_kept=1_500, execute="best", **options)  # half of all plans
+    planner = planners.vi_mpc(4, num_kept=1_500, execute="best", **options)  # half of all plans
     belief, info = infer(planner, model, KEY, model.start, None)
     truth = np.asarray(posterior.covariance, float)
     assert np.linalg.norm(belief.covariance() - truth) / np.linalg.norm(truth) < 0.08
@@ -152,11 +146,11 @@ def test_remembered_plans_do_not_bias_the_posterior_and_the_best_is_executed():
 
 def test_what_is_remembered_is_no_sample():
     """Evidence and divergence are those of the other plans, and explorers are counted among those."""
-    prior = planners.gaussian(1, 1, std=1.0)
+    prior = bound(planners.beliefs.gaussian(std=1.0), 1, 1)
     model = dynamics.from_function(lambda key, state, action: (state, -0.5 * action[0] ** 2, 1.0), 1)
     options = {"num_samples": 2_000, "num_iterations": 12, "temperature": 1.0, "prior": prior, "step_size": 1.0}
     options |= {"std": 3.0, "std_min": 1e-3, "noise_exponent": None}
-    planner = planners.vi_mpc(1, 1, num_kept=800, explore_fraction=0.5, **options)
+    planner = planners.vi_mpc(1, num_kept=800, explore_fraction=0.5, **options)
     belief, info = infer(planner, model, KEY, START, None)
     np.testing.assert_allclose(belief.belief.belief.std, 0.5**0.5, rtol=0.05)
     np.testing.assert_allclose(info.log_evidence[1:], -0.5 * np.log(2), atol=0.1)
@@ -164,7 +158,7 @@ def test_what_is_remembered_is_no_sample():
 
 
 def test_explored_plans_have_the_initial_spread_around_the_present_plan():
-    planner = planners.cem(HORIZON, ACTIONS, num_samples=1_000, std=0.5, explore_fraction=0.4, include_mode=True)
+    planner = planners.cem(HORIZON, num_samples=1_000, std=0.5, explore_fraction=0.4, include_mode=True)
     narrow = dataclasses.replace(planner.belief, mean=jnp.full((HORIZON, ACTIONS), 3.0), std=planner.belief.std / 100)
     proposal = planner._propose(KEY, narrow, 1_000)
     plans = proposal.plans
@@ -177,7 +171,7 @@ def test_explored_plans_have_the_initial_spread_around_the_present_plan():
 
 
 def test_clipped_plans_stay_in_range_and_so_does_what_is_fitted():
-    planner = planners.cem(HORIZON, ACTIONS, num_samples=128, std=3.0, clip_plans=True, num_iterations=1)
+    planner = planners.cem(HORIZON, num_samples=128, std=3.0, clip_plans=True, num_iterations=1)
     plans = planner._propose(KEY, planner.belief, 128).plans
     assert jnp.abs(plans).max() == 1.0
     away = dynamics.from_function(lambda key, state, action: (state, action.sum(), 1.0), ACTIONS)
@@ -190,7 +184,7 @@ def test_clipped_plans_stay_in_range_and_so_does_what_is_fitted():
 
 def icem(**options):
     common = {"num_samples": 60, "num_iterations": 4, "num_elites": 10, "std": 0.4, "population_decay": 1.0}
-    return planners.icem(HORIZON, ACTIONS, **(common | options))
+    return planners.icem(HORIZON, **(common | options))
 
 
 def test_icem_never_gets_worse_and_executes_its_best():
@@ -245,7 +239,6 @@ def test_icem_shrinks_its_population():
 def test_dial_anneals_over_iterations_and_horizon(knots):
     planner = planners.dial(
         HORIZON,
-        1,
         num_samples=4_000,
         num_iterations=3,
         std=0.8,
@@ -268,7 +261,7 @@ def test_dial_anneals_over_iterations_and_horizon(knots):
 
 
 def test_model_based_diffusion_has_its_own_schedule():
-    planner = planners.dial(HORIZON, 1, num_iterations=100, std=1.0, horizon_factor=1.0, diffusion=True)
+    planner = planners.dial(HORIZON, num_iterations=100, std=1.0, horizon_factor=1.0, diffusion=True)
     alpha_bar = np.cumprod(1 - np.linspace(1e-4, 1e-2, 100))
     np.testing.assert_allclose(planner.belief.schedule, np.sqrt(1 - alpha_bar)[::-1], rtol=1e-3)
 
@@ -285,7 +278,7 @@ def test_pi2_weighs_each_step_by_what_remains():
 
     model = dynamics.with_value(dynamics.from_function(step, 1), lambda state: -2.0 * state**2)
     planner = planners.pi2(
-        4, 1, num_samples=30, num_iterations=1, temperature=0.2, std=0.6, learn_std=True, std_min=1e-3
+        4, num_samples=30, num_iterations=1, temperature=0.2, std=0.6, learn_std=True, std_min=1e-3
     )
     belief, info = infer(planner, model, KEY, jnp.ones(()), None)
     plans = np.asarray(planner._propose(jax.random.split(KEY, (1, 2))[0, 0], planner.belief, 30).plans, float)
@@ -312,7 +305,7 @@ def test_pi2_leaves_steps_alone_that_do_not_matter():
     def step(key, state, action):
         return state + 1.0, jnp.where(state == 0, -1000.0 - 3.3 * action[0] ** 2, -0.123), 1.0
 
-    planner = planners.pi2(8, 1, num_samples=64, num_iterations=20, learn_std=True)
+    planner = planners.pi2(8, num_samples=64, num_iterations=20, learn_std=True)
     belief, info = infer(planner, dynamics.from_function(step, 1), KEY, START, None)
     np.testing.assert_array_equal(belief.mean[1:], 0.0)
     np.testing.assert_array_equal(belief.std[1:], 0.5)
@@ -325,7 +318,7 @@ def test_pi2_leaves_steps_alone_that_do_not_matter():
 
 @pytest.mark.parametrize("name", ["CMA_ES", "Sep_CMA_ES", "SNES", "CR_FM_NES", "DifferentialEvolution", "SAMR_GA"])
 def test_strategies_find_the_optimum(name):
-    planner = planners.evolution(2, 2, strategy=name, num_samples=32, num_iterations=60, std=0.5)
+    planner = planners.evolution(2, strategy=name, num_samples=32, num_iterations=60, std=0.5)
     belief, info = infer(planner, TARGET, KEY, START, None)
     np.testing.assert_allclose(belief.mode(), 0.5, atol=0.15)
     assert info.entropy is None
@@ -339,23 +332,23 @@ def test_a_strategy_may_be_an_instance_with_choices_of_its_own():
     from evosax.algorithms import SV_CMA_ES
 
     several = SV_CMA_ES(population_size=8, num_populations=4, solution=jnp.zeros((2, 2)))
-    planner = planners.evolution(2, 2, strategy=several, num_samples=32, num_iterations=40)
+    planner = planners.evolution(2, strategy=several, num_samples=32, num_iterations=40)
     belief, _ = infer(planner, TARGET, KEY, START, None)
     np.testing.assert_allclose(belief.mode(), 0.5, atol=0.3)
     with pytest.raises(ValueError, match="num_samples must be the population size 32, got 16"):
         infer(dataclasses.replace(planner, num_samples=16), TARGET, KEY, START, None)
     with pytest.raises(ValueError, match="elite_fraction must be None for an instance"):
-        planners.evolution(2, 2, strategy=several, num_samples=32, elite_fraction=0.2)
+        planners.evolution(2, strategy=several, num_samples=32, elite_fraction=0.2)
 
 
 def test_an_evolution_strategy_has_no_density():
-    planner = planners.evolution(2, 2, num_samples=16)
+    planner = planners.evolution(2, num_samples=16)
     with pytest.raises(ValueError, match="an evolution strategy has no density"):
         planner.belief.log_prob(jnp.zeros((3, 2, 2)))
 
 
 def test_its_elite_fraction_is_the_strategys():
-    half, tenth = (planners.evolution(2, 2, num_samples=40, elite_fraction=x).belief.algorithm for x in (None, 0.1))
+    half, tenth = (planners.evolution(2, num_samples=40, elite_fraction=x).belief.algorithm for x in (None, 0.1))
     assert half.num_elites == 20
     assert tenth.num_elites == 4
 
@@ -365,7 +358,7 @@ def test_its_elite_fraction_is_the_strategys():
 
 def test_what_is_executed():
     def act(execute, keys):
-        planner = planners.vi_mpc(3, 1, num_components=2, std=0.1, execute=execute)
+        planner = planners.vi_mpc(3, num_components=2, std=0.1, execute=execute)
         belief = dataclasses.replace(
             planner.belief,
             means=jnp.array([[[-1.0]] * 3, [[1.0]] * 3]),
@@ -384,7 +377,7 @@ def test_what_is_executed():
 
 
 def test_rho_is_of_the_likelihood_that_okada_writes():
-    planner = planners.okada(4, 1, temperature=2.0, lam=1.0, kappa=0.25, rho=1.0)
+    planner = planners.okada(4, temperature=2.0, lam=1.0, kappa=0.25, rho=1.0)
     np.testing.assert_allclose(planner.risk.theta, 0.5)
     np.testing.assert_allclose(planner.likelihood.temperature, 0.5)
 
@@ -392,7 +385,7 @@ def test_rho_is_of_the_likelihood_that_okada_writes():
 @pytest.mark.parametrize("covariance", ["diagonal", "full", "kronecker"])
 def test_an_adapted_covariance_has_a_floor(covariance):
     """However alike the plans, even if only one counts."""
-    belief = planners.families.gaussian_of(covariance, 4, 2, std=0.5, std_min=0.05)
+    belief = bound(planners.beliefs.gaussian_of(covariance, std=0.5, std_min=0.05), 4, 2)
     for spread, weights in ((1e-3, jnp.full(64, 1 / 64)), (0.5, jnp.zeros(64).at[3].set(1.0))):
         fitted = belief
         for _ in range(5):
@@ -404,7 +397,7 @@ def test_an_adapted_covariance_has_a_floor(covariance):
 @pytest.mark.parametrize("covariance", ["diagonal", "full", "kronecker"])
 def test_mppi_adapts_its_covariance(covariance):
     planner = planners.mppi(
-        HORIZON, ACTIONS, num_samples=500, num_iterations=8, covariance=covariance, std_min=0.02, smoothing=0.1
+        HORIZON, num_samples=500, num_iterations=8, covariance=covariance, std_min=0.02, smoothing=0.1
     )
     belief, _ = infer(planner, TARGET, KEY, START, None)
     assert jnp.trace(belief.covariance()) < 0.5 * jnp.trace(planner.belief.covariance())
@@ -413,46 +406,48 @@ def test_mppi_adapts_its_covariance(covariance):
 
 
 def composed(**options):
-    return unchecked(planners.sampling_planner)(planners.gaussian(2, 1), planners.Best(), **options)
+    return unchecked(planners.sampling_planner)(
+        bound(planners.beliefs.gaussian(), 2, 1), planners.likelihoods.Best(), **options
+    )
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: composed(num_samples=4, step_size=planners.step_size(0.5)), "step_size needs a prior"),
+        (lambda: composed(num_samples=4, step_size=planners.step_sizes.step_size(0.5)), "step_size needs a prior"),
         (lambda: composed(num_samples=(4, 4), num_iterations=3), "num_samples must be one number, or 3 of them"),
         (lambda: composed(num_samples=4, per_step=True, prior="flat"), "per_step takes no prior"),
-        (lambda: planners.cem(2, 1, num_samples=8, num_kept=8), "num_samples must leave plans to draw beside 8 kept"),
-        (lambda: planners.cem(2, 1, num_samples=8, explore_fraction=0.99), "the fraction 0.99 of explorers, got 8"),
-        (lambda: planners.evolution(2, 1, execute="sample"), "execute='sample' needs a belief to draw from"),
-        (lambda: planners.cem(4, 1, num_knots=2, execute="component"), "a belief of several modes, got Gaussian"),
+        (lambda: planners.cem(2, num_samples=8, num_kept=8), "num_samples must leave plans to draw beside 8 kept"),
+        (lambda: planners.cem(2, num_samples=8, explore_fraction=0.99), "the fraction 0.99 of explorers, got 8"),
+        (lambda: planners.evolution(2, execute="sample"), "execute='sample' needs a belief to draw from"),
+        (lambda: planners.cem(4, num_knots=2, execute="component"), "a belief of several modes, got Gaussian"),
         (
-            lambda: planners.vi_mpc(2, 1, actions=[[0.0], [1.0]], enumerate_plans=True, num_kept=1),
+            lambda: planners.vi_mpc(2, actions=[[0.0], [1.0]], enumerate_plans=True, num_kept=1),
             "an enumeration has them all already",
         ),
         (
-            lambda: planners.mppi(2, 1, covariance="round"),
+            lambda: planners.mppi(2, covariance="round"),
             "covariance must be one of fixed, diagonal, full, kronecker",
         ),
-        (lambda: planners.mppi(2, 1, inflation=2.0), "inflation needs a belief that learns its spread, got 2.0"),
-        (lambda: planners.dial(2, 1, inflation=2.0), "inflation needs a belief that learns its spread"),
-        (lambda: planners.evolution(2, 1, inflation=2.0), "inflation needs a belief that learns its spread"),
-        (lambda: planners.cem(2, 1, warm_start=False, tail="zero"), "tail and inflation need a warm start"),
+        (lambda: planners.mppi(2, inflation=2.0), "inflation needs a belief that learns its spread, got 2.0"),
+        (lambda: planners.dial(2, inflation=2.0), "inflation needs a belief that learns its spread"),
+        (lambda: planners.evolution(2, inflation=2.0), "inflation needs a belief that learns its spread"),
+        (lambda: planners.cem(2, warm_start=False, tail="zero"), "tail and inflation need a warm start"),
         (lambda: composed(num_samples=4, warm_start="no"), "warm_start must be True or False, got 'no'"),
         (lambda: composed(num_samples=4, clip_plans=1), "clip_plans must be True or False, got 1"),
         (lambda: composed(num_samples=4, common_noise="yes"), "common_noise must be True or False, got 'yes'"),
-        (lambda: planners.vi_mpc(2, 1, actions=[[0.0, 1.0], [1.0, 0.0]]), r"actions must have shape \[C, 1\]"),
+        (lambda: planners.vi_mpc(2, actions=[[0.0, 1.0], [1.0, 0.0]]), r"actions must have shape \[C, 1\]"),
         (
-            lambda: planners.evolution(2, 1, strategy="Open_ES", num_samples=7),
+            lambda: planners.evolution(2, strategy="Open_ES", num_samples=7),
             "num_samples must suit Open_ES, got 7: Population size must be even",
         ),
-        (lambda: planners.evolution(2, 1, strategy="RandomSearch"), "RandomSearch needs more than a size"),
-        (lambda: planners.vi_mpc(2, 1, max_kl=0.1, step_size=0.5), "step_size and max_kl choose the step size"),
-        (lambda: planners.icem(2, 1, num_kept=1), "num_kept is keep_fraction and shift_fraction in icem"),
-        (lambda: planners.okada(2, 1, kappa=0.0), "kappa must be finite and > 0 and <= 1, got 0.0"),
-        (lambda: planners.okada(2, 1, lam=-1.0), "lam must be finite and > 0, got -1.0"),
-        (lambda: planners.dial(2, 1, iteration_factor=1.5), "iteration_factor must be finite and > 0 and <= 1"),
-        (lambda: planners.mppi(2, 1, prior="none"), "prior must be an object with log_prob, or 'flat', got 'none'"),
+        (lambda: planners.evolution(2, strategy="RandomSearch"), "RandomSearch needs more than a size"),
+        (lambda: planners.vi_mpc(2, max_kl=0.1, step_size=0.5), "step_size and max_kl choose the step size"),
+        (lambda: planners.icem(2, num_kept=1), "num_kept is keep_fraction and shift_fraction in icem"),
+        (lambda: planners.okada(2, kappa=0.0), "kappa must be finite and > 0 and <= 1, got 0.0"),
+        (lambda: planners.okada(2, lam=-1.0), "lam must be finite and > 0, got -1.0"),
+        (lambda: planners.dial(2, iteration_factor=1.5), "iteration_factor must be finite and > 0 and <= 1"),
+        (lambda: planners.mppi(2, prior="none"), "prior must be an object with log_prob, or 'flat', got 'none'"),
         (lambda: unchecked(planners.icem)(2, 1, keep_fraction="all"), "keep_fraction must be a number"),
     ],
 )
@@ -509,15 +504,17 @@ def test_options_mean_something_where_they_do():
         (planners.ilqr, {"num_samples": 2, "std": 0.1, "noise_exponent": None}),
     ):
         factory(3, 1, **options)
-    belief = planners.vi_mpc(3, 1).belief  # what they are unless given
-    np.testing.assert_allclose(belief.covariance()[0], 0.25 * planners.coloured_correlation(3, 1.0)[0], rtol=1e-5)
+    belief = planners.vi_mpc(3).belief  # what they are unless given
+    np.testing.assert_allclose(
+        belief.covariance()[0], 0.25 * planners.beliefs.noise.coloured_correlation(3, 1.0)[0], rtol=1e-5
+    )
     assert belief.std_min == jnp.float32(0.05)
 
 
 class TestStrategiesOutliveTheProgramInWhichTheyAreMade:
     @staticmethod
     def found(std, num_samples, **options):
-        planner = planners.evolution(2, ACTIONS, num_samples=num_samples, num_iterations=2, std=std, **options)
+        planner = planners.evolution(2, num_samples=num_samples, num_iterations=2, std=std, **options)
         return planners.infer(planner, TARGET, KEY, START, None)[0].mode()
 
     # sizes that no other test has: one object serves all planners of a size
@@ -533,9 +530,9 @@ class TestStrategiesOutliveTheProgramInWhichTheyAreMade:
     def test_first_under_vmap_then_in_double_precision(self):
         several = jax.vmap(lambda std: self.found(std, 28))(jnp.array([0.5, 0.3]))
         with jax.enable_x64(True):
-            assert planners.evolution(2, ACTIONS, num_samples=28).belief.mode().dtype == jnp.float64
+            assert planners.evolution(2, num_samples=28).belief.mode().dtype == jnp.float64
         np.testing.assert_allclose(self.found(0.3, 28), several[1], rtol=1e-3, atol=1e-4)
 
     def test_one_object_serves_all_planners_of_a_size(self):
-        one, other = (planners.evolution(2, ACTIONS, num_samples=18, std=std).belief for std in (0.5, 0.3))
+        one, other = (planners.evolution(2, num_samples=18, std=std).belief for std in (0.5, 0.3))
         assert one.algorithm is other.algorithm

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import random_linear_quadratic
+from problems import bound, random_linear_quadratic
 
 from mirrax import dynamics, planners
 
@@ -18,7 +18,7 @@ infer = jax.jit(planners.infer)
 def problem():
     """The problem, its posterior under the prior N(0, 2), and the posterior's covariance and precision."""
     model = random_linear_quadratic(n=2, m=1)
-    prior = planners.gaussian(HORIZON, 1, std=2.0**0.5)
+    prior = bound(planners.beliefs.gaussian(std=2.0**0.5), HORIZON, 1)
     posterior = model.plan_posterior(model.start, HORIZON, TEMPERATURE, prior_covariance=prior.covariance())
     covariance = np.asarray(posterior.covariance, float)
     return model, prior, posterior, covariance, np.linalg.inv(covariance)
@@ -27,7 +27,7 @@ def problem():
 def vi_mpc(prior, **options):
     common = {"num_samples": 20_000, "num_iterations": 25, "std": 2.0**0.5, "std_min": 1e-3, "noise_exponent": None}
     step = {} if {"step_size", "max_kl"} & options.keys() else {"target_ess": 0.5}
-    return planners.vi_mpc(HORIZON, 1, temperature=TEMPERATURE, prior=prior, **(common | step | options))
+    return planners.vi_mpc(HORIZON, temperature=TEMPERATURE, prior=prior, **(common | step | options))
 
 
 def started_at_one(planner):
@@ -115,7 +115,6 @@ def test_okada_ends_at_its_stationary_temperature(problem):
     model, _, _, _, _ = problem
     planner = planners.okada(
         HORIZON,
-        1,
         temperature=TEMPERATURE,
         lam=0.6,
         kappa=0.5,
@@ -150,7 +149,6 @@ def test_kronecker_covariance_finds_a_product():
     model = dynamics.with_value(dynamics.from_function(step, 2), value)
     planner = planners.vi_mpc(
         3,
-        2,
         num_samples=20_000,
         num_iterations=20,
         temperature=1.0,
@@ -206,7 +204,6 @@ def test_enumeration_is_the_geometric_path(size):
     iterations = 12
     planner = planners.vi_mpc(
         3,
-        1,
         actions=LEVELS,
         enumerate_plans=True,
         temperature=0.5,
@@ -230,14 +227,12 @@ def test_enumeration_is_the_geometric_path(size):
 
 
 def test_enumeration_is_exact_unless_told_otherwise():
-    planner = planners.vi_mpc(
-        3, 1, actions=LEVELS, enumerate_plans=True, temperature=0.1, prior=Favourite(jnp.log(4.0))
-    )
+    planner = planners.vi_mpc(3, actions=LEVELS, enumerate_plans=True, temperature=0.1, prior=Favourite(jnp.log(4.0)))
     belief, info = infer(planner, TRACK, jax.random.key(0), jnp.zeros(()), None)
     joint = exact_posterior(0.1)
     np.testing.assert_allclose(jnp.exp(belief.log_probs), np.exp(joint - np.log(np.exp(joint).sum())), atol=1e-5)
     np.testing.assert_allclose(info.elbo[-1], info.log_evidence[-1], atol=1e-3)
-    over_knots = planners.vi_mpc(9, 1, actions=LEVELS, enumerate_plans=True, num_knots=3, interpolation="zero")
+    over_knots = planners.vi_mpc(9, actions=LEVELS, enumerate_plans=True, num_knots=3, interpolation="zero")
     assert over_knots.num_samples == 27
 
 
@@ -245,7 +240,6 @@ def test_categorical_gives_the_posteriors_marginals():
     """At κ = 1 the projection is that of the posterior itself: its marginals, smoothed."""
     planner = planners.vi_mpc(
         3,
-        1,
         actions=LEVELS,
         temperature=0.5,
         step_size=1.0,
@@ -276,7 +270,7 @@ def test_unequal_ways_keep_their_weights_at_every_step_size(step):
     """2/3 and 1/3, with 4 or more components, for every key."""
     model = dynamics.from_function(lopsided, 1)
     options = {"num_samples": 1_000, "num_iterations": round(10 + 3 / step), "temperature": 1.0, "prior": "flat"}
-    planner = planners.vi_mpc(1, 1, num_components=5, std=0.7, std_min=0.02, step_size=step, **options)
+    planner = planners.vi_mpc(1, num_components=5, std=0.7, std_min=0.02, step_size=step, **options)
     run = jax.vmap(lambda key: planners.infer(planner, model, key, jnp.zeros(())))
     beliefs, info = jax.jit(run)(jax.random.split(jax.random.key(0), 16))
     right = (jnp.exp(beliefs.log_weights) * (beliefs.means[..., 0, 0] > 0)).sum(-1)
@@ -289,7 +283,7 @@ def test_unequal_ways_keep_their_weights_at_every_step_size(step):
 def test_a_mixture_keeps_both_ways_with_their_weights():
     model = dynamics.from_function(lopsided, 1)
     options = {"num_samples": 4_000, "num_iterations": 20, "temperature": 1.0, "prior": "flat", "step_size": 0.5}
-    both = planners.vi_mpc(1, 1, num_components=4, std=0.7, std_min=0.02, **options)
+    both = planners.vi_mpc(1, num_components=4, std=0.7, std_min=0.02, **options)
     belief, info = infer(both, model, jax.random.key(0), jnp.zeros(()), None)
     weights = jnp.exp(belief.log_weights)
     right = weights[belief.means[:, 0, 0] > 0].sum()
@@ -298,7 +292,7 @@ def test_a_mixture_keeps_both_ways_with_their_weights():
     truth = np.log(3 * np.sqrt(2 * np.pi) * 0.15)  # ∫ W
     assert abs(float(info.log_evidence[-1]) - truth) < 0.05
     np.testing.assert_allclose(belief.mode(), 1.0, atol=0.05)
-    one = planners.vi_mpc(1, 1, std=0.7, std_min=0.02, noise_exponent=None, **options)
+    one = planners.vi_mpc(1, std=0.7, std_min=0.02, noise_exponent=None, **options)
     averaged, told = infer(one, model, jax.random.key(0), jnp.zeros(()), None)
     assert abs(float(averaged.mean[0, 0])) < 0.9 or told.elbo_gap[-1] > 0.3  # between the ways, or one way lost
 
@@ -342,7 +336,7 @@ def test_small_steps_lose_no_way_round(two_ways, num_components, num_samples):
     np.testing.assert_allclose(truth, -5.63, atol=0.02)
     options = {"num_components": num_components, "num_samples": num_samples, "num_iterations": 20}
     for step in (0.1, 0.3, 1.0):
-        planner = planners.vi_mpc(8, 1, temperature=0.5, std=0.8, step_size=step, **options)
+        planner = planners.vi_mpc(8, temperature=0.5, std=0.8, step_size=step, **options)
         beliefs = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (16, *leaf.shape)), planner.belief)
         if num_samples < 1_000 and step == 1.0:  # of whose plans a handful has weight: no way for whole steps
             continue
@@ -365,7 +359,7 @@ def test_around_an_obstacle_the_mixture_goes_and_the_gaussian_does_not():
     options = {"num_samples": 2_000, "num_iterations": 25, "step_size": 0.3, "temperature": 0.3, "std": 1.0}
     options |= {"num_knots": 6, "noise_exponent": None}
     follow = jax.vmap(lambda plan: planners.trajectory(model, key, start, plan))
-    both, info = infer(planners.vi_mpc(25, 2, num_components=6, **options), model, key, start, None)
+    both, info = infer(planners.vi_mpc(25, num_components=6, **options), model, key, start, None)
     paths = follow(both.means)
     weights = jnp.exp(both.log_weights)
     at_wall = jnp.argmin(jnp.abs(paths.states[..., 0] - 1.5), axis=1)
@@ -376,18 +370,18 @@ def test_around_an_obstacle_the_mixture_goes_and_the_gaussian_does_not():
     assert follow(both.mode()[None]).discounts[0, -1] == 1
 
     # the one Gaussian nearest to that posterior goes straight ahead
-    averaged = planners.full_gaussian(25, 2).fit(both.sample(key, 4_000), jnp.full(4_000, 1 / 4_000))
+    averaged = bound(planners.beliefs.full_gaussian(), 25, 2).fit(both.sample(key, 4_000), jnp.full(4_000, 1 / 4_000))
     path = follow(averaged.mode()[None])
     assert path.discounts[0, -1] == 0
     assert jnp.abs(path.states[0, :, 1]).max() < 0.5
     # and one that planned for itself has lost one way or both, a factor of two of the evidence at the least
-    _, told = infer(planners.vi_mpc(25, 2, **options), model, key, start, None)
+    _, told = infer(planners.vi_mpc(25, **options), model, key, start, None)
     assert info.elbo[-1] > told.elbo[-1] + 0.3
 
 
 def test_the_default_prior_is_as_wide_as_the_initial_belief():
     for options, std in (({"std": 0.7}, 0.7), ({"std": 0.7, "prior_std": 1.3}, 1.3)):
-        planner = planners.vi_mpc(3, 2, **options)
+        planner = planners.vi_mpc(3, **options)
         np.testing.assert_allclose(planner.prior.distribution.std, std)
         prior, belief = (one.color.correlation() for one in (planner.prior.distribution, planner.belief))
         np.testing.assert_allclose(prior, belief)

@@ -72,16 +72,16 @@ def test_a_plan_turns_as_soon_as_its_goal_does(name):
 
 
 def test_a_wound_up_belief_is_brought_back_at_once():
-    planner, model = planners.mppi(4, 2, num_samples=16), dynamics.point_mass()
-    wound = planner.start(model, model.init(KEY)).belief.map_centers(lambda plans: plans + 7.0)
+    planner, model = planners.mppi(4, num_samples=16), dynamics.point_mass()
+    wound = planner.init(model, model.init(KEY)).belief.map_centers(lambda plans: plans + 7.0)
     belief, _ = jax.jit(planners.infer)(planner, model, KEY, model.init(KEY), wound)
     assert jnp.abs(belief.mean).max() <= 1.25
 
 
 @pytest.mark.parametrize(("interpolation", "num_knots"), [("zero", 4), ("linear", 3), ("cubic", 3), ("cubic", 6)])
 def test_splines_stay_within_the_range_between_their_knots_too(interpolation, num_knots):
-    belief = planners.splined(
-        lambda steps: planners.mixture(steps, 2, num_components=3), 20, num_knots, interpolation
+    belief = planners.beliefs.splined(
+        lambda steps: bound(planners.beliefs.mixture(num_components=3), steps, 2), 20, num_knots, interpolation
     )
     wild = belief.map_centers(lambda plans: 4.0 * jax.random.normal(KEY, plans.shape))
     assert jnp.abs(wild.means).max() > 1.5
@@ -136,7 +136,7 @@ def far_off(bounds, is_bounded):
     def step(key, state, action):
         return state, -jnp.sum((action - 3.0) ** 2), 1.0
 
-    planner = planners.cem(3, 2, num_samples=128, num_iterations=30, std=1.0, std_min=0.2, bounds=bounds)
+    planner = planners.cem(3, num_samples=128, num_iterations=30, std=1.0, std_min=0.2, bounds=bounds)
     model = dynamics.from_function(step, 2, bounded=is_bounded)
     return planners.infer(planner, model, KEY, jnp.zeros(()))[0].mode()
 
@@ -164,11 +164,11 @@ def test_discrete_actions_have_no_range():
 
     model = dynamics.from_function(step, 1, bounded=True)
     for planner in (
-        planners.vi_mpc(3, 1, actions=levels, num_samples=64),
-        planners.vi_mpc(3, 1, actions=levels, enumerate_plans=True),
-        planners.smc(3, 1, actions=levels, num_samples=64),
+        planners.vi_mpc(3, actions=levels, num_samples=64),
+        planners.vi_mpc(3, actions=levels, enumerate_plans=True),
+        planners.smc(3, actions=levels, num_samples=64),
     ):
-        assert not has_center(planner.start(model, jnp.zeros(())).belief)
+        assert not has_center(planner.init(model, jnp.zeros(())).belief)
         action, _, _ = jax.jit(planners.plan)(planner, model, KEY, jnp.zeros(()))
         np.testing.assert_allclose(action, 2.0)
 
@@ -177,7 +177,7 @@ def test_an_executed_action_is_within_the_range_however_it_is_chosen():
     model = dynamics.point_mass(goal=(AWAY, AWAY), obstacles=())
     state = model.init(KEY)
     for options in ({"execute": "best"}, {"execute": "sample"}, {"execute": "mean"}):
-        planner = planners.mppi(4, 2, num_samples=32, std=3.0, **options)
+        planner = planners.mppi(4, num_samples=32, std=3.0, **options)
         action, belief, _ = jax.jit(planners.plan)(planner, model, KEY, state)
         assert jnp.abs(action).max() <= 1.0
         assert jnp.abs(belief.mode()).max() <= 1.0
@@ -185,4 +185,4 @@ def test_an_executed_action_is_within_the_range_however_it_is_chosen():
 
 def test_bounds_are_one_of_two():
     with pytest.raises(ValueError, match="bounds must be one of clip, none, or None, got 'box'"):
-        planners.cem(3, 1, bounds="box")
+        planners.cem(3, bounds="box")

@@ -9,8 +9,8 @@ import pytest
 from problems import random_linear_quadratic, unchecked
 
 from mirrax import dynamics, planners
-from mirrax.figures import figure
 from mirrax.dynamics.base import scenario_count, scenarios
+from mirrax.figures import figure
 
 KEY = jax.random.key(0)
 
@@ -245,7 +245,7 @@ def test_planning_linearises_the_robot_and_not_its_observations():
     cart = dynamics.brax("inverted_pendulum", n_frames=1)
     state = jax.eval_shape(cart.init, KEY)
     model = dynamics.with_reward(cart, lambda state, action, after: -jnp.sum(after.pipeline_state.q**2))
-    belief = jax.eval_shape(lambda state: planners.ilqr(5, 1).start(model, state), state)
+    belief = jax.eval_shape(lambda state: planners.ilqr(5).init(model, state), state)
     assert belief.states.shape == (5, 26)
     assert dynamics.duration(model) == cart.dt
     assert figure(model) is not None

@@ -63,7 +63,8 @@ class Remembering:
         wanted = self.known & (number < jnp.where(self.shifted, self.num_shifted, self.num_kept))
         fresh = proposal.plans[-size:]
         last = jnp.where(self.shifted, fresh[:, -1], self.elites[:, -1])
-        again = jnp.where(wanted[:, None, None], self.elites.at[:, -1].set(last), fresh)
+        again = self.elites.at[:, -1].set(last)
+        again = jnp.where(wanted.reshape(-1, *(1,) * (again.ndim - 1)), again, fresh)
         drawn = jnp.ones(num_samples, bool) if proposal.drawn is None else proposal.drawn
         return proposal._replace(
             plans=proposal.plans.at[-size:].set(again),

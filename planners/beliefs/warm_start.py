@@ -55,10 +55,12 @@ class Shift:
 
     def plans(self, plans: Num[Array, "..."], initial: Num[Array, "..."]) -> Num[Array, "..."]:
         """See `Shifting`."""
-        if jnp.issubdtype(plans.dtype, jnp.integer):  # a plan of discrete actions has one number for each step
-            return self.plans(plans[..., None], initial[..., None])[..., 0]
+        discrete = jnp.issubdtype(plans.dtype, jnp.integer)
+        if discrete:  # a plan has one number for each step
+            plans, initial = plans[..., None], initial[..., None]
         last = {"hold": plans[..., -1, :], "zero": jnp.zeros_like(initial[-1]), "initial": initial[-1]}
-        return _forward(plans, last[self.tail])
+        moved = _forward(plans, last[self.tail])
+        return moved[..., 0] if discrete else moved
 
     def variances(self, variances: Float[Array, "*M H A"], initial: Float[Array, "H A"]) -> Float[Array, "*M H A"]:
         """See `Shifting`."""
@@ -143,7 +145,7 @@ class KnotShift:
         return jnp.matmul(self.carry, theta, precision="highest") + self.fresh[:, None] * initial
 
 
-def _forward(values: Float[Array, "*M H A"], last: Float[Array, "*N A"]) -> Float[Array, "*M H A"]:
+def _forward(values: Num[Array, "*M H A"], last: Num[Array, "*N A"]) -> Num[Array, "*M H A"]:
     """All steps but the first, and another last one."""
     last = jnp.broadcast_to(last, (*values.shape[:-2], values.shape[-1]))
     return jnp.concatenate([values[..., 1:, :], last[..., None, :]], axis=-2)

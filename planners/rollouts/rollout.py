@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from ...dynamics.base import Model, State, Step, scenario_count
 from ...dynamics.checks import integer
+from ...dynamics.spaces import action_space
 from ..beliefs.protocol import Plan, Plans
 from ..checks import check_key
 from .placement import check_placed, check_sharding, platform
@@ -74,10 +75,12 @@ def rollout(
 
     Raises:
         ValueError: if `plans` are no plans, an option is out of its range, or something is on other devices than
-            plans are spread over, see `planners.place`.
+            plans are spread over, see `planners.rollouts.place`.
     """
-    if jnp.ndim(plans) != 3 or not len(plans):
-        raise ValueError(f"plans must have shape [K, H, A] with K >= 1, got {jnp.shape(plans)}")
+    shape = action_space(model).shape
+    if jnp.ndim(plans) != 2 + len(shape) or not len(plans) or jnp.shape(plans)[2:] != shape:
+        wanted = ", ".join(["K", "H", *map(str, shape)])
+        raise ValueError(f"plans must have shape [{wanted}] with K >= 1, got {jnp.shape(plans)}")
     check_placed(sharding, model=model, key=key, state=state, plans=plans)
     return score(
         model,
@@ -273,7 +276,7 @@ def _score(
     differentiable: bool,
 ) -> Scores:
     """What rollouts tell of plans, all at once; `first` is the number of the first of them."""
-    (model, risk, policy, key, state), (num_plans, horizon, _) = parts, plans.shape
+    (model, risk, policy, key, state), (num_plans, horizon) = parts, plans.shape[:2]
     rollouts = start_rollouts(
         model,
         key,

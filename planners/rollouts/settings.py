@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jax.sharding import NamedSharding
-from jaxtyping import Key
+from jaxtyping import Array, Key
 
 from ...dynamics.base import Model, State
 from ...dynamics.checks import boolean, integer
@@ -36,7 +36,7 @@ class RolloutSettings:
     def score(
         self,
         model: Model,
-        key: Key,
+        key: Key[Array, ""],
         state: State,
         plans: Plans,
         *,

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ...dynamics.actions import action_limit
 from ...dynamics.base import Model, State
@@ -95,7 +95,7 @@ class SamplingPlanner:
         belief = self._checked(model, state, belief)
         contain, limit = self._containment(model, state, belief)
 
-        def iterate(carry: tuple[Incumbent, Any], now: tuple[Key, Bool], num_samples: int) -> tuple[Any, Info]:
+        def iterate(carry: tuple[Incumbent, Any], now: tuple[Array, Array], num_samples: int) -> tuple[Any, Info]:
             (search, memory), (keys, last) = carry, now
             q = search.belief
             # a ~ q, w ∝ (p W(R(a)) / q)^κ
