@@ -17,6 +17,7 @@ from .brax import BraxModel, brax, brax_names
 from .cartpole import CartPole, cartpole
 from .coordinates import coordinates, with_coordinates
 from .double_cartpole import DoubleCartPole, double_cartpole
+from .figures import Figure, HasFigure, Shape, figure
 from .function import FunctionModel, from_function
 from .linear_quadratic import LinearQuadratic, linear_quadratic
 from .pendulum import Pendulum, pendulum
@@ -64,12 +65,14 @@ __all__ = [
     "Discretized",
     "DoubleCartPole",
     "Ensemble",
+    "Figure",
     "FunctionModel",
     "HasBounds",
     "HasContinuousActions",
     "HasCoordinates",
     "HasDiscreteActions",
     "HasDuration",
+    "HasFigure",
     "HasNoise",
     "HasScenarios",
     "LinearQuadratic",
@@ -77,6 +80,7 @@ __all__ = [
     "Pendulum",
     "PointMass",
     "Randomized",
+    "Shape",
     "Step",
     "Tabular",
     "Timed",
@@ -98,6 +102,7 @@ __all__ = [
     "double_cartpole",
     "duration",
     "ensemble",
+    "figure",
     "from_function",
     "linear_quadratic",
     "pendulum",

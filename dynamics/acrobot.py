@@ -9,6 +9,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .actions import check_action, to_range
 from .base import Step
 from .checks import real
+from .drawings import acrobot_figure
+from .figures import Figure
 from .integration import rk4
 from .pytrees import pytree
 from .rods import TwoRods
@@ -68,6 +70,11 @@ class Acrobot:
     def value(self, state: Float[Array, "4"]) -> Float[Array, ""]:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
         return jnp.zeros(())
+
+    def figure(self) -> Figure:
+        """How it looks."""
+        first, second = (float(length) for length in self.rods.lengths)
+        return acrobot_figure(first, second)
 
 
 def acrobot(

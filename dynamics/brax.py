@@ -19,7 +19,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from .actions import check_action, to_range
 from .base import State, Step
+from .brax_figure import brax_figure
 from .checks import integer, interval
+from .figures import Figure
 from .pytrees import pytree, static
 from .randomness import is_key, raw_keys, redrawn
 
@@ -136,6 +138,10 @@ class BraxModel:
     def value(self, state: State) -> Float[Array, ""]:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
         return jnp.zeros(())
+
+    def figure(self) -> Figure | None:
+        """How it looks: the bodies of the MuJoCo model that Brax loaded; None for one without."""
+        return brax_figure(self)
 
 
 def brax(

@@ -9,6 +9,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .actions import check_action, to_range
 from .base import Step
 from .checks import real
+from .drawings import cartpole_figure
+from .figures import Figure
 from .integration import rk4
 from .pytrees import pytree
 
@@ -81,6 +83,10 @@ class CartPole:
     def value(self, state: Float[Array, "4"]) -> Float[Array, ""]:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
         return jnp.zeros(())
+
+    def figure(self) -> Figure:
+        """How it looks."""
+        return cartpole_figure((float(self.length),), float(self.track))
 
 
 def cartpole(

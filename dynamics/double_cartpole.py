@@ -9,6 +9,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .actions import check_action, to_range
 from .base import Step
 from .checks import real
+from .drawings import cartpole_figure
+from .figures import Figure
 from .integration import rk4
 from .pytrees import pytree
 from .rods import TwoRods
@@ -86,6 +88,10 @@ class DoubleCartPole:
     def value(self, state: Float[Array, "6"]) -> Float[Array, ""]:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
         return jnp.zeros(())
+
+    def figure(self) -> Figure:
+        """How it looks."""
+        return cartpole_figure(tuple(float(length) for length in self.poles.lengths), float(self.track))
 
 
 def double_cartpole(

@@ -9,6 +9,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .actions import check_action, to_range
 from .base import Step
 from .checks import real
+from .drawings import pendulum_figure
+from .figures import Figure
 from .integration import rk4
 from .pytrees import pytree
 
@@ -67,6 +69,10 @@ class Pendulum:
     def value(self, state: Float[Array, "2"]) -> Float[Array, ""]:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
         return jnp.zeros(())
+
+    def figure(self) -> Figure:
+        """How it looks."""
+        return pendulum_figure(float(self.length))
 
 
 def pendulum(

@@ -4,11 +4,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .actions import check_action, to_range
 from .base import Step
 from .checks import real
+from .drawings import point_mass_figure
+from .figures import Figure
 from .pytrees import pytree
 
 
@@ -62,6 +65,10 @@ class PointMass:
     def value(self, state: Float[Array, "4"]) -> Float[Array, ""]:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
         return jnp.zeros(())
+
+    def figure(self) -> Figure:
+        """How it looks."""
+        return point_mass_figure(np.asarray(self.goal, float), np.asarray(self.obstacles, float))
 
 
 def point_mass(

@@ -15,6 +15,7 @@ from .actions import bounded
 from .base import HasDuration, Model, State, Step, check_model, scenario_count, scenarios
 from .checks import integer
 from .coordinates import coordinates, with_coordinates
+from .figures import Figure, figure
 from .pytrees import pytree, static, traceable
 from .randomness import redraw
 from .spaces import Continuous, Discrete, action_space
@@ -150,6 +151,10 @@ class Ensemble:
     def value(self, state: State) -> Float[Array, ""]:
         """The members' mean value."""
         return jax.vmap(lambda member: member.value(state))(self.members).mean()
+
+    def figure(self) -> Figure | None:
+        """How the first member looks."""
+        return figure(self.member(0))
 
     def _any(self, key: PRNGKeyArray) -> Any:
         return self.member(jax.random.randint(key, (), 0, self.num_scenarios))

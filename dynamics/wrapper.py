@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Num, PRNGKeyArray
 from .actions import bounded
 from .base import HasDuration, Model, State, Step, checked_step, scenario_count, scenarios
 from .coordinates import coordinates, with_coordinates
+from .figures import Figure, figure
 from .randomness import redraw, redrawn, used_as_keys
 from .spaces import Continuous, Discrete, action_space
 
@@ -92,6 +93,13 @@ class Wrapper:
         inner = redraw(self.model, key, self.inner(state))
         drawn = self.outer(redrawn(jax.random.fold_in(key, _OWN), state), inner)
         return redrawn(jax.random.fold_in(key, _RAW), drawn, used_as_keys(self.reads, state), typed=False)
+
+    def figure(self) -> Figure | None:
+        """How the model underneath looks."""
+        inside = figure(self.model)
+        if inside is None:
+            return None
+        return dataclasses.replace(inside, poses=lambda state: inside.poses(self.inner(state)))
 
     def reads(self, state: State) -> Any:
         """Whatever a user's function that is wrapped around the model makes of a state, to see which keys it uses."""

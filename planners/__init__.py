@@ -22,7 +22,28 @@ from .stein import stein
 from .tsallis import tsallis
 from .vi_mpc import okada, vi_mpc
 
+# what `mirrax list` shows; a planner is registered here, and nowhere else
+PLANNERS = (
+    random_shooting,
+    predictive_sampling,
+    cem,
+    icem,
+    mppi,
+    pi2,
+    tsallis,
+    dial,
+    evolution,
+    vi_mpc,
+    smc,
+    gradient,
+    elbo_gradient,
+    stein,
+    ilqr,
+    iterative_policy,
+)
+
 __all__ = [
+    "PLANNERS",
     "Episode",
     "Info",
     "LoopOptions",

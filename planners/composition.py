@@ -5,13 +5,14 @@ from typing import Any, TypedDict
 
 from jax.sharding import NamedSharding
 
-from ..dynamics.checks import boolean, fraction, integer, real
+from ..dynamics.checks import boolean, integer, real
 from .beliefs.choice import as_family
 from .beliefs.memory import remembering
 from .beliefs.spline import splined
 from .beliefs.warm_start import optional_shift
 from .checks import check_part
 from .info import check_keep
+from .options import checked, described
 from .particles.belief import ParticlesFamily
 from .particles.particle_filter import ParticleFilter
 from .particles.resampling import Resampler
@@ -31,49 +32,7 @@ BOUNDS = ("clip", "none")
 
 
 class LoopOptions(TypedDict, total=False):
-    """What every sampling planner takes besides its own arguments.
-
-    Attributes:
-        belief: the family of beliefs, without a shape (`planners.beliefs.mixture(...)` and the like), or a belief to
-            start from, in the place of the planner's own; None (the default) for that.
-        num_knots: plan over so many knots of a spline rather than over steps; None (the default) for steps. `std` and
-            the like are then those of the knots.
-        interpolation: "zero" holds each knot until the next, "linear", or "cubic" (the default).
-        num_scenarios: number of scenarios, each with its own noise, in which a plan is tried; None (the default) for
-            as many as the model says, 1 for most.
-        common_noise: whether all plans meet the same scenarios; True unless given. Fresh noise for each plan lets
-            planners profit from luck.
-        risk: what the returns of a plan in several scenarios are worth together (in one scenario all measures are the
-            same): "mean" (the default), "worst", "best", `planners.risk.entropic(theta)`, `value_at_risk(alpha)`,
-            `conditional_value_at_risk(alpha)`, or a function that maps returns [M] to a scalar.
-        explore_fraction: share of the plans that have the initial spread around the present plan, in [0, 1); 0 unless
-            given.
-        bounds: "clip" keeps the centre of the belief, after each fit, within the actuators' range [-1, 1] and a
-            margin of half a standard deviation (0.25 at least): further off nothing changes, so that plans would
-            wander, and be long in coming back. Densities stay exact, and the plan to execute is clipped to the range.
-            "none" lets the centre go, for models whose actions have no range. None (the default) as the model says,
-            see `dynamics.bounded`.
-        clip_plans: whether the plans themselves are clipped to [-1, 1] before they are tried and fitted to; False
-            unless given. Not under a prior.
-        num_kept: number of the best plans of an iteration that the next one looks at again, and the next time step,
-            shifted; 0 unless given. Under a prior they count in no fit, which would bias the posterior.
-        refine: a planner that goes on from where this ends, over the same horizon: `planners.gradient(...)` or
-            `planners.ilqr(...)`. It starts from the belief's mode (if it takes several plans, from samples as well);
-            its plan is executed, and planned on from, if its rollout is better. None (the default) for none.
-        execute: "mode" (the default) or "mean" of the belief (of a Gaussian the same), "best" takes the best plan
-            that was tried in any iteration, `belief.best()` (under noise: that had the most luck, if there are few
-            scenarios), "sample" draws from the belief, "component" draws one of a mixture's modes.
-        diagnostics: whether `info` has more than the returns, such as evidence, effective sample sizes and
-            divergences; True unless given. What they cost is little, but counts where a planning takes a millisecond.
-        keep: which arrays `info` keeps of each iteration: "returns" and "weights" of all plans, and the "lineage" of
-            particles; none unless given.
-        warm_start: whether planning at the next time step starts from this one's belief, shifted; True unless given.
-        tail: the action that a warm start appends: "hold" (the default) repeats the last, "zero", or "initial".
-        inflation: the factor ≥ 1 by which a warm start widens the variances that it carries on; None (the default)
-            starts from the initial ones again. For beliefs that learn their spread.
-        rollout_chunk_size: number of rollouts to do at once; None (the default) chooses for the backend.
-        sharding: how to spread plans over devices, by a mesh axis named first in its spec; None for one device.
-    """
+    """What every sampling planner takes besides its own arguments; see `planners.options`."""
 
     belief: Any
     num_knots: int | None
@@ -94,6 +53,9 @@ class LoopOptions(TypedDict, total=False):
     inflation: Any
     rollout_chunk_size: int | None
     sharding: NamedSharding | None
+
+
+LoopOptions.__doc__ = f"{LoopOptions.__doc__}\n\nAttributes:\n{described(LoopOptions.__annotations__)}\n"
 
 
 def sampling_planner(
@@ -169,15 +131,14 @@ def sampling_planner(
     Raises:
         ValueError: for a parameter outside its range.
     """
-    horizon, family = integer("horizon", horizon), as_family(belief)
-    num_iterations = integer("num_iterations", num_iterations)
+    horizon, family = checked("horizon", horizon), as_family(belief)
+    num_iterations = checked("num_iterations", num_iterations)
     sizes = _sizes(num_samples, num_iterations)
-    include_mode, clip_plans = boolean("include_mode", include_mode), boolean("clip_plans", clip_plans)
+    include_mode, clip_plans = checked("include_mode", include_mode), checked("clip_plans", clip_plans)
     per_step = boolean("per_step", per_step)
-    explored = fraction("explore_fraction", explore_fraction)
-    if explored == 1.0:
-        raise ValueError(f"explore_fraction must lie in [0, 1), got {explore_fraction!r}")
-    kept = integer("num_kept", num_kept, 0)
+    real("explore_fraction", explore_fraction, minimum=0.0, below=1.0)
+    explored = checked("explore_fraction", explore_fraction)
+    kept = checked("num_kept", num_kept)
     if kept:
         family = remembering(family, num_kept=kept, num_shifted=kept)
     checked_prior = None if prior is None else as_prior(prior)
@@ -239,7 +200,7 @@ def sampling_planner(
         num_iterations=num_iterations,
         bounds=bounds,
         execute=execute,
-        diagnostics=boolean("diagnostics", diagnostics),
+        diagnostics=checked("diagnostics", diagnostics),
         keep=check_keep(keep),
         name=name,
     )
@@ -306,7 +267,7 @@ def risk_at(rho: Any, temperature: Any, standardize: bool = False) -> Any:
         return None
     if temperature is None or standardize:
         raise ValueError(f"rho needs a temperature in reward units, got rho={rho!r} and temperature={temperature!r}")
-    return entropic(real("rho", rho) / real("temperature", temperature, above=0.0))
+    return entropic(checked("rho", rho, required=True) / checked("temperature", temperature, required=True))
 
 
 def _sizes(num_samples: Any, num_iterations: int) -> int | tuple[int, ...]:

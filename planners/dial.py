@@ -5,14 +5,16 @@ from typing import Any, Unpack
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..dynamics.checks import boolean, check_unused, integer, real
+from ..dynamics.checks import check_unused
 from .beliefs.annealed import annealed
 from .beliefs.gaussian import gaussian
 from .composition import LoopOptions, compose
+from .options import checked, planner
 from .sampling.likelihoods import exponential
 from .sampling.loop import SamplingPlanner
 
 
+@planner
 def dial(
     horizon: int,
     *,
@@ -29,37 +31,21 @@ def dial(
     """DIAL-MPC (Xue et al., 2024): MPPI on standardised returns whose noise is annealed over iterations and horizon.
 
     In iteration i the std of step (or knot) h of H is `std` · iteration_factor^i · horizon_factor^(H−1−h): coarse
-    first, then fine, and finer for what comes soon.
+    first, then fine, and finer for what comes soon. The temperature is in standard deviations of the returns.
 
-    Args:
-        horizon: the number H of steps.
-        num_samples: the number K of plans per iteration.
-        num_iterations: the number I of iterations. For the first planning of an episode make a planner with more of
-            them, take the plan that it finds, `belief.mode()`, and start this one around it:
-            `planner.init(model, state).map_centers(lambda _: plan)`, with a schedule that begins anew.
-        std: standard deviation of the plans in the first iteration at the end of the horizon, scalar, [A] or [H, A].
-        temperature: λ in standard deviations of the returns, as the better half of the plans tells them.
-        iteration_factor: the factor by which the noise falls from iteration to iteration, in (0, 1]; 0.5 unless
-            given.
-        horizon_factor: the factor by which the noise is smaller a step (or knot) earlier, in (0, 1].
-        diffusion: anneal as model-based diffusion (Pan et al., 2024) does: σ_i = √(1 − Π_{j≤i} (1 − β_j)) with β from
-            10⁻⁴ to 10⁻², last to first, instead of `iteration_factor`. It wants 50 to 300 iterations, `std` and
-            `horizon_factor` of 1, and no warm start.
-        include_mode: whether the mean is one of the plans.
-        **options: see `LoopOptions`.
+    With `diffusion` the noise falls as in model-based diffusion (Pan et al., 2024), σ_i = √(1 − Π_{j≤i} (1 − β_j))
+    with β from 10⁻⁴ to 10⁻², last to first; take 50 to 300 iterations, `std` and `horizon_factor` of 1, and no warm
+    start.
 
-    Returns:
-        The planner.
-
-    Raises:
-        ValueError: for a parameter outside its range.
+    For more iterations in the first planning of an episode make a second planner with them, take the plan that it
+    finds, `belief.mode()`, and start this one around it: `planner.init(model, state).map_centers(lambda _: plan)`.
     """
-    across = real("horizon_factor", horizon_factor, above=0.0, maximum=1.0)
-    if boolean("diffusion", diffusion):
+    across = checked("horizon_factor", horizon_factor)
+    if checked("diffusion", diffusion):
         check_unused("diffusion has a schedule of its own", iteration_factor=iteration_factor)
     factor = 0.5 if iteration_factor is None else iteration_factor
-    falling = real("iteration_factor", factor, above=0.0, maximum=1.0)
-    iterations = integer("num_iterations", num_iterations)
+    falling = checked("iteration_factor", factor, required=True)
+    iterations = checked("num_iterations", num_iterations)
     schedule = _diffusion(iterations) if diffusion else falling ** jnp.arange(iterations)
     return compose(
         "dial",

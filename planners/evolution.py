@@ -4,10 +4,12 @@ from typing import Any, Unpack
 
 from .beliefs.strategy import strategy as evolving
 from .composition import LoopOptions, compose
+from .options import planner
 from .sampling.likelihoods import elite
 from .sampling.loop import SamplingPlanner
 
 
+@planner
 def evolution(
     horizon: int,
     *,
@@ -20,27 +22,13 @@ def evolution(
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner:
-    """Any evolution strategy of evosax (Lange, 2022), CMA-ES unless told otherwise.
+    """Any evolution strategy of evosax (Lange, 2022), CMA-ES unless another is named.
 
-    Args:
-        horizon: the number H of steps.
-        strategy: the name of one of `evosax.algorithms`, such a class, or an instance made for `num_samples`
-            solutions of shape [H, A] (or [N, A] with N knots). Those that follow a gradient estimate (Open_ES, PGPE,
-            ARS, ...) have an optimiser, whose learning rate, 0.001 or 0.01, is for networks: for plans give an
-            instance, as `Open_ES(population_size=128, solution=jnp.zeros((H, A)), optimizer=optax.adam(0.1))`.
-        num_samples: the size K of the population.
-        num_iterations: the number I of generations.
-        std: the unit in which it searches, scalar, [A] or [H, A]: a strategy's initial std of 1 is this.
-        elite_fraction: share of the population that is elite, in (0, 1], a number; None for the strategy's own.
-        params: the strategy's hyperparameters by name, a mapping; those that are not given are its own.
-        include_mode: whether the mean is one of the population.
-        **options: see `LoopOptions`.
-
-    Returns:
-        The planner.
-
-    Raises:
-        ValueError: for a parameter outside its range.
+    `num_samples` is the size of the population, `std` the unit in which the strategy searches. Strategies that follow
+    a gradient estimate (Open_ES, PGPE, ARS, ...) have an optimiser whose learning rate, 0.001 or 0.01, is for
+    networks: for plans give an instance, as `Open_ES(population_size=128, solution=jnp.zeros((H, A)),
+    optimizer=optax.adam(0.1))`; with N knots its solution has the shape [N, A]. An instance has an elite fraction of
+    its own.
     """
     return compose(
         "evolution",

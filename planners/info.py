@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Num, Shaped
 
 from ..dynamics.pytrees import pytree, static
 
@@ -164,7 +164,7 @@ class Info:
         """Without the arrays that are not named."""
         return dataclasses.replace(self, **{name: None for name in KEEP if name not in names})
 
-    def replacing(self, name: str, value: Float[Array, "..."]) -> "Info":
+    def replacing(self, name: str, value: Num[Array, "..."]) -> "Info":
         """With another number in the place of one that it reports."""
         return dataclasses.replace(self, measures=self.measures.at[..., self.names.index(name)].set(value))
 

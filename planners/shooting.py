@@ -5,23 +5,18 @@ from typing import Any, Unpack
 from .beliefs.choice import by_space
 from .beliefs.gaussian import gaussian
 from .composition import LoopOptions, compose
+from .options import planner
 from .sampling.likelihoods import Best
 from .sampling.loop import SamplingPlanner
 
 
+@planner
 def random_shooting(
     horizon: int, *, num_samples: int = 1024, std: Any = None, **options: Unpack[LoopOptions]
 ) -> SamplingPlanner:
-    """Random shooting: the best of `num_samples` plans drawn anew at each step, the baseline of all planners.
+    """Random shooting: execute the best of many plans drawn anew at each step, the baseline of all planners.
 
-    Args:
-        horizon: the number H of steps.
-        num_samples: the number K of plans.
-        std: standard deviation of the plans, scalar, [A] or [H, A]; 1 is half the actuators' range, and the default.
-        **options: see `LoopOptions`; without a warm start unless asked for.
-
-    Returns:
-        The planner.
+    There is no warm start unless it is asked for.
     """
     return compose(
         "random_shooting",
@@ -34,6 +29,7 @@ def random_shooting(
     )
 
 
+@planner
 def predictive_sampling(
     horizon: int,
     *,
@@ -45,18 +41,8 @@ def predictive_sampling(
 ) -> SamplingPlanner:
     """Predictive sampling (Howell et al., 2022): the best of the present plan and Gaussian variations of it.
 
-    With a deterministic model the return of the plan never falls from one iteration to the next.
-
-    Args:
-        horizon: the number H of steps.
-        num_samples: the number K of plans, the present one included.
-        num_iterations: the number I of iterations.
-        std: standard deviation of the variations, scalar, [A] or [H, A]; 1 is half the actuators' range.
-        noise_exponent: correlates the variations in time as noise of the spectrum 1/f^exponent; None for none.
-        **options: see `LoopOptions`.
-
-    Returns:
-        The planner.
+    With a deterministic model the return of the plan never falls from one iteration to the next. `std` is that of the
+    variations.
     """
     return compose(
         "predictive_sampling",

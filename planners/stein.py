@@ -5,7 +5,7 @@ from typing import Any
 
 from jax.sharding import NamedSharding
 
-from ..dynamics.checks import integer, real
+from ..dynamics.checks import integer
 from .beliefs.gaussian import gaussian_prior
 from .beliefs.warm_start import optional_shift
 from .gradients.ascent import GradientPlanner
@@ -14,8 +14,10 @@ from .gradients.optimizers import optimizer as make_optimizer
 from .gradients.points import points
 from .gradients.stein import GRADIENTS, KERNELS, SteinAscent
 from .info import check_keep
+from .options import checked, planner
 
 
+@planner
 def stein(
     horizon: int,
     *,
@@ -46,47 +48,13 @@ def stein(
     """Stein variational inference (Liu & Wang, 2016; Lambert et al., 2020): particles that move to the posterior.
 
     Plans go up the gradient of log p(a) exp(R/λ), their own and that of their neighbours, and push each other away:
-    several ways to go are kept, each by some of them, and no weights degenerate. In many dimensions so few particles
-    fall short of the posterior's spread.
+    several ways to go are kept, each by some of them, and no weights degenerate. In many dimensions so few
+    particles fall short of the posterior's spread. A kernel over steps keeps particles apart in long plans, but
+    does not see how steps hang together.
 
-    Args:
-        horizon: the number H of steps.
-        num_samples: the number K of particles.
-        num_iterations: the number I of steps.
-        initial_plan: where the first particle starts, scalar, [A] or [H, A]; 1 is the end of the actuators' range.
-        std: standard deviation of the noise by which the others start elsewhere, scalar, [A] or [H, A].
-        temperature: λ of the posterior, in reward units.
-        prior: p: an object with `log_prob(plans [K, H, A]) -> [K]`, a pytree, or `planners.priors.policy_prior`; None for
-            N(0, prior_std²); "flat" for p = 1, under which nothing holds plans back that are beyond the actuators'
-            range, where all are worth the same.
-        prior_std: standard deviation of the prior, scalar, [A] or [H, A]; 1 unless given.
-        gradient: "pathwise" goes through the model; "score" weighs perturbed plans and needs no derivatives.
-        num_perturbations: number of these for each particle, at least 2; 16 unless given.
-        perturbation: std of these, scalar, [A] or [H, A], > 0: the posterior that is found is smoothed by it; 0.1
-            unless given.
-        kernel: "plans" compares whole plans; "steps" each step by itself, which keeps particles apart in long plans,
-            but knows nothing of how steps hang together.
-        bandwidth: bandwidth h > 0 of the kernel exp(−|a − b|²/h); None for the median of the squared distances over
-            log(K + 1).
-        optimizer: the name of one in optax, or what makes one of a learning rate; see `planners.gradients.optimizer`.
-        learning_rate: learning rate of the optimiser, > 0.
-        max_norm: the norm to which a longer direction of a plan is shortened; None for no limit.
-        num_scenarios: number of scenarios in which a plan is tried; None (the default) for as many as the model
-            wants.
-        risk: what a plan's returns in several scenarios are worth together; None for their mean.
-        execute: "mode" executes the particle of the greatest density, "mean" their mean, "sample" one of them.
-        warm_start: whether planning at the next time step starts from this one's particles, shifted.
-        tail: the action that a warm start appends: "hold" repeats the last, "zero", or "initial".
-        keep: which arrays `info` keeps of each iteration: "returns" of all plans; none unless given.
-        rollout_chunk_size: number of rollouts to do at once; None chooses for the backend.
-        sharding: how to spread plans over devices, by a mesh axis named first in its spec; None for one device.
-
-    Returns:
-        The planner. Its belief has all `plans` [K, H, A] and λ times the log of the posterior's density, up to a
-        constant, as their `objective` [K].
-
-    Raises:
-        ValueError: for a parameter outside its range.
+    The prior is N(0, prior_std²) unless given. Under a flat prior nothing holds plans back that are beyond the
+    actuators' range, where all earn the same. The belief has all `plans` [K, H, A] and the `objective` [K] of each, λ
+    times the log of the posterior's density, up to a constant; the plan of the greatest density is executed.
     """
     for name, value, choices in (
         ("gradient", gradient, GRADIENTS),
@@ -111,21 +79,21 @@ def stein(
             f"got {perturbation!r} and {num_perturbations!r}"
         )
     std_of = 0.1 if perturbation is None else perturbation
-    smoothing = real("perturbation", std_of, above=0.0, shape=None)
+    smoothing = checked("perturbation", std_of, required=True)
     return GradientPlanner(
         family=points(num_samples=integer("num_samples", num_samples, 2), initial_plan=initial_plan, std=std),
         objective=SteinAscent(
             climbed,
-            None if bandwidth is None else real("bandwidth", bandwidth, above=0.0),
+            checked("bandwidth", bandwidth),
             smoothing if gradient == "score" else None,
-            16 if num_perturbations is None else integer("num_perturbations", num_perturbations, 2),
+            16 if num_perturbations is None else checked("num_perturbations", num_perturbations, required=True),
             kernel,
         ),
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),
         temperature=climbed.temperature,
         warm_start=optional_shift(warm_start, tail),
-        horizon=integer("horizon", horizon),
-        num_iterations=integer("num_iterations", num_iterations),
+        horizon=checked("horizon", horizon),
+        num_iterations=checked("num_iterations", num_iterations),
         execute=execute,
         keep=check_keep(keep),
         name="stein",

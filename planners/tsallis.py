@@ -2,14 +2,16 @@
 
 from typing import Any, Unpack
 
-from ..dynamics.checks import boolean, check_unused
+from ..dynamics.checks import check_unused
 from .beliefs.choice import by_space
 from .beliefs.gaussian import gaussian
 from .composition import LoopOptions, compose
+from .options import checked, planner
 from .sampling.likelihoods import q_exponential
 from .sampling.loop import SamplingPlanner
 
 
+@planner
 def tsallis(
     horizon: int,
     *,
@@ -28,32 +30,10 @@ def tsallis(
 ) -> SamplingPlanner:
     """Tsallis variational inference (Wang et al., 2021): MPPI at r = 1, CEM at r = ∞, and what lies between.
 
-    With a temperature r → 1 is MPPI; with a fraction of elites r → ∞ is CEM (and r → 1 takes the best plan alone).
-
-    Args:
-        horizon: the number H of steps.
-        num_samples: the number K of plans per iteration.
-        num_iterations: the number I of iterations.
-        std: standard deviation of the plans around their mean, scalar, [A] or [H, A]; 1 is half the actuators' range.
-            0.5 unless given.
-        r: the order of the q-exponential, >= 1; infinity too.
-        elite_fraction: share of the plans that have weight, in (0, 1], two at least; 0.1 unless given.
-        temperature: λ in reward units instead: the weights fall like exp(R/λ) near the best return, and r → 1 is
-            MPPI.
-        learn_std: whether the std is refitted too, as in CEM, or fixed, as in MPPI.
-        std_min: the floor of a learnt std; 0.05 unless given.
-        smoothing: the share of the old mean and std that a refit keeps, in [0, 1); None for none.
-        noise_exponent: correlates the plans in time as noise of the spectrum 1/f^exponent; None for none.
-        include_mode: whether the mean is one of the plans.
-        **options: see `LoopOptions`.
-
-    Returns:
-        The planner.
-
-    Raises:
-        ValueError: for a parameter outside its range.
+    With a temperature the weights fall like exp(R/λ) near the best return, and r → 1 is MPPI; with a fraction of
+    elites r → ∞ is CEM (and r → 1 takes the best plan alone).
     """
-    if not boolean("learn_std", learn_std):
+    if not checked("learn_std", learn_std):
         check_unused("the std is fixed unless learn_std", std_min=std_min)
     return compose(
         "tsallis",

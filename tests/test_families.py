@@ -9,7 +9,7 @@ import pytest
 from problems import bound
 from scipy.stats import multivariate_normal
 
-from mirrax import planners
+from mirrax import dynamics, planners
 
 MEAN = jnp.array([[0.1, -0.4], [0.7, 0.2], [0.0, 1.0]])
 STD = jnp.array([[0.3, 0.4], [0.5, 0.2], [0.9, 0.6]])
@@ -78,8 +78,6 @@ def test_shift_moves_the_mean_and_restores_the_rest(belief):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"horizon": 0}, "horizon must be an integer of at least 1, got 0"),
-        ({"horizon": True}, "horizon must be an integer of at least 1, got True"),
         ({"std": 0.0}, "std must be finite and > 0, got 0.0"),
         ({"std": [1.0, 1.0, 1.0]}, r"std must have shape \(3, 2\), or broadcast to it, got \(3,\)"),
         ({"mean": float("inf")}, "mean must be finite, got inf"),
@@ -89,7 +87,15 @@ def test_shift_moves_the_mean_and_restores_the_rest(belief):
 )
 def test_mistakes_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        planners.gaussian(**({"horizon": 3, "action_size": 2} | arguments))
+        bound(planners.beliefs.gaussian(**arguments), 3, 2)
+
+
+@pytest.mark.parametrize("horizon", [0, True])
+def test_a_horizon_that_is_none_is_named(horizon):
+    with pytest.raises(ValueError, match=f"horizon must be an integer of at least 1, got {horizon}"):
+        planners.sampling_planner(
+            horizon, planners.beliefs.gaussian(), planners.likelihoods.elite(0.1), num_samples=8
+        )
 
 
 # Other families ----------
@@ -100,12 +106,13 @@ FAMILIES = {
     "full": bound(planners.beliefs.full_gaussian(std=STD, noise_exponent=1.5, std_min=1e-3), 3, 2),
     "kronecker": bound(planners.beliefs.kronecker_gaussian(std=[0.3, 0.6], noise_exponent=1.5, std_min=1e-3), 3, 2),
     "mixture": bound(planners.beliefs.mixture(num_components=3, std=0.4, num_draws=2_000), 3, 2),
-    "categorical": planners.beliefs.categorical(3, [[0.0, 1.0], [1.0, 0.0], [-1.0, -1.0]]),
-    "enumeration": planners.beliefs.enumeration(3, [[0.0, 1.0], [1.0, 0.0]]),
-    "annealed": planners.beliefs.annealed(
-        bound(planners.beliefs.gaussian(std=STD, learn_std=False), 3, 2), [1.0, 0.5]
+    "categorical": planners.beliefs.categorical().bind(3, dynamics.Discrete(3)),
+    "enumeration": planners.beliefs.enumeration().bind(3, dynamics.Discrete(2)),
+    "annealed": bound(
+        planners.beliefs.annealed(planners.beliefs.gaussian(std=STD, learn_std=False), [1.0, 0.5]), 3, 2
     ),
 }
+LEVELS = jnp.array([[0.0, 1.0], [1.0, 0.0], [-1.0, -1.0]])  # what discrete actions stand for
 any_family = pytest.mark.parametrize("name", FAMILIES)
 
 
@@ -115,7 +122,8 @@ def moved(name):
     if name == "enumeration":
         return belief.fit(belief.propose(jax.random.key(0), 8).plans, jax.nn.softmax(jnp.sin(jnp.arange(8.0))))
     plans = belief.sample(jax.random.key(3), 200)
-    return belief.fit(plans, jax.nn.softmax(2.0 * plans[:, 0, 0] + plans[:, 1, 1]))
+    told = LEVELS[plans] if name == "categorical" else plans
+    return belief.fit(plans, jax.nn.softmax(2.0 * told[:, 0, 0] + told[:, 1, 1]))
 
 
 @any_family
@@ -138,7 +146,9 @@ def test_the_structure_survives_a_fit_and_a_shift(name):
         assert jax.tree.structure(shifted) == jax.tree.structure(initial)
         assert [x.aval for x in jax.tree.leaves(shifted)] == [x.aval for x in jax.tree.leaves(initial)]
         assert jnp.isfinite(shifted.log_prob(shifted.sample(jax.random.key(5), 4))).all()
-        assert shifted.mode().shape == (3, 2)
+        discrete = name in ("categorical", "enumeration")
+        assert shifted.mode().shape == ((3,) if discrete else (3, 2))
+        assert shifted.mode().dtype == (jnp.int32 if discrete else jnp.float32)
 
 
 @pytest.mark.parametrize("name", ["coloured", "full", "kronecker", "mixture", "categorical"])
@@ -368,9 +378,8 @@ def test_categorical_fits_are_weighted_frequencies():
     belief = FAMILIES["categorical"]
     plans = belief.sample(jax.random.key(0), 50)
     weights = jax.nn.softmax(jnp.arange(50.0) / 10)
-    choices = jnp.argmin(((plans[..., None, :] - belief.actions) ** 2).sum(-1), -1)
     truth = np.zeros((3, 3))
-    for weight, choice in zip(weights, choices, strict=True):
+    for weight, choice in zip(weights, plans, strict=True):
         truth[np.arange(3), np.asarray(choice)] += float(weight)
     np.testing.assert_allclose(jnp.exp(belief.fit(plans, weights).log_probs), 0.98 * truth + 0.02 / 3, rtol=1e-4)
 
@@ -385,23 +394,35 @@ def test_annealed_noise_follows_its_schedule():
     np.testing.assert_allclose(belief.shift(FAMILIES["annealed"], planners.beliefs.shift_by_one()).std, STD)
 
 
+def start(planner):
+    """What checks a planner's options against its family and actions."""
+    model = dynamics.from_function(lambda key, state, action: (state, 0.0, 1.0), 1)
+    return planner.init(model, jnp.zeros(()))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (
-            lambda: planners.beliefs.annealed(bound(planners.beliefs.gaussian(), 3, 1), [1.0]),
+            lambda: planners.beliefs.annealed(planners.beliefs.gaussian(), [1.0]),
             "gaussian must not learn its std",
         ),
         (
-            lambda: planners.beliefs.annealed(bound(planners.beliefs.gaussian(learn_std=False), 3, 1), 1.0),
+            lambda: planners.beliefs.annealed(planners.beliefs.gaussian(learn_std=False), 1.0),
             r"schedule must have shape \[I\], one factor per iteration",
         ),
-        (lambda: planners.beliefs.categorical(3, [0.0, 1.0]), r"actions must have shape \[C, A\] with C >= 2"),
-        (lambda: planners.beliefs.categorical(3, [[0.0], [1.0]], smoothing=0.0), "smoothing must be finite and > 0"),
-        (lambda: planners.beliefs.enumeration(17, [[0.0], [1.0]]), "enumeration needs at most 65536 plans"),
         (
-            lambda: planners.beliefs.enumeration(2, [[0.0], [1.0]]).propose(jax.random.key(0), 5),
-            "num_samples must be the number 4 of all plans, got 5",
+            lambda: bound(planners.beliefs.categorical(), 3, 2),
+            "a categorical belief needs discrete actions .see dynamics.discretized., got action_size=2",
+        ),
+        (lambda: planners.beliefs.categorical(smoothing=0.0), "smoothing must be finite and > 0"),
+        (
+            lambda: planners.beliefs.enumeration().bind(17, dynamics.Discrete(2)),
+            "enumeration needs at most 65536 plans, got 2 actions over 17 steps, 131072",
+        ),
+        (
+            lambda: planners.beliefs.gaussian().bind(3, dynamics.Discrete(2)),
+            "a Gaussian belief needs continuous actions, got num_actions=2",
         ),
         (
             lambda: bound(planners.beliefs.mixture(num_components=0), 3, 1),
@@ -421,20 +442,29 @@ def test_annealed_noise_follows_its_schedule():
         ),
         (lambda: planners.vi_mpc(3, covariance="round"), "covariance must be one of diagonal, full, kronecker"),
         (lambda: planners.vi_mpc(3, covariance="full", num_components=2), "choose different families"),
-        (lambda: planners.vi_mpc(3, enumerate_plans=True), "enumerate_plans needs actions"),
-        (lambda: planners.vi_mpc(3, prior="wide"), "prior must be an object with log_prob, or 'flat', got 'wide'"),
+        (
+            lambda: start(planners.vi_mpc(3, enumerate_plans=True)),
+            "vi_mpc on FunctionModel .action_size=1.: an enumeration needs discrete actions",
+        ),
+        (
+            lambda: planners.vi_mpc(3, prior="wide"),
+            "prior must be a family, an object with log_prob, or 'flat', got 'wide'",
+        ),
         (lambda: planners.vi_mpc(3, prior="flat", prior_std=1.0), "prior_std is of the default prior"),
         (lambda: planners.vi_mpc(3, clip_plans=True), "clip_plans takes no prior"),
         (
             lambda: planners.cem(3, execute="last"),
             "execute must be one of mode, mean, best, sample, component, got 'last'",
         ),
-        (lambda: planners.cem(3, execute="component"), "needs a belief of several modes, got Gaussian"),
+        (lambda: start(planners.cem(3, execute="component")), "needs a belief of several modes, got Gaussian"),
         (
             lambda: planners.cem(3, explore_fraction=1.5),
             r"explore_fraction must be finite and >= 0 and < 1, got 1.5",
         ),
-        (lambda: planners.evolution(3, explore_fraction=0.5), "explore_fraction must be 0 for Strategy, got 0.5"),
+        (
+            lambda: start(planners.evolution(3, explore_fraction=0.5)),
+            "explore_fraction must be 0 for Strategy, got 0.5",
+        ),
         (lambda: planners.icem(3, population_decay=0.5), "population_decay must be finite and >= 1, got 0.5"),
         (lambda: planners.icem(3, keep_fraction=-0.5), r"keep_fraction must lie in \[0, 1\], got -0.5"),
     ],

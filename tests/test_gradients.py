@@ -20,16 +20,21 @@ infer = jax.jit(planners.infer)
 def problem():
     """Model, prior, and the exact posterior under it."""
     model = random_linear_quadratic(0, n=2, m=2)
-    prior = bound(planners.beliefs.gaussian(mean=0.1, std=1.4), HORIZON, 2)
-    posterior = model.plan_posterior(
-        model.start, HORIZON, BETA, prior_mean=prior.mean, prior_covariance=prior.covariance()
-    )
+    prior = planners.beliefs.gaussian(mean=0.1, std=1.4)
+    p = bound(prior, HORIZON, 2)
+    posterior = model.plan_posterior(model.start, HORIZON, BETA, prior_mean=p.mean, prior_covariance=p.covariance())
     return model, prior, posterior
 
 
-def climbed(planner, model, parameters, key=KEY):
-    return jax.jit(lambda planner, model, key: planner.objective.climb(model, KEY, key, model.start, parameters))(
-        planner, model, key
+def prepared(planner, model):
+    """What the planner climbs on a model, and the belief where it starts."""
+    belief = planner.init(model, model.start)
+    return planner.objective.prepared(model, model.start, belief), belief
+
+
+def climbed(objective, model, parameters, key=KEY):
+    return jax.jit(lambda objective, model, key: objective.climb(model, KEY, key, model.start, parameters))(
+        objective, model, key
     )
 
 
@@ -50,7 +55,8 @@ class TestPlans:
         planner = planners.gradient(HORIZON, bounds="none", num_samples=4, std=1.0, **options)
         belief, _ = infer(planner, model, KEY, model.start, None)
         np.testing.assert_allclose(belief.plans, jnp.broadcast_to(best, belief.plans.shape), atol=tolerance)
-        np.testing.assert_allclose(belief.worth, planners.rollout(model, KEY, model.start, belief.plans), rtol=1e-4)
+        returns = planners.rollout(model, KEY, model.start, belief.plans)
+        np.testing.assert_allclose(belief.objective, returns, rtol=1e-4)
 
     def test_under_a_prior_it_ends_at_the_posteriors_mode(self, problem):
         model, prior, posterior = problem
@@ -67,8 +73,8 @@ class TestPlans:
         planner = planners.gradient(5, bounds=bounds, num_iterations=300, num_samples=3, std=0.5)
         belief, _ = infer(planner, model, KEY, jnp.zeros(()), None)
         assert jnp.abs(belief.plans).max() <= 1.0
-        best = jax.jit(planners.infer)(planners.ilqr(5), model, KEY, jnp.zeros(()), None)[1].worth[-1]
-        np.testing.assert_allclose(belief.worth, best, atol=0.02)
+        best = jax.jit(planners.infer)(planners.ilqr(5), model, KEY, jnp.zeros(()), None)[1].objective[-1]
+        np.testing.assert_allclose(belief.objective, best, atol=0.02)
 
     def test_slopes_are_finite_differences(self):
         """On a nonlinear model, with scenarios and risk, in double precision."""
@@ -77,14 +83,14 @@ class TestPlans:
             state = model.init(KEY)
             plans = 0.5 * jax.random.normal(KEY, (2, 6, 1))
             planner = planners.gradient(
-                6, risk="worst", temperature=0.3, prior=bound(planners.beliefs.gaussian(std=0.5), 6, 1), num_samples=2
+                6, risk="worst", temperature=0.3, prior=planners.beliefs.gaussian(std=0.5), num_samples=2
             )
-            target = planner.objective.target
+            target = planner.objective.target.bound(6, dynamics.action_space(model))
             slopes = jax.jit(target.slopes)(model, KEY, state, plans)
-            worth = jax.jit(target.worth)
+            objective = jax.jit(target.evaluate)
             for step in range(6):
                 moved = jnp.zeros((6, 1)).at[step, 0].set(1e-6)
-                difference = worth(model, KEY, state, plans + moved) - worth(model, KEY, state, plans - moved)
+                difference = objective(model, KEY, state, plans + moved) - objective(model, KEY, state, plans - moved)
                 np.testing.assert_allclose(slopes.gradients[:, step, 0], difference / 2e-6, rtol=1e-6, atol=1e-8)
 
     def test_what_follows_an_end_has_no_slope(self):
@@ -108,13 +114,15 @@ class TestPlans:
             return state, jnp.where(action[0] > 0.6, jnp.nan, -((action[0] - 0.8) ** 2)), 1.0
 
         model = dynamics.from_function(step, 1)
-        planner = planners.gradient(3, num_samples=4, std=0.2, num_iterations=60, learning_rate=0.1)
+        planner = planners.gradient(
+            3, num_samples=4, std=0.2, num_iterations=60, learning_rate=0.1, keep=("returns",)
+        )
         belief, info = infer(planner, model, KEY, jnp.zeros(()), None)
         assert info.num_invalid.sum() > 0
-        assert jnp.isfinite(belief.worth).all()
+        assert jnp.isfinite(belief.objective).all()
         assert (belief.plans <= 0.6).all()
-        assert (belief.worth > jnp.nanmax(info.worth[0]) + 0.3).all()
-        assert (belief.worth >= info.worth.max(0)).all()
+        assert (belief.objective > info.objective[0] + 0.3).all()
+        assert (belief.objective >= jnp.nanmax(info.returns, axis=0)).all()  # without a prior the same of each plan
 
     def test_memory_holds_states_only(self):
         """A step that keeps much to itself: on the way back it is computed anew."""
@@ -147,15 +155,17 @@ class TestEvidenceBound:
         """d/dμ ELBO = −Λ (μ − mean), from two plans (O19c)."""
         with jax.enable_x64(True):
             model = random_linear_quadratic(0, n=2, m=2)
-            prior = bound(planners.beliefs.gaussian(std=1.4), HORIZON, 2)
-            posterior = model.plan_posterior(model.start, HORIZON, BETA, prior_covariance=prior.covariance())
+            prior = planners.beliefs.gaussian(std=1.4)
+            known = bound(prior, HORIZON, 2).covariance()
+            posterior = model.plan_posterior(model.start, HORIZON, BETA, prior_covariance=known)
             for stick in (True, False):
                 planner = planners.elbo_gradient(
-                    *(HORIZON, 2), temperature=BETA, prior=prior, num_samples=2, covariance="full", stick=stick
+                    HORIZON, temperature=BETA, prior=prior, num_samples=2, covariance="full", stick=stick
                 )
+                objective, belief = prepared(planner, model)
                 mean = 0.3 * jax.random.normal(KEY, (HORIZON, 2))
-                parameters = (mean[None], planner.objective.parameters(KEY, planner.belief)[1])
-                found = climbed(planner, model, parameters).gradients[0][0] / BETA
+                parameters = (mean[None], objective.parameters(KEY, belief)[1])
+                found = climbed(objective, model, parameters).gradients[0][0] / BETA
                 precision = np.linalg.inv(posterior.covariance)
                 exact = -precision @ np.ravel(mean - posterior.mean)
                 np.testing.assert_allclose(found.ravel(), exact, rtol=1e-9, atol=1e-9)
@@ -168,10 +178,11 @@ class TestEvidenceBound:
         planner = planners.elbo_gradient(
             HORIZON, temperature=BETA, prior=prior, num_samples=64, covariance=covariance, stick=stick, std=0.6
         )
-        parameters = planner.objective.parameters(KEY, planner.belief)
+        objective, belief = prepared(planner, model)
+        parameters = objective.parameters(KEY, belief)
         many = jax.jit(
             lambda keys: jax.lax.map(
-                lambda key: planner.objective.climb(model, KEY, key, model.start, parameters).gradients[1][0], keys
+                lambda key: objective.climb(model, KEY, key, model.start, parameters).gradients[1][0], keys
             )
         )(jax.random.split(KEY, 400))
         scale = 0.6 * np.eye(2 * HORIZON)
@@ -190,13 +201,14 @@ class TestEvidenceBound:
             HORIZON, temperature=BETA, prior=prior, num_samples=4, covariance="full", antithetic=False
         )
         tril = np.linalg.cholesky(np.asarray(posterior.covariance, float))
-        belief = dataclasses.replace(planner.belief, mean=posterior.mean, scale_tril=jnp.asarray(tril, float))
-        parameters = planner.objective.parameters(KEY, belief)
-        found = climbed(planner, model, parameters)
+        objective, start = prepared(planner, model)
+        belief = dataclasses.replace(start, mean=posterior.mean, scale_tril=jnp.asarray(tril, float))
+        parameters = objective.parameters(KEY, belief)
+        found = climbed(objective, model, parameters)
         for leaf in found.gradients:
             np.testing.assert_allclose(leaf, 0.0, atol=2e-4)
         np.testing.assert_allclose(found.elbo, posterior.log_evidence, atol=1e-4)
-        loose = dataclasses.replace(planner, objective=dataclasses.replace(planner.objective, stick=False))
+        loose = dataclasses.replace(objective, stick=False)
         assert jnp.abs(climbed(loose, model, parameters).gradients[0]).max() > 0.05
 
     @pytest.mark.parametrize("covariance", ["diagonal", "full"])
@@ -204,7 +216,7 @@ class TestEvidenceBound:
         """The posterior, or the diagonal 1/Λᵢᵢ; what weighing plans finds on the same model."""
         model, prior, posterior = problem
         planner = planners.elbo_gradient(
-            *(HORIZON, 2),
+            HORIZON,
             temperature=BETA,
             prior=prior,
             covariance=covariance,
@@ -247,8 +259,8 @@ class TestStein:
         ids=["32", "128", "sgd", "score"],
     )
     def test_particles_are_the_posterior(self, options, off, low, high):
-        model, prior = random_linear_quadratic(0, n=2, m=1), bound(planners.beliefs.gaussian(std=1.4), 2, 1)
-        posterior = model.plan_posterior(model.start, 2, BETA, prior_covariance=prior.covariance())
+        model, prior = random_linear_quadratic(0, n=2, m=1), planners.beliefs.gaussian(std=1.4)
+        posterior = model.plan_posterior(model.start, 2, BETA, prior_covariance=bound(prior, 2, 1).covariance())
         planner = planners.stein(2, temperature=BETA, prior=prior, **options)
         belief, info = infer(planner, model, KEY, model.start, None)
         covariance = np.asarray(posterior.covariance, float)
@@ -265,7 +277,7 @@ class TestStein:
     def test_particles_keep_several_ways(self):
         """Two ways round, of equal worth: some go each, where gradients alone would let all go the nearer."""
         model = dynamics.from_function(either, 1)
-        planner = planners.stein(1, num_samples=32, num_iterations=200, temperature=0.05, std=0.3, mean=0.1)
+        planner = planners.stein(1, num_samples=32, num_iterations=200, temperature=0.05, std=0.3, initial_plan=0.1)
         belief, _ = infer(planner, model, KEY, jnp.zeros(()), None)
         ways = jnp.sign(belief.plans[:, 0, 0])
         assert 8 < (ways > 0).sum() < 24
@@ -299,7 +311,7 @@ def either(key, state, action):
         ({"learning_rate": 0.0}, "learning_rate must be finite and > 0"),
         ({"max_norm": -1.0}, "max_norm must be finite and > 0"),
         (
-            {"prior": bound(planners.beliefs.gaussian(), 3, 1), "temperature": None},
+            {"prior": planners.beliefs.gaussian(), "temperature": None},
             "needs? a temperature|temperature must be a number",
         ),
         ({"prior": 3.0, "temperature": 1.0}, "prior must have log_prob"),
@@ -310,31 +322,39 @@ def either(key, state, action):
 )
 def test_mistakes_are_named(factory, options, message):
     with pytest.raises(ValueError, match=message):
-        unchecked(factory)(3, 1, **options)
+        unchecked(factory)(3, **options)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: unchecked(planners.gradient)(3, 1, bounds="hard"), "bounds must be one of clip, squash, none"),
-        (lambda: unchecked(planners.elbo_gradient)(3, 1, num_samples=3), "num_samples must be even"),
+        (lambda: unchecked(planners.gradient)(3, bounds="hard"), "bounds must be one of clip, squash, none"),
+        (lambda: unchecked(planners.elbo_gradient)(3, num_samples=3), "num_samples must be even"),
         (
-            lambda: unchecked(planners.elbo_gradient)(3, 1, covariance="fixed"),
+            lambda: unchecked(planners.elbo_gradient)(3, covariance="fixed"),
             "covariance must be one of diagonal, f",
         ),
-        (lambda: unchecked(planners.elbo_gradient)(3, 1, execute="best"), "execute must be one of mode, sample"),
-        (lambda: unchecked(planners.stein)(3, 1, gradient="none"), "gradient must be one of pathwise, score"),
-        (lambda: unchecked(planners.stein)(3, 1, kernel="rbf"), "kernel must be one of plans, steps"),
-        (lambda: unchecked(planners.stein)(3, 1, bandwidth=0.0), "bandwidth must be finite and > 0"),
-        (lambda: unchecked(planners.stein)(3, 1, temperature=None), "temperature must be a number"),
-        (lambda: unchecked(planners.stein)(3, 1, perturbation=0.2), "perturbation and num_perturbations are of"),
-        (lambda: unchecked(planners.gradient)(3, 1, temperature=0.2), "temperature is of the prior: give both"),
+        (lambda: unchecked(planners.elbo_gradient)(3, execute="best"), "execute must be one of mode, sample"),
+        (lambda: unchecked(planners.stein)(3, gradient="none"), "gradient must be one of pathwise, score"),
+        (lambda: unchecked(planners.stein)(3, kernel="rbf"), "kernel must be one of plans, steps"),
+        (lambda: unchecked(planners.stein)(3, bandwidth=0.0), "bandwidth must be finite and > 0"),
+        (lambda: unchecked(planners.stein)(3, temperature=None), "temperature must be a number"),
+        (lambda: unchecked(planners.stein)(3, perturbation=0.2), "perturbation and num_perturbations are of"),
+        (lambda: unchecked(planners.gradient)(3, temperature=0.2), "temperature is of the prior: give both"),
         (
-            lambda: unchecked(planners.elbo_gradient)(3, 1, prior=bound(planners.beliefs.gaussian(), 4, 1)),
-            r"prior must be over plans of shape \[H, A\] = \(3, 1\), got \(4, 1\)",
+            lambda: planners.elbo_gradient(3, prior=bound(planners.beliefs.gaussian(), 4, 1)).init(
+                dynamics.pendulum(), jnp.zeros(2)
+            ),
+            r"elbo_gradient on Pendulum \(action_size=1\): prior must be over plans of shape \(3, 1\), got \(4, 1\)",
         ),
         (
-            lambda: unchecked(planners.stein)(3, 1, prior="flat", prior_std=1.0),
+            lambda: planners.stein(3, prior=planners.beliefs.gaussian(mean=jnp.zeros((4, 1)))).init(
+                dynamics.pendulum(), jnp.zeros(2)
+            ),
+            r"stein on Pendulum \(action_size=1\): prior: mean must have shape \(3, 1\).*got \(4, 1\)",
+        ),
+        (
+            lambda: unchecked(planners.stein)(3, prior="flat", prior_std=1.0),
             "prior_std is of a Gaussian prior: give it or another",
         ),
     ],

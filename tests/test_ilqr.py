@@ -30,20 +30,21 @@ class TestLinearQuadratic:
     def test_one_step_is_the_optimum(self, double, options):
         with jax.enable_x64(double):
             model = random_linear_quadratic(1)
-            planner = planners.ilqr(HORIZON, limits=None, plan=0.3, **options)
+            planner = planners.ilqr(HORIZON, limits=None, initial_plan=0.3, **options)
             belief, info = infer(planner, model, KEY, model.start, None)
             np.testing.assert_allclose(belief.plan, optimum(model), atol=1e-9 if double else 1e-5)
             assert info.step_size[0] == 1.0
             assert not info.converged[0]
             assert info.converged[1:].all()
-            np.testing.assert_allclose(info.worth[0], info.worth[-1], rtol=1e-6)
+            np.testing.assert_allclose(info.objective[0], info.objective[-1], rtol=1e-6)
 
     @pytest.mark.parametrize("prior", [False, True])
     def test_maximum_entropy_is_riccatis(self, prior):
         with jax.enable_x64(True):
             model = random_linear_quadratic(2)
-            p = bound(planners.beliefs.gaussian(mean=0.2, std=0.9), HORIZON, 2) if prior else None
-            planner = planners.ilqr(HORIZON, limits=None, temperature=0.7, prior=p)
+            family = planners.beliefs.gaussian(mean=0.2, std=0.9) if prior else None
+            p = None if family is None else bound(family, HORIZON, 2)
+            planner = planners.ilqr(HORIZON, limits=None, temperature=0.7, prior=family)
             belief, info = infer(planner, model, KEY, model.start, None)
             known = {} if p is None else {"prior_mean": p.mean, "prior_covariance": p.covariance()}
             posterior = model.plan_posterior(model.start, HORIZON, 0.7, **known)
@@ -65,8 +66,9 @@ class TestLinearQuadratic:
         """Plan, covariance and evidence of p(a) exp(R/λ), whose log is quadratic, with the R of the rollout."""
         with jax.enable_x64(True):
             model = dynamics.discounted(random_linear_quadratic(2), 0.8)
-            p = bound(planners.beliefs.gaussian(mean=0.2, std=0.9), HORIZON, 2) if prior else None
-            planner = planners.ilqr(HORIZON, limits=None, temperature=0.7, prior=p)
+            family = planners.beliefs.gaussian(mean=0.2, std=0.9) if prior else None
+            p = None if family is None else bound(family, HORIZON, 2)
+            planner = planners.ilqr(HORIZON, limits=None, temperature=0.7, prior=family)
             belief, info = infer(planner, model, KEY, model.model.start, None)
 
             def log_posterior(flat):
@@ -94,7 +96,7 @@ class TestLinearQuadratic:
             )
 
         def believe(horizon):
-            p = bound(planners.beliefs.gaussian(std=0.6), horizon, 1) if prior else None
+            p = planners.beliefs.gaussian(std=0.6) if prior else None
             planner = planners.ilqr(horizon, limits=None, temperature=0.5, prior=p)
             return infer(planner, dynamics.from_function(step, 1), KEY, jnp.zeros(2), None)
 
@@ -116,7 +118,7 @@ class TestLinearQuadratic:
             HORIZON,
             limits=None,
             temperature=0.7,
-            prior=bound(planners.beliefs.gaussian(std=0.9), HORIZON, 2),
+            prior=planners.beliefs.gaussian(std=0.9),
             num_iterations=5,
         )
         one, _ = infer(as_policy, model, KEY, model.start, None)
@@ -130,19 +132,19 @@ class TestLinearQuadratic:
         with jax.enable_x64(True):
             model = random_linear_quadratic(2)
             planner = planners.ilqr(
-                *(HORIZON, 2), limits=None, plan=0.5, num_samples=0, num_iterations=1, regularization=regularization
+                HORIZON, limits=None, initial_plan=0.5, num_samples=0, num_iterations=1, regularization=regularization
             )
             _, info = infer(planner, model, KEY, model.start, None)
             (before,) = planners.rollout(model, KEY, model.start, jnp.full((1, HORIZON, 2), 0.5))
             assert info.step_size[0] == 1.0
-            np.testing.assert_allclose(info.worth[0] - before, info.promised[0], rtol=1e-9)
+            np.testing.assert_allclose(info.objective[0] - before, info.expected_improvement[0], rtol=1e-9)
 
-    @pytest.mark.parametrize("bound", [0.2, 0.7])
-    def test_limits_are_kept_at_the_constrained_optimum(self, bound):
+    @pytest.mark.parametrize("limit", [0.2, 0.7])
+    def test_limits_are_kept_at_the_constrained_optimum(self, limit):
         model = random_linear_quadratic(0)
         cost = model.plan_cost(model.start, HORIZON)
         hessian, gradient = np.asarray(cost.hessian, float), np.asarray(cost.gradient, float)
-        box = [(-bound, bound)] * len(gradient)
+        box = [(-limit, limit)] * len(gradient)
         best = minimize(
             lambda a: (0.5 * a @ hessian @ a + gradient @ a, hessian @ a + gradient),
             np.zeros(len(gradient)),
@@ -150,15 +152,15 @@ class TestLinearQuadratic:
             bounds=box,
             tol=1e-12,
         ).x
-        planner = planners.ilqr(HORIZON, limits=(-bound, bound))
+        planner = planners.ilqr(HORIZON, limits=(-limit, limit))
         belief, info = infer(planner, model, KEY, model.start, None)
         assert info.converged[-1]
-        assert (np.abs(best) == bound).any()
-        assert jnp.abs(belief.plan).max() <= bound
+        assert (np.abs(best) == limit).any()
+        assert jnp.abs(belief.plan).max() <= limit
         np.testing.assert_allclose(belief.plan.ravel(), best, atol=2e-3)
         assert cost_of(cost, belief.plan) - cost_of(cost, best) < 1e-4
         # feedback moves nothing that a limit holds
-        held = np.abs(np.asarray(belief.plan)) == bound
+        held = np.abs(np.asarray(belief.plan)) == limit
         assert (np.abs(np.asarray(belief.gains)[held]) == 0).all()
 
     def test_the_future_may_count_less(self):
@@ -245,7 +247,7 @@ def test_it_swings_up_from_a_cold_start(name):
     planner = planners.ilqr(horizon, num_iterations=400, num_samples=64)
     state = model.init(jax.random.key(1))
     belief, info = infer(planner, model, KEY, state, None)
-    assert (jnp.diff(info.worth) >= 0).all()
+    assert (jnp.diff(info.objective) >= 0).all()
     policy, timed = belief.policy(model), dynamics.timed(model)
 
     def follow(state, _):
@@ -299,10 +301,10 @@ class TestModelPredictiveControl:
             return state, jnp.log(2.0 - state) - 0.1 * action[0] ** 2, jnp.where(state > 1.5, 0.0, 1.0)
 
         model = dynamics.from_function(step, 1)
-        belief, info = infer(planners.ilqr(8, plan=0.7, num_samples=0), model, KEY, jnp.zeros(()), None)
-        assert jnp.isfinite(info.worth).all()
+        belief, info = infer(planners.ilqr(8, initial_plan=0.7, num_samples=0), model, KEY, jnp.zeros(()), None)
+        assert jnp.isfinite(info.objective).all()
         assert jnp.isfinite(belief.gains).all()
-        assert (jnp.diff(info.worth) >= 0).all()
+        assert (jnp.diff(info.objective) >= 0).all()
         assert info.step_size[0] > 0
 
     def test_loops_that_only_go_forward_will_do(self):
@@ -318,7 +320,7 @@ class TestModelPredictiveControl:
         model = dynamics.from_function(step, 1)
         _, info = infer(planners.ilqr(5), model, KEY, jnp.ones(()), None)
         assert info.converged[-1]
-        assert info.worth[-1] > -0.2
+        assert info.objective[-1] > -0.2
         with pytest.raises(ValueError, match=r"model must be differentiable in reverse mode.*use planners\.ilqr"):
             infer(planners.gradient(5), model, KEY, jnp.ones(()), None)
 
@@ -347,14 +349,22 @@ def test_coordinates_leave_out_what_does_not_move():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prior": bound(planners.beliefs.gaussian(), 3, 1)}, "prior needs a temperature"),
+        ({"prior": planners.beliefs.gaussian()}, "prior needs a temperature"),
         (
-            {"prior": bound(planners.beliefs.full_gaussian(), 3, 1), "temperature": 1.0},
-            "prior must be a planners.gaussian of uncorr",
+            {"prior": planners.beliefs.full_gaussian(), "temperature": 1.0},
+            r"prior must be planners\.beliefs\.gaussian\(\.\.\.\) of uncorr",
         ),
         (
-            {"prior": bound(planners.beliefs.gaussian(), 4, 1), "temperature": 1.0},
-            r"prior must be over plans of shape \[H, A\] = \(3, 1\)",
+            {"prior": planners.beliefs.gaussian(noise_exponent=1.0), "temperature": 1.0},
+            r"prior must be planners\.beliefs\.gaussian\(\.\.\.\) of uncorr",
+        ),
+        (
+            {"prior": planners.beliefs.gaussian(mean=jnp.zeros((4, 1))), "temperature": 1.0},
+            r"ilqr on Pendulum \(action_size=1\): prior: mean must have shape \(3, 1\).*got \(4, 1\)",
+        ),
+        (
+            {"initial_plan": jnp.zeros((4, 1))},
+            r"ilqr on Pendulum \(action_size=1\): initial_plan must have shape \(3, 1\).*got \(4, 1\)",
         ),
         ({"execute": "best"}, "execute must be one of mode, sample"),
         ({"execute": "sample"}, "execute='sample' needs a temperature"),
@@ -365,8 +375,9 @@ def test_coordinates_leave_out_what_does_not_move():
     ],
 )
 def test_mistakes_are_named(options, message):
+    model = dynamics.pendulum()
     with pytest.raises(ValueError, match=message):
-        unchecked(planners.ilqr)(3, 1, **options)
+        unchecked(planners.ilqr)(3, **options).init(model, model.init(KEY))
 
 
 def test_a_policy_without_noise_has_no_density():
@@ -376,5 +387,5 @@ def test_a_policy_without_noise_has_no_density():
     assert (belief.sample(KEY, 3) == belief.plan).all()
     with pytest.raises(ValueError, match="give the planner a temperature"):
         belief.log_prob(belief.plan[None])
-    with pytest.raises(ValueError, match="belief must have the shapes of the planner's own"):
+    with pytest.raises(ValueError, match=r"belief\.plan must have shape \(6, 1\).*got \(5, 1\)"):
         infer(planners.ilqr(6), model, KEY, model.init(KEY), belief)

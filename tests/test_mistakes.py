@@ -9,7 +9,7 @@ import pytest
 from problems import unchecked
 
 from mirrax import planners
-from mirrax.options import PLANNERS, takes_loop_options
+from mirrax.cli.flags import PLANNERS, takes_loop_options
 
 # what has no range, or is no number and no word
 FREE = {"actions", "hidden", "limits", "mean", "optimizer", "params", "plan", "policy", "prior", "proposal", "refine"}

@@ -64,8 +64,8 @@ PLANNERS = {
     ),
     "mppi, prior": (
         planners.mppi,
-        {"num_samples": 64, "temperature": 0.5, "prior": bound(planners.beliefs.gaussian(std=2.0), HORIZON, ACTIONS)},
-        {"prior": bound(planners.beliefs.gaussian(std=1.0), HORIZON, ACTIONS)},
+        {"num_samples": 64, "temperature": 0.5, "prior": planners.beliefs.gaussian(std=2.0)},
+        {"prior": planners.beliefs.gaussian(std=1.0)},
     ),
     "mppi, adapted knots": (
         planners.mppi,
@@ -109,12 +109,12 @@ PLANNERS = {
     ),
     "vi_mpc, categorical": (
         planners.vi_mpc,
-        {"num_samples": 64, "num_iterations": 3, "actions": LEVELS, "temperature": 0.5, "step_size": 0.5},
+        {"num_samples": 64, "num_iterations": 3, "temperature": 0.5, "step_size": 0.5},
         {"temperature": 1.0},
     ),
     "vi_mpc, enumeration": (
         planners.vi_mpc,
-        {"num_iterations": 2, "actions": LEVELS[:2], "enumerate_plans": True, "temperature": 0.5, "step_size": 0.5},
+        {"num_iterations": 2, "enumerate_plans": True, "temperature": 0.5, "step_size": 0.5},
         {"temperature": 1.0},
     ),
     "smc": (planners.smc, {"num_samples": 64, "num_iterations": 3}, {"std": 0.7, "max_kl": 3.0}),
@@ -145,8 +145,8 @@ DIFFERENTIATING = {
     "gradient, squashed, prior": (
         planners.gradient,
         {"num_samples": 4, "num_iterations": 10, "bounds": "squash", "temperature": 0.1, "optimizer": "rmsprop"}
-        | {"prior": bound(planners.beliefs.gaussian(std=2.0), HORIZON, ACTIONS)},
-        {"temperature": 0.2, "prior": bound(planners.beliefs.gaussian(std=1.0), HORIZON, ACTIONS)},
+        | {"prior": planners.beliefs.gaussian(std=2.0)},
+        {"temperature": 0.2, "prior": planners.beliefs.gaussian(std=1.0)},
     ),
     "elbo_gradient": (
         planners.elbo_gradient,
@@ -156,7 +156,7 @@ DIFFERENTIATING = {
     "elbo_gradient, full": (
         planners.elbo_gradient,
         {"num_samples": 8, "num_iterations": 10, "temperature": 0.1, "covariance": "full", "stick": False}
-        | {"prior": bound(planners.beliefs.gaussian(std=2.0), HORIZON, ACTIONS), "execute": "sample"},
+        | {"prior": planners.beliefs.gaussian(std=2.0), "execute": "sample"},
         {"temperature": 0.2, "learning_rate": 0.1},
     ),
     "stein": (
@@ -167,19 +167,15 @@ DIFFERENTIATING = {
     "stein, score, steps": (
         planners.stein,
         {"num_samples": 8, "num_iterations": 10, "temperature": 0.1, "gradient": "score", "kernel": "steps"}
-        | {"bandwidth": 0.5, "prior": bound(planners.beliefs.gaussian(std=2.0), HORIZON, ACTIONS), "execute": "mean"},
+        | {"bandwidth": 0.5, "prior": planners.beliefs.gaussian(std=2.0), "execute": "mean"},
         {"temperature": 0.2, "perturbation": 0.2, "bandwidth": 0.3},
     ),
-    "ilqr": (planners.ilqr, {"num_iterations": 5}, {"plan": 0.1, "regularization": 0.1, "tolerance": 1e-3}),
+    "ilqr": (planners.ilqr, {"num_iterations": 5}, {"initial_plan": 0.1, "regularization": 0.1, "tolerance": 1e-3}),
     "ilqr, maximum entropy": (
         planners.ilqr,
-        {
-            "num_iterations": 5,
-            "temperature": 0.1,
-            "prior": bound(planners.beliefs.gaussian(std=2.0), HORIZON, ACTIONS),
-        }
+        {"num_iterations": 5, "temperature": 0.1, "prior": planners.beliefs.gaussian(std=2.0)}
         | {"limits": None, "second_order": True, "execute": "sample"},
-        {"temperature": 0.2, "prior": bound(planners.beliefs.gaussian(std=1.0), HORIZON, ACTIONS)},
+        {"temperature": 0.2, "prior": planners.beliefs.gaussian(std=1.0)},
     ),
     "iterative_policy": (
         planners.iterative_policy,
@@ -194,15 +190,27 @@ DIFFERENTIATING = {
     ),
 }
 ALL = PLANNERS | DIFFERENTIATING
+CHOICES = {"vi_mpc, categorical": LEVELS, "vi_mpc, enumeration": LEVELS[:2]}  # whose actions are discrete
 every = pytest.mark.parametrize("name", PLANNERS)
 really_every = pytest.mark.parametrize("name", ALL)
+ARRAYS = ("returns", "weights", "lineage")
 infer = jax.jit(planners.infer)
 plan = jax.jit(planners.plan)
 
 
 def make(name, **changes):
     factory, options, _ = ALL[name]
-    return factory(HORIZON, ACTIONS, **(options | changes))
+    return factory(HORIZON, **(options | changes))
+
+
+def suited(name, model):
+    """The model, with choices of actions for those who choose."""
+    return dynamics.discretized(model, CHOICES[name]) if name in CHOICES else model
+
+
+def number_of_plans(name, planner):
+    """How many plans an iteration evaluates."""
+    return len(CHOICES[name]) ** HORIZON if name == "vi_mpc, enumeration" else planner.num_samples
 
 
 def paying(reward):
@@ -214,9 +222,10 @@ def _pay(reward, key, state, action):
     return state, reward, 1.0
 
 
-def first_plans(planner, key):
+def first_plans(planner, model, key):
     """The plans [K, H, A] that `infer` draws first: the one test that knows how the loop splits its key."""
-    return planner.belief.sample(jax.random.split(key, (planner.num_iterations, 2))[0, 0], planner.num_samples)
+    first_key = jax.random.split(key, (planner.num_iterations, 2))[0, 0]
+    return planner.init(model, START).sample(first_key, planner.num_samples)
 
 
 def family_of(belief):
@@ -243,23 +252,30 @@ def test_it_is_a_planner(name):
 @every
 def test_it_is_made_of_components(name):
     planner = make(name)
-    assert isinstance(planner.belief, planners.beliefs.Belief)
-    assert isinstance(planner.likelihood, planners.likelihoods.Likelihood)
-    assert planner.prior is None or isinstance(planner.prior, planners.priors.Prior)
+    evaluator = planner.evaluator
+    assert isinstance(planner.family, planners.beliefs.Family)
+    assert isinstance(planner.init(suited(name, TARGET), START).belief, planners.beliefs.Belief)
+    assert isinstance(evaluator, planners.sampling.Evaluator)
+    kind = planners.particles.Tempering if name.startswith("smc") else planners.likelihoods.Likelihood
+    assert isinstance(evaluator.likelihood, kind)
+    assert evaluator.prior is None or isinstance(evaluator.prior, planners.priors.Prior)
 
 
 # but for those of thousands of operations
 @pytest.mark.parametrize("name", [name for name in ALL if not name.startswith(("ilqr", "iterative_policy"))])
 def test_jit_is_no_jit(name):
-    planner, model = dataclasses.replace(make(name), num_iterations=1), TARGET  # one by one, operations are slow
+    planner = dataclasses.replace(make(name), num_iterations=1)  # one by one, operations are slow
+    model = suited(name, TARGET)
+    belief = planner.init(model, START)
     with jax.disable_jit():
-        slow = planners.plan(planner, model, KEY, START, planner.init(model, START))
-    assert_close(plan(planner, model, KEY, START, None), slow, rtol=2e-4, atol=2e-5)
+        assert_close(planner.init(model, START), belief)
+        slow = planners.plan(planner, model, KEY, START, belief)
+    assert_close(plan(planner, model, KEY, START, belief), slow, rtol=2e-4, atol=2e-5)
 
 
 @really_every
 def test_it_improves_and_keeps_the_structure(name):
-    planner, model = make(name), TARGET
+    planner, model = make(name, keep=("returns", "weights")), suited(name, TARGET)
     start = planner.init(model, START)
     belief, info = infer(planner, model, KEY, START, start)
     tried = [info.returns]
@@ -275,7 +291,7 @@ def test_it_improves_and_keeps_the_structure(name):
     if name in DIFFERENTIATING:
         assert info.returns.ndim == 2
         return
-    assert info.returns.shape == info.weights.shape == (iterations, planner.num_samples)
+    assert info.returns.shape == info.weights.shape == (iterations, number_of_plans(name, planner))
     np.testing.assert_allclose(info.weights.sum(-1), 1.0, rtol=1e-4)
     # the best plan of all iterations of all calls
     best = np.maximum.accumulate(np.concatenate(tried).max(-1))
@@ -291,7 +307,7 @@ def test_it_improves_and_keeps_the_structure(name):
 
 @really_every
 def test_one_program_serves_all_traced_values_and_beliefs_may_be_donated(name):
-    """What `start`, `shift` and `plan` give is nobody else's memory: neither the planner's, nor twice the same."""
+    """What `init`, `shift` and `plan` give is nobody else's memory: neither the planner's, nor twice the same."""
     traces = []
 
     def counted(*arguments):
@@ -299,15 +315,16 @@ def test_one_program_serves_all_traced_values_and_beliefs_may_be_donated(name):
         return planners.plan(*arguments)
 
     jitted = jax.jit(counted, donate_argnums=4)
-    planner, model = (
-        make(name),
-        dynamics.with_value(dynamics.point_mass(), jax.tree_util.Partial(lambda b, s: b, jnp.ones(()))),
-    )
+
+    def valued(point_mass):
+        return suited(name, dynamics.with_value(point_mass, jax.tree_util.Partial(lambda b, s: b, jnp.ones(()))))
+
+    planner, model = make(name), valued(dynamics.point_mass())
     _, belief, _ = jitted(planner, model, KEY, model.init(KEY), planner.init(model, model.init(KEY)))
     for change, value in ALL[name][2].items():
         other = make(name, **{change: value})
         _, belief, _ = jitted(other, model, jax.random.key(1), model.init(jax.random.key(2)), belief)
-    heavy = dataclasses.replace(model, model=dynamics.point_mass(mass=2.0, goal=(1.0, 1.0)))
+    heavy = valued(dynamics.point_mass(mass=2.0, goal=(1.0, 1.0)))
     _, belief, _ = jitted(planner, heavy, KEY, model.init(KEY), belief)
     jitted(planner, heavy, KEY, model.init(KEY), planner.shift(belief))
     shifted = [planner.shift(planner.init(model, model.init(KEY))) for _ in range(2)]
@@ -320,15 +337,19 @@ def test_one_program_serves_all_traced_values_and_beliefs_may_be_donated(name):
 def test_vmap_is_a_loop_over_planners_models_states_and_keys(name):
     change, value = next(iter(ALL[name][2].items()))
     several = [make(name), make(name, **{change: value})]
-    models = [dynamics.point_mass(mass=1.0), dynamics.point_mass(mass=3.0)]
+    models = [suited(name, dynamics.point_mass(mass=mass)) for mass in (1.0, 3.0)]
     keys = jax.random.split(KEY, 2)
     states = [model.init(key) for model, key in zip(models, keys, strict=True)]
 
     def stack(trees):
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
-    batch = jax.jit(jax.vmap(planners.plan))(stack(several), stack(models), keys, jnp.stack(states))
-    loop = stack([plan(*arguments, None) for arguments in zip(several, models, keys, states, strict=True)])
+    beliefs = [planner.init(*given) for planner, *given in zip(several, models, states, strict=True)]
+    arguments = stack(several), stack(models), keys, jnp.stack(states)
+    at_once = jax.vmap(lambda planner, model, key, state: planner.init(model, state))(*arguments)
+    assert_close(at_once, stack(beliefs))
+    batch = jax.jit(jax.vmap(planners.plan))(*arguments, at_once)
+    loop = stack([plan(*one) for one in zip(several, models, keys, states, beliefs, strict=True)])
     assert_close(batch, loop, rtol=1e-3, atol=1e-4)
 
 
@@ -352,7 +373,7 @@ def test_divergence_is_contained_and_counted(name):
         bad = jnp.array([jnp.nan, jnp.inf, -jnp.inf])[(jnp.abs(action[0] * 997) % 3).astype(int)]
         return state, jnp.where(action[1] > 0.6, bad, reward), 1.0
 
-    planner, model = make(name), dynamics.from_function(step, ACTIONS)
+    planner, model = make(name, keep=ARRAYS), suited(name, dynamics.from_function(step, ACTIONS))
     belief, info = infer(planner, model, KEY, START, None)
     assert info.num_invalid[0] > 0  # later iterations may have learnt to avoid it
     assert not (info.degenerate.all() if name in DIFFERENTIATING else info.degenerate.any())
@@ -375,19 +396,19 @@ def test_divergence_is_contained_and_counted(name):
 @really_every
 @pytest.mark.parametrize("reward", [jnp.nan, jnp.inf, -jnp.inf])
 def test_if_all_diverge_the_belief_stays(name, reward):
-    planner = make(name)
-    before = planner.start(paying(reward), START)
-    belief, info = infer(planner, paying(reward), KEY, START, before)
+    planner, model = make(name, keep=("weights", "lineage")), suited(name, paying(reward))
+    before = planner.init(model, START)
+    belief, info = infer(planner, model, KEY, START, before)
     assert_close(family_of(belief), family_of(before), rtol=0.0)
     assert_close(belief.mode(), before.mode(), rtol=0.0)
     assert info.degenerate.all()
     if name in DIFFERENTIATING:
         assert (info.num_invalid > 0).all()
         return
-    np.testing.assert_array_equal(info.num_invalid, planner.num_samples)
+    np.testing.assert_array_equal(info.num_invalid, number_of_plans(name, planner))
     np.testing.assert_array_equal(info.best_return, -jnp.inf)
     np.testing.assert_array_equal(belief.best(), before.best())
-    assert not any(jnp.isnan(leaf).any() for leaf in jax.tree.leaves(dataclasses.replace(info, returns=info.weights)))
+    assert not any(jnp.isnan(leaf).any() for leaf in jax.tree.leaves(info))
     np.testing.assert_allclose(info.posterior_kl, 0.0, atol=1e-5)
     if info.elbo_gap is not None:
         np.testing.assert_array_equal(info.elbo_gap, 0.0)
@@ -395,10 +416,11 @@ def test_if_all_diverge_the_belief_stays(name, reward):
 
 @every
 def test_equal_returns_teach_nothing(name):
-    planner = make(name)
-    belief, info = infer(planner, paying(1.0), KEY, START, None)
-    if planner.prior is None:
-        assert_close(*(getattr(one, "proposal", one) for one in (belief.belief, planner.belief)))
+    planner, model = make(name), suited(name, paying(1.0))
+    before = planner.init(model, START)
+    belief, info = infer(planner, model, KEY, START, before)
+    if planner.evaluator.prior is None:
+        assert_close(*(getattr(one, "proposal", one) for one in (belief.belief, before.belief)))
         assert info.degenerate.all()
     else:
         assert not info.degenerate.any()  # under a prior the weights know more than the returns
@@ -424,9 +446,11 @@ OF_PLANS = [name for name in PLANNERS if not name.startswith("smc")]  # see test
 )
 def test_diagnostics_are_their_definitions(name, model):
     """Every field of one iteration, recomputed from returns, weights and beliefs in double precision."""
-    planner = dataclasses.replace(make(name), num_iterations=1)
-    before = planner.belief
-    after, info = infer(planner, model, KEY, START, None)
+    planner = dataclasses.replace(make(name, keep=("returns", "weights")), num_iterations=1)
+    model, evaluator = suited(name, model), planner.evaluator
+    before = planner.init(model, START)
+    prior = evaluator.prior if before.initial.prior is None else before.initial.prior
+    after, info = infer(planner, model, KEY, START, before)
     returns, weights = np.asarray(info.returns[0], float), np.asarray(info.weights[0], float)
     valid, samples = np.isfinite(returns), len(returns)
     assert info.num_invalid[0] == samples - valid.sum()
@@ -437,7 +461,7 @@ def test_diagnostics_are_their_definitions(name, model):
     positive = weights[weights > 0]
     entropy = -(positive * np.log(positive)).sum()
     np.testing.assert_allclose(info.perplexity[0], np.exp(entropy), rtol=1e-4)
-    if planner.explore_fraction == 0:
+    if evaluator.explore_fraction == 0:
         assert info.evidence_ess[0] / samples <= np.exp(-info.posterior_kl[0]) * 1.001  # Rényi-2 ≥ KL
     if info.entropy is None:
         assert info.kl is after.kl(before) is after.entropy() is None
@@ -445,12 +469,12 @@ def test_diagnostics_are_their_definitions(name, model):
         np.testing.assert_allclose(info.entropy[0], after.entropy(), rtol=1e-5)
         np.testing.assert_allclose(info.kl[0], after.kl(before), rtol=1e-4, atol=1e-5)
     assert not info.degenerate[0]
-    proposal = planner._propose(jax.random.split(KEY, (1, 2))[0, 0], before, samples)
+    proposal = evaluator._propose(jax.random.split(KEY, (1, 2))[0, 0], before, samples)
     drawn = np.ones(samples, bool) if proposal.drawn is None else np.asarray(proposal.drawn)
-    assert drawn.sum() == samples - planner.include_mode - (planner.prior is None) * round(
-        planner.explore_fraction * samples
+    assert drawn.sum() == samples - evaluator.include_mode - (prior is None) * round(
+        evaluator.explore_fraction * samples
     )
-    if isinstance(planner.likelihood, planners.likelihoods.Elite | planners.likelihoods.Best):
+    if isinstance(evaluator.likelihood, planners.likelihoods.Elite | planners.likelihoods.Best):
         elites = ((weights > 0) & drawn).sum()
         assert (info.elbo[0] == -np.inf) == (elites < (valid & drawn).sum())
         with np.errstate(divide="ignore"):
@@ -459,31 +483,31 @@ def test_diagnostics_are_their_definitions(name, model):
         np.testing.assert_allclose(info.posterior_kl[0], -info.log_evidence[0], rtol=1e-5)
         np.testing.assert_allclose(info.elbo_gap[0], np.inf if np.isinf(info.elbo[0]) else 0.0, atol=1e-6)
         return
-    told = planner.likelihood(
+    told = evaluator.likelihood(
         jnp.where(valid, info.returns[0], -jnp.inf)
     )  # whose closed forms have tests of their own
     log_utility = np.asarray(told.log_weights, float) + float(told.log_scale)
     own_base, ratio = proposal.log_correction, log_utility
     log_base = np.where(drawn, 0.0 if own_base is None else np.asarray(own_base, float), -np.inf)
-    fit_base = np.zeros(samples) if planner.prior is None else log_base  # without a prior, no sample need weigh more
-    if planner.prior is not None:
+    fit_base = np.zeros(samples) if prior is None else log_base  # without a prior, no sample need weigh more
+    if prior is not None:
         plans, by = proposal.plans, proposal.belief
         assert_close(after.mode(), by.fit(plans, info.weights[0]).mode(), atol=1e-5)  # these are the plans
-        ratio = log_utility + np.asarray(planner.prior.log_ratio(plans, by), float)
+        ratio = log_utility + np.asarray(prior.log_ratio(plans, by), float)
     ratio = np.where(valid, ratio, -np.inf)
-    if planner.step_size is None:
+    if evaluator.step_size is None:
         assert info.step_size is None
         size = 1.0
     else:
         size = float(info.step_size[0])
         base = None if drawn.all() and own_base is None else jnp.asarray(fit_base, jnp.float32)
-        np.testing.assert_allclose(size, planner.step_size(jnp.asarray(ratio, jnp.float32), base), rtol=1e-2)
+        np.testing.assert_allclose(size, evaluator.step_size(jnp.asarray(ratio, jnp.float32), base), rtol=1e-2)
 
     def normalized(logarithms):
         weights = np.exp(logarithms - logarithms.max())
         return weights / weights.sum()
 
-    if not planner.per_step:
+    if not evaluator.per_step:
         np.testing.assert_allclose(weights, normalized(size * ratio + fit_base), rtol=5e-3, atol=1e-6)
     posterior, base = normalized(ratio + log_base), normalized(log_base)
     known = posterior > 0
@@ -497,7 +521,7 @@ def test_diagnostics_are_their_definitions(name, model):
     elbo = (base[counted] * ratio[counted]).sum() / share + np.log(share)
     np.testing.assert_allclose(info.elbo[0], elbo, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(info.elbo_gap[0], log_evidence - elbo, rtol=1e-3, atol=2e-3)
-    assert planner.explore_fraction or info.elbo_gap[0] >= 0
+    assert evaluator.explore_fraction or info.elbo_gap[0] >= 0
 
 
 @pytest.mark.parametrize(
@@ -508,7 +532,8 @@ def test_diagnostics_are_their_definitions(name, model):
     ],
 )
 def test_the_temperature_that_is_told_is_the_one_that_was_asked_for(options, expected):
-    _, info = infer(planners.mppi(HORIZON, num_samples=64, **options), TARGET, KEY, START, None)
+    planner = planners.mppi(HORIZON, num_samples=64, keep="returns", **options)
+    _, info = infer(planner, TARGET, KEY, START, None)
     np.testing.assert_allclose(info.temperature[0], expected(np.asarray(info.returns[0], float)), rtol=1e-4)
 
 
@@ -519,14 +544,9 @@ def test_a_lone_survivor_is_followed(name):
     def step(key, state, action):
         return state, jnp.where(action[0] > 0.75, 1.0, jnp.nan), 1.0
 
-    planner = dataclasses.replace(
-        make(name, std=0.4), belief=bound(planners.beliefs.gaussian(std=0.4, learn_std=False), 1, 1)
-    )
-    planner = dataclasses.replace(planner, num_samples=32, num_iterations=1)
+    planner = dataclasses.replace(make(name, std=0.4, num_samples=32), horizon=1, num_iterations=1)
     model = dynamics.from_function(step, 1)
-    key = next(
-        key for key in jax.random.split(jax.random.key(0), 100) if (first_plans(planner, key) > 0.75).sum() == 1
-    )
+    key = next(key for key in jax.random.split(KEY, 100) if (first_plans(planner, model, key) > 0.75).sum() == 1)
     belief, info = infer(planner, model, key, START, None)
     assert info.num_invalid[0] == 31
     assert not info.degenerate[0]
@@ -540,13 +560,14 @@ def test_one_terrible_plan_does_not_spoil_the_others(name):
     def step(key, state, action):
         return state, jnp.where(action[1] > 0.9, -1e12, -jnp.sum((action - 0.5) ** 2)), 1.0
 
-    planner = make(name, num_samples=256)
+    planner = make(name, num_samples=256, keep="returns")
     model = dynamics.from_function(step, ACTIONS)
-    belief, first = infer(planner, model, KEY, START, planner.init(model, START))
+    start = planner.init(model, START)
+    belief, first = infer(planner, model, KEY, START, start)
     for _ in range(5):
         belief, _ = infer(planner, model, KEY, START, belief)
     assert (first.returns < -1e11).any()
-    assert jnp.abs(belief.mean - 0.5).max() < 0.4 * jnp.abs(planner.belief.mean - 0.5).max() + 0.1
+    assert jnp.abs(belief.mean - 0.5).max() < 0.4 * jnp.abs(start.mean - 0.5).max() + 0.1
 
 
 def test_no_likelihood_can_give_weight_to_a_plan_that_diverged():
@@ -556,7 +577,7 @@ def test_no_likelihood_can_give_weight_to_a_plan_that_diverged():
         def __call__(self, returns):
             return planners.likelihoods.Optimality(jnp.zeros(len(returns)), jnp.zeros(()), None)
 
-    planner = planners.sampling_planner(1, planners.beliefs.gaussian(), Careless(), num_samples=64)
+    planner = planners.sampling_planner(1, planners.beliefs.gaussian(), Careless(), num_samples=64, keep=ARRAYS)
     _, info = infer(planner, WALLS, KEY, START, None)
     assert info.num_invalid[0] > 0
     assert (jnp.where(jnp.isfinite(info.returns), 0.0, info.weights) == 0).all()
@@ -572,9 +593,11 @@ def test_a_prior_that_fails_for_a_plan_excludes_that_plan():
             return jnp.where((jnp.abs(plans) < 1.0).all((-2, -1)), 0.0, self.bad)
 
     for bad, counted in ((jnp.nan, True), (jnp.inf, True), (-jnp.inf, False)):
-        planner = planners.mppi(1, num_samples=64, std=0.8, temperature=1.0, prior=Box(jnp.array(bad)))
+        planner = planners.mppi(
+            1, num_samples=64, std=0.8, temperature=1.0, prior=Box(jnp.array(bad)), keep="weights"
+        )
         belief, info = infer(planner, TARGET, KEY, START, None)
-        plans = first_plans(planner, KEY)
+        plans = first_plans(planner, TARGET, KEY)
         outside = (jnp.abs(plans) >= 1.0).any((-2, -1))
         assert outside.any()
         assert (jnp.where(outside, info.weights[0], 0.0) == 0).all()
@@ -604,25 +627,27 @@ def test_flags_that_find_bugs_find_none():
 @every
 def test_a_cold_start_forgets(name):
     warm, cold = make(name, warm_start=True), make(name, warm_start=False, inflation=None)
-    belief, _ = infer(warm, TARGET, KEY, START, warm.start(TARGET, START))
+    model = suited(name, TARGET)
+    start = warm.init(model, START)
+    belief, _ = infer(warm, model, KEY, START, start)
     moved = warm.shift(belief)
     np.testing.assert_allclose(moved.best()[:-1], belief.best()[1:], atol=1e-6)
-    assert moved.worth == -jnp.inf  # which nobody knows in the next state
-    assert_close(cold.shift(moved), cold.start(TARGET, START))
-    assert not np.allclose(moved.mode(), warm.belief.mode())
+    assert moved.best_return == -jnp.inf  # which nobody knows in the next state
+    assert_close(cold.shift(moved), start)
+    assert not np.allclose(moved.mode(), start.mode())
 
 
 def test_the_action_is_the_first_of_the_plan():
     planner = make("cem")
     infer_key, _ = jax.random.split(KEY)
     belief, _ = infer(planner, TARGET, infer_key, START, None)
-    action, shifted, _ = plan(planner, TARGET, KEY, START, None)
+    action, shifted, _ = plan(planner, TARGET, KEY, START, planner.init(TARGET, START))
     np.testing.assert_allclose(action, belief.mode()[0], rtol=1e-5)
     np.testing.assert_allclose(shifted.mean[:-1], belief.mean[1:], rtol=1e-5)
 
 
 def test_predictive_sampling_never_gets_worse():
-    planner = make("predictive_sampling", num_iterations=12)
+    planner = make("predictive_sampling", num_iterations=12, keep="returns")
     _, info = infer(planner, TARGET, KEY, START, None)
     best = info.returns.max(-1)
     assert (jnp.diff(best) >= 0).all()
@@ -630,7 +655,7 @@ def test_predictive_sampling_never_gets_worse():
 
 
 def test_random_shooting_returns_the_best_plan():
-    planner = make("random_shooting")
+    planner = make("random_shooting", keep="returns")
     belief, info = infer(planner, TARGET, KEY, START, None)
     value = planners.rollout(TARGET, KEY, START, belief.mode()[None])[0]
     np.testing.assert_allclose(value, info.returns.max(), rtol=1e-5)
@@ -655,8 +680,9 @@ def test_a_planner_and_a_prior_of_ones_own():
             return cls(*children)
 
     planner = planners.mppi(1, num_samples=20_000, std=1.0, temperature=1.0, prior=Laplace(0.5))
-    moved = dataclasses.replace(planner.belief, mean=jnp.full((1, ACTIONS), 0.4))
-    belief, _ = infer(planner, paying(0.0), KEY, START, moved)
+    model = paying(0.0)
+    moved = planner.init(model, START).map_centers(lambda _: jnp.full((1, ACTIONS), 0.4))
+    belief, _ = infer(planner, model, KEY, START, moved)
     np.testing.assert_allclose(belief.mean, 0.0, atol=0.03)  # the prior's mean; standard error 0.007
     custom = planners.sampling_planner(
         3,
@@ -705,7 +731,13 @@ class Box:
 def test_a_family_of_ones_own_tells_its_best_plan_too():
     own = Box(jnp.array(-1.0), jnp.array(0.5))
     planner = planners.sampling_planner(
-        own, planners.likelihoods.elite(0.1), num_samples=32, num_iterations=4, execute="best"
+        HORIZON,
+        own,
+        planners.likelihoods.elite(0.1),
+        num_samples=32,
+        num_iterations=4,
+        execute="best",
+        keep="returns",
     )
     belief, info = infer(planner, TARGET, KEY, START, own)  # the family alone will do
     assert isinstance(belief, planners.beliefs.Belief)
@@ -719,8 +751,8 @@ def test_a_family_of_ones_own_tells_its_best_plan_too():
     assert_close(again, belief)
     first, later, _ = plan(planner, TARGET, KEY, START, belief)
     assert (jnp.abs(first - 0.5) <= jnp.abs(belief.best()[0] - 0.5) + 1e-6).all()  # it is there to be beaten
-    assert_close(planner.act(KEY, own), own.mode()[0])
-    assert later.worth == -jnp.inf
+    assert_close(planner.act(KEY, planner.init(TARGET, START)), own.mode()[0])
+    assert later.best_return == -jnp.inf
 
 
 def test_the_model_may_differ_from_the_environment():
@@ -764,9 +796,9 @@ def weighing(likelihood):
 )
 def test_an_unknown_option_is_refused_by_the_factorys_name(factory):
     with pytest.raises(TypeError, match=rf"{factory.__name__}\(\) got an unexpected keyword argument 'num_sample'"):
-        factory(3, 1, num_sample=3)
+        factory(3, num_sample=3)
     with pytest.raises(TypeError, match="unexpected keyword"):
-        factory(3, 1, **({"prior": None} if factory is not planners.mppi else {"prio": None}))
+        factory(3, **({"prior": None} if factory is not planners.mppi else {"prio": None}))
 
 
 @pytest.mark.parametrize(
@@ -798,19 +830,18 @@ def test_an_unknown_option_is_refused_by_the_factorys_name(factory):
             "prior must be an instance, got the class Gaussian",
         ),
         (
-            lambda: unchecked(planners.sampling_planner)("Gaussian", planners.likelihoods.Best(), num_samples=3),
-            "belief must have sample, log_prob, fit, mode, shift, entropy, kl, got 'Gaussian'",
+            lambda: unchecked(planners.sampling_planner)(3, "Gaussian", planners.likelihoods.Best(), num_samples=3),
+            r"belief must be a family .*, or a belief that has sample, log_prob, fit, mode, shift, entropy, kl, "
+            "got 'Gaussian'",
         ),
         (
             lambda: unchecked(planners.sampling_planner)(
-                bound(planners.beliefs.gaussian(), 1, 1), planners.likelihoods.Elite, num_samples=3
+                1, planners.beliefs.gaussian(), planners.likelihoods.Elite, num_samples=3
             ),
             "likelihood must be an instance, got the class Elite",
         ),
         (
-            lambda: unchecked(planners.sampling_planner)(
-                bound(planners.beliefs.gaussian(), 1, 1), jnp.exp, num_samples=3
-            ),
+            lambda: unchecked(planners.sampling_planner)(1, planners.beliefs.gaussian(), jnp.exp, num_samples=3),
             "likelihood must be a pytree",
         ),
         (
@@ -836,19 +867,21 @@ def test_an_unknown_option_is_refused_by_the_factorys_name(factory):
         (lambda: planners.cem(3, num_elites=3, elite_fraction=0.1), "give one, got 3 and 0.1"),
         (
             lambda: planners.infer(make("cem"), TARGET, KEY, START, bound(planners.beliefs.gaussian(), 2, 2)),
-            r"belief must have the shapes of the planner's own, .*, got \[\(2, 2\), \(2, 2\), \(\)\]",
+            r"belief.mean must have shape \(5, 2\), as the planner's init gives it, got \(2, 2\)",
         ),
         (
-            lambda: planners.infer(make("mppi"), TARGET, KEY, START, make("cem").belief),
-            r"belief must have the shapes of the planner's own, .*, got \[\(5, 2\), \(5, 2\), \(\), \(\)\]",
+            lambda: planners.infer(make("mppi"), TARGET, KEY, START, make("cem").init(TARGET, START).belief),
+            "belief must have the structure that the planner's init gives, .*, got ",
         ),
         (
-            lambda: planners.infer(make("cem"), TARGET, KEY, START, make("vi_mpc, mixture").belief),
-            "belief must be of the planner's own family, Gaussian, got Mixture",
+            lambda: planners.infer(
+                make("cem"), TARGET, KEY, START, make("vi_mpc, mixture").init(TARGET, START).belief
+            ),
+            "belief must be one that the planner's init gives, Gaussian, got Mixture",
         ),
         (
             lambda: unchecked(planners.rollout)(TARGET, KEY, START, jnp.zeros((3, 2))),
-            r"shape \[K, H, A\] with K >= 1",
+            r"plans must have shape \[K, H, 2\] with K >= 1, got \(3, 2\)",
         ),
         (
             lambda: planners.rollout(TARGET, KEY, START, jnp.zeros((3, 2, 2)), chunk_size=0),
@@ -858,11 +891,20 @@ def test_an_unknown_option_is_refused_by_the_factorys_name(factory):
             lambda: unchecked(planners.infer)(make("cem"), TARGET, jax.random.split(KEY, 3), START),
             r"key must be one key, .* \(of several take one, or vmap over them\), got key<fry>\[3\]",
         ),
-        (lambda: unchecked(planners.plan)(make("cem"), TARGET, 0, START), "key must be one key, .*, got 0"),
-        (lambda: planners.mppi(3, prior=bound(planners.beliefs.gaussian(), 3, 1), cross_term=0.1), "got both"),
+        (
+            lambda: unchecked(planners.plan)(make("cem"), TARGET, 0, START, make("cem").init(TARGET, START)),
+            "key must be one key, .*, got 0",
+        ),
+        (lambda: planners.mppi(3, prior=planners.beliefs.gaussian(), cross_term=0.1), "got both"),
         # which would broadcast, and be another posterior
-        (lambda: planners.vi_mpc(3, prior=bound(planners.beliefs.gaussian(), 1, 1)), r"= \(3, 1\), got \(1, 1\)"),
-        (lambda: planners.mppi(3, prior=bound(planners.beliefs.gaussian(), 3, 2)), r"= \(3, 1\), got \(3, 2\)"),
+        (
+            lambda: planners.vi_mpc(3, prior=bound(planners.beliefs.gaussian(), 1, 1)).init(TARGET, START),
+            r"prior must be over plans of shape \(3, 2\), got \(1, 1\)",
+        ),
+        (
+            lambda: planners.mppi(3, prior=bound(planners.beliefs.gaussian(), 3, 1)).init(TARGET, START),
+            r"prior must be over plans of shape \(3, 2\), got \(3, 1\)",
+        ),
     ],
 )
 def test_mistakes_are_named(build, message):
@@ -875,17 +917,15 @@ def small(name, **changes):
     factory, options, _ = ALL[name]
     sizes = {"num_samples": 8, "num_iterations": 2, "num_knots": 2} if name != "ilqr" else {"num_iterations": 2}
     sizes = {key: value for key, value in sizes.items() if key in options}
-    prior = (
-        {"prior": bound(planners.beliefs.gaussian(), 3, ACTIONS)} if hasattr(options.get("prior"), "sample") else {}
-    )
-    return factory(3, ACTIONS, **(options | sizes | prior | changes))
+    return factory(3, **(options | sizes | changes))
 
 
 def takes(name, **changes):
     try:
-        return small(name, **changes)
+        small(name, **changes).init(TARGET, START)
     except (TypeError, ValueError):
-        return None
+        return False
+    return True
 
 
 CROSSINGS = [
@@ -894,9 +934,7 @@ CROSSINGS = [
     {"num_scenarios": 2},
     {},
 ]
-CROSSED = {
-    name: next(more for more in CROSSINGS if takes(name, **more) is not None) for name in ALL if "," not in name
-}
+CROSSED = {name: next(more for more in CROSSINGS if takes(name, **more)) for name in ALL if "," not in name}
 
 
 def _shaky(key, state, action):
@@ -917,6 +955,6 @@ SHAKY = dynamics.from_function(_shaky, ACTIONS)
 )
 def test_no_key_is_used_twice(name, crossed):
     """JAX's own check; noise that is the same on purpose says so."""
-    planner = small(name, **crossed)
+    planner, state = small(name, **crossed), jnp.zeros(ACTIONS)
     with jax.debug_key_reuse(True):
-        jax.jit(planners.plan)(planner, SHAKY, jax.random.key(7), jnp.zeros(ACTIONS), None)
+        jax.jit(planners.plan)(planner, SHAKY, jax.random.key(7), state, planner.init(SHAKY, state))

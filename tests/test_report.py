@@ -15,7 +15,7 @@ import pytest
 from jaxtyping import TypeCheckError
 
 from mirrax import dynamics, planners
-from mirrax.figures import Figure, Kind, Shape, figure
+from mirrax.dynamics.figures import Figure, Kind, Shape, figure
 from mirrax.report import report_episode, write_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")

@@ -44,31 +44,31 @@ def mdp():
     return model, planners.message_passing(model, horizon=T, temperature=BETA)
 
 
-def discrete(mdp, **options):
-    """A planner over the actions of a table, each particle with its own noise: exact inference's optimist."""
+def discrete(**options):
+    """A planner of a table, each particle with its own noise: exact inference's optimist."""
     given = {"temperature": BETA, "num_samples": 16, "common_noise": False, "num_scenarios": 1} | options
-    return planners.smc(T, actions=mdp.actions, **given)
+    return planners.smc(T, **given)
 
 
 class TestEvidence:
     @pytest.mark.parametrize("resampling", SCHEMES)
     def test_unbiased_whatever_the_scheme(self, mdp, resampling):
         model, exact = mdp
-        planner = discrete(model, resampling=resampling)
-        assert_unbiased(evidences(planner, model, KEY, 0, planner.belief, 3000), exact.values[0, 0])
+        planner = discrete(resampling=resampling)
+        assert_unbiased(evidences(planner, model, KEY, 0, None, 3000), exact.values[0, 0])
 
     @pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
     def test_unbiased_with_any_value(self, mdp, scale):
         """The look-ahead telescopes away: a wrong one costs variance only."""
         model, exact = mdp
         values = exact.values.mean(0) * BETA + scale * jnp.array([0.7, -1.0, 0.4])
-        planner = discrete(model, value=jax.tree_util.Partial(looked_up, values), num_samples=32)
-        assert_unbiased(evidences(planner, model, KEY, 0, planner.belief, 3000), exact.values[0, 0])
+        planner = discrete(value=jax.tree_util.Partial(looked_up, values), num_samples=32)
+        assert_unbiased(evidences(planner, model, KEY, 0, None, 3000), exact.values[0, 0])
 
     def test_unbiased_with_the_models_own_value_and_with_resampling_at_every_step(self, mdp):
         model, exact = mdp
-        planner = discrete(model, value="model", ess_threshold=1.0)
-        assert_unbiased(evidences(planner, model, KEY, 0, planner.belief, 3000), exact.values[0, 0])
+        planner = discrete(value="model", ess_threshold=1.0)
+        assert_unbiased(evidences(planner, model, KEY, 0, None, 3000), exact.values[0, 0])
 
     def test_a_good_value_has_less_variance(self):
         given = tables(2, num_states=4, num_actions=3, deterministic=True)
@@ -80,8 +80,8 @@ class TestEvidence:
         value = jax.tree_util.Partial(lambda values, state: values[state.step, state.state], values)
         spread = []
         for look_ahead in (None, value):
-            planner = discrete(model, value=look_ahead)
-            found = evidences(planner, timed, KEY, timed.init(KEY), planner.belief, 1000)
+            planner = discrete(value=look_ahead)
+            found = evidences(planner, timed, KEY, timed.init(KEY), None, 1000)
             spread.append(float(found.std()))
         assert_unbiased(found, exact.values[0, 0])
         assert spread[1] < 0.75 * spread[0], spread
@@ -91,9 +91,8 @@ class TestEvidence:
         model = random_linear_quadratic(2)
         policy = model.policy(5, BETA)
         exact = model.plan_posterior(model.start, 5, BETA)
-        planner = planners.smc(
-            *(5, 2), num_samples=2, temperature=BETA, proposal=policy, prior="flat", value=policy.value
-        )
+        given = {"num_samples": 2, "temperature": BETA, "proposal": policy, "prior": "flat", "value": policy.value}
+        planner = planners.smc(5, **given, keep=("weights", "lineage"))
         timed = dynamics.timed(model)
         for seed in range(5):
             _, info = infer(planner, timed, jax.random.key(seed), timed.init(KEY), None)
@@ -103,19 +102,14 @@ class TestEvidence:
         # nor where the prior is a Gaussian over plans, which tells steps apart
         prior = bound(planners.beliefs.gaussian(std=1.2), 5, 2)
         policy = model.policy(5, BETA, prior_covariance=1.44 * jnp.eye(2))
-        told = planners.smc(
-            *(5, 2), num_samples=2, temperature=BETA, proposal=policy, prior=prior, value=policy.value
-        )
+        told = planners.smc(5, **given | {"proposal": policy, "prior": prior, "value": policy.value})
         truth = model.plan_posterior(model.start, 5, BETA, prior_covariance=prior.covariance()).log_evidence
         _, info = infer(told, timed, KEY, timed.init(KEY), None)
         np.testing.assert_allclose(info.log_evidence[-1], truth, atol=2e-4)
         # and with another policy they are not
         policy = model.policy(5, BETA)
         other = policy._replace(offset=policy.offset + 0.3)
-        found = evidences(
-            dataclasses.replace(planner, belief=dataclasses.replace(planner.belief, proposal=other)),
-            *(timed, KEY, timed.init(KEY), None, 2000),
-        )
+        found = evidences(planners.smc(5, **given | {"proposal": other}), timed, KEY, timed.init(KEY), None, 2000)
         assert found.std() > 0.1
         assert_unbiased(found, exact.log_evidence)
 
@@ -135,9 +129,10 @@ class TestEvidence:
         model = random_linear_quadratic(2, n=2, m=1)
         prior = bound(planners.beliefs.gaussian(std=1.1), T, 1)
         planner = planners.smc(T, num_samples=64, std=1.3, temperature=2.0, prior=prior, **options)
-        proposal = planner.belief.proposal
+        belief = planner.init(model, model.start).belief
+        proposal = belief.proposal
         moved = {"means": proposal.means + 0.3} if hasattr(proposal, "means") else {"mean": proposal.mean + 0.3}
-        belief = dataclasses.replace(planner.belief, proposal=dataclasses.replace(proposal, **moved))
+        belief = dataclasses.replace(belief, proposal=dataclasses.replace(proposal, **moved))
         truth = model.plan_posterior(model.start, T, 2.0, prior_covariance=prior.covariance()).log_evidence
         assert_unbiased(evidences(planner, model, KEY, model.start, belief, 2000), truth)
 
@@ -161,26 +156,25 @@ class TestEvidence:
         model = dynamics.tabular(**given, terminal=np.array([False, False, True, False]))
         prior = np.array([0.3, 0.7])
         exact = planners.message_passing(model, horizon=T, temperature=BETA, prior=prior)
-        belief = planners.beliefs.categorical(T, model.actions)
-        planner = discrete(
-            model, prior=dataclasses.replace(belief, log_probs=jnp.log(jnp.tile(prior, (T, 1)))), num_samples=32
-        )
-        assert_unbiased(evidences(planner, model, KEY, 0, planner.belief, 3000), exact.values[0, 0])
+        belief = planners.beliefs.categorical().bind(T, dynamics.Discrete(2))
+        told = dataclasses.replace(belief, log_probs=jnp.log(jnp.tile(prior, (T, 1))))
+        planner = discrete(prior=told, num_samples=32)
+        assert_unbiased(evidences(planner, model, KEY, 0, None, 3000), exact.values[0, 0])
         _, info = infer(planner, model, KEY, 0, None)
         assert info.num_invalid[-1] == 0
 
 
 @pytree
 class Table:
-    """A policy over the actions of a table, which are drawn as one-hot vectors."""
+    """A policy over the actions of a table."""
 
     log_probs: jax.Array
 
     def sample(self, key, state):
-        return jax.nn.one_hot(jax.random.categorical(key, self.log_probs[state]), self.log_probs.shape[1])
+        return jax.random.categorical(key, self.log_probs[state]).astype(jnp.int32)
 
     def log_prob(self, state, action):
-        return self.log_probs[state] @ action
+        return self.log_probs[state, action]
 
 
 MOVES = jnp.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
@@ -228,39 +222,40 @@ class TestDiscreteActions:
     )
     def test_a_goal_without_a_trail_is_reached(self, step, first, num_samples, num_steps):
         """By every seed; a mean of discrete actions would be none of them."""
-        model = dynamics.from_function(step, 2, init=lambda key: first)
-        planner = planners.smc(14, actions=MOVES, num_samples=num_samples)
+        model = dynamics.discretized(dynamics.from_function(step, 2, init=lambda key: first), MOVES)
+        planner = planners.smc(14, num_samples=num_samples)
         control = jax.jit(jax.vmap(lambda key: planners.episode(planner, model, model, key, num_steps)))
         told = control(jax.random.split(KEY, 6))
         assert (told.discounts[:, -1] == 0).all()
         assert (told.rewards.max(1) >= 1.0).all()
-        assert (told.actions[:, :, None] == MOVES).all(-1).any(-1).all()
+        assert told.actions.dtype == jnp.int32
+        assert ((told.actions >= 0) & (told.actions < 4)).all()
 
     def test_in_the_maze_the_first_action_is_as_probable_as_message_passing_says(self):
         model = tabular_maze()
         exact = planners.message_passing(model, horizon=12, temperature=2.0)
-        planner = planners.smc(12, actions=model.actions, num_samples=40_000, temperature=2.0)
-        belief, info = infer(planner, model, KEY, jnp.zeros((), jnp.int32), None)
+        planner = planners.smc(12, num_samples=40_000, temperature=2.0)
+        belief, info = infer(planner, model, KEY, 0, None)
         actions, weights = belief.roots()
-        found = jnp.zeros(4).at[jnp.argmax(actions, -1)].add(weights)
+        found = jnp.zeros(4).at[actions].add(weights)
         np.testing.assert_allclose(found, exact.policy[0, 0], atol=0.03)
         np.testing.assert_allclose(info.log_evidence[-1], exact.values[0, 0], atol=0.05)
         plan = belief.mode()
-        assert (plan.sum(-1) == 1.0).all()
-        assert (belief.plans == plan).all((1, 2)).any()
-        assert jnp.argmax(plan[0]) == jnp.argmax(found)
+        assert (belief.plans == plan).all(1).any()
+        assert plan[0] == jnp.argmax(found)
 
     def test_the_mode_follows_the_heaviest_branches(self):
-        belief = planners.particles(planners.beliefs.categorical(2, jnp.array([[-1.0], [0.0], [1.0]])), 2, 1, 5)
-        plans = jnp.array([[1, 0], [1, 0], [1, -1], [-1, 1], [-1, 1]], float)[..., None]
+        family = planners.particles.particles(planners.beliefs.categorical(), 5)
+        belief = family.bind(2, dynamics.Discrete(3))
+        plans = jnp.array([[2, 1], [2, 1], [2, 0], [0, 2], [0, 2]], jnp.int32)
         fitted = belief.fit(plans, jnp.array([0.1, 0.1, 0.35, 0.23, 0.22]))
-        np.testing.assert_array_equal(fitted.mode(), [[1.0], [-1.0]])
+        np.testing.assert_array_equal(fitted.mode(), [2, 0])
         fitted = belief.fit(plans, jnp.array([0.2, 0.2, 0.15, 0.23, 0.22]))
-        np.testing.assert_array_equal(fitted.mode(), [[1.0], [0.0]])
+        np.testing.assert_array_equal(fitted.mode(), [2, 1])
 
     def test_the_mode_begins_with_an_action_that_was_drawn(self):
         """Not with a mean of copies of it, which rounding makes another."""
-        belief = planners.particles(bound(planners.beliefs.gaussian(), 2, 1), 2, 1, 1_000)
+        belief = bound(planners.particles.particles(planners.beliefs.gaussian(), 1_000), 2, 1)
         plans = jnp.where(jnp.arange(1_000)[:, None, None] % 3 == 0, 0.3, 0.7) * jnp.ones((1_000, 2, 1))
         fitted = belief.fit(plans, jax.nn.softmax(jnp.sin(jnp.arange(1_000.0))))
         assert fitted.mode()[0, 0] == jnp.float32(0.7)
@@ -269,10 +264,10 @@ class TestDiscreteActions:
 class TestPosterior:
     def test_root_marginal_is_that_of_message_passing(self, mdp):
         model, exact = mdp
-        planner = discrete(model, num_samples=100_000)
+        planner = discrete(num_samples=100_000)
         belief, info = infer(planner, model, KEY, 0, None)
         actions, weights = belief.roots()
-        found = jnp.zeros(2).at[jnp.argmax(actions, -1)].add(weights)
+        found = jnp.zeros(2).at[actions].add(weights)
         np.testing.assert_allclose(found, exact.policy[0, 0], atol=1e-2)
         np.testing.assert_allclose(info.log_evidence[-1], exact.values[0, 0], atol=1e-2)
 
@@ -284,7 +279,7 @@ class TestPosterior:
         policy = Table(jnp.log(jnp.array([[0.7, 0.3], [0.2, 0.8], [0.6, 0.4]])))
         told = {
             "of a policy": (planners.priors.policy_prior(Table(jnp.log(jnp.asarray(rows))).log_prob), rows, 0.0),
-            "of whole plans": (planners.beliefs.categorical(T, model.actions), None, 0.0),
+            "of whole plans": (planners.beliefs.categorical(), None, 0.0),
             "the proposal": (None, np.exp(policy.log_probs), 0.0),
             "flat": ("flat", None, T * np.log(2.0)),
         }
@@ -301,7 +296,7 @@ class TestPosterior:
         )
         belief, info = infer(planner, model, KEY, 0, None)
         actions, weights = belief.roots()
-        found = jnp.zeros(2).at[jnp.argmax(actions, -1)].add(weights)
+        found = jnp.zeros(2).at[actions].add(weights)
         np.testing.assert_allclose(found, exact.policy[0, 0], atol=1e-2)
         np.testing.assert_allclose(info.log_evidence[-1], exact.values[0, 0] + constant, atol=2e-2)
 
@@ -309,13 +304,13 @@ class TestPosterior:
     def test_scenarios_are_the_structured_posterior_of_plans(self, mdp, options):
         """Plans under way in six scenarios, against the table of all plans in the same six."""
         model, _ = mdp
-        shared = {"actions": model.actions, "temperature": BETA, "num_scenarios": 6, **options}
+        shared = {"temperature": BETA, "num_scenarios": 6, **options}
         exact = planners.vi_mpc(T, enumerate_plans=True, num_iterations=1, **shared)
         truth, told = infer(exact, model, KEY, 0, None)
         belief, info = infer(planners.smc(T, num_samples=20_000, **shared), model, KEY, 0, None)
         np.testing.assert_allclose(info.log_evidence[-1], told.log_evidence[-1], atol=2e-2)
         probability = jnp.exp(truth.log_probs)
-        place = jnp.argmax(belief.plans, -1) @ (2 ** jnp.arange(T)[::-1])
+        place = belief.plans @ (2 ** jnp.arange(T)[::-1])
         found = jnp.zeros(2**T).at[place].add(jnp.exp(belief.log_weights))
         np.testing.assert_allclose(found, probability, atol=1e-2)
         np.testing.assert_allclose(info.posterior_kl[-1], told.posterior_kl[-1], atol=2e-2)
@@ -325,9 +320,9 @@ class TestPosterior:
         model = random_linear_quadratic(2, n=2, m=1)
         prior = bound(planners.beliefs.gaussian(std=1.4), T, 1)
         exact = model.plan_posterior(model.start, T, 0.8, prior_covariance=prior.covariance())
-        belief = bound(planners.beliefs.full_gaussian(std=1.4, std_min=1e-3), T, 1)
         planner = planners.sampling_planner(
-            belief,
+            T,
+            planners.beliefs.full_gaussian(std=1.4, std_min=1e-3),
             planners.particles.tempering(0.8, target_ess=0.3),
             prior=prior,
             resampler=planners.particles.resampler(),
@@ -382,7 +377,7 @@ class TestPosterior:
         side = jnp.take_along_axis(paths.states[..., 1], at_wall[:, None], 1)[:, 0]
         above, below = (float(weights[sign * side > 0.7].sum()) for sign in (1, -1))
         assert min(above, below) > 0.25, (above, below)
-        assert info.lineage.num_ancestors[-1, 0] > 20
+        assert info.num_roots[-1] > 20
 
 
 class TestLineage:
@@ -391,9 +386,8 @@ class TestLineage:
     )
     def test_replaying_a_surviving_plan_gives_its_return(self, resampling, noise_exponent):
         model = dynamics.point_mass()
-        planner = planners.smc(
-            *(12, 2), num_samples=64, temperature=0.003, resampling=resampling, noise_exponent=noise_exponent
-        )
+        options = {"resampling": resampling, "noise_exponent": noise_exponent, "keep": ("returns", "lineage")}
+        planner = planners.smc(12, num_samples=64, temperature=0.003, **options)
         state = jnp.array([-1.0, 0.1, 0.0, 0.0])
         belief, info = infer(planner, model, KEY, state, None)
         assert info.lineage.resampled[-1].sum() >= 3, info.lineage.ess
@@ -401,13 +395,14 @@ class TestLineage:
         np.testing.assert_allclose(replayed, info.returns[-1], rtol=1e-5)
         # children share the past of their parents, and part from there
         assert len(np.unique(belief.plans[:, 0], axis=0)) == info.lineage.num_ancestors[-1, 0] < 64
+        assert info.num_roots[-1] == info.lineage.num_ancestors[-1, 0]
         assert len(np.unique(belief.plans.reshape(64, -1), axis=0)) == 64
 
     @pytest.mark.parametrize("num_samples", [7, 49, 100, 300])
     def test_equal_weights_are_not_resampled(self, num_samples):
         """At a threshold of 1 too: their effective sample size is K but for rounding."""
         model = dynamics.from_function(lambda key, state, action: (state, 1.0, 1.0), 1)
-        planner = planners.smc(3, num_samples=num_samples, temperature=1.0, ess_threshold=1.0)
+        planner = planners.smc(3, num_samples=num_samples, temperature=1.0, ess_threshold=1.0, keep=("lineage",))
         assert not infer(planner, model, KEY, jnp.zeros(()), None)[1].lineage.resampled.any()
 
     def test_under_common_noise_and_with_a_policy_too(self):
@@ -422,7 +417,14 @@ class TestLineage:
                 return jax.scipy.stats.norm.logpdf(action[0], -0.5 * state, 0.3)
 
         for proposal in (None, Brake()):
-            planner = planners.smc(8, num_samples=32, temperature=0.3, num_scenarios=3, proposal=proposal)
+            planner = planners.smc(
+                8,
+                num_samples=32,
+                temperature=0.3,
+                num_scenarios=3,
+                proposal=proposal,
+                keep=("returns", "lineage"),
+            )
             belief, info = infer(planner, model, KEY, jnp.ones(()), None)
             noise_key = jax.random.split(KEY, (1, 2))[0, 1]
             replayed = planners.rollout(model, noise_key, jnp.ones(()), belief.plans, num_scenarios=3)
@@ -430,7 +432,8 @@ class TestLineage:
             assert info.lineage.resampled.any()
 
     def test_what_a_lineage_tells(self):
-        planner = planners.smc(6, num_samples=64, temperature=0.3)
+        options = {"num_samples": 64, "temperature": 0.3, "keep": ("lineage",)}
+        planner = planners.smc(6, **options)
         _, info = infer(planner, target(), KEY, jnp.zeros(()), None)
         lineage = jax.tree.map(lambda leaf: np.asarray(leaf[0]), info.lineage)
         assert (np.diff(lineage.num_ancestors) >= 0).all()
@@ -439,7 +442,7 @@ class TestLineage:
         np.testing.assert_array_equal(lineage.resampled[:-1], lineage.ess[:-1] < 32)
         np.testing.assert_allclose(lineage.ess[-1], info.ess[0], rtol=1e-5)
         assert info.evidence_ess[0] == lineage.ess.min()
-        never = dataclasses.replace(planner, resampler=planners.particles.resampler(ess_threshold=0.0))
+        never = planners.smc(6, **options, ess_threshold=0.0)
         never = infer(never, target(), KEY, jnp.zeros(()), None)[1]
         assert not never.lineage.resampled.any()
         assert (never.lineage.num_ancestors == 64).all()
@@ -462,7 +465,7 @@ def cliff():
 
 class TestDivergence:
     def test_particles_die_of_it_and_are_counted(self):
-        planner = planners.smc(10, num_samples=128, temperature=0.3, std=1.0)
+        planner = planners.smc(10, num_samples=128, temperature=0.3, std=1.0, keep=("weights",))
         belief, info = infer(planner, cliff(), KEY, jnp.zeros(()), None)
         assert info.num_invalid[-1] > 0
         assert jnp.isfinite(info.log_evidence[-1])
@@ -475,15 +478,16 @@ class TestDivergence:
 
     def test_if_all_die_the_belief_stays(self):
         planner = planners.smc(4, num_samples=16, num_iterations=2, temperature=0.3, target_ess=0.5)
+        first = planner.init(cliff(), 5.0 * jnp.ones(()))
         belief, info = infer(planner, cliff(), KEY, 5.0 * jnp.ones(()), None)
         assert info.degenerate.all()
         assert (info.num_invalid == 16).all()
         assert (info.log_evidence == -jnp.inf).all()
-        np.testing.assert_array_equal(belief.proposal.mean, planner.belief.proposal.mean)
-        np.testing.assert_array_equal(belief.plans, planner.belief.plans)
+        np.testing.assert_array_equal(belief.proposal.mean, first.proposal.mean)
+        np.testing.assert_array_equal(belief.plans, first.plans)
         assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(belief.belief))
         assert (info.best_return == -jnp.inf).all()  # and no plan is the best
-        np.testing.assert_array_equal(belief.best(), planner.belief.mode())
+        np.testing.assert_array_equal(belief.best(), first.mode())
         action, belief, _ = jax.jit(planners.plan)(planner, cliff(), KEY, 5.0 * jnp.ones(()), belief)
         assert jnp.isfinite(action).all()
 
@@ -523,7 +527,7 @@ class TestDivergence:
         found = []
         for value in (None, lambda state: jnp.log(state + 0.05)):
             planner = planners.smc(
-                *(3, 1), num_samples=4096, temperature=1.0, prior=prior, value=value, ess_threshold=0.0
+                3, num_samples=4096, temperature=1.0, prior=prior, value=value, ess_threshold=0.0
             )
             _, info = infer(planner, model, KEY, jnp.zeros(()), None)
             assert not info.degenerate.any()
@@ -538,7 +542,7 @@ class TestTempering:
         model = random_linear_quadratic(2, n=2, m=1)
         prior = bound(planners.beliefs.gaussian(std=1.4), T, 1)
         options = {"temperature": 0.5, "target_ess": 0.5, "prior": prior, "covariance": "full", "std": 1.4}
-        planner = planners.smc(T, num_samples=256, num_iterations=5, **options)
+        planner = planners.smc(T, num_samples=256, num_iterations=5, **options, keep=("lineage",))
         _, info = infer(planner, model, KEY, model.start, None)
         assert (jnp.diff(info.temperature) <= 0).all()
         assert info.temperature[0] > 1.0
@@ -568,7 +572,7 @@ class TestTempering:
         np.testing.assert_allclose(info.temperature[-1] * belief.inverse_temperature, 1.0, rtol=1e-5)
 
     def test_it_is_remembered_from_step_to_step(self):
-        planner, model = planners.smc(6, num_samples=64), dynamics.point_mass()
+        planner, model = planners.smc(6, num_samples=64, keep=("lineage",)), dynamics.point_mass()
         run = jax.jit(jax.vmap(lambda key: planners.episode(planner, model, model, key, 12)))
         infos = run(jax.random.split(KEY, 8)).infos
         resampled = infos.lineage.resampled.any(axis=(-2, -1))
@@ -583,36 +587,47 @@ class TestActing:
         model, exact = mdp
         share = float(exact.policy[0, 0, 0])
         chosen = {}
-        for name in ("sample", "mode", "mean"):
-            planner = discrete(model, num_samples=64, execute=name)
-            act = lambda key, p=planner: planners.plan(
-                p, model, key, jnp.zeros((), jnp.int32), p.init(model, jnp.zeros((), jnp.int32))
-            )[0]  # noqa: E731
+        start = jnp.zeros((), jnp.int32)
+        for name in ("sample", "mode"):
+            planner = discrete(num_samples=64, execute=name)
+
+            def act(key, planner=planner):
+                return planners.plan(planner, model, key, start, planner.init(model, start))[0]
+
             actions = jax.jit(functools.partial(jax.lax.map, act))(jax.random.split(KEY, 2000))
             chosen[name] = np.asarray(actions)
-        assert set(np.unique(chosen["sample"])) == {0.0, 1.0}
+            assert actions.dtype == jnp.int32
+        assert set(np.unique(chosen["sample"])) == {0, 1}
         error = np.sqrt(share * (1 - share) / 2000)
-        assert abs(chosen["sample"][:, 0].mean() - share) < 4.5 * error + 0.01
-        assert abs(chosen["mode"][:, np.argmax(exact.policy[0, 0])].mean() - 1.0) < 0.2
-        assert abs(chosen["mean"][:, 0].mean() - share) < 0.02
+        assert abs((chosen["sample"] == 0).mean() - share) < 4.5 * error + 0.01
+        assert abs((chosen["mode"] == np.argmax(exact.policy[0, 0])).mean() - 1.0) < 0.2
+
+        def weight(key):
+            actions, weights = planners.infer(discrete(num_samples=64), model, key, start)[0].roots()
+            return jnp.where(actions == 0, weights, 0.0).sum()
+
+        weights = jax.jit(functools.partial(jax.lax.map, weight))(jax.random.split(KEY, 2000))
+        assert abs(weights.mean() - share) < 0.02
+        with pytest.raises(ValueError, match="smc on Tabular .num_actions=2.: execute='mean' needs a belief that has"):
+            discrete(execute="mean").init(model, start)
 
     def test_the_best_is_the_best_plan_that_was_tried(self, mdp):
         """Where each particle has its own luck, the luckiest; not the mean of those that share an action."""
         model, _ = mdp
-        planner = discrete(model, num_samples=16, num_iterations=3, execute="best")
+        planner = discrete(num_samples=16, num_iterations=3, execute="best", keep=("returns",))
+
+        start = jnp.zeros((), jnp.int32)
 
         def both(key):
-            action, later, info = planners.plan(
-                planner, model, key, jnp.zeros((), jnp.int32), planner.init(model, jnp.zeros((), jnp.int32))
-            )
-            belief, _ = planners.infer(planner, model, jax.random.split(key)[0], jnp.zeros((), jnp.int32))
+            action, later, info = planners.plan(planner, model, key, start, planner.init(model, start))
+            belief, _ = planners.infer(planner, model, jax.random.split(key)[0], start)
             return action, later.best(), belief.best(), belief.mode(), belief.plans, info
 
         found = jax.jit(functools.partial(jax.lax.map, both))(jax.random.split(jax.random.key(1), 50))
         action, later, best, mode, plans, info = found
         np.testing.assert_array_equal(action, best[:, 0])
         np.testing.assert_array_equal(mode, best)
-        np.testing.assert_allclose(later[:, :-1], best[:, 1:], atol=1e-6)
+        np.testing.assert_array_equal(later[:, :-1], best[:, 1:])
         returns = np.maximum.accumulate(info.returns.max(-1), axis=-1)
         np.testing.assert_array_equal(info.best_return, returns)
         last = info.returns[:, -1].argmax(-1)
@@ -624,13 +639,14 @@ class TestActing:
 
     def test_a_mean_needs_one(self):
         with pytest.raises(ValueError, match="execute='mean' needs a belief that has a mean, got Mixture"):
-            planners.vi_mpc(3, num_components=2, execute="mean")
+            planners.vi_mpc(3, num_components=2, execute="mean").init(target(1), jnp.zeros(()))
         planner = planners.mppi(3, num_samples=8, execute="mean")
-        action, _, _ = jax.jit(planners.plan)(planner, target(1), KEY, jnp.zeros(()))
+        first = planner.init(target(1), jnp.zeros(()))
+        action, _, _ = jax.jit(planners.plan)(planner, target(1), KEY, jnp.zeros(()), first)
         assert jnp.isfinite(action).all()
 
     def test_particles_are_a_distribution(self):
-        belief = planners.particles(bound(planners.beliefs.gaussian(), 3, 1), 3, 1, 4)
+        belief = bound(planners.particles.particles(planners.beliefs.gaussian(), 4), 3, 1)
         plans = jnp.arange(12.0).reshape(4, 3, 1).at[3].set(jnp.array([[3.0], [4.0], [9.0]]))
         belief = belief.fit(plans, jnp.array([0.4, 0.25, 0.0, 0.35]))
         np.testing.assert_allclose(jnp.exp(belief.log_prob(plans)), [0.4, 0.25, 0.0, 0.35], rtol=1e-6, atol=1e-9)
@@ -659,7 +675,7 @@ class TestActing:
 def test_blocks_and_devices_change_nothing(num_devices, chunk_size, common_noise):
     """Resampling draws from all particles of all devices: the same parents, the same plans."""
     mesh = jax.make_mesh((num_devices,), ("samples",), devices=jax.devices()[:num_devices])
-    options = {"num_samples": 26, "temperature": 0.3, "common_noise": common_noise}
+    options = {"num_samples": 26, "temperature": 0.3, "common_noise": common_noise, "keep": ("returns", "lineage")}
     model = noisy_walk()
     one, info = infer(planners.smc(6, **options), model, KEY, jnp.ones(()), None)
     sharding = NamedSharding(mesh, PartitionSpec("samples"))
@@ -693,7 +709,7 @@ def test_models_of_ones_own_are_inherited():
         return dataclasses.replace(model, wage=jax.random.uniform(key))
 
     model = dynamics.randomized(Paid(jnp.zeros(())), drawn, num=1)
-    planner = planners.smc(8, num_samples=64, temperature=0.3, common_noise=False)
+    planner = planners.smc(8, num_samples=64, temperature=0.3, common_noise=False, keep=("returns", "lineage"))
     _, info = infer(planner, model, KEY, jnp.zeros(()), None)
     wages, families = np.unique(np.round(info.returns[-1] / 8, 5), return_counts=True)
     # had children drawn anew, their returns would be sums of several wages, and as many as there are particles
@@ -710,7 +726,7 @@ def test_models_of_ones_own_are_inherited():
         bound(planners.beliefs.full_gaussian(std=0.4, noise_exponent=2.0), 5, 2),
         bound(planners.beliefs.kronecker_gaussian(std=0.4, noise_exponent=1.0), 5, 2),
         bound(planners.beliefs.mixture(num_components=3), 5, 2),
-        planners.beliefs.categorical(5, jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])),
+        planners.beliefs.categorical().bind(5, dynamics.Discrete(3)),
     ],
     ids=lambda belief: type(belief).__name__,
 )
@@ -741,39 +757,48 @@ def test_families_can_be_drawn_step_by_step(belief):
 
 
 SMC = unchecked(planners.smc)
+CHOICE = dynamics.tabular(**tables())
+
+
+def bind(planner, model=None):
+    model = target(1) if model is None else model
+    return planner.init(model, model.init(KEY))
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SMC(4, 1, num_knots=2), "drawn step by step, got Splined .dynamics.action_repeat holds actions"),
-        (lambda: SMC(4, 1, include_mode=True), "unexpected keyword argument 'include_mode'"),
-        (lambda: SMC(4, 1, explore_fraction=0.1), "explore_fraction has no meaning where plans are resampled"),
-        (lambda: SMC(4, 1, clip_plans=True), "clip_plans has no meaning where plans are resampled"),
-        (lambda: SMC(4, 1, num_kept=2), "num_kept has no meaning where plans are resampled"),
         (
-            lambda: SMC(4, 1, max_kl=1.0, temperature=1.0),
+            lambda: bind(SMC(4, num_knots=2)),
+            r"^smc on FunctionModel \(action_size=1\): .* drawn step by step, got Splined .dynamics.action_repeat",
+        ),
+        (lambda: SMC(4, include_mode=True), "unexpected keyword argument 'include_mode'"),
+        (lambda: SMC(4, explore_fraction=0.1), "explore_fraction has no meaning where plans are resampled"),
+        (lambda: SMC(4, clip_plans=True), "clip_plans has no meaning where plans are resampled"),
+        (lambda: SMC(4, num_kept=2), "num_kept has no meaning where plans are resampled"),
+        (
+            lambda: SMC(4, max_kl=1.0, temperature=1.0),
             "max_kl adapts the temperature: give it alone, got max_kl=1.0, temperature=1.0",
         ),
-        (lambda: SMC(4, 1, temperature=-1.0), "temperature must be finite and > 0, got -1.0"),
-        (lambda: SMC(4, 1, proposal=object()), "proposal must be .* a policy with sample.* got object"),
+        (lambda: SMC(4, temperature=-1.0), "temperature must be finite and > 0, got -1.0"),
+        (lambda: SMC(4, proposal=object()), "proposal must be .* a policy with sample.* got object"),
         (
-            lambda: SMC(4, 1, prior="flat", prior_std=1.0),
+            lambda: SMC(4, prior="flat", prior_std=1.0),
             "prior_std is of a Gaussian prior: give it or another prior",
         ),
         (
-            lambda: SMC(4, 1, prior_std=1.0),
+            lambda: SMC(4, prior_std=1.0),
             "a prior needs a temperature, or target_ess: max_kl adapts it to the prop",
         ),
         (
-            lambda: SMC(4, 1, proposal=Table(jnp.zeros((1, 1))), covariance="full", actions=[[0.0], [1.0]]),
-            "proposal draws actions: give no belief to draw them from as well, got covariance, actions",
+            lambda: SMC(4, proposal=Table(jnp.zeros((1, 1))), covariance="full", std=1.0),
+            "proposal draws actions, in the place of a belief.*covariance.*std",
         ),
-        (lambda: SMC(4, 1, resampling=["systematic"]), "resampling must be one of systematic, .* got .'systematic'."),
-        (lambda: SMC(4, 1, rho=1.0), "rho needs a temperature in reward units"),
-        (lambda: SMC(4, 1, num_samples=1), "num_samples must be an integer of at least 2, got 1"),
-        (lambda: SMC(4, 1, execute="component"), None),
-        (lambda: SMC(4, 1, actions=[[0.0], [1.0]], inflation=1.2), "inflation needs a belief that learns its spread"),
+        (lambda: SMC(4, resampling=["systematic"]), "resampling must be one of systematic, .* got .'systematic'."),
+        (lambda: SMC(4, rho=1.0), "rho needs a temperature in reward units"),
+        (lambda: SMC(4, num_samples=1), "num_samples must be an integer of at least 2, got 1"),
+        (lambda: bind(SMC(4, execute="component")), None),
+        (lambda: bind(SMC(4, inflation=1.2), CHOICE), "inflation needs a belief that learns its spread"),
         (
             lambda: planners.sampling_planner(
                 4,
@@ -786,7 +811,8 @@ SMC = unchecked(planners.smc)
         ),
         (
             lambda: planners.sampling_planner(
-                planners.particles(bound(planners.beliefs.gaussian(), 4, 1), 4, 1, 8),
+                4,
+                planners.particles.particles(planners.beliefs.gaussian(), 8),
                 planners.likelihoods.exponential(1.0),
                 num_samples=8,
             ),

@@ -10,7 +10,7 @@ from problems import random_linear_quadratic, unchecked
 
 from mirrax import dynamics, planners
 from mirrax.dynamics.base import scenario_count, scenarios
-from mirrax.figures import figure
+from mirrax.dynamics.figures import figure
 
 KEY = jax.random.key(0)
 
@@ -51,12 +51,12 @@ def inner(state):
     return state
 
 
-@dynamics.base.pytree
+@dynamics.pytree
 class Turned:
     """A model of one's own that can do everything: a pendulum whose coordinate is its angle alone."""
 
     pendulum: dynamics.Pendulum
-    bounded: bool = dynamics.base.static()
+    bounded: bool = dynamics.static()
 
     @property
     def action_size(self):

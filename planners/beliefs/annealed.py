@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree
 from ...dynamics.spaces import ActionSpace
+from ..options import checked
 from .gaussian import Gaussian, GaussianFamily
 from .protocol import Plan, Plans
 from .warm_start import Shifting
@@ -128,5 +129,5 @@ def annealed(gaussian: GaussianFamily, schedule: Any, *, horizon_factor: Any = N
         raise ValueError("gaussian must not learn its std under a schedule: give it learn_std=False")
     across = None
     if horizon_factor is not None:
-        across = real("horizon_factor", horizon_factor, above=0.0, maximum=1.0)
+        across = checked("horizon_factor", horizon_factor)
     return AnnealedFamily(gaussian, factors, across)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ...dynamics.checks import boolean, real
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace
+from ..options import checked
 from .moments import average, bias_correction, deviation
 from .noise import Color, color, white_noise
 from .protocol import Plan, Plans, continuous_shape
@@ -205,11 +206,11 @@ def gaussian(
     """
     return GaussianFamily(
         mean=real("mean", mean, shape=None),
-        std=real("std", std, above=0.0, shape=None),
-        std_min=real("std_min", std_min, above=0.0),
-        smoothing=None if smoothing is None else real("smoothing", smoothing, minimum=0.0, below=1.0),
-        noise_exponent=None if noise_exponent is None else real("noise_exponent", noise_exponent, minimum=0.0),
-        learn_std=boolean("learn_std", learn_std),
+        std=checked("std", std, required=True),
+        std_min=checked("std_min", std_min, required=True),
+        smoothing=checked("smoothing", smoothing),
+        noise_exponent=checked("noise_exponent", noise_exponent),
+        learn_std=checked("learn_std", learn_std),
         unbiased=boolean("unbiased", unbiased),
         about_old_mean=boolean("about_old_mean", about_old_mean),
     )
@@ -230,7 +231,7 @@ def gaussian_prior(prior: Any, std: Any, **parameters: Any) -> Any:
         ValueError: if both are given.
     """
     if prior is None:
-        spread = real("prior_std", 1.0 if std is None else std, above=0.0, shape=None)
+        spread = checked("prior_std", 1.0 if std is None else std)
         return gaussian(std=spread, **parameters)
     if std is not None:
         raise ValueError(f"prior_std is of a Gaussian prior: give it or another prior, got {std!r}")

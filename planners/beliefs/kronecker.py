@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree
 from ...dynamics.spaces import ActionSpace
+from ..options import checked
 from .moments import average, bias_correction, factor, shrunk, square
 from .noise import coloured_correlation, white_noise
 from .protocol import Plan, Plans, continuous_shape
@@ -209,10 +210,10 @@ def kronecker_gaussian(
     """
     return KroneckerGaussianFamily(
         mean=real("mean", mean, shape=None),
-        std=real("std", std, above=0.0, shape=None),
-        std_min=real("std_min", std_min, above=0.0),
-        smoothing=None if smoothing is None else real("smoothing", smoothing, minimum=0.0, below=1.0),
-        noise_exponent=None if noise_exponent is None else real("noise_exponent", noise_exponent, minimum=0.0),
+        std=checked("std", std, required=True),
+        std_min=checked("std_min", std_min, required=True),
+        smoothing=checked("smoothing", smoothing),
+        noise_exponent=checked("noise_exponent", noise_exponent),
     )
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 from ...dynamics.checks import integer
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace
+from ..options import checked
 from .protocol import Centered, Plan, Plans, Proposal, propose, update
 from .warm_start import Shifting
 
@@ -172,4 +173,4 @@ def remembering(family: Any, *, num_kept: int = 0, num_shifted: int = 0) -> Reme
     Raises:
         ValueError: for a negative number.
     """
-    return RememberingFamily(family, integer("num_kept", num_kept, 0), integer("num_shifted", num_shifted, 0))
+    return RememberingFamily(family, checked("num_kept", num_kept), integer("num_shifted", num_shifted, 0))

@@ -14,6 +14,7 @@ from scipy.special import ndtri
 from ...dynamics.checks import boolean, integer
 from ...dynamics.pytrees import pytree, static, traceable
 from ...dynamics.spaces import ActionSpace
+from ..options import checked
 from .gaussian import GaussianFamily, gaussian
 from .moments import average, bias_correction, deviation
 from .noise import white_noise
@@ -244,7 +245,7 @@ def mixture(
     """
     return MixtureFamily(
         gaussian=gaussian(mean=mean, std=std, std_min=std_min),
-        num_components=integer("num_components", num_components),
+        num_components=checked("num_components", num_components),
         num_draws=integer("num_draws", num_draws),
         unbiased=boolean("unbiased", unbiased),
     )

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...dynamics.checks import integer, real
+from ...dynamics.checks import integer
 from ...dynamics.pytrees import pytree, static
+from ..options import checked
 from .triangular import triangular_inverse
 
 _GREATEST_BLOCK = 128  # so many steps are correlated by one dense matrix
@@ -187,7 +188,7 @@ def coloured_correlation(num_steps: int, exponent: Any) -> Float[Array, "H H"]:
 
 def _toeplitz(num_steps: int, size: int, exponent: Any) -> Float[Array, "n n"]:
     """The correlation of the first `size` of so many steps."""
-    exponent = real("noise_exponent", exponent, minimum=0.0)
+    exponent = checked("noise_exponent", exponent, required=True)
     length = 2 * integer("num_steps", num_steps)
     frequency = jnp.fft.rfftfreq(length)
     power = jnp.maximum(frequency, 1.0 / length) ** -exponent  # s²

@@ -1,6 +1,7 @@
 """Beliefs over plans: the protocol of all families, and the optional protocols of what some can do besides.
 
-K counts plans, H the steps of the horizon, A the actuators. Plans of discrete actions are integers, without an axis A.
+K counts plans, H the steps of the horizon, A the actuators. Plans of discrete actions are integers, without an axis
+A.
 """
 
 from collections.abc import Callable

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 from ...dynamics.checks import integer, real
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace
+from ..options import checked
 from .protocol import Plan, Plans, Proposal, continuous_shape
 from .warm_start import Shifting
 
@@ -194,9 +195,9 @@ def strategy(
                 f"elite_fraction must be None for an instance, which has its own, got {elite_fraction!r}"
             )
         with jax.ensure_compile_time_eval():  # a number in a program that is being traced, too
-            fraction = float(real("elite_fraction", elite_fraction, above=0.0, maximum=1.0))
+            fraction = float(checked("elite_fraction", elite_fraction, required=True))
     return StrategyFamily(
-        std=real("std", std, above=0.0, shape=None),
+        std=checked("std", std, required=True),
         params=params,
         algorithm=chosen,
         num_samples=integer("num_samples", num_samples, 2),

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from ...dynamics.checks import boolean, real
 from ...dynamics.pytrees import pytree, static
+from ..options import checked
 
 TAILS = ("hold", "zero", "initial")
 
@@ -182,7 +182,7 @@ def shift_by_one(*, tail: str = "hold", inflation: Any = None) -> Shift:
     if tail not in TAILS:
         raise ValueError(f"tail must be one of {', '.join(TAILS)}, got {tail!r}")
     return Shift(
-        inflation=None if inflation is None else real("inflation", inflation, minimum=1.0),
+        inflation=checked("inflation", inflation),
         tail=tail,
     )
 
@@ -201,7 +201,7 @@ def optional_shift(warm_start: Any, tail: str, inflation: Any = None) -> Shift |
     Raises:
         ValueError: for a parameter outside its range, or one that says how to shift where there is no shift.
     """
-    if boolean("warm_start", warm_start):
+    if checked("warm_start", warm_start):
         return shift_by_one(tail=tail, inflation=inflation)
     if tail != "hold" or inflation is not None:
         raise ValueError(f"tail and inflation need a warm start, got tail={tail!r} and inflation={inflation!r}")

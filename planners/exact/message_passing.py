@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...dynamics.checks import boolean, distributions, integer, real
+from ...dynamics.checks import boolean, distributions, integer
 from ...dynamics.pytrees import pytree, static
+from ..options import checked
 
 _FIELDS = ("transitions", "rewards", "initial", "final", "terminal", "discount")
 
@@ -113,8 +114,8 @@ def message_passing(
     Source: Levine (2018), Reinforcement learning and control as probabilistic inference, arXiv 1805.00909, sections 2
     and 3. He leaves out the uniform prior, so that his log p(O) is greater by T log A; policies are the same.
     """
-    mdp, horizon = _check_tabular(mdp), integer("horizon", horizon)
-    temperature, structured = real("temperature", temperature, above=0.0), boolean("structured", structured)
+    mdp, horizon = _check_tabular(mdp), checked("horizon", horizon)
+    temperature, structured = checked("temperature", temperature, required=True), boolean("structured", structured)
     prior = _check_prior(mdp, prior, horizon)
     final_values = mdp.final / temperature
 

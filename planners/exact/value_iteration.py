@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ...dynamics.checks import boolean, integer, real
+from ..options import checked
 from .message_passing import _action_values, _Backup, _backup, _check_prior, _check_tabular
 
 
@@ -73,7 +74,7 @@ def value_iteration(
     """
     mdp, structured = _check_tabular(mdp), boolean("structured", structured)
     if temperature is not None:
-        temperature = real("temperature", temperature, above=0.0)
+        temperature = checked("temperature", temperature, required=True)
     elif not structured:
         raise ValueError("temperature must be given where structured is False, got None")
     prior, tolerance = _check_prior(mdp, prior), real("tolerance", tolerance, above=0.0)
@@ -84,7 +85,7 @@ def value_iteration(
             _check_end(mdp)
             before, num = _fixed_point(mdp, prior, temperature, structured, tolerance / unit, max_iterations)
         else:
-            num = jnp.asarray(integer("horizon", horizon))
+            num = jnp.asarray(checked("horizon", horizon))
             before, _ = jax.lax.scan(
                 lambda values, _: (_backup(mdp, prior, temperature, structured, values).values, None),
                 mdp.final / unit,

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from ...dynamics.base import Model, State
-from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree
 from ...dynamics.spaces import ActionSpace
 from ..beliefs.protocol import Plans
@@ -126,7 +125,7 @@ def target(temperature: Any, prior: Any, **rollouts: Any) -> Target:
     if not isinstance(checked, FixedPrior | FlatPrior | PolicyPrior | None):
         raise ValueError(f"prior must have a density of its own, log_prob(plans), got {type(checked).__name__}")
     return Target(
-        temperature=None if temperature is None else real("temperature", temperature, above=0.0),
+        temperature=checked("temperature", temperature),
         prior=checked,
         rollouts=rollout_settings(**rollouts),
     )

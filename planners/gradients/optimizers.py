@@ -5,8 +5,8 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
-from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree, traceable
+from ..options import checked
 
 
 @pytree
@@ -58,8 +58,8 @@ def optimizer(kind: Any = "adam", *, learning_rate: Any = 0.1, max_norm: Any = N
         )
     if not callable(make) or isinstance(make, type):
         raise ValueError(f"optimizer must be one in optax by name, or a function of a learning rate, got {kind!r}")
-    rate = real("learning_rate", learning_rate, above=0.0)
-    norm = None if max_norm is None else real("max_norm", max_norm, above=0.0)
+    rate = checked("learning_rate", learning_rate)
+    norm = checked("max_norm", max_norm)
     made = Optimizer(traceable(make), rate, norm)
     try:
         sample = make(rate)

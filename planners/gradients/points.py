@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...dynamics.checks import integer, real
+from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace
 from ..beliefs.moments import average
 from ..beliefs.noise import white_noise
 from ..beliefs.protocol import Plan, Plans, continuous_shape
 from ..beliefs.warm_start import Shifting
+from ..options import checked
 
 
 @pytree
@@ -97,7 +98,7 @@ def points(*, num_samples: int, initial_plan: Any = 0.0, std: Any = 0.5) -> Poin
         ValueError: for a parameter outside its range.
     """
     return PointsFamily(
-        initial_plan=real("initial_plan", initial_plan, shape=None),
+        initial_plan=checked("initial_plan", initial_plan),
         std=real("std", std, minimum=0.0, shape=None),
-        num_samples=integer("num_samples", num_samples),
+        num_samples=checked("num_samples", num_samples),
     )

@@ -15,7 +15,7 @@ from ...dynamics.coordinates import coordinates
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import action_space
 from ..beliefs.gaussian import Gaussian, GaussianFamily
-from ..beliefs.protocol import Plan, Plans
+from ..beliefs.protocol import Plan, Plans, continuous_shape
 from ..beliefs.warm_start import Shift
 from ..checks import check_belief, fresh, named
 from ..differentiation import Equations, constant, implicit
@@ -93,9 +93,11 @@ class IterativeLQR:
         """
         space = action_space(model)
         with named(self.name, f"{type(model).__name__} ({space})"):
+            real("initial_plan", self.proposal.mean, shape=continuous_shape("iLQR", self.horizon, space))
             proposal = self.proposal.bind(self.horizon, space)
             if isinstance(self.prior, GaussianFamily):
-                self.prior.bind(self.horizon, space)
+                with named("prior"):
+                    self.prior.bind(self.horizon, space)
             if self.limits is not None:
                 for limit in self.limits:
                     real("limits", limit, shape=space.shape)

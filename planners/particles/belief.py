@@ -146,6 +146,15 @@ class Particles:
         return actions, group.reshape(-1)
 
 
+def check_sequential(belief: Any) -> Any:
+    """Return a belief whose plans can be drawn step by step, or raise a `ValueError`."""
+    if isinstance(belief, Sequential):
+        return belief
+    more = " (dynamics.action_repeat holds actions instead)" if isinstance(belief, Splined) else ""
+    kind = type(belief).__name__
+    raise ValueError(f"a resampler needs a belief whose plans can be drawn step by step, got {kind}{more}")
+
+
 @pytree
 class ParticlesFamily:
     """Particles without a shape. Make one with `particles`, whose arguments the attributes are."""
@@ -158,12 +167,7 @@ class ParticlesFamily:
         proposal, mean = self.proposal, space.zeros(horizon)
         if isinstance(proposal, Family):
             proposal = proposal.bind(horizon, space)
-            if not isinstance(proposal, Sequential):
-                more = " (dynamics.action_repeat holds actions instead)" if isinstance(proposal, Splined) else ""
-                kind = type(proposal).__name__
-                raise ValueError(
-                    f"a resampler needs a belief whose plans can be drawn step by step, got {kind}{more}"
-                )
+            check_sequential(proposal)
         if isinstance(proposal, Sequential):
             mean = proposal.mode()
         if mean.shape != (horizon, *space.shape):

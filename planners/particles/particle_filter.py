@@ -15,7 +15,7 @@ from ..rollouts.settings import RolloutSettings
 from ..sampling.evaluation import Evaluation, all_equal
 from ..sampling.incumbent import Incumbent
 from ..sampling.priors import Prior, ShrunkPrior, bind_prior
-from .belief import Particles
+from .belief import Particles, check_sequential
 from .filter import run_filter
 from .resampling import Resampler
 from .tempering import Tempering
@@ -40,9 +40,8 @@ class ParticleFilter:
 
     def bind(self, belief: Any, space: ActionSpace, num_samples: int | tuple[int, ...]) -> Prior | None:
         """See `Evaluator`."""
-        kind = type(belief).__name__
-        if not isinstance(belief, Particles | Sequential):
-            raise ValueError(f"a resampler needs a belief whose plans can be drawn step by step, got {kind}")
+        if not isinstance(belief, Particles):
+            check_sequential(belief)
         if isinstance(belief, Particles) and len(belief.plans) != num_samples:
             raise ValueError(f"num_samples must be the number of particles {len(belief.plans)}, got {num_samples}")
         if isinstance(self.prior, ShrunkPrior) and not isinstance(_proposal(belief), Sequential):

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree, traceable
+from ..options import checked
 
 
 def systematic(key: Key[Array, ""], weights: Float[Array, " K"], num_samples: int) -> Int[Array, " n"]:
@@ -103,7 +103,7 @@ def resampler(resampling: Any = "systematic", *, ess_threshold: Any = 0.5, value
     if value is not None:
         value = jax.tree_util.Partial(_of_state, traceable(value)) if callable(value) else traceable(_of_model)
     return Resampler(
-        ess_threshold=real("ess_threshold", ess_threshold, minimum=0.0, maximum=1.0),
+        ess_threshold=checked("ess_threshold", ess_threshold),
         value=value,
         scheme=traceable(resampling if callable(resampling) else SCHEMES[resampling]),
     )

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree
+from ..options import checked
 from ..sampling.likelihoods import Optimality, regrets, temperature_for_ess
 
 _BISECTIONS, _FACTOR = 30, 4.0  # of the logarithm of 1/λ; how far it may move at once
@@ -108,9 +108,9 @@ def tempering(temperature: Any = None, *, target_ess: Any = None, max_kl: Any = 
     if temperature is None and target_ess is None and max_kl is None:
         max_kl = 2.0
     return Tempering(
-        None if temperature is None else real("temperature", temperature, above=0.0),
-        None if target_ess is None else real("target_ess", target_ess, above=0.0, maximum=1.0),
-        None if max_kl is None else real("max_kl", max_kl, above=0.0),
+        checked("temperature", temperature),
+        checked("target_ess", target_ess),
+        checked("max_kl", max_kl),
     )
 
 

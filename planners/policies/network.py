@@ -15,6 +15,7 @@ from ...dynamics.coordinates import coordinates
 from ...dynamics.pytrees import pytree, static, traceable
 from ...dynamics.spaces import Discrete, action_space
 from ...dynamics.wrappers import TimedState
+from ..options import checked
 
 _LOG_STD = (-10.0, 4.0)  # relative to the scale: beyond, exponentials do harm
 
@@ -174,7 +175,7 @@ def network_policy(
         ) from error
     if observe is not None and not callable(observe):
         raise ValueError(f"observe must be a function of a state, got {observe!r}")
-    scale = real("std", (0.5 if own else 1.0) if std is None else std, above=0.0, shape=None)
+    scale = checked("std", (0.5 if own else 1.0) if std is None else std)
     return NetworkPolicy(params, traceable(_observation if observe is None else observe), scale, network, layers)
 
 

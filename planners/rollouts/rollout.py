@@ -15,6 +15,7 @@ from ...dynamics.checks import integer
 from ...dynamics.spaces import action_space
 from ..beliefs.protocol import Plan, Plans
 from ..checks import check_key
+from ..options import checked
 from .placement import check_placed, check_sharding, platform
 from .risk import Risk
 from .simulation import RolloutState, draw_scenarios, masked_step, start_rollouts, with_new_noise
@@ -253,7 +254,7 @@ def sizes(
     """The number of scenarios, and of plans at once on a device; None asks the model, and the kind of device."""
     if num_scenarios is None:
         num_scenarios = scenario_count(model) or 1
-    integer("num_scenarios", num_scenarios)
+    checked("num_scenarios", num_scenarios, required=True)
     block_size = automatic_chunk_size(state, sharding) if chunk_size is None else integer("chunk_size", chunk_size)
     return num_scenarios, max(block_size // num_scenarios, 1)
 

@@ -7,9 +7,9 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Key
 
 from ...dynamics.base import Model, State
-from ...dynamics.checks import boolean, integer
 from ...dynamics.pytrees import pytree, static
 from ..beliefs.protocol import Plans
+from ..options import checked
 from .placement import check_sharding
 from .risk import Risk, as_risk
 from .rollout import Scores, score
@@ -86,8 +86,8 @@ def rollout_settings(
     """
     return RolloutSettings(
         risk=None if risk is None else as_risk(risk),
-        num_scenarios=None if num_scenarios is None else integer("num_scenarios", num_scenarios),
-        common_noise=boolean("common_noise", common_noise),
-        chunk_size=None if rollout_chunk_size is None else integer("rollout_chunk_size", rollout_chunk_size),
+        num_scenarios=checked("num_scenarios", num_scenarios),
+        common_noise=checked("common_noise", common_noise),
+        chunk_size=checked("rollout_chunk_size", rollout_chunk_size),
         sharding=check_sharding(sharding),
     )

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ...dynamics.checks import boolean, integer, real
+from ...dynamics.checks import boolean, integer
 from ...dynamics.pytrees import pytree, static
 from ..differentiation import undifferentiable
+from ..options import checked
 
 
 class Optimality(NamedTuple):
@@ -177,11 +178,11 @@ def q_exponential(r: Any, *, elite_fraction: Any = None, temperature: Any = None
             f"elite_fraction and temperature both set the scale: give one, got {elite_fraction!r} and {temperature!r}"
         )
     infinite = not isinstance(r, jax.core.Tracer) and jnp.ndim(r) == 0 and r == math.inf
-    order = jnp.asarray(math.inf, float) if infinite else real("r", r, minimum=1.0)
+    order = jnp.asarray(math.inf, float) if infinite else checked("r", r)
     if temperature is not None:
-        return QExponential(order, None, real("temperature", temperature, above=0.0))
+        return QExponential(order, None, checked("temperature", temperature, required=True))
     fraction = 0.1 if elite_fraction is None else elite_fraction
-    return QExponential(order, real("elite_fraction", fraction, above=0.0, maximum=1.0), None)
+    return QExponential(order, checked("elite_fraction", fraction, required=True), None)
 
 
 def elite(fraction: Any = None, *, num_elites: Any = None, num_samples: int | None = None) -> Elite:
@@ -201,10 +202,10 @@ def elite(fraction: Any = None, *, num_elites: Any = None, num_samples: int | No
     if num_elites is not None:
         if fraction is not None:
             raise ValueError(f"num_elites is elite_fraction in plans: give one, got {num_elites} and {fraction}")
-        if integer("num_elites", num_elites, 2) > integer("num_samples", num_samples, 2):
+        if checked("num_elites", num_elites, required=True) > integer("num_samples", num_samples, 2):
             raise ValueError(f"num_elites must be <= num_samples ({num_samples}), got {num_elites}")
         return Elite(None, jnp.asarray(num_elites, float))
-    return Elite(real("elite_fraction", 0.1 if fraction is None else fraction, above=0.0, maximum=1.0), None)
+    return Elite(checked("elite_fraction", 0.1 if fraction is None else fraction), None)
 
 
 def exponential(
@@ -231,16 +232,16 @@ def exponential(
         raise ValueError(
             f"target_ess adapts the temperature: give one of them, got {temperature!r} and {target_ess!r}"
         )
-    standardize, by_range = boolean("standardize", standardize), boolean("by_range", by_range)
+    standardize, by_range = checked("standardize", standardize), boolean("by_range", by_range)
     if standardize and by_range:
         raise ValueError("standardize and by_range both divide the returns: give one")
     if temperature is None and (standardize or by_range):
         name = "standardize" if standardize else "by_range"
         raise ValueError(f"{name} needs a temperature to apply to the scaled returns, got None")
     if temperature is None:
-        target = real("target_ess", 0.1 if target_ess is None else target_ess, above=0.0, maximum=1.0)
+        target = checked("target_ess", 0.1 if target_ess is None else target_ess)
         return Exponential(None, target, False, False)
-    return Exponential(real("temperature", temperature, above=0.0), None, standardize, by_range)
+    return Exponential(checked("temperature", temperature, required=True), None, standardize, by_range)
 
 
 def regrets(returns: Float[Array, " K"], valid: Bool[Array, " K"]) -> tuple[Float[Array, ""], Float[Array, " K"]]:

@@ -52,7 +52,7 @@ class FlatPrior:
 
     def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
         """0."""
-        return jnp.zeros(plans.shape[:2], plans.dtype)
+        return jnp.zeros(plans.shape[:2])
 
     def log_ratio(self, plans: Plans, belief: Density) -> Float[Array, " K"]:
         """−log q(a) of each plan."""
@@ -71,7 +71,7 @@ class PolicyPrior:
 
     def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
         """0; the rollout adds log p(a_t | s_t)."""
-        return jnp.zeros(plans.shape[:2], plans.dtype)
+        return jnp.zeros(plans.shape[:2])
 
     def log_ratio(self, plans: Plans, belief: Density) -> Float[Array, " K"]:
         """−log q(a) of each plan; the loop adds Σ log p(a_t | s_t), which only the rollout knows."""

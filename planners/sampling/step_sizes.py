@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree
+from ..options import checked
 from .weights import log_normalize
 
 _BISECTIONS, _LEAST_LOG = 40, -69.0  # of log κ, down to 1e-30
@@ -129,10 +129,10 @@ def step_size(size: Any = None, *, target_ess: Any = None, max_kl: Any = None) -
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} choose the step size: give one of them")
     if size is not None:
-        return FixedStep(real("step_size", size, above=0.0, maximum=1.0))
+        return FixedStep(checked("step_size", size, required=True))
     if max_kl is not None:
-        return KlStep(real("max_kl", max_kl, above=0.0))
-    return EssStep(None if target_ess is None else real("target_ess", target_ess, above=0.0, maximum=1.0))
+        return KlStep(checked("max_kl", max_kl, required=True))
+    return EssStep(checked("target_ess", target_ess))
 
 
 def _greatest(

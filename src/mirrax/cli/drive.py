@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mirrax import planners
-from mirrax.compiling import compiled
-from mirrax.dynamics import Model
-from mirrax.figures import figure
-from mirrax.planners.rollouts.placement import whole
+from mirrax.cli.compiling import compiled
+from mirrax.dynamics import Discrete, Model, action_space
+from mirrax.dynamics.figures import figure
+from mirrax.planners.rollouts.placement import place, sharding_of, whole
 
 
 class Moment(NamedTuple):
@@ -27,7 +27,7 @@ class Moment(NamedTuple):
         temperature: of the last iteration's likelihood, reward units; NaN where there is none.
         num_invalid: how many of the plans of the last iteration diverged.
         num_roots: how many distinct first actions its particles have; NaN where there are none.
-        action: as the actuators take it, clipped to [-1, 1], [A].
+        action: as the actuators take it, clipped to [-1, 1], [A]; a discrete one as it is.
         pose: of the figure's bodies after the step, [B, 7]; None without a figure.
         path: of the tracked body under the plan, [H, 3]; None without a figure.
     """
@@ -75,19 +75,24 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
     """
     yield "compiling"
     started = time.perf_counter()
-    sharding = getattr(planner, "sharding", None)
+    sharding = sharding_of(planner)
     # Everything but the plans lives on all devices: where results change place, JAX would compile once more.
     everything = (planner, model, *jax.random.split(jax.random.key(seed), 3))
-    planner, model, reset_key, plan_key, step_key = planners.place(everything, sharding)
-    looks = figure(model)
+    planner, model, reset_key, plan_key, step_key = place(everything, sharding)
+    looks, discrete = figure(model), isinstance(action_space(model), Discrete)
 
     def think(planner: Any, model: Model, key: Any, state: Any, belief: Any) -> tuple[Any, ...]:
-        infer_key, act_key = jax.random.split(key)  # as `planners.plan`, but it tells the plan too
+        infer_key, act_key = jax.random.split(key)  # as `planners.plan`, but it returns the plan too
         belief, info = planners.infer(planner, model, infer_key, state, belief)
-        told = {name: _last(getattr(info, name, None)) for name in ("ess", "temperature", "num_invalid")}
-        lineage = getattr(info, "lineage", None)
-        told |= {"num_roots": _last(None if lineage is None else lineage.num_ancestors[:, 0].astype(float))}
-        return planner.act(act_key, belief), planner.shift(belief), belief.mode(), told
+        roots = None if info.num_roots is None else info.num_roots.astype(float)
+        shown = {
+            "ess": info.ess,
+            "temperature": info.temperature,
+            "num_invalid": info.num_invalid,
+            "num_roots": roots,
+        }
+        last = {name: _last(rows) for name, rows in shown.items()}
+        return planner.act(act_key, belief), planner.shift(belief), belief.mode(), last
 
     def look_ahead(model: Model, key: Any, state: Any, plan: Any) -> Any:
         assert looks is not None
@@ -95,9 +100,9 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
 
     program = functools.partial(compiled, out_shardings=whole(sharding))
     state = program(lambda model, key: model.init(key), model, reset_key)(model, reset_key)
-    belief = program(lambda planner, *of: planner.start(*of), planner, model, state)(planner, model, state)
+    belief = program(lambda planner, *of: planner.init(*of), planner, model, state)(planner, model, state)
     plan_step = program(think, planner, model, plan_key, state, belief)
-    zero = planners.place(jnp.zeros(model.action_size), sharding)
+    zero = place(action_space(model).zeros(), sharding)
     act_step = program(lambda model, *arguments: model.step(*arguments), model, step_key, state, zero)
     if looks is not None:
         pose_of, path_of = program(looks.poses, state), program(look_ahead, model, plan_key, state, belief.mode())
@@ -106,23 +111,25 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
     yield "running"
 
     for t in range(num_steps):
-        key, noise_key = (planners.place(jax.random.fold_in(k, t), sharding) for k in (plan_key, step_key))
+        key, noise_key = (place(jax.random.fold_in(k, t), sharding) for k in (plan_key, step_key))
         began = time.perf_counter()
-        action, belief, plan, told = jax.block_until_ready(plan_step(planner, model, key, state, belief))
+        action, belief, plan, numbers = jax.block_until_ready(plan_step(planner, model, key, state, belief))
         plan_ms = 1e3 * (time.perf_counter() - began)
         path = None if looks is None else np.asarray(path_of(model, key, state, plan))
         state, reward, discount = act_step(model, noise_key, state, action)
         pose = None if looks is None else np.asarray(pose_of(state))
         record.done = bool(discount == 0)
-        action = np.clip(np.asarray(action), -1.0, 1.0)
+        action = np.asarray(action)
+        if not discrete:
+            action = np.clip(action, -1.0, 1.0)
         # at once: an interruption must not leave half a step
-        told = {name: np.asarray(value).item() for name, value in told.items()}
-        record.moments.append(Moment(float(reward), plan_ms, **told, action=action, pose=pose, path=path))
+        numbers = {name: np.asarray(value).item() for name, value in numbers.items()}
+        record.moments.append(Moment(float(reward), plan_ms, **numbers, action=action, pose=pose, path=path))
         yield "running"
         if record.done:
             break
 
 
 def _last(rows: Any) -> Any:
-    """Of the last iteration; NaN of what a planner does not tell."""
+    """Of the last iteration; NaN of what a planner does not report."""
     return jnp.nan if rows is None else rows[-1]

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from mirrax.figures import Figure
-from mirrax.figures import figure as figure_of
-from mirrax.planners import Episode
-from mirrax.scene import record
-from mirrax.traces import draw_traces
 from mirrax.dynamics.base import Model, duration
+from mirrax.dynamics.figures import Figure
+from mirrax.dynamics.figures import figure as figure_of
+from mirrax.planners import Episode
+from mirrax.report.scene import record
+from mirrax.report.traces import draw_traces
 
 # Nothing may be fetched: not by this page, nor by the player in its frame, which inherits the rule.
 _POLICY = "; ".join(
@@ -156,7 +156,7 @@ def report_episode(
         )
         poses = np.asarray(jax.jit(jax.vmap(looks.poses))(states))
     rewards = np.asarray(episode.rewards)[:num_steps]
-    ess = getattr(episode.infos, "ess", None)
+    ess = episode.infos.ess
     write_report(
         path,
         title=title,
@@ -168,8 +168,13 @@ def report_episode(
         rewards=rewards,
         plan_ms=None,
         ess=None if ess is None else np.asarray(ess)[:num_steps, -1],
-        actions=np.clip(np.asarray(episode.actions)[:num_steps], -1.0, 1.0),
+        actions=_as_taken(np.asarray(episode.actions)[:num_steps]),
     )
+
+
+def _as_taken(actions: np.ndarray) -> np.ndarray:
+    """Actions as the actuators take them, clipped to [-1, 1]; discrete ones as a column."""
+    return actions[:, None] if actions.ndim == 1 else np.clip(actions, -1.0, 1.0)
 
 
 def known_duration(model: Model) -> float | None:

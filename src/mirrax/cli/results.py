@@ -15,10 +15,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from mirrax.cli.drive import Record
 from mirrax.dynamics import Model
-from mirrax.figures import figure
+from mirrax.dynamics.figures import figure
 from mirrax.report import known_duration, write_report
-from mirrax.run import Record
 
 
 def write_results(
@@ -52,7 +52,7 @@ def write_results(
         np.array([getattr(moment, name) for moment in moments], float)
         for name in ("reward", "plan_ms", "ess", "temperature", "num_roots")
     )
-    actions = np.array([moment.action for moment in moments], float).reshape(len(moments), model.action_size)
+    actions = np.array([moment.action for moment in moments], float).reshape(len(moments), -1)
     poses = paths = moved = None
     if looks is not None and moments and record.start is not None:
         poses = np.array([moment.pose for moment in moments])

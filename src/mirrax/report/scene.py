@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mirrax.figures import Figure, Shape
+from mirrax.dynamics.figures import Figure, Shape
 
 _FRAME_RATE = 30.0  # between two slow steps the motion is interpolated, of fast ones some are left out
 _MAX_FRAMES = 4000  # keeps the page of a long run small

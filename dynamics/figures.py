@@ -1,0 +1,101 @@
+"""How models look: the shapes of their bodies and where a state puts them. Knows nothing of any viewer."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+Vector = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]
+Kind = Literal["sphere", "ellipsoid", "capsule", "cylinder", "box", "plane", "mesh"]
+
+WORLD = -1
+UPRIGHT: Quaternion = (1.0, 0.0, 0.0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shape:
+    """One solid, fixed to a body.
+
+    Attributes:
+        kind: what it is; cylinders, capsules and planes have their axis (normal) along z.
+        size: metres: sphere (radius,), ellipsoid the three radii, capsule and cylinder (radius, half of the
+            length without caps), box the three half edges, plane the two half edges (0 = endless), mesh ().
+        rgb: colour, each in [0, 1].
+        opacity: 0 is invisible, 1 solid.
+        body: row of `Figure.poses` that it moves with; -1 is the world.
+        position: of its centre in the body's frame, m.
+        quaternion: its orientation in the body's frame, (w, x, y, z).
+        vertices: of a mesh, m.
+        faces: of a mesh, rows of vertex indices.
+    """
+
+    kind: Kind
+    size: tuple[float, ...]
+    rgb: Vector
+    opacity: float = 1.0
+    body: int = WORLD
+    position: Vector = (0.0, 0.0, 0.0)
+    quaternion: Quaternion = UPRIGHT
+    vertices: Float[np.ndarray, "V 3"] | None = None
+    faces: Int[np.ndarray, "F 3"] | None = None
+
+    @property
+    def outline(self) -> tuple[Float[np.ndarray, "P 3"], float]:
+        """Points in its own frame and the radius (m) of balls around them that span it. A plane has none."""
+        match self.kind:
+            case "plane":
+                return np.zeros((0, 3)), 0.0
+            case "sphere":
+                return np.zeros((1, 3)), self.size[0]
+            case "capsule" | "cylinder":
+                radius, half = self.size
+                return np.array([[0.0, 0.0, -half], [0.0, 0.0, half]]), radius
+            case "mesh" if self.vertices is not None and len(self.vertices):
+                low, high = self.vertices.min(axis=0), self.vertices.max(axis=0)
+            case _:
+                high = np.array(self.size, float)
+                low = -high
+        return np.stack(np.meshgrid(*zip(low, high, strict=True)), axis=-1).reshape(-1, 3), 0.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Figure:
+    """The looks of a model.
+
+    Attributes:
+        shapes: all solids.
+        poses: state -> [B, 7], the world position (m) and quaternion (w, x, y, z) of each body; traceable.
+        tracked: the body whose planned path is drawn and that the camera follows.
+        follow: whether the camera goes along with it; if not, it frames the whole scene.
+        view: direction from what is looked at to the camera, in the world, z up; any length.
+    """
+
+    shapes: tuple[Shape, ...]
+    poses: Callable[[Any], Float[Array, "B 7"]]
+    tracked: int = 0
+    follow: bool = False
+    view: Vector = (0.5, -1.0, 0.45)
+
+
+@runtime_checkable
+class HasFigure(Protocol):
+    """A model that knows how it looks. Ask by `figure`."""
+
+    def figure(self) -> Figure | None:
+        """The shapes of its bodies, for its states; None if it has no looks."""
+        ...
+
+
+def figure(model: Any) -> Figure | None:
+    """How a model looks.
+
+    Args:
+        model: any model; of a wrapper (`dynamics.Wrapper`) the one inside, of an ensemble its first member.
+
+    Returns:
+        Its figure, for states of that model; None if it has no looks.
+    """
+    return model.figure() if isinstance(model, HasFigure) else None

@@ -1,0 +1,81 @@
+"""What an option of a planner is: its kind, help and range, from which checks, docstrings and flags are made."""
+
+import dataclasses
+from typing import Any
+
+from ..dynamics.checks import boolean, fraction, integer, real
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """An option of planners.
+
+    Attributes:
+        kind: "integer", "boolean", "choice" or "fraction" (static: they decide a size, or which code is compiled);
+            "real" (a scalar) or "array" (a scalar, [A] or [H, A]), both traced; "object" for anything else.
+        help: one or two sentences.
+        none: what None stands for; empty where None is no value.
+        above: a bound that every entry exceeds.
+        below: a bound that every entry stays below.
+        minimum: the least value.
+        maximum: the greatest value.
+        choices: the words, of a choice.
+        word: whether a word on the command line can say an object.
+    """
+
+    kind: str
+    help: str
+    none: str = ""
+    above: int | float | None = None
+    below: int | float | None = None
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+    choices: tuple[str, ...] = ()
+    word: bool = False
+
+    @property
+    def range(self) -> str:
+        """The values that are allowed, in words; empty where all are."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        low = f"> {self.above:g}" if self.above is not None else ""
+        low = f">= {self.minimum:g}" if self.minimum is not None else low
+        high = f"< {self.below:g}" if self.below is not None else ""
+        high = f"<= {self.maximum:g}" if self.maximum is not None else high
+        return " and ".join(part for part in (low, high) if part)
+
+    def check(self, name: str, value: Any) -> Any:
+        """The value, converted; or a `ValueError` that names the option, the constraint and the value."""
+        if value is None and self.none:
+            return None
+        match self.kind:
+            case "integer":
+                return integer(name, value, int(self.minimum or 0))
+            case "boolean":
+                return boolean(name, value)
+            case "fraction":
+                return fraction(name, value)
+            case "choice":
+                if value not in self.choices:
+                    raise ValueError(f"{name} must be one of {', '.join(self.choices)}, got {value!r}")
+                return value
+            case "real" | "array":
+                bounds = {"above": self.above, "below": self.below, "minimum": self.minimum, "maximum": self.maximum}
+                return real(name, value, shape=() if self.kind == "real" else None, **bounds)
+        return value
+
+    def describe(self) -> str:
+        """What documentation says of it: help, range and None."""
+        text = self.help
+        if self.kind == "array":
+            text += "; a scalar, [A] or [H, A]"
+        if self.range:
+            text += f"; {self.range}"
+        if self.kind == "fraction":
+            text += "; in [0, 1]"
+        return f"{text}. None {self.none}." if self.none else f"{text}."
+
+
+def option(kind: str, help: str, none: str = "", **constraints: Any) -> Any:
+    """A field of `Options`; the arguments are those of `Option`."""
+    return dataclasses.field(default=None, metadata={"option": Option(kind, help, none, **constraints)})

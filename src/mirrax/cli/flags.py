@@ -1,0 +1,151 @@
+"""The options of planners as flags of the command line, from their declaration in `planners.options`."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mirrax import planners
+from mirrax.planners.options import OPTIONS, Option
+
+PLANNERS = tuple(factory.__name__ for factory in planners.PLANNERS)
+
+_SAID_OTHERWISE = {"horizon"}  # by a flag of the command itself
+_TYPES = {"integer": int, "boolean": bool, "choice": str, "fraction": float, "real": float, "array": float}
+
+NOTHING = object()  # the word None, where an option that is not given is None
+
+
+def check_planner(name: str) -> str:
+    """Return the name of a planner, or raise a `ValueError` that lists those that there are."""
+    if name not in PLANNERS:
+        raise ValueError(f"unknown planner {name!r}; choose one of: {', '.join(PLANNERS)}")
+    return name
+
+
+class Flag(NamedTuple):
+    """An option of planners on the command line.
+
+    Attributes:
+        name: of the option.
+        type: int, float, bool or str.
+        help: what it does, and of which planners it is.
+        planners: that take it.
+    """
+
+    name: str
+    type: type
+    help: str
+    planners: tuple[str, ...]
+
+    @property
+    def flag(self) -> str:
+        """How it is written on the command line."""
+        return f"--{self.name.replace('_', '-')}"
+
+
+def planner_flags(only: str | None = None) -> list[Flag]:
+    """The flags of all planners, or of one.
+
+    Args:
+        only: its name; None for all.
+
+    Returns:
+        The flags, those that belong to several planners once.
+    """
+    takers: dict[str, list[str]] = {}
+    for name in PLANNERS if only is None else (only,):
+        for option in _options_of(name):
+            takers.setdefault(option, []).append(name)
+    flags = []
+    for option, names in takers.items():
+        text = OPTIONS[option].describe()
+        if option == "risk":
+            text = (
+                "Risk measure of a plan's returns in several scenarios: mean, worst, best, entropic:θ, var:α, cvar:α."
+            )
+        if only is not None:
+            default = _defaults(only).get(option)
+            text = text if default is None else f"{text.removesuffix('.')} (default: {default})."
+        elif names != list(PLANNERS) and option not in planners.LoopOptions.__annotations__:
+            text = f"{', '.join(names)}: {text}"
+        flags.append(Flag(option, _type(OPTIONS[option]), _capitalized(text).replace("`", ""), tuple(names)))
+    return flags
+
+
+def planner_arguments(planner: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that were given, as the factory wants them.
+
+    Args:
+        planner: the name of a planner.
+        given: option -> value; None where it was not given, `NOTHING` where it was None.
+
+    Returns:
+        Arguments of the factory.
+
+    Raises:
+        ValueError: for an option that the planner does not have, or that cannot be None.
+    """
+    own = {flag.name: flag for flag in planner_flags(planner)}
+    arguments = {name: value for name, value in given.items() if value is not None}
+    for name, value in arguments.items():
+        if name not in own:
+            takes = ", ".join(flag.flag for flag in own.values())
+            raise ValueError(f"--{name.replace('_', '-')} is not an option of {planner}, which takes {takes}")
+        if value is NOTHING and not OPTIONS[name].none:
+            raise ValueError(f"{own[name].flag} must have a value, got None")
+    arguments = {name: None if value is NOTHING else value for name, value in arguments.items()}
+    if arguments.get("risk") is not None:
+        arguments["risk"] = _risk(arguments["risk"])
+    return arguments
+
+
+def takes_loop_options(planner: str) -> bool:
+    """Whether a planner is one of the sampling loop, which share their options."""
+    parameters = inspect.signature(getattr(planners, planner)).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
+def _options_of(planner: str) -> list[str]:
+    """The options of a planner that the command line can say: its own first, then those of the loop."""
+    names = [name for name in _defaults(planner) if name in OPTIONS]
+    if takes_loop_options(planner):
+        names += [name for name in planners.LoopOptions.__annotations__ if name not in names]
+    return [name for name in names if name not in _SAID_OTHERWISE and _sayable(OPTIONS[name])]
+
+
+def _defaults(planner: str) -> dict[str, Any]:
+    return {
+        name: None if own.default is own.empty else own.default
+        for name, own in inspect.signature(getattr(planners, planner)).parameters.items()
+    }
+
+
+def _sayable(option: Option) -> bool:
+    return option.word or option.kind in _TYPES
+
+
+def _type(option: Option) -> type:
+    return _TYPES.get(option.kind, str)
+
+
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:] if text[:1].isascii() else text  # λ is a symbol, not a word
+
+
+def _risk(text: str) -> Any:
+    """The risk measure of that name, with its number behind a colon."""
+    named = {
+        "entropic": planners.risk.entropic,
+        "var": planners.risk.value_at_risk,
+        "cvar": planners.risk.conditional_value_at_risk,
+    }
+    name, _, number = text.partition(":")
+    if name in ("mean", "worst", "best"):
+        return name
+    if name not in named:
+        raise ValueError(f"risk must be one of mean, worst, best, entropic:θ, var:α, cvar:α, got {text!r}")
+    try:
+        value = float(number)
+    except ValueError as error:
+        raise ValueError(f"risk {name} needs a number, as in {name}:0.1, got {text!r}") from error
+    return named[name](value)

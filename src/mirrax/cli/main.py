@@ -1,0 +1,168 @@
+"""The command line: `mirrax run`, `mirrax list`, `mirrax bench`."""
+
+import dataclasses
+import importlib
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from mirrax import __version__
+from mirrax.cli.interruption import interruptible
+from mirrax.cli.listing import list_all
+from mirrax.cli.run import run, say_interrupted
+
+
+def _option(metavar: str) -> Any:
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
+def _read(kind: type, nothing: Any = None) -> Any:
+    """How to read one word as an int, float, bool or str; the word None is `nothing`, if that is anything."""
+    named = {int: "an integer", float: "a number", bool: "True or False", str: "a word"}
+
+    def read(words: list[str]) -> Any:
+        (word,) = words
+        if nothing is not None and word == "None":
+            return nothing
+        try:
+            return {"True": True, "False": False}[word] if kind is bool else kind(word)
+        except (ValueError, KeyError):
+            raise ValueError(f"it must be {named[kind]}, got {word!r}") from None
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=kind.__name__.upper(),
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, kind),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+OptionalInt = Annotated[int | None, _read(int), _option("INT")]
+
+HELP = {"-h", "--help"}
+BENCHMARKS = ("speed", "busy", "blocks", "derivatives", "agreement", "returns", "open_loop", "peers")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Drive a model with a planner in closed loop; write result.json and report.html.
+
+    What is not given is taken from settings that work for the model.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Name of a model; `mirrax list` shows them."""
+    planner: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mppi"
+    """Name of a planner; `mirrax list` shows them."""
+    horizon: OptionalInt = None
+    """Steps that plans look ahead."""
+    backend: Annotated[str | None, _option("NAME")] = None
+    """Physics of a Brax environment: spring, positional, generalized or mjx."""
+    steps: OptionalInt = None
+    """Length of the episode, in steps."""
+    seed: Annotated[int, _read(int)] = 0
+    """Seed of everything random."""
+    out: Annotated[Path | None, _option("DIR")] = None
+    """Folder for result.json and report.html, which are overwritten; runs/MODEL-PLANNER unless given."""
+    devices: OptionalInt = None
+    """Devices to spread the plans over; all cores (or accelerators) unless given."""
+    planner_options: tyro.conf.Suppress[Any] = None
+    """Options of the planner, by name; `parse` fills it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """Show the planners and the models, with one line each."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Run a benchmark and print its table; `mirrax bench NAME --help` shows its options."""
+
+    name: Annotated[
+        Literal["speed", "busy", "blocks", "derivatives", "agreement", "returns", "open_loop", "peers"],
+        tyro.conf.Positional,
+    ]
+    """speed: the loop against a bare scan. busy: the same planning on an idle and on a busy machine. blocks: what
+    blocks and devices gain, model by model. derivatives: iLQR per solve, and slopes of plans against their returns.
+    agreement: where derivatives tell the truth. returns: what planners earn for equal numbers of model steps.
+    open_loop: how good an open-loop plan each planner finds. peers: cost of hydrax's tasks at hydrax's settings."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse `arguments` (those of the process unless given) and do as they say; a user's mistake exits with 2."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        print(f"mirrax {__version__}")
+        return
+    with interruptible(nothing_to_save=lambda: True, leave=say_interrupted):
+        if given[:1] == ["bench"] and ((given[1:2] and given[1] in BENCHMARKS) or not HELP & set(given)):
+            importlib.import_module(f"mirrax.benchmarks.{_benchmark(given[1:])}").main(given[2:])
+            return
+        match command := parse(given):
+            case Run():
+                run(command)
+            case List():
+                list_all()
+
+
+def _benchmark(words: Sequence[str]) -> str:
+    """The name of a benchmark, which comes first; what follows are options of its own."""
+    from mirrax.benchmarks.mistakes import one_clear_line
+
+    name = words[0] if words else None
+    with one_clear_line():
+        if name not in BENCHMARKS:
+            told = "nothing" if name is None else repr(name)
+            raise ValueError(f"bench needs a benchmark's name first, one of {', '.join(BENCHMARKS)}, got {told}")
+    return name
+
+
+def parse(arguments: Sequence[str] | None = None) -> Run | List | Bench:
+    """Turn `arguments` (those of the process unless given) into a command; exits with 2 if they make none."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    driven: Any = _run_with_options(given) if given[:1] == ["run"] else Run
+    commands: dict[str, Callable[..., Any]] = {"run": driven, "list": List, "bench": Bench}
+    return tyro.extras.subcommand_cli_from_dict(
+        commands, prog="mirrax", description="Planning as inference, in JAX.", args=given
+    )
+
+
+def _run_with_options(given: Sequence[str]) -> Any:
+    """`Run`, with the options of all planners; in the help for one planner, with its own."""
+    from mirrax.benchmarks.mistakes import one_clear_line
+    from mirrax.cli.flags import NOTHING, check_planner, planner_flags
+
+    named = next((right for left, right in itertools.pairwise(given) if left == "--planner"), None)
+    named = next((word.removeprefix("--planner=") for word in given if word.startswith("--planner=")), named)
+    only = None
+    if HELP & set(given) and named is not None and not named.startswith("-"):
+        with one_clear_line():
+            only = check_planner(named)
+    metavars = {int: "INT", float: "FLOAT", bool: "BOOL", str: "WORD"}
+    fields: list[Any] = [
+        (
+            option.name,
+            Annotated[
+                option.type | None,
+                _read(option.type, NOTHING),
+                tyro.conf.arg(metavar=metavars[option.type], help=option.help, help_behavior_hint=""),
+            ],
+            None,
+        )
+        for option in planner_flags(only)
+    ]
+    group = dataclasses.make_dataclass("Options", fields, frozen=True, namespace={"__doc__": "Of planners."})
+
+    def with_options(run: Run, options: Any) -> Run:
+        return dataclasses.replace(run, planner_options=vars(options))
+
+    unnamed = tyro.conf.arg(name="")
+    with_options.__annotations__ |= {"run": Annotated[Run, unnamed], "options": Annotated[group, unnamed]}
+    with_options.__doc__ = Run.__doc__
+    return with_options

@@ -1,0 +1,138 @@
+"""`mirrax run`: one planner drives one model, for a person who watches."""
+
+import inspect
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mirrax.cli.interruption import interruptible
+
+if TYPE_CHECKING:
+    from mirrax.cli.main import Run
+
+
+def run(command: "Run") -> None:
+    """Do as the command says; a user's mistake is one clear line, and exits with 2."""
+    import jax
+
+    from mirrax import planners
+    from mirrax.benchmarks.mistakes import one_clear_line
+    from mirrax.benchmarks.tasks import find_task
+    from mirrax.cli.drive import Record, drive
+    from mirrax.cli.flags import check_planner
+    from mirrax.cli.progress import ProgressLine
+    from mirrax.cli.results import write_results
+
+    with one_clear_line():
+        check_planner(command.planner)
+        most = 8 * (os.cpu_count() or 1)
+        if command.devices is not None and not 1 <= command.devices <= most:
+            raise ValueError(f"devices must lie between 1 and {most}, got {command.devices}")
+        if not 0 <= command.seed < 2**32:
+            raise ValueError(f"seed must lie between 0 and {2**32 - 1}, got {command.seed}")
+        _use_cores(command.devices)
+        _keep_compiled_programs()
+        task = find_task(command.model)
+        num_steps = task.num_steps if command.steps is None else command.steps
+        if num_steps < 1:
+            raise ValueError(f"steps must be an integer of at least 1, got {num_steps}")
+        model = task.make(command.backend)
+        factory = getattr(planners, command.planner)
+        settings = _settings(command, task, factory)
+        num_devices, spread = _devices(command, settings, factory)
+        planner = factory(**settings, **spread)
+        jax.eval_shape(lambda key: planner.init(model, model.init(key)), jax.random.key(0))  # do they fit?
+        out = _folder(command)
+
+    record = Record()
+    progress = ProgressLine(f"{command.model}, {command.planner}", num_steps)
+    with interruptible(nothing_to_save=lambda: not record.moments, leave=progress.abandon) as asked_to_end:
+        interrupted = False
+        try:
+            with progress:
+                for stage in drive(planner, model, record, num_steps=num_steps, seed=command.seed):
+                    progress.show(stage, record)
+                    if interrupted := asked_to_end():
+                        break
+        except (OverflowError, MemoryError, jax.errors.JaxRuntimeError) as error:
+            with one_clear_line():
+                raise ValueError(f"this does not fit the machine: {' '.join(str(error).split())[:200]}") from error
+        settings |= {"steps": num_steps, "devices": num_devices}
+        names = (command.model, command.planner)
+        interrupted = interrupted and not record.done and len(record.moments) < num_steps
+        write_results(
+            out, *names, planner, model, record, settings=settings, seed=command.seed, interrupted=interrupted
+        )
+    if interrupted:
+        raise SystemExit(130)
+
+
+def say_interrupted() -> None:
+    """Say on stderr that the user has ended the process."""
+    print("mirrax: interrupted", file=sys.stderr, flush=True)
+
+
+def _use_cores(devices: int | None) -> None:
+    from mirrax.benchmarks.devices import use_cores
+
+    use_cores(devices)
+
+
+def _keep_compiled_programs() -> None:
+    """Let the next run start at once, unless the user has chosen a place for compiled programs."""
+    import jax
+
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR") is None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mirrax"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def _settings(command: "Run", task: Any, factory: Callable[..., Any]) -> dict[str, Any]:
+    """The factory's arguments: the task's, overruled by the user's; an option that the planner lacks is a mistake."""
+    from mirrax.cli.flags import planner_arguments, takes_loop_options
+
+    given = planner_arguments(command.planner, command.planner_options or {})
+    parameters = inspect.signature(factory).parameters
+    shown = ("num_samples", "num_iterations", "std", "elite_fraction")
+    usual = {name: parameters[name].default for name in shown if name in parameters}
+    usual |= {"horizon": task.horizon} | task.std_of(command.planner)
+    if takes_loop_options(command.planner):
+        usual |= {"num_samples": task.num_samples}
+    if command.planner == "mppi":
+        usual |= {"num_iterations": task.num_iterations} | task.options
+    if given.get("target_ess") is not None:
+        usual.pop("temperature", None)
+    if command.horizon is not None:
+        given["horizon"] = command.horizon
+    return {name: value for name, value in usual.items() if value is not None} | given
+
+
+def _devices(command: "Run", settings: dict[str, Any], factory: Callable[..., Any]) -> tuple[int, dict[str, Any]]:
+    """On how many devices plans are spread, and the factory's argument that says so."""
+    import jax
+
+    from mirrax.benchmarks.devices import sample_sharding
+    from mirrax.cli.flags import takes_loop_options
+
+    number = command.devices
+    if number is None:  # fewer than 16 plans each are not worth a device
+        number = max(1, min(len(jax.devices()), settings.get("num_samples", 0) // 16))
+    if "sharding" in inspect.signature(factory).parameters or takes_loop_options(command.planner):
+        return number, {"sharding": sample_sharding(number)}
+    if command.devices in (None, 1):
+        return 1, {}
+    raise ValueError(f"devices must be 1 for {command.planner}, which has no plans to spread, got {command.devices}")
+
+
+def _folder(command: "Run") -> Path:
+    """The folder to write to, made."""
+    out = Path("runs") / f"{command.model}-{command.planner}" if command.out is None else command.out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()  # not writable? better now than after the run
+    except OSError as error:
+        raise ValueError(f"out must be a folder to write to, got {str(out)!r}: {error.strerror}") from error
+    return out
