@@ -1,6 +1,7 @@
 """Models: what a planner imagines with, and what it acts in."""
 
 from .acrobot import Acrobot, acrobot
+from .action_wrappers import ActionRepeat, Discretized, action_repeat, discretized
 from .actions import bounded
 from .base import (
     HasBounds,
@@ -33,21 +34,15 @@ from .spaces import (
     action_space,
 )
 from .tabular import Tabular, tabular
+from .timed import Timed, TimedState, timed
 from .uncertain import Ensemble, Randomized, ensemble, randomized
 from .wrapper import Wrapper
 from .wrappers import (
-    ActionRepeat,
     Discounted,
-    Discretized,
-    Timed,
-    TimedState,
     WithReward,
     WithTermination,
     WithValue,
-    action_repeat,
     discounted,
-    discretized,
-    timed,
     with_reward,
     with_termination,
     with_value,

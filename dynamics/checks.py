@@ -1,6 +1,7 @@
 """Checks of parameters, whose errors name the parameter, the constraint and the value."""
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -33,6 +34,13 @@ def boolean(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name} must be True or False, got {value!r}")
     return bool(value)
+
+
+def choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
+    """Return `value`, or raise a `ValueError` unless it is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+    return value
 
 
 def fraction(name: str, value: Any) -> float:

@@ -1,17 +1,16 @@
 """Models made of models: another reward, end, value or discount, slower decisions, a list of actions, a clock."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
+from jaxtyping import Array, Float, Num, PRNGKeyArray
 
-from .actions import bounded, check_choice
+from .actions import bounded
 from .base import Model, State, Step, check_model, checked_step
-from .checks import integer, real, scalar
-from .pytrees import pytree, static, traceable
-from .spaces import Continuous, Discrete, action_space
+from .checks import real, scalar
+from .pytrees import pytree, traceable
+from .spaces import Continuous, action_space
 from .wrapper import Wrapper
 
 
@@ -102,105 +101,6 @@ class Discounted(Wrapper):
         return Step(state, reward, self.discount * discount)
 
 
-@pytree
-class ActionRepeat(Wrapper):
-    """A model that applies each action several times. Make one with `action_repeat`.
-
-    Attributes:
-        model: the model underneath.
-        repeats: how many of its steps one step takes.
-    """
-
-    model: Model
-    repeats: int = static()
-
-    @property
-    def dt(self) -> Any:
-        """The duration of one step, s: of so many of the model underneath; None where it is not known."""
-        dt = super().dt
-        return None if dt is None else self.repeats * dt
-
-    def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
-        """Apply `action` `repeats` times: the discounted sum of the rewards, nothing counted after an end."""
-
-        def body(carry: Step, key: PRNGKeyArray) -> tuple[Step, None]:
-            state, reward, discount = carry
-            step = checked_step(self.model.step(key, state, action), state)
-            # 0 · NaN is NaN: what comes after the end must not be multiplied away but left out
-            gain = jnp.where(discount == 0, 0.0, discount * step.reward)
-            return Step(step.state, reward + gain, jnp.where(discount == 0, 0.0, discount * step.discount)), None
-
-        start = Step(state, jnp.zeros(()), jnp.ones(()))
-        return jax.lax.scan(body, start, jax.random.split(key, self.repeats))[0]
-
-
-@pytree
-class Discretized(Wrapper):
-    """A model that takes one of several actions, by its number. Make one with `discretized`.
-
-    Attributes:
-        model: the model underneath, whose actions are continuous.
-        actions: the actions to choose from, [C, A].
-    """
-
-    model: Model
-    actions: Float[Array, "C A"]
-
-    @property
-    def action_size(self) -> None:
-        """Actions are discrete."""
-        return None
-
-    @property
-    def num_actions(self) -> int:
-        """The number C of actions."""
-        return len(self.actions)
-
-    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, ""]) -> Step:
-        """Step the model underneath with the action of that number."""
-        return self.model.step(key, state, self.actions[check_choice(action)])
-
-
-class TimedState(NamedTuple):
-    """A state and the number of steps before it.
-
-    Attributes:
-        state: of the model underneath.
-        step: a scalar, int32.
-    """
-
-    state: State
-    step: Int[Array, ""]
-
-
-@pytree
-class Timed(Wrapper):
-    """A model whose state counts the steps. Make one with `timed`.
-
-    Attributes:
-        model: the model underneath.
-    """
-
-    model: Model
-
-    def inner(self, state: TimedState) -> State:
-        """The state without its clock."""
-        return state.state
-
-    def outer(self, state: TimedState, inner: State) -> TimedState:
-        """Another state at the same step."""
-        return TimedState(inner, state.step)
-
-    def init(self, key: PRNGKeyArray) -> TimedState:
-        """Draw a first state of the model underneath, at step 0."""
-        return TimedState(self.model.init(key), jnp.zeros((), jnp.int32))
-
-    def step(self, key: PRNGKeyArray, state: TimedState, action: Num[Array, "*a"]) -> Step:
-        """Step the model underneath, and count it."""
-        after, reward, discount = self.model.step(key, state.state, action)
-        return Step(TimedState(after, state.step + 1), reward, discount)
-
-
 def with_reward(model: Model, reward: Callable[..., Any]) -> WithReward:
     """Give a model another reward; all else that it can do stays.
 
@@ -217,7 +117,7 @@ def with_reward(model: Model, reward: Callable[..., Any]) -> WithReward:
     Raises:
         ValueError: if `model` is none, or `reward` is not callable.
     """
-    return WithReward(_model(model), _function("reward", reward))
+    return WithReward(check_model("model", model), _function("reward", reward))
 
 
 def with_termination(model: Model, ended: Callable[..., Any]) -> WithTermination:
@@ -235,7 +135,7 @@ def with_termination(model: Model, ended: Callable[..., Any]) -> WithTermination
     Raises:
         ValueError: if `model` is none, or `ended` is not callable.
     """
-    return WithTermination(_model(model), _function("ended", ended))
+    return WithTermination(check_model("model", model), _function("ended", ended))
 
 
 def with_value(model: Model, value: Callable[..., Any]) -> WithValue:
@@ -251,7 +151,7 @@ def with_value(model: Model, value: Callable[..., Any]) -> WithValue:
     Raises:
         ValueError: if `model` is none, or `value` is not callable.
     """
-    return WithValue(_model(model), _function("value", value))
+    return WithValue(check_model("model", model), _function("value", value))
 
 
 def discounted(model: Model, discount: Any) -> Discounted:
@@ -267,70 +167,13 @@ def discounted(model: Model, discount: Any) -> Discounted:
     Raises:
         ValueError: if `model` is none, or γ lies outside [0, 1].
     """
-    return Discounted(_model(model), real("discount", discount, minimum=0.0, maximum=1.0))
-
-
-def timed(model: Model) -> Timed:
-    """Let the state of a model count its steps, for values, policies and rewards that depend on time.
-
-    Args:
-        model: any model.
-
-    Returns:
-        The model with states `TimedState(state, step)`. To plan again from step 0, replace the `step` of a state.
-
-    Raises:
-        ValueError: if `model` is none.
-    """
-    return Timed(_model(model))
-
-
-def action_repeat(model: Model, repeats: int) -> ActionRepeat:
-    """Hold each action for several steps of a model: plans reach further, decisions are slower.
-
-    Args:
-        model: any model.
-        repeats: the number of steps of `model` that one step takes.
-
-    Returns:
-        The slower model.
-
-    Raises:
-        ValueError: if `model` is none, or `repeats` is not a positive integer.
-    """
-    return ActionRepeat(_model(model), integer("repeats", repeats))
-
-
-def discretized(model: Model, actions: Any) -> Discretized:
-    """Let a model choose from a list of actions.
-
-    Args:
-        model: any model of continuous actions.
-        actions: the list, [C, A] with C >= 2; 1 is the end of the actuators' range.
-
-    Returns:
-        The model with `num_actions` C, whose actions are numbers of entries of the list. Its states are those of
-        `model`.
-
-    Raises:
-        ValueError: if `model` is none of continuous actions, or `actions` has another shape.
-    """
-    space, table = action_space(_model(model)), real("actions", actions, shape=None)
-    if isinstance(space, Discrete):
-        raise ValueError(f"model must have continuous actions to choose from, {type(model).__name__} has {space}")
-    if table.ndim != 2 or len(table) < 2 or table.shape[1] != space.size:
-        raise ValueError(f"actions must have shape [C, {space.size}] with C >= 2, got {table.shape}")
-    return Discretized(model, table)
+    return Discounted(check_model("model", model), real("discount", discount, minimum=0.0, maximum=1.0))
 
 
 def _taken(model: Model, action: Num[Array, "*a"]) -> Num[Array, "*a"]:
     """The action as the actuators take it, where it is known that they have a range."""
     clips = bounded(model) and isinstance(action_space(model), Continuous)
     return jnp.clip(action, -1.0, 1.0) if clips else jnp.asarray(action)
-
-
-def _model(model: Any) -> Model:
-    return check_model("model", model)
 
 
 def _function(name: str, function: Any) -> Callable[..., Any]:

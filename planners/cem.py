@@ -3,7 +3,7 @@
 from typing import Any, Unpack
 
 from ..dynamics.checks import check_unused, fraction, integer
-from .beliefs.choice import by_space
+from .beliefs.choice import by_space, unless
 from .beliefs.gaussian import gaussian
 from .composition import LoopOptions, compose
 from .options import checked, planner
@@ -30,7 +30,7 @@ def cem(
     return compose(
         "cem",
         horizon,
-        _family(std, std_min, smoothing, noise_exponent),
+        _family(std, std_min, smoothing, noise_exponent, None),
         elite(elite_fraction, num_elites=num_elites, num_samples=num_samples),
         options,
         num_samples=num_samples,
@@ -82,7 +82,7 @@ def icem(
     return compose(
         "icem",
         horizon,
-        _family(std, std_min, smoothing, noise_exponent),
+        _family(std, std_min, smoothing, noise_exponent, 1.0),
         likelihood,
         options,
         kept=(round(kept * elites), round(shifted * elites)),
@@ -93,7 +93,13 @@ def icem(
     )
 
 
-def _family(std: Any, std_min: Any, smoothing: Any, noise_exponent: Any) -> Any:
+def _family(std: Any, std_min: Any, smoothing: Any, noise_exponent: Any, default_exponent: Any) -> Any:
     spread = 0.5 if std is None else std
     continuous = gaussian(std=spread, std_min=std_min, smoothing=smoothing, noise_exponent=noise_exponent)
-    return by_space(continuous, std=std)
+    return by_space(
+        continuous,
+        std=std,
+        std_min=unless(0.05, std_min),
+        smoothing=unless(0.1, smoothing),
+        noise_exponent=unless(default_exponent, noise_exponent),
+    )

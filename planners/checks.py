@@ -46,8 +46,9 @@ def check_belief(own: Any, given: Any) -> Any:
         raise ValueError(
             f"belief must be one that the planner's init gives, {type(own).__name__}, got {type(given).__name__}"
         )
-    own_leaves, own_structure = jax.tree_util.tree_flatten_with_path(own)
-    leaves, structure = jax.tree_util.tree_flatten_with_path(given)
+    own_leaves, leaves = (jax.tree_util.tree_leaves_with_path(belief) for belief in (own, given))
+    own_structure: Any = jax.tree.structure(own)
+    structure: Any = jax.tree.structure(given)
     for (path, leaf), (other_path, other) in zip(own_leaves, leaves, strict=False):
         if path != other_path:
             break

@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 
 from jax.sharding import NamedSharding
 
-from ..dynamics.checks import boolean, integer, real
+from ..dynamics.checks import boolean, choice, integer, real
 from .beliefs.choice import as_family
 from .beliefs.memory import remembering
 from .beliefs.spline import splined
@@ -17,9 +17,7 @@ from .particles.belief import ParticlesFamily
 from .particles.particle_filter import ParticleFilter
 from .particles.resampling import Resampler
 from .particles.tempering import Tempering
-from .rollouts.risk import entropic
 from .rollouts.settings import rollout_settings
-from .sampling.compatibility import EXECUTIONS
 from .sampling.evaluation import Evaluator
 from .sampling.importance import ImportanceSampler
 from .sampling.likelihoods import Likelihood
@@ -187,10 +185,8 @@ def sampling_planner(
             resampler=check_part("resampler", resampler),
             rollouts=rollouts,
         )
-    if bounds not in (None, *BOUNDS):
-        raise ValueError(f"bounds must be one of {', '.join(BOUNDS)}, or None, got {bounds!r}")
-    if execute is not None and execute not in EXECUTIONS:
-        raise ValueError(f"execute must be one of {', '.join(EXECUTIONS)}, got {execute!r}")
+    choice("bounds", bounds, (None, *BOUNDS))
+    checked("execute", execute)
     planner = SamplingPlanner(
         family=check_part("belief", family, "bind"),
         evaluator=evaluator,
@@ -247,27 +243,6 @@ def compose(
     if kept is not None and any(kept):
         family = remembering(family, num_kept=kept[0], num_shifted=kept[1])
     return sampling_planner(horizon, family, likelihood, name=name, **given)
-
-
-def risk_at(rho: Any, temperature: Any, standardize: bool = False) -> Any:
-    """The risk measure that places the expectation over scenarios in or out of exp(R/λ).
-
-    Args:
-        rho: ρ: 0 inside, 1 outside; None for no risk measure.
-        temperature: λ in reward units.
-        standardize: whether λ is relative to the returns instead.
-
-    Returns:
-        log E[exp(ρ R/λ)] · λ/ρ as a measure, or None.
-
-    Raises:
-        ValueError: if ρ is given, but not the λ that it refers to.
-    """
-    if rho is None:
-        return None
-    if temperature is None or standardize:
-        raise ValueError(f"rho needs a temperature in reward units, got rho={rho!r} and temperature={temperature!r}")
-    return entropic(checked("rho", rho, required=True) / checked("temperature", temperature, required=True))
 
 
 def _sizes(num_samples: Any, num_iterations: int) -> int | tuple[int, ...]:

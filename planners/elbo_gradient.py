@@ -5,14 +5,14 @@ from typing import Any
 
 from jax.sharding import NamedSharding
 
-from ..dynamics.checks import integer
+from ..dynamics.checks import choice, integer
 from .beliefs.full import full_gaussian
 from .beliefs.gaussian import gaussian, gaussian_prior
 from .beliefs.warm_start import optional_shift
-from .gradients.ascent import GradientPlanner
 from .gradients.elbo import ElboAscent
 from .gradients.objective import target
 from .gradients.optimizers import optimizer as make_optimizer
+from .gradients.planner import GradientPlanner
 from .info import check_keep
 from .options import checked, planner
 
@@ -56,15 +56,13 @@ def elbo_gradient(
     actuators' range, where all earn the same.
     """
     makers: dict[str, Callable[..., Any]] = {"diagonal": gaussian, "full": full_gaussian}
-    if covariance not in makers:
-        raise ValueError(f"covariance must be one of {', '.join(makers)}, got {covariance!r}")
+    choice("covariance", covariance, tuple(makers))
     number, antithetic = integer("num_samples", num_samples, 2), checked("antithetic", antithetic)
     if antithetic and number % 2:
         raise ValueError(f"num_samples must be even where noise comes in pairs, got {num_samples!r}")
     if temperature is None:
         raise ValueError("temperature must be a number: the evidence bound is that of a posterior, got None")
-    if execute not in ("mode", "sample"):
-        raise ValueError(f"execute must be one of mode, sample, got {execute!r}")
+    choice("execute", execute, ("mode", "sample"))
     climbed = target(
         temperature,
         gaussian_prior(prior, prior_std),

@@ -7,10 +7,10 @@ from jax.sharding import NamedSharding
 
 from ..dynamics.checks import check_unused
 from .beliefs.warm_start import optional_shift
-from .gradients.ascent import GradientPlanner
 from .gradients.objective import target
 from .gradients.optimizers import optimizer as make_optimizer
-from .gradients.plans import BOUNDS, PlanAscent
+from .gradients.planner import GradientPlanner
+from .gradients.plans import PlanAscent
 from .gradients.points import points
 from .info import check_keep
 from .options import checked, planner
@@ -48,8 +48,7 @@ def gradient(
     The first plan starts at `initial_plan`, the others around it with noise of `std`. A `prior` adds λ log p, and
     needs a temperature. The belief has all `plans` [K, H, A] and the `objective` [K] of each; the best is executed.
     """
-    if bounds is not None and bounds not in BOUNDS:
-        raise ValueError(f"bounds must be one of {', '.join(BOUNDS)}, got {bounds!r}")
+    checked("bounds", bounds)
     if temperature is not None and prior is None:
         raise ValueError(f"temperature is of the prior: give both, got temperature={temperature!r} and prior=None")
     if checked("num_samples", num_samples) == 1:

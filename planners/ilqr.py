@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..dynamics.checks import check_unused, integer, interval
+from ..dynamics.checks import check_unused, choice, integer, interval
 from .beliefs.gaussian import GaussianFamily, gaussian
 from .beliefs.warm_start import optional_shift
 from .checks import check_part
@@ -60,8 +60,7 @@ def ilqr(
                 "prior must be planners.beliefs.gaussian(...) of uncorrelated steps or planners.priors.policy_prior(...), "
                 f"got {type(prior).__name__}"
             )
-    if execute not in ("mode", "sample"):
-        raise ValueError(f"execute must be one of mode, sample, got {execute!r}")
+    choice("execute", execute, ("mode", "sample"))
     if execute == "sample" and temperature is None:
         raise ValueError("execute='sample' needs a temperature, got None")
     exponent = noise_exponent

@@ -162,7 +162,12 @@ class Info:
 
     def keeping(self, names: tuple[str, ...]) -> "Info":
         """Without the arrays that are not named."""
-        return dataclasses.replace(self, **{name: None for name in KEEP if name not in names})
+        return dataclasses.replace(
+            self,
+            returns=self.returns if "returns" in names else None,
+            weights=self.weights if "weights" in names else None,
+            lineage=self.lineage if "lineage" in names else None,
+        )
 
     def replacing(self, name: str, value: Num[Array, "..."]) -> "Info":
         """With another number in the place of one that it reports."""

@@ -5,12 +5,11 @@ from typing import Any
 
 from jax.sharding import NamedSharding
 
-from ..dynamics.checks import integer
+from ..dynamics.checks import choice, integer
 from .gradients.optimizers import optimizer as make_optimizer
 from .info import check_keep
 from .options import checked, planner
 from .policies.ascent import PolicyPlanner
-from .policies.imagination import GRADIENTS
 from .policies.network import NetworkPolicy, network_policy
 from .rollouts.placement import check_sharding
 
@@ -60,9 +59,8 @@ def iterative_policy(
     number = integer("num_samples", num_samples, 4 if antithetic else 2)
     if antithetic and number % 2:
         raise ValueError(f"num_samples must be even where noise comes in pairs, got {num_samples!r}")
-    for name, value, choices in (("gradient", gradient, GRADIENTS), ("execute", execute, ("mode", "sample"))):
-        if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    checked("gradient", gradient)
+    choice("execute", execute, ("mode", "sample"))
     return PolicyPlanner(
         policy=policy,
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),

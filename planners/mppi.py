@@ -3,10 +3,11 @@
 from typing import Any, Unpack
 
 from ..dynamics.checks import check_unused
-from .beliefs.choice import COVARIANCES, by_space, gaussian_of
+from .beliefs.choice import by_space, gaussian_of, unless
 from .beliefs.gaussian import gaussian
-from .composition import LoopOptions, compose, risk_at
+from .composition import LoopOptions, compose
 from .options import checked, planner
+from .rollouts.risk import risk_at
 from .sampling.likelihoods import exponential
 from .sampling.loop import SamplingPlanner
 from .sampling.priors import ShrunkPrior
@@ -37,8 +38,7 @@ def mppi(
     A covariance that is learnt without a prior collapses to `std_min` sooner or later. The cross term is a prior
     around the present mean: give it or `prior`.
     """
-    if covariance not in ("fixed", *COVARIANCES):
-        raise ValueError(f"covariance must be one of fixed, {', '.join(COVARIANCES)}, got {covariance!r}")
+    checked("covariance", covariance)
     if cross_term is not None and prior is not None:
         raise ValueError("cross_term is a prior around the present mean: give it or prior, got both")
     if cross_term is not None:
@@ -47,7 +47,7 @@ def mppi(
     return compose(
         "mppi",
         horizon,
-        by_space(gaussian_of(covariance, **parameters), **parameters),
+        by_space(gaussian_of(covariance, **parameters), covariance=unless("fixed", covariance), **parameters),
         exponential(temperature, target_ess=target_ess, standardize=standardize),
         options,
         prior=prior,

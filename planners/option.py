@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from ..dynamics.checks import boolean, fraction, integer, real
+from ..dynamics.checks import boolean, choice, fraction, integer, real
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +56,7 @@ class Option:
             case "fraction":
                 return fraction(name, value)
             case "choice":
-                if value not in self.choices:
-                    raise ValueError(f"{name} must be one of {', '.join(self.choices)}, got {value!r}")
-                return value
+                return choice(name, value, self.choices)
             case "real" | "array":
                 bounds = {"above": self.above, "below": self.below, "minimum": self.minimum, "maximum": self.maximum}
                 return real(name, value, shape=() if self.kind == "real" else None, **bounds)

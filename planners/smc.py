@@ -3,13 +3,14 @@
 from typing import Any, Unpack
 
 from ..dynamics.checks import check_unused
-from .beliefs.choice import by_space, family_of
+from .beliefs.choice import by_space, family_of, unless
 from .beliefs.gaussian import gaussian_prior
-from .composition import LoopOptions, compose, risk_at
+from .composition import LoopOptions, compose
 from .options import planner
 from .particles.belief import particles
 from .particles.resampling import resampler
 from .particles.tempering import tempering
+from .rollouts.risk import risk_at
 from .sampling.loop import SamplingPlanner
 
 
@@ -60,19 +61,16 @@ def smc(
     after they were drawn have no meaning here. A policy as a `proposal` draws actions in states, in the place of a
     belief that is fitted; errors of a look-ahead `value` cost variance only.
     """
+    chosen = {"covariance": unless("fixed", covariance), "num_components": unless(1, num_components)}
+    parameters = {"std": std, "std_min": std_min, "noise_exponent": noise_exponent}
     if proposal is not None:
-        given = {
-            "covariance": None if covariance == "fixed" else covariance,
-            "num_components": None if num_components == 1 else num_components,
-        }
-        given |= {"std": std, "std_min": std_min, "noise_exponent": noise_exponent}
-        check_unused("proposal draws actions, in the place of a belief", **given)
+        check_unused("proposal draws actions, in the place of a belief", **chosen, **parameters)
         family = proposal
     else:
-        parameters = {"std": std, "std_min": std_min, "noise_exponent": noise_exponent}
         family = by_space(
             family_of(covariance=covariance, num_components=num_components, **parameters),
             prior_std=prior_std,
+            **chosen,
             **parameters,
         )
     if (belief := options.pop("belief", None)) is not None:

@@ -5,14 +5,14 @@ from typing import Any
 
 from jax.sharding import NamedSharding
 
-from ..dynamics.checks import integer
+from ..dynamics.checks import choice, integer
 from .beliefs.gaussian import gaussian_prior
 from .beliefs.warm_start import optional_shift
-from .gradients.ascent import GradientPlanner
 from .gradients.objective import target
 from .gradients.optimizers import optimizer as make_optimizer
+from .gradients.planner import GradientPlanner
 from .gradients.points import points
-from .gradients.stein import GRADIENTS, KERNELS, SteinAscent
+from .gradients.stein import SteinAscent
 from .info import check_keep
 from .options import checked, planner
 
@@ -56,13 +56,9 @@ def stein(
     actuators' range, where all earn the same. The belief has all `plans` [K, H, A] and the `objective` [K] of each, λ
     times the log of the posterior's density, up to a constant; the plan of the greatest density is executed.
     """
-    for name, value, choices in (
-        ("gradient", gradient, GRADIENTS),
-        ("kernel", kernel, KERNELS),
-        ("execute", execute, ("mode", "mean", "sample")),
-    ):
-        if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    checked("gradient", gradient)
+    checked("kernel", kernel)
+    choice("execute", execute, ("mode", "mean", "sample"))
     if temperature is None:
         raise ValueError("temperature must be a number: particles go to a posterior, got None")
     climbed = target(

@@ -3,7 +3,7 @@
 from typing import Any, Unpack
 
 from ..dynamics.checks import check_unused
-from .beliefs.choice import by_space
+from .beliefs.choice import by_space, unless
 from .beliefs.gaussian import gaussian
 from .composition import LoopOptions, compose
 from .options import checked, planner
@@ -50,6 +50,7 @@ def tsallis(
             std_min=std_min,
             smoothing=smoothing,
             noise_exponent=noise_exponent,
+            learn_std=unless(False, learn_std),
         ),
         q_exponential(r, elite_fraction=elite_fraction, temperature=temperature),
         options,

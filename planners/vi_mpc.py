@@ -3,12 +3,13 @@
 from typing import Any, Unpack
 
 from ..dynamics.checks import check_unused
-from .beliefs.choice import by_space, family_of
+from .beliefs.choice import by_space, family_of, unless
 from .beliefs.enumeration import enumeration
 from .beliefs.gaussian import gaussian
 from .beliefs.spline import splined
-from .composition import LoopOptions, compose, risk_at
+from .composition import LoopOptions, compose
 from .options import checked, planner
+from .rollouts.risk import risk_at
 from .sampling.likelihoods import exponential
 from .sampling.loop import SamplingPlanner
 from .sampling.step_sizes import step_size as choose_step
@@ -65,7 +66,8 @@ def vi_mpc(
         if noise_exponent != "pink":
             raise ValueError(f"noise_exponent must be a number, 'pink' or None, got {noise_exponent!r}")
         color = 1.0 if num_components == 1 else None
-    given = {"std": std, "std_min": std_min, "prior_std": prior_std}
+    given = {"covariance": unless("diagonal", covariance), "num_components": unless(1, num_components)}
+    given |= {"std": std, "std_min": std_min, "prior_std": prior_std}
     if not isinstance(noise_exponent, str):
         given["noise_exponent"] = noise_exponent
     continuous = family_of(

@@ -19,8 +19,8 @@ import mirrax
 from mirrax import dynamics, planners
 from mirrax.benchmarks import open_loop
 from mirrax.benchmarks.tasks import TASKS
-from mirrax.cli.main import BENCHMARKS, main
 from mirrax.cli.flags import PLANNERS, planner_options
+from mirrax.cli.main import BENCHMARKS, main
 
 SMALL = ["--horizon", "4", "--num-samples", "32", "--steps", "5"]
 

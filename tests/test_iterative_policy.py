@@ -84,7 +84,7 @@ class TestGradients:
     @pytest.fixture
     def problem(self, double):
         model = random_linear_quadratic(0, n=2, m=2)
-        given = moved(planners.policies.network_policy(Linear(2), std=0.5).ready(model.start), 0.1)
+        given = moved(planners.policies.network_policy(Linear(2), std=0.5).bind(model, model.start), 0.1)
         policy = moved(given)
 
         def worth(params):
@@ -134,7 +134,7 @@ class TestGradients:
 
         model = dynamics.from_function(ending, 1)
         state = jnp.array([0.5, 0.0])
-        given = planners.policies.network_policy(Linear(1), std=0.6).ready(state)
+        given = planners.policies.network_policy(Linear(1), std=0.6).bind(model, state)
         policy = moved(given)
         noise = jax.random.normal(KEY, (20_000, HORIZON + 1, 1))
         imagination = Imagination(model, KEY, state, noise, given, jnp.asarray(BETA))
@@ -159,12 +159,14 @@ class TestGradients:
             bad = jnp.where(action[0] > wall, jnp.nan, 0.0)
             return state + 0.3 * action[0] + bad, -((state - 0.9) ** 2), 1.0
 
-        given = planners.policies.network_policy(std=0.5, hidden=(4,)).ready(jnp.zeros(()))
+        def made(wall):
+            return dynamics.from_function(jax.tree_util.Partial(step, wall), 1)
+
+        given = planners.policies.network_policy(std=0.5, hidden=(4,)).bind(made(0.4), jnp.zeros(()))
         noise = jax.random.normal(KEY, (16, 3, 1))
 
         def lessons(wall, noise):
-            model = dynamics.from_function(jax.tree_util.Partial(step, wall), 1)
-            imagination = Imagination(model, KEY, jnp.zeros(()), noise, given, jnp.asarray(BETA))
+            imagination = Imagination(made(wall), KEY, jnp.zeros(()), noise, given, jnp.asarray(BETA))
             return getattr(imagination, kind)(moved(given))
 
         found = jax.jit(lessons)(0.4, noise)
@@ -256,9 +258,8 @@ class TestPosteriors:
 
 class TestTrust:
     def amortised(self, model):
-        given = planners.policies.network_policy(nn.Sequential((nn.Dense(8), nn.tanh, nn.Dense(4)))).ready(
-            model.start
-        )
+        network = nn.Sequential((nn.Dense(8), nn.tanh, nn.Dense(4)))
+        given = planners.policies.network_policy(network).bind(model, model.start)
         params = jax.tree.map(lambda leaf: 0.3 * leaf, given.params)
         return planners.policies.network_policy(given.network, params, std=0.4)
 
@@ -277,7 +278,7 @@ class TestTrust:
         worth, kl = imagination.judge(belief.improved)
         assert 0.3 * max_kl < kl <= max_kl * (1 + 1e-4)
         assert worth.mean() > imagination.judge(given)[0].mean()
-        assert worth.mean() >= info.worth.max() - 1e-3
+        assert worth.mean() >= info.objective.max() - 1e-3
         for mine, theirs in zip(jax.tree.leaves(belief.given.params), jax.tree.leaves(given.params), strict=True):
             np.testing.assert_array_equal(mine, theirs)
 
@@ -289,7 +290,7 @@ class TestTrust:
         belief, info = infer(planner, model, KEY, model.start, far)
         assert info.kl[0] > 1.0
         assert info.kl[-1] < 0.2
-        assert (info.worth > -jnp.inf).any()
+        assert (info.objective > -jnp.inf).any()
         assert belief.improved.kl(belief.given, model.start) < 0.5
 
     def test_it_is_never_worse_than_where_it_began(self):
@@ -297,9 +298,9 @@ class TestTrust:
         model = random_linear_quadratic(0, n=2, m=2)
         planner = planners.iterative_policy(6, policy=self.amortised(model), learning_rate=5.0, num_samples=64)
         belief, info = infer(planner, model, KEY, model.start, None)
-        assert info.worth.min() < info.worth[0, 0] - 10.0
+        assert info.objective.min() < info.objective[0] - 10.0
         again = infer(dataclasses.replace(planner, num_iterations=1), model, KEY, model.start, belief)[1]
-        assert again.worth[0, 0] >= info.worth[0, 0] - 1e-4
+        assert again.objective[0] >= info.objective[0] - 1e-4
 
     def test_cold_starts_begin_at_the_given_policy(self):
         model = random_linear_quadratic(0, n=2, m=2)
@@ -340,8 +341,10 @@ class Watched(NamedTuple):
 
 class TestPolicies:
     def test_what_is_observed(self):
+        model = target(1)
+
         def size_of(state, **options):
-            policy = planners.policies.network_policy(Linear(1), **options).ready(state)
+            policy = planners.policies.network_policy(Linear(1), **options).bind(model, state)
             return policy.params["K"].shape[1]
 
         assert size_of(Watched({"a": jnp.ones(3), "b": jnp.ones((2, 2))}, jnp.ones(9))) == 7
@@ -359,16 +362,17 @@ class TestPolicies:
                 return nn.Dense(4, dtype=jnp.bfloat16)(x)
 
         policy = planners.policies.network_policy(Counting())
-        with pytest.raises(ValueError, match=r"make some with policy\.ready\(state\)"):
+        with pytest.raises(ValueError, match=r"make some with policy\.bind\(model, state\)"):
             policy.mean(jnp.zeros(()))
         for gradient in ("score", "pathwise"):
             planner = planners.iterative_policy(3, policy=policy, num_samples=8, gradient=gradient)
             belief, info = infer(planner, target(), KEY, jnp.zeros(()), None)
-            assert info.worth.max() > info.worth[0, 0]
+            assert info.objective.max() > info.objective[0]
             assert belief.improved.params["params"]["count"] == 3
 
     def test_densities_are_those_of_their_samples(self):
-        policy = moved(planners.policies.network_policy(std=[0.3, 0.6], hidden=(4,)).ready(jnp.ones(3)), 0.5)
+        made = planners.policies.network_policy(std=[0.3, 0.6], hidden=(4,))
+        policy = moved(made.bind(target(), jnp.ones(3)), 0.5)
         other = moved(policy, 0.3)
         state = jnp.array([0.1, -0.4, 0.8])
         actions = jax.vmap(policy.sample, (0, None))(jax.random.split(KEY, 40_000), state)
@@ -399,11 +403,10 @@ class TestPolicies:
             ({"hidden": (0,)}, "hidden must be"),
         ):
             with pytest.raises(ValueError, match=message):
-                policy(1, **arguments)
+                policy(**arguments)
         model = target()
         for arguments, message in (
-            ({"policy": planners.policies.network_policy()}, "policy must have action_size = 2 actuators, got 3"),
-            ({"policy": nn.Dense(2)}, r"policy must be a planners\.network_policy, got Dense"),
+            ({"policy": nn.Dense(2)}, r"policy must be a planners\.policies\.network_policy, got Dense"),
             ({"gradient": "magic"}, "gradient must be one of score, pathwise"),
             ({"execute": "mean"}, "execute must be one of mode, sample"),
             ({"max_kl": 0.0}, r"max_kl must be .*> 0"),
@@ -413,13 +416,20 @@ class TestPolicies:
             ({"hidden": 32}, "hidden must be a tuple of sizes, got 32"),
         ):
             with pytest.raises(ValueError, match=message):
-                unchecked(planners.iterative_policy)(3, 2, **arguments)
-        for network, observe, message in (
-            (nn.Dense(3), None, r"network must say one vector \[2 A\] = \(4,\), means before log stds, got \(3,\)"),
-            (None, lambda state: state, r"observe must make a vector \[n\] of at least one number.*got shape \(\)"),
+                unchecked(planners.iterative_policy)(3, **arguments)
+        for arguments, message in (
+            (
+                {"network": nn.Dense(3)},
+                r"network must give one vector \[2 A\] = \(4,\), means before log stds, got \(3,\)",
+            ),
+            (
+                {"observe": lambda state: state},
+                r"observe must make a vector \[n\] of at least one number.*got shape \(\)",
+            ),
+            ({"std": [0.1, 0.2, 0.3]}, r"std must have shape \(2,\).*got \(3,\)"),
         ):
-            planner = planners.iterative_policy(3, policy=planners.policies.network_policy(network, observe=observe))
-            with pytest.raises(ValueError, match=message):
+            planner = planners.iterative_policy(3, policy=policy(**arguments))
+            with pytest.raises(ValueError, match=r"iterative_policy on FunctionModel \(action_size=2\): " + message):
                 planner.init(model, jnp.zeros(()))
 
     def test_models_without_derivatives_need_the_score(self):
@@ -444,7 +454,8 @@ def test_scenarios_chunks_and_devices_change_nothing():
 
     def plans(**changes):
         options = {"num_samples": 10, "num_iterations": 3, "gradient": "pathwise", "temperature": 1.0, "hidden": (4,)}
-        return infer(planners.iterative_policy(6, **options, **changes), model, KEY, state, None)
+        planner = planners.iterative_policy(6, **options, keep=("returns",), **changes)
+        return infer(planner, model, KEY, state, None)
 
     belief, info = plans()
     assert len(jnp.unique(info.returns[0])) == 10

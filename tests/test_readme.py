@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import pytest
 
 from mirrax import dynamics, planners
-from mirrax.cli.main import Run, parse
 from mirrax.cli.flags import PLANNERS
+from mirrax.cli.main import Run, parse
 from mirrax.planners.beliefs.protocol import center
 from mirrax.report import report_episode
 

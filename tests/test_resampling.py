@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from mirrax import planners
 
-SCHEMES = {name: getattr(planners, name) for name in ("systematic", "stratified", "residual", "multinomial")}
+SCHEMES = {
+    name: getattr(planners.particles, name) for name in ("systematic", "stratified", "residual", "multinomial")
+}
 KEY = jax.random.key(0)
 every = pytest.mark.parametrize("name", SCHEMES)
 

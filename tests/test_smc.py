@@ -526,9 +526,7 @@ class TestDivergence:
         prior = Right(bound(planners.beliefs.gaussian(), 3, 1))
         found = []
         for value in (None, lambda state: jnp.log(state + 0.05)):
-            planner = planners.smc(
-                3, num_samples=4096, temperature=1.0, prior=prior, value=value, ess_threshold=0.0
-            )
+            planner = planners.smc(3, num_samples=4096, temperature=1.0, prior=prior, value=value, ess_threshold=0.0)
             _, info = infer(planner, model, KEY, jnp.zeros(()), None)
             assert not info.degenerate.any()
             found.append(float(info.log_evidence[-1]))
@@ -608,7 +606,9 @@ class TestActing:
 
         weights = jax.jit(functools.partial(jax.lax.map, weight))(jax.random.split(KEY, 2000))
         assert abs(weights.mean() - share) < 0.02
-        with pytest.raises(ValueError, match="smc on Tabular .num_actions=2.: execute='mean' needs a belief that has"):
+        with pytest.raises(
+            ValueError, match="smc on Tabular .num_actions=2.: execute='mean' needs a belief that has"
+        ):
             discrete(execute="mean").init(model, start)
 
     def test_the_best_is_the_best_plan_that_was_tried(self, mdp):

@@ -12,83 +12,39 @@ import zipfile
 import pytest
 
 import mirrax
+from mirrax import planners
+from mirrax.planners.options import OPTIONS
 
 ROOT = pathlib.Path(__file__).parent.parent
 FILES = sorted(path for folder in ("planners", "dynamics", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
-FACE = sorted((ROOT / "src" / "mirrax").glob("*.py"))
+FACE = sorted(path for folder in ("", "cli", "report") for path in (ROOT / "src" / "mirrax" / folder).glob("*.py"))
 
-# The layers of `planners`: a file imports from the layers below its own only.
-LAYERS = [
-    {"dynamics.base", "dynamics.coordinates", "dynamics.randomness"},
-    {"planners.triangular"},
-    {"planners.warm_start", "planners.noise", "planners.placement"},
-    {"planners.base"},
-    {"planners.diagnostics", "planners.differentiation", "planners.families.moments"},
-    {
-        "planners.likelihoods",
-        "planners.priors",
-        "planners.box_qp",
-        "planners.optimizers",
-        "planners.resampling",
-        "planners.risk",
-        "planners.step_sizes",
-    },
-    {"planners.particles.tempering", "planners.stepping", "planners.survivors"},
-    {
-        "planners.families.gaussian",
-        "planners.families.full",
-        "planners.families.network",
-        "planners.families.points",
-        "planners.families.kronecker",
-        "planners.families.categorical",
-        "planners.families.incumbent",
-        "planners.families.remembering",
-        "planners.families.splined",
-        "planners.families.strategy",
-    },
-    {
-        "planners.families.affine",
-        "planners.families.annealed",
-        "planners.families.enumeration",
-        "planners.families.iterated",
-        "planners.families.mixture",
-        "planners.families.particles",
-    },
-    {"planners.families.choice", "planners.families.refined"},
-    {"planners.families"},
-    {"planners.rollout"},
-    {"planners.slots", "planners.expansion", "planners.pathwise"},
-    {"planners.riccati", "planners.ascent", "planners.imagination"},
-    {
-        "planners.ddp",
-        "planners.plan_ascent",
-        "planners.elbo_ascent",
-        "planners.stein_ascent",
-        "planners.policy_ascent",
-    },
-    {"planners.sequential", "planners.refinement"},
-    {"planners.loop"},
-    {"planners.composition"},
-    {"planners.message_passing"},
-    {
-        "planners.random_shooting",
-        "planners.predictive_sampling",
-        "planners.cem",
-        "planners.icem",
-        "planners.mppi",
-        "planners.pi2",
-        "planners.tsallis",
-        "planners.dial",
-        "planners.evolution",
-        "planners.vi_mpc",
-        "planners.smc",
-        "planners.gradient",
-        "planners.elbo_gradient",
-        "planners.stein",
-        "planners.ilqr",
-        "planners.iterative_policy",
-    },
+# Imports go one way: a module imports from its own floor (without cycles) and from those below.
+FLOORS = [
+    {"dynamics"},
+    {f"planners.{name}" for name in ("checks", "differentiation", "info", "option", "options")},
+    {"planners.beliefs"},
+    {"planners.rollouts"},
+    {"planners.sampling"},
+    {"planners.particles", "planners.gradients", "planners.lqr", "planners.exact"},
+    {"planners.policies"},
+    {"planners.composition", "planners.api"},
 ]
+PLANNER_FILES = sorted({factory.__module__.removeprefix("mirrax.") for factory in planners.PLANNERS})
+# what of `dynamics` is no model
+BASE = "actions base checks coordinates drawings figures integration pytrees randomness rods spaces wrapper".split()
+# what a file over 300 lines must give a reason for
+LONG = {
+    "planners.options": "one table, of all options",
+    "planners.lqr.solver": "one search, whose steps share all that it carries",
+    "planners.particles.filter": "one filter, whose steps share all that particles carry",
+    "planners.sampling.likelihoods": "one file for all likelihoods, side by side",
+    "dynamics.brax": "one engine, with the repairs that it needs",
+    "dynamics.linear_quadratic": "one model, with its exact solutions",
+    "benchmarks.peer_tasks": "the peers' tasks, side by side",
+    "benchmarks.peers": "one benchmark",
+    "benchmarks.returns": "one benchmark",
+}
 
 
 def name_of(path):
@@ -109,32 +65,96 @@ def project_imports(path):
             yield from (alias.name for alias in node.names if alias.name.startswith("mirrax"))
 
 
+def floor_of(module):
+    """The number of the floor that a module of planners or dynamics is on."""
+    return next((i for i, names in enumerate(FLOORS) if any(f"{module}.".startswith(f"{n}.") for n in names)), None)
+
+
+def module_of(name):
+    """The module that an imported name lies in: itself, or the one that has it as an attribute."""
+    path = ROOT / name.replace(".", "/")
+    return name if path.is_dir() or path.with_suffix(".py").exists() else name.rpartition(".")[0]
+
+
 @pytest.mark.parametrize("path", [p for p in FILES if p.parts[-1] != "__init__.py"], ids=name_of)
 def test_imports_go_down(path):
-    name, imports = name_of(path), list(project_imports(path))
+    name, imports = name_of(path), {module_of(module) for module in project_imports(path)}
     if name.startswith("dynamics."):
-        allowed = {"dynamics.base", "dynamics.coordinates", "dynamics.integration", "dynamics.rods"}
-        allowed |= {"dynamics.randomness", "dynamics.wrapper"}
-        assert set(imports) <= allowed - {name}, f"{name} may import dynamics.base, and what has no model, only"
+        allowed = {f"dynamics.{base}" for base in BASE} | {"dynamics.brax_figure"}
+        assert imports <= allowed - {name}, f"{name} may import what is no model only, not {imports - allowed}"
+    elif name.startswith("planners.") and name not in PLANNER_FILES:
+        floor = floor_of(name)
+        assert floor is not None, f"give {name} a floor"
+        above = {module for module in imports if (floor_of(module) is None or floor_of(module) > floor)}
+        assert not above, f"{name} imports {above}"
+        others = {module for module in imports if floor_of(module) == floor and floor > 1}
+        package = name.rpartition(".")[0]
+        assert all(module.startswith(package) for module in others), f"{name} imports {others}, on its own floor"
     elif name.startswith("planners."):
-        rank = next((i for i, layer in enumerate(LAYERS) if name in layer), None)
-        assert rank is not None, f"give {name} a layer"
-        below = set().union(*LAYERS[:rank])
-        assert set(imports) <= below, f"{name} imports {set(imports) - below}"
+        assert all(floor_of(module) is not None for module in imports), f"{name} imports another planner: {imports}"
     else:
         assert all(module.split(".")[0] in ("planners", "dynamics", "benchmarks") for module in imports)
 
 
-def test_planner_files_are_short():
-    for layer in LAYERS[-1]:
-        path = ROOT / f"{layer.replace('.', '/')}.py"
-        tree, text = ast.parse(path.read_text()), path.read_text().splitlines()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef | ast.Module) and ast.get_docstring(node):
-                told = node.body[0]
-                text[told.lineno - 1 : told.end_lineno] = [""] * (told.end_lineno - told.lineno + 1)
-        code = [line for line in text if line.strip()]
-        assert len(code) <= 85, f"{path.name} has {len(code)} lines of code; it should only pick components"
+def test_modules_import_each_other_without_cycles():
+    graph = {name_of(path): {module_of(m) for m in project_imports(path)} for path in FILES}
+    done: set[str] = set()
+
+    def visit(module, trail):
+        assert module not in trail, " -> ".join([*trail[trail.index(module) :], module])
+        if module not in done:
+            for other in graph.get(module, ()):
+                if other in graph and not (ROOT / other.replace(".", "/")).is_dir():
+                    visit(other, [*trail, module])
+            done.add(module)
+
+    for module in graph:
+        visit(module, [])
+
+
+def test_the_loop_imports_no_family_and_no_engine():
+    imports = set(project_imports(ROOT / "planners/sampling/loop.py"))
+    allowed = {"planners.beliefs.protocol", "planners.beliefs.warm_start"}
+    assert not {module for module in imports if module.startswith("planners.beliefs") and module not in allowed}
+    assert not {module for module in imports if module in ("planners.particles", "dynamics.brax")}
+
+
+@pytest.mark.parametrize("path", [*FILES, *FACE], ids=name_of)
+def test_files_are_short(path):
+    length = len(path.read_text().splitlines())
+    assert length <= 300 or name_of(path) in LONG, f"{path.name} has {length} lines"
+
+
+@pytest.mark.parametrize("name", PLANNER_FILES)
+def test_planner_files_only_choose_components(name):
+    text = (ROOT / name.replace(".", "/")).with_suffix(".py").read_text()
+    assert len(text.splitlines()) <= 125
+    for node in ast.walk(ast.parse(text)):
+        assert not isinstance(node, ast.ClassDef | ast.For | ast.While), f"{name} does more than choose components"
+
+
+def test_every_option_is_used_and_declared_once():
+    """A parameter of a planner is declared in `planners.options`; what nobody takes is not."""
+    taken = set(planners.LoopOptions.__annotations__)
+    for factory in (*planners.PLANNERS, planners.okada):
+        taken |= set(inspect.signature(factory).parameters) - {"options"}
+    assert taken == set(OPTIONS)
+
+
+def test_option_defaults_are_in_their_range():
+    for factory in planners.PLANNERS:
+        for name, parameter in inspect.signature(factory).parameters.items():
+            if (
+                name in OPTIONS
+                and parameter.default is not parameter.empty
+                and not isinstance(parameter.default, str)
+            ):
+                OPTIONS[name].check(name, parameter.default)
+
+
+def test_every_planner_is_public():
+    assert all(getattr(planners, factory.__name__) is factory for factory in planners.PLANNERS)
+    assert all(factory.__name__ in planners.__all__ for factory in planners.PLANNERS)
 
 
 def test_importing_does_nothing_else():
@@ -159,7 +179,7 @@ def test_every_module_is_in_the_wheel(tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     held = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     expected = {f"mirrax/{path.relative_to(ROOT)}" for path in FILES}
-    expected |= {f"mirrax/{path.name}" for path in FACE} | {"mirrax/py.typed"}
+    expected |= {f"mirrax/{path.relative_to(ROOT / 'src' / 'mirrax')}" for path in FACE} | {"mirrax/py.typed"}
     assert expected <= held, expected - held
     assert not any(name.startswith(("planners", "tests")) for name in held)
 
@@ -172,6 +192,8 @@ def test_public_names_are_documented(path):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             text = ast.get_docstring(node) or ""
             assert text, f"{node.name} in {path.name}"
+            if any(isinstance(d, ast.Name) and d.id == "planner" for d in node.decorator_list):
+                continue  # its arguments are described by `planners.options`
             arguments = (
                 [a.arg for a in (*node.args.args, *node.args.kwonlyargs)] if isinstance(node, ast.FunctionDef) else []
             )
@@ -181,9 +203,9 @@ def test_public_names_are_documented(path):
 
 
 @pytest.mark.parametrize("package", ["planners", "dynamics"])
-def test_all_names_exist_and_are_sorted(package):
+def test_all_names_exist(package):
     module = importlib.import_module(f"mirrax.{package}")
-    assert list(module.__all__) == sorted(module.__all__)
+    assert len(set(module.__all__)) == len(module.__all__)  # their order is checked by ruff
     assert all(hasattr(module, name) for name in module.__all__)
 
 

@@ -13,6 +13,7 @@ from mirrax import dynamics, planners
 KEY, START = jax.random.key(0), jnp.zeros(())
 HORIZON, ACTIONS = 5, 2
 TARGET = target()
+KEEP = ("returns", "weights")
 infer = jax.jit(planners.infer)
 plan = jax.jit(planners.plan)
 
@@ -26,10 +27,11 @@ def value_of(belief):
 
 @pytest.mark.parametrize("learn_std", [False, True])
 def test_tsallis_is_mppi_at_one(learn_std):
-    options = {"num_samples": 128, "num_iterations": 3, "std": 0.4, "temperature": 0.5}
+    options = {"num_samples": 128, "num_iterations": 3, "std": 0.4, "temperature": 0.5, "keep": KEEP}
     mppi = planners.mppi(HORIZON, **options, covariance="diagonal" if learn_std else "fixed")
     if learn_std:  # MPPI's is unbiased
-        mppi = dataclasses.replace(mppi, belief=dataclasses.replace(mppi.belief, unbiased=False))
+        belief = dataclasses.replace(mppi.init(TARGET, START).belief, unbiased=False)
+        mppi = dataclasses.replace(mppi, family=planners.beliefs.as_family(belief))
     expected, told = infer(mppi, TARGET, KEY, START, None)
     for r, tolerance in ((1.0, 1e-6), (1.0001, 1e-3)):
         belief, info = infer(planners.tsallis(HORIZON, r=r, learn_std=learn_std, **options), TARGET, KEY, START, None)
@@ -40,6 +42,7 @@ def test_tsallis_is_mppi_at_one(learn_std):
 
 def test_tsallis_is_cem_at_infinity():
     options = {"num_samples": 128, "num_iterations": 3, "std": 0.4, "elite_fraction": 0.1, "smoothing": 0.2}
+    options |= {"keep": KEEP}
     expected, told = infer(planners.cem(HORIZON, **options), TARGET, KEY, START, None)
     for r in (float("inf"), 1e9):
         belief, info = infer(planners.tsallis(HORIZON, r=r, learn_std=True, **options), TARGET, KEY, START, None)
@@ -51,14 +54,14 @@ def test_tsallis_is_cem_at_infinity():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda temperature: planners.mppi(HORIZON, num_samples=64, temperature=temperature),
-        lambda temperature: planners.tsallis(HORIZON, num_samples=64, temperature=temperature),
-        lambda temperature: planners.vi_mpc(HORIZON, num_samples=64, temperature=temperature),
+        lambda temperature: planners.mppi(HORIZON, num_samples=64, temperature=temperature, keep=KEEP),
+        lambda temperature: planners.tsallis(HORIZON, num_samples=64, temperature=temperature, keep=KEEP),
+        lambda temperature: planners.vi_mpc(HORIZON, num_samples=64, temperature=temperature, keep=KEEP),
         lambda temperature: planners.vi_mpc(
-            HORIZON, num_samples=64, temperature=temperature, covariance="full", step_size=1.0
+            HORIZON, num_samples=64, temperature=temperature, covariance="full", step_size=1.0, keep=KEEP
         ),
         lambda temperature: planners.vi_mpc(
-            HORIZON, num_samples=64, temperature=temperature, num_components=3, step_size=1.0
+            HORIZON, num_samples=64, temperature=temperature, num_components=3, step_size=1.0, keep=KEEP
         ),
     ],
     ids=["mppi", "tsallis", "vi_mpc", "vi_mpc, full", "vi_mpc, mixture"],
@@ -72,10 +75,10 @@ def test_temperatures_at_both_ends(make, temperature):
     assert jnp.isfinite(info.weights).all()
     np.testing.assert_allclose(info.weights.sum(-1), 1.0, rtol=1e-4)
     assert not info.degenerate.any()
-    if temperature < 1 and isinstance(planner.step_size, planners.step_sizes.FixedStep | None):
+    if temperature < 1 and isinstance(planner.evaluator.step_size, planners.step_sizes.FixedStep | None):
         assert info.ess[0] < 1.01
         assert jnp.argmax(info.weights[0]) == jnp.argmax(info.returns[0])
-    if temperature > 1 and planner.prior is None:
+    if temperature > 1 and planner.evaluator.prior is None:
         assert info.ess[0] > 63
 
 
@@ -133,7 +136,7 @@ def test_remembered_plans_do_not_bias_the_posterior_and_the_best_is_executed():
     posterior = model.plan_posterior(model.start, 4, 0.8, prior_covariance=prior.covariance())
     options = {"num_samples": 3_000, "num_iterations": 25, "temperature": 0.8, "prior": prior, "covariance": "full"}
     options |= {"noise_exponent": None, "std": 2.0**0.5, "std_min": 1e-3, "step_size": 0.3}
-    planner = planners.vi_mpc(4, num_kept=1_500, execute="best", **options)  # half of all plans
+    planner = planners.vi_mpc(4, num_kept=1_500, execute="best", keep=KEEP, **options)  # half of all plans
     belief, info = infer(planner, model, KEY, model.start, None)
     truth = np.asarray(posterior.covariance, float)
     assert np.linalg.norm(belief.covariance() - truth) / np.linalg.norm(truth) < 0.08
@@ -159,8 +162,9 @@ def test_what_is_remembered_is_no_sample():
 
 def test_explored_plans_have_the_initial_spread_around_the_present_plan():
     planner = planners.cem(HORIZON, num_samples=1_000, std=0.5, explore_fraction=0.4, include_mode=True)
-    narrow = dataclasses.replace(planner.belief, mean=jnp.full((HORIZON, ACTIONS), 3.0), std=planner.belief.std / 100)
-    proposal = planner._propose(KEY, narrow, 1_000)
+    search = planner.init(TARGET, START)
+    narrow = dataclasses.replace(search.belief, mean=jnp.full((HORIZON, ACTIONS), 3.0), std=search.std / 100)
+    proposal = planner.evaluator._propose(KEY, dataclasses.replace(search, belief=narrow), 1_000)
     plans = proposal.plans
     assert proposal.log_correction is None
     np.testing.assert_array_equal(proposal.drawn, np.arange(1_000) > 400)  # from the belief, that is
@@ -172,7 +176,7 @@ def test_explored_plans_have_the_initial_spread_around_the_present_plan():
 
 def test_clipped_plans_stay_in_range_and_so_does_what_is_fitted():
     planner = planners.cem(HORIZON, num_samples=128, std=3.0, clip_plans=True, num_iterations=1)
-    plans = planner._propose(KEY, planner.belief, 128).plans
+    plans = planner.evaluator._propose(KEY, planner.init(TARGET, START), 128).plans
     assert jnp.abs(plans).max() == 1.0
     away = dynamics.from_function(lambda key, state, action: (state, action.sum(), 1.0), ACTIONS)
     belief, _ = infer(dataclasses.replace(planner, num_iterations=8), away, KEY, START, None)
@@ -183,7 +187,8 @@ def test_clipped_plans_stay_in_range_and_so_does_what_is_fitted():
 
 
 def icem(**options):
-    common = {"num_samples": 60, "num_iterations": 4, "num_elites": 10, "std": 0.4, "population_decay": 1.0}
+    common = {"num_samples": 60, "num_iterations": 4, "num_elites": 10, "std": 0.4}
+    common |= {"population_decay": 1.0, "keep": KEEP}
     return planners.icem(HORIZON, **(common | options))
 
 
@@ -214,7 +219,7 @@ def test_icem_looks_at_elites_again():
     np.testing.assert_allclose(later[-3:, :-1], belief.elites[:, 1:], atol=1e-6)
     assert not np.allclose(later[-3:, -1], belief.elites[:, -1])
     none = icem(keep_fraction=0.0, shift_fraction=0.0)
-    fresh = none._propose(jax.random.key(1), infer(none, TARGET, KEY, START, None)[0].belief, 60).plans
+    fresh = none.evaluator._propose(jax.random.key(1), infer(none, TARGET, KEY, START, None)[0], 60).plans
     assert not (jnp.abs(fresh[:, None] - belief.elites).max((-2, -1)) < 1e-6).any()
 
 
@@ -245,9 +250,10 @@ def test_dial_anneals_over_iterations_and_horizon(knots):
         iteration_factor=0.5,
         horizon_factor=0.7,
         num_knots=knots,
+        keep=KEEP,
     )
     steps = knots or HORIZON
-    belief = planner.belief
+    belief = planner.init(target(1), START).belief
     for i in range(3):
         own = belief if knots is None else belief.knots
         expected = 0.8 * 0.5**i * 0.7 ** np.arange(steps - 1, -1, -1)
@@ -263,7 +269,7 @@ def test_dial_anneals_over_iterations_and_horizon(knots):
 def test_model_based_diffusion_has_its_own_schedule():
     planner = planners.dial(HORIZON, num_iterations=100, std=1.0, horizon_factor=1.0, diffusion=True)
     alpha_bar = np.cumprod(1 - np.linspace(1e-4, 1e-2, 100))
-    np.testing.assert_allclose(planner.belief.schedule, np.sqrt(1 - alpha_bar)[::-1], rtol=1e-3)
+    np.testing.assert_allclose(planner.init(TARGET, START).schedule, np.sqrt(1 - alpha_bar)[::-1], rtol=1e-3)
 
 
 # Path integrals ----------
@@ -277,11 +283,11 @@ def test_pi2_weighs_each_step_by_what_remains():
         return state, -(state**2) - 0.1 * action[0] ** 2, 1.0
 
     model = dynamics.with_value(dynamics.from_function(step, 1), lambda state: -2.0 * state**2)
-    planner = planners.pi2(
-        4, num_samples=30, num_iterations=1, temperature=0.2, std=0.6, learn_std=True, std_min=1e-3
-    )
+    options = {"num_samples": 30, "num_iterations": 1, "temperature": 0.2, "std": 0.6}
+    planner = planners.pi2(4, **options, learn_std=True, std_min=1e-3, keep=KEEP)
     belief, info = infer(planner, model, KEY, jnp.ones(()), None)
-    plans = np.asarray(planner._propose(jax.random.split(KEY, (1, 2))[0, 0], planner.belief, 30).plans, float)
+    search = planner.init(model, jnp.ones(()))
+    plans = np.asarray(planner.evaluator._propose(jax.random.split(KEY, (1, 2))[0, 0], search, 30).plans, float)
     rewards = np.zeros((30, 5))
     for k in range(30):
         state = 1.0
@@ -305,7 +311,7 @@ def test_pi2_leaves_steps_alone_that_do_not_matter():
     def step(key, state, action):
         return state + 1.0, jnp.where(state == 0, -1000.0 - 3.3 * action[0] ** 2, -0.123), 1.0
 
-    planner = planners.pi2(8, num_samples=64, num_iterations=20, learn_std=True)
+    planner = planners.pi2(8, num_samples=64, num_iterations=20, learn_std=True, keep=KEEP)
     belief, info = infer(planner, dynamics.from_function(step, 1), KEY, START, None)
     np.testing.assert_array_equal(belief.mean[1:], 0.0)
     np.testing.assert_array_equal(belief.std[1:], 0.5)
@@ -325,7 +331,7 @@ def test_strategies_find_the_optimum(name):
     assert info.kl is None
     shifted = planner.shift(belief)
     np.testing.assert_allclose(shifted.mode()[0], belief.mode()[1], atol=1e-4)
-    assert jax.tree.structure(shifted) == jax.tree.structure(planner.start(TARGET, START))
+    assert jax.tree.structure(shifted) == jax.tree.structure(planner.init(TARGET, START))
 
 
 def test_a_strategy_may_be_an_instance_with_choices_of_its_own():
@@ -344,13 +350,13 @@ def test_a_strategy_may_be_an_instance_with_choices_of_its_own():
 def test_an_evolution_strategy_has_no_density():
     planner = planners.evolution(2, num_samples=16)
     with pytest.raises(ValueError, match="an evolution strategy has no density"):
-        planner.belief.log_prob(jnp.zeros((3, 2, 2)))
+        planner.init(TARGET, START).log_prob(jnp.zeros((3, 2, 2)))
 
 
 def test_its_elite_fraction_is_the_strategys():
-    half, tenth = (planners.evolution(2, num_samples=40, elite_fraction=x).belief.algorithm for x in (None, 0.1))
-    assert half.num_elites == 20
-    assert tenth.num_elites == 4
+    for share, number in ((None, 20), (0.1, 4)):
+        planner = planners.evolution(2, num_samples=40, elite_fraction=share)
+        assert planner.init(TARGET, START).algorithm.num_elites == number
 
 
 # What to execute ----------
@@ -359,12 +365,14 @@ def test_its_elite_fraction_is_the_strategys():
 def test_what_is_executed():
     def act(execute, keys):
         planner = planners.vi_mpc(3, num_components=2, std=0.1, execute=execute)
+        search = planner.init(target(1), START)
         belief = dataclasses.replace(
-            planner.belief,
+            search.belief,
             means=jnp.array([[[-1.0]] * 3, [[1.0]] * 3]),
             log_weights=jnp.log(jnp.array([0.3, 0.7])),
         )
-        return jax.vmap(lambda key: planner.act(key, belief))(keys)[:, 0]
+        search = dataclasses.replace(search, belief=belief)
+        return jax.vmap(lambda key: planner.act(key, search))(keys)[:, 0]
 
     keys = jax.random.split(KEY, 4_000)
     np.testing.assert_allclose(act("mode", keys), 1.0)
@@ -378,8 +386,8 @@ def test_what_is_executed():
 
 def test_rho_is_of_the_likelihood_that_okada_writes():
     planner = planners.okada(4, temperature=2.0, lam=1.0, kappa=0.25, rho=1.0)
-    np.testing.assert_allclose(planner.risk.theta, 0.5)
-    np.testing.assert_allclose(planner.likelihood.temperature, 0.5)
+    np.testing.assert_allclose(planner.evaluator.rollouts.risk.theta, 0.5)
+    np.testing.assert_allclose(planner.evaluator.likelihood.temperature, 0.5)
 
 
 @pytest.mark.parametrize("covariance", ["diagonal", "full", "kronecker"])
@@ -400,14 +408,22 @@ def test_mppi_adapts_its_covariance(covariance):
         HORIZON, num_samples=500, num_iterations=8, covariance=covariance, std_min=0.02, smoothing=0.1
     )
     belief, _ = infer(planner, TARGET, KEY, START, None)
-    assert jnp.trace(belief.covariance()) < 0.5 * jnp.trace(planner.belief.covariance())
+    assert jnp.trace(belief.covariance()) < 0.5 * jnp.trace(planner.init(TARGET, START).covariance())
     assert jnp.linalg.eigvalsh(belief.covariance()).min() > 0
     np.testing.assert_allclose(belief.mode(), 0.5, atol=0.15)
 
 
+LEVELS = jnp.array([[-0.5], [0.5]])
+CHOICE = dynamics.discretized(target(1), LEVELS)
+
+
+def bind(planner, model=None):
+    return planner.init(target(1) if model is None else model, START)
+
+
 def composed(**options):
     return unchecked(planners.sampling_planner)(
-        bound(planners.beliefs.gaussian(), 2, 1), planners.likelihoods.Best(), **options
+        2, planners.beliefs.gaussian(), planners.likelihoods.Best(), **options
     )
 
 
@@ -417,38 +433,50 @@ def composed(**options):
         (lambda: composed(num_samples=4, step_size=planners.step_sizes.step_size(0.5)), "step_size needs a prior"),
         (lambda: composed(num_samples=(4, 4), num_iterations=3), "num_samples must be one number, or 3 of them"),
         (lambda: composed(num_samples=4, per_step=True, prior="flat"), "per_step takes no prior"),
-        (lambda: planners.cem(2, num_samples=8, num_kept=8), "num_samples must leave plans to draw beside 8 kept"),
-        (lambda: planners.cem(2, num_samples=8, explore_fraction=0.99), "the fraction 0.99 of explorers, got 8"),
-        (lambda: planners.evolution(2, execute="sample"), "execute='sample' needs a belief to draw from"),
-        (lambda: planners.cem(4, num_knots=2, execute="component"), "a belief of several modes, got Gaussian"),
         (
-            lambda: planners.vi_mpc(2, actions=[[0.0], [1.0]], enumerate_plans=True, num_kept=1),
+            lambda: bind(planners.cem(2, num_samples=8, num_kept=8)),
+            "num_samples must leave plans to draw beside 8 kept",
+        ),
+        (
+            lambda: bind(planners.cem(2, num_samples=8, explore_fraction=0.99)),
+            "the fraction 0.99 of explorers, got 8",
+        ),
+        (lambda: bind(planners.evolution(2, execute="sample")), "execute='sample' needs a belief to draw from"),
+        (lambda: bind(planners.cem(4, num_knots=2, execute="component")), "a belief of several modes, got Gaussian"),
+        (
+            lambda: bind(planners.vi_mpc(2, enumerate_plans=True, num_kept=1), CHOICE),
             "an enumeration has them all already",
         ),
         (
             lambda: planners.mppi(2, covariance="round"),
             "covariance must be one of fixed, diagonal, full, kronecker",
         ),
-        (lambda: planners.mppi(2, inflation=2.0), "inflation needs a belief that learns its spread, got 2.0"),
-        (lambda: planners.dial(2, inflation=2.0), "inflation needs a belief that learns its spread"),
-        (lambda: planners.evolution(2, inflation=2.0), "inflation needs a belief that learns its spread"),
+        (
+            lambda: bind(planners.mppi(2, inflation=2.0)),
+            "inflation needs a belief that learns its spread, got Gaussian",
+        ),
+        (lambda: bind(planners.dial(2, inflation=2.0)), "inflation needs a belief that learns its spread"),
+        (lambda: bind(planners.evolution(2, inflation=2.0)), "inflation needs a belief that learns its spread"),
         (lambda: planners.cem(2, warm_start=False, tail="zero"), "tail and inflation need a warm start"),
         (lambda: composed(num_samples=4, warm_start="no"), "warm_start must be True or False, got 'no'"),
         (lambda: composed(num_samples=4, clip_plans=1), "clip_plans must be True or False, got 1"),
         (lambda: composed(num_samples=4, common_noise="yes"), "common_noise must be True or False, got 'yes'"),
-        (lambda: planners.vi_mpc(2, actions=[[0.0, 1.0], [1.0, 0.0]]), r"actions must have shape \[C, 1\]"),
+        (lambda: dynamics.discretized(target(1), [[0.0, 1.0], [1.0, 0.0]]), r"actions must have shape \[C, 1\]"),
         (
-            lambda: planners.evolution(2, strategy="Open_ES", num_samples=7),
+            lambda: bind(planners.evolution(2, strategy="Open_ES", num_samples=7)),
             "num_samples must suit Open_ES, got 7: Population size must be even",
         ),
-        (lambda: planners.evolution(2, strategy="RandomSearch"), "RandomSearch needs more than a size"),
+        (lambda: bind(planners.evolution(2, strategy="RandomSearch")), "RandomSearch needs more than a size"),
         (lambda: planners.vi_mpc(2, max_kl=0.1, step_size=0.5), "step_size and max_kl choose the step size"),
         (lambda: planners.icem(2, num_kept=1), "num_kept is keep_fraction and shift_fraction in icem"),
         (lambda: planners.okada(2, kappa=0.0), "kappa must be finite and > 0 and <= 1, got 0.0"),
         (lambda: planners.okada(2, lam=-1.0), "lam must be finite and > 0, got -1.0"),
         (lambda: planners.dial(2, iteration_factor=1.5), "iteration_factor must be finite and > 0 and <= 1"),
-        (lambda: planners.mppi(2, prior="none"), "prior must be an object with log_prob, or 'flat', got 'none'"),
-        (lambda: unchecked(planners.icem)(2, 1, keep_fraction="all"), "keep_fraction must be a number"),
+        (
+            lambda: planners.mppi(2, prior="none"),
+            "prior must be a family, an object with log_prob, or 'flat', got 'none'",
+        ),
+        (lambda: unchecked(planners.icem)(2, keep_fraction="all"), "keep_fraction must be a number"),
     ],
 )
 def test_mistakes_are_named(make, message):
@@ -456,46 +484,44 @@ def test_mistakes_are_named(make, message):
         make()
 
 
-LEVELS = [[-0.5], [0.5]]
-
-
 @pytest.mark.parametrize(
-    ("factory", "options", "name"),
+    ("factory", "options", "name", "model"),
     [
-        (planners.vi_mpc, {"actions": LEVELS, "std": 0.3}, "std=0.3"),
-        (planners.vi_mpc, {"actions": LEVELS, "std_min": 0.1}, "std_min=0.1"),
-        (planners.vi_mpc, {"actions": LEVELS, "noise_exponent": 2.0}, "noise_exponent=2.0"),
-        (planners.vi_mpc, {"actions": LEVELS, "noise_exponent": 1.0}, "noise_exponent=1.0"),
-        (planners.vi_mpc, {"actions": LEVELS, "prior_std": 1.0}, "prior_std"),
-        (planners.vi_mpc, {"actions": LEVELS, "covariance": "full"}, "covariance and actions"),
-        (planners.vi_mpc, {"actions": LEVELS, "num_components": 2}, "num_components and actions"),
-        (planners.vi_mpc, {"actions": LEVELS, "enumerate_plans": True, "num_samples": 8}, "num_samples=8"),
-        (planners.vi_mpc, {"num_components": 2, "noise_exponent": 1.0}, "noise_exponent=1.0"),
-        (planners.okada, {"actions": LEVELS, "std": 0.3}, "std=0.3"),
-        (planners.smc, {"actions": LEVELS, "std": 0.3}, "std=0.3"),
-        (planners.smc, {"actions": LEVELS, "std_min": 0.3}, "std_min=0.3"),
-        (planners.smc, {"actions": LEVELS, "noise_exponent": 1.0}, "noise_exponent=1.0"),
-        (planners.smc, {"num_components": 2, "noise_exponent": 1.0}, "noise_exponent=1.0"),
-        (planners.smc, {"std_min": 0.3}, "std_min=0.3"),
-        (planners.mppi, {"std_min": 0.1}, "std_min=0.1"),
-        (planners.pi2, {"std_min": 0.1}, "std_min=0.1"),
-        (planners.tsallis, {"std_min": 0.1}, "std_min=0.1"),
-        (planners.dial, {"diffusion": True, "iteration_factor": 0.5}, "iteration_factor=0.5"),
-        (planners.icem, {"warm_start": False, "shift_fraction": 0.3}, "shift_fraction=0.3"),
-        (planners.ilqr, {"num_samples": 0, "std": 0.5}, "std=0.5"),
-        (planners.ilqr, {"num_samples": 0, "noise_exponent": 2.0}, "noise_exponent=2.0"),
-        (planners.gradient, {"num_samples": 1, "std": 0.5}, "std=0.5"),
+        (planners.vi_mpc, {"std": 0.3}, "std=0.3", CHOICE),
+        (planners.vi_mpc, {"std_min": 0.1}, "std_min=0.1", CHOICE),
+        (planners.vi_mpc, {"noise_exponent": 2.0}, "noise_exponent=2.0", CHOICE),
+        (planners.vi_mpc, {"noise_exponent": 1.0}, "noise_exponent=1.0", CHOICE),
+        (planners.vi_mpc, {"prior_std": 1.0}, "prior_std", CHOICE),
+        (planners.vi_mpc, {"covariance": "full"}, "covariance and actions", CHOICE),
+        (planners.vi_mpc, {"num_components": 2}, "num_components and actions", CHOICE),
+        (planners.vi_mpc, {"enumerate_plans": True, "num_samples": 8}, "num_samples=8", CHOICE),
+        (planners.vi_mpc, {"num_components": 2, "noise_exponent": 1.0}, "noise_exponent=1.0", None),
+        (planners.okada, {"std": 0.3}, "std=0.3", CHOICE),
+        (planners.smc, {"std": 0.3}, "std=0.3", CHOICE),
+        (planners.smc, {"std_min": 0.3}, "std_min=0.3", CHOICE),
+        (planners.smc, {"noise_exponent": 1.0}, "noise_exponent=1.0", CHOICE),
+        (planners.smc, {"num_components": 2, "noise_exponent": 1.0}, "noise_exponent=1.0", None),
+        (planners.smc, {"std_min": 0.3}, "std_min=0.3", None),
+        (planners.mppi, {"std_min": 0.1}, "std_min=0.1", None),
+        (planners.pi2, {"std_min": 0.1}, "std_min=0.1", None),
+        (planners.tsallis, {"std_min": 0.1}, "std_min=0.1", None),
+        (planners.dial, {"diffusion": True, "iteration_factor": 0.5}, "iteration_factor=0.5", None),
+        (planners.icem, {"warm_start": False, "shift_fraction": 0.3}, "shift_fraction=0.3", None),
+        (planners.ilqr, {"num_samples": 0, "std": 0.5}, "std=0.5", None),
+        (planners.ilqr, {"num_samples": 0, "noise_exponent": 2.0}, "noise_exponent=2.0", None),
+        (planners.gradient, {"num_samples": 1, "std": 0.5}, "std=0.5", None),
     ],
 )
-def test_options_that_mean_nothing_are_refused(factory, options, name):
+def test_options_that_mean_nothing_are_refused(factory, options, name, model):
+    """By the factory, or where it meets a model of discrete actions, for which they have no meaning."""
     with pytest.raises(ValueError, match=name):
-        factory(3, 1, **options)
+        bind(factory(3, **options), model)
 
 
 def test_options_mean_something_where_they_do():
+    for options in ({}, {"noise_exponent": None}):
+        bind(planners.vi_mpc(3, **options), CHOICE)
     for factory, options in (
-        (planners.vi_mpc, {"actions": LEVELS}),
-        (planners.vi_mpc, {"actions": LEVELS, "noise_exponent": None}),
         (planners.vi_mpc, {"num_components": 2, "std": 0.3, "std_min": 0.1}),
         (planners.mppi, {"covariance": "diagonal", "std_min": 0.1}),
         (planners.mppi, {"smoothing": 0.1}),
@@ -503,8 +529,8 @@ def test_options_mean_something_where_they_do():
         (planners.tsallis, {"learn_std": True, "std_min": 0.1}),
         (planners.ilqr, {"num_samples": 2, "std": 0.1, "noise_exponent": None}),
     ):
-        factory(3, 1, **options)
-    belief = planners.vi_mpc(3).belief  # what they are unless given
+        bind(factory(3, **options))
+    belief = bind(planners.vi_mpc(3)).belief  # what they are unless given
     np.testing.assert_allclose(
         belief.covariance()[0], 0.25 * planners.beliefs.noise.coloured_correlation(3, 1.0)[0], rtol=1e-5
     )
@@ -530,9 +556,10 @@ class TestStrategiesOutliveTheProgramInWhichTheyAreMade:
     def test_first_under_vmap_then_in_double_precision(self):
         several = jax.vmap(lambda std: self.found(std, 28))(jnp.array([0.5, 0.3]))
         with jax.enable_x64(True):
-            assert planners.evolution(2, num_samples=28).belief.mode().dtype == jnp.float64
+            first = planners.evolution(2, num_samples=28).init(TARGET, START)
+            assert first.mode().dtype == jnp.float64
         np.testing.assert_allclose(self.found(0.3, 28), several[1], rtol=1e-3, atol=1e-4)
 
     def test_one_object_serves_all_planners_of_a_size(self):
-        one, other = (planners.evolution(2, num_samples=18, std=std).belief for std in (0.5, 0.3))
+        one, other = (planners.evolution(2, num_samples=18, std=std).init(TARGET, START) for std in (0.5, 0.3))
         assert one.algorithm is other.algorithm

@@ -78,6 +78,11 @@ def by_space(continuous: Any, discrete: Any = None, **given: Any) -> BySpace:
     return BySpace(continuous, categorical() if discrete is None else discrete, named)
 
 
+def unless(default: Any, value: Any) -> Any:
+    """The value of an option; None where it is the default, as if it was not given."""
+    return None if isinstance(value, type(default)) and value == default else value
+
+
 def as_family(belief: Any) -> Any:
     """A user's family, or belief, as a family.
 

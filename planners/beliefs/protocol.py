@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
+from ...dynamics.base import State
 from ...dynamics.spaces import ActionSpace, Discrete
 from .warm_start import Shifting
 
@@ -164,6 +165,19 @@ class Density(Protocol):
 
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
         """Log of the density of each plan."""
+        ...
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A distribution over actions in a state."""
+
+    def sample(self, key: PRNGKeyArray, state: State) -> Num[Array, "*a"]:
+        """Draw an action, [A], on the scale of plans, or an integer."""
+        ...
+
+    def log_prob(self, state: State, action: Num[Array, "*a"]) -> Float[Array, ""]:
+        """Log of the density of an action in a state."""
         ...
 
 

@@ -182,7 +182,10 @@ def strategy(
     Raises:
         ValueError: for a strategy that does not exist, or a parameter outside its range.
     """
-    from evosax import algorithms  # a heavy import, for those who evolve
+    try:
+        from evosax import algorithms  # a heavy import, for those who evolve
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("evolution strategies need evosax: pip install 'mirrax[evosax]'") from error
 
     chosen = algorithms.algorithms.get(algorithm) if isinstance(algorithm, str) else algorithm
     if not callable(getattr(chosen, "tell", None)):

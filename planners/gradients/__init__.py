@@ -1,7 +1,7 @@
 """Planners that follow gradients: ascent, its objectives, optimisers."""
 
-from .ascent import GradientPlanner
 from .optimizers import Optimizer, optimizer
+from .planner import GradientPlanner
 from .points import Points, PointsFamily, points
 
 __all__ = ["GradientPlanner", "Optimizer", "Points", "PointsFamily", "optimizer", "points"]

@@ -1,25 +1,17 @@
 """Gradient ascent: differentiate, step, and go back where that was not possible."""
 
-import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ...dynamics.base import Model, State
-from ...dynamics.pytrees import pytree, static
-from ...dynamics.spaces import Continuous, action_space
-from ..beliefs.protocol import Plans
-from ..beliefs.warm_start import Shift
-from ..checks import check_belief, fresh, named
-from ..differentiation import Equations, constant, implicit, undifferentiable
+from ..differentiation import Equations
 from ..info import Info, info_row
+from .objective import Target
 from .optimizers import Optimizer
-from .points import Points, PointsFamily
 
 
 class Climb(NamedTuple):
@@ -47,6 +39,11 @@ class Climb(NamedTuple):
 @runtime_checkable
 class Objective(Protocol):
     """What is climbed: the return of plans, the evidence bound of a belief, ..."""
+
+    @property
+    def target(self) -> Target:
+        """R + λ log p of plans."""
+        ...
 
     @property
     def keeps_best(self) -> bool:
@@ -179,139 +176,6 @@ def ascend(
     last = evaluate(parameters)
     enough = last > (greatest if keeps_best else -jnp.inf)  # the last step may have led where there is none
     return _choose(enough, parameters, best), jnp.where(enough, last, greatest), info
-
-
-@pytree
-class GradientPlanner:
-    """A planner that follows gradients. Which one, its components decide; make one with a factory.
-
-    Attributes:
-        family: of beliefs.
-        objective: what is climbed.
-        optimizer: how gradients become steps.
-        temperature: of the objective, in reward units, or None.
-        warm_start: how beliefs move on by a time step; None to forget them.
-        horizon: the number H of steps.
-        num_iterations: the number I of steps.
-        execute: "mode", "mean" or "sample".
-        keep: which arrays of plans `info` keeps.
-        name: for errors and reports.
-    """
-
-    family: Any
-    objective: Implicit | Explicit
-    optimizer: Optimizer
-    temperature: Float[Array, ""] | None
-    warm_start: Shift | None
-    horizon: int = static()
-    num_iterations: int = static()
-    execute: str = static()
-    keep: tuple[str, ...] = static()
-    name: str = static()
-
-    @property
-    def sharding(self) -> NamedSharding | None:
-        """How plans are spread over devices; None for one device."""
-        return self.objective.target.rollouts.sharding
-
-    @property
-    def num_starts(self) -> int:
-        """From how many plans it goes on: as many as it moves."""
-        return self.family.num_samples if isinstance(self.family, PointsFamily) else 1
-
-    def resume(self, model: Model, state: State, plans: Plans) -> Any:
-        """The belief from which it goes on from so many plans."""
-        belief = self.init(model, state)
-        if isinstance(belief, Points):
-            return dataclasses.replace(belief, plans=plans, spread=jnp.zeros_like(belief.spread))
-        return dataclasses.replace(belief, mean=plans[0])
-
-    def init(self, model: Model, state: State) -> Any:
-        """The belief where inference starts: binds shapes, and checks them.
-
-        Args:
-            model: whose actions are planned.
-            state: a state of `model`.
-
-        Returns:
-            The belief, in arrays of its own.
-
-        Raises:
-            ValueError: naming planner, model, parameter and shapes, if they do not fit.
-        """
-        space = action_space(model)
-        with named(self.name, f"{type(model).__name__} ({space})"):
-            belief = self.family.bind(self.horizon, space)
-            self.objective.target.bound(self.horizon, space)  # its prior must fit, too
-            return fresh(belief)
-
-    def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Info]:
-        """Take so many steps from `belief`.
-
-        Plans of `planners.gradient`, and their objectives, have the derivatives of converged plans, with respect to
-        all that model, state and planner are made of; other beliefs have none, which is an error.
-
-        Raises:
-            ValueError: if `belief` is not of the structure and shapes that `init` gives, the model has no gradients,
-                or what has no derivatives is differentiated.
-        """
-        check_belief(jax.eval_shape(lambda: self.init(model, state)), belief)
-        start_key, noise, climb_key = jax.random.split(key, 3)
-        objective = self.objective.prepared(model, state, belief)
-        if isinstance(objective, Implicit):
-            planner, *parts = constant((dataclasses.replace(self, objective=objective), model, state, belief))
-            parameters, values, info = constant(planner._ascend(start_key, noise, climb_key, *parts, held=constant))
-            parameters, values = implicit(
-                parameters,
-                (parameters, values),
-                lambda x: objective.optimality(model, jax.random.clone(noise), state, x),
-            )
-        else:
-            held = functools.partial(undifferentiable, reason=objective.refusal)
-            planner, *parts = held((dataclasses.replace(self, objective=objective), model, state, belief))
-            parameters, values, info = planner._ascend(start_key, noise, climb_key, *parts, held=held)
-        found = objective.believe(belief, parameters, values)
-        # where nothing could be learnt, all stays as it was
-        learnt = ~info.degenerate.all()
-        return jax.tree.map(lambda new, old: jnp.where(learnt, new, old), found, belief), info.keeping(self.keep)
-
-    def _ascend(
-        self,
-        start_key: Key[Array, ""],
-        noise: Key[Array, ""],
-        climb_key: Key[Array, ""],
-        model: Model,
-        state: State,
-        belief: Any,
-        *,
-        held: Callable[[Any], Any],
-    ) -> tuple[Any, Array, Info]:
-        """Take the steps; `held` keeps derivatives away from the objective."""
-        objective = self.objective
-        again = jax.random.clone  # the same noise in all iterations, on purpose
-        return ascend(
-            lambda key, parameters: held(objective.climb(model, again(noise), key, state, parameters)),
-            lambda parameters: held(objective.evaluate(model, again(noise), state, parameters)),
-            objective.bounded(objective.parameters(start_key, belief)),
-            climb_key,
-            optimizer=self.optimizer,
-            bounded=objective.bounded,
-            keeps_best=objective.keeps_best,
-            num_iterations=self.num_iterations,
-            temperature=self.temperature,
-        )
-
-    def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:
-        """The first action of the belief's mode or mean, or of a sample of it."""
-        if self.execute == "sample":
-            return belief.sample(key, 1)[0, 0]
-        return belief.mean[0] if self.execute == "mean" else belief.mode()[0]
-
-    def shift(self, belief: Any) -> Any:
-        """The belief from which to plan at the next time step."""
-        horizon, size = belief.mode().shape
-        initial = self.family.bind(horizon, Continuous(size))
-        return fresh(initial if self.warm_start is None else belief.shift(initial, self.warm_start))
 
 
 def _norm(gradients: Any) -> Float[Array, ""]:

@@ -113,5 +113,6 @@ class ElboAscent:
         mean, scale = parameters[0][0], parameters[1][0]
         if isinstance(self.belief, Gaussian):
             return dataclasses.replace(self.belief, mean=mean, std=jnp.exp(scale))
+        assert self.belief is not None  # it is prepared
         tril = jnp.tril(scale, -1) + jnp.diag(jnp.exp(jnp.diagonal(scale)))
         return dataclasses.replace(self.belief, mean=mean, scale_tril=tril)

@@ -121,11 +121,11 @@ def target(temperature: Any, prior: Any, **rollouts: Any) -> Target:
     """
     if prior is not None and temperature is None:
         raise ValueError("prior needs a temperature, which says how much it counts, got None")
-    checked = None if prior is None else as_prior(prior)
-    if not isinstance(checked, FixedPrior | FlatPrior | PolicyPrior | None):
-        raise ValueError(f"prior must have a density of its own, log_prob(plans), got {type(checked).__name__}")
+    known = None if prior is None else as_prior(prior)
+    if not isinstance(known, FixedPrior | FlatPrior | PolicyPrior | None):
+        raise ValueError(f"prior must have a density of its own, log_prob(plans), got {type(known).__name__}")
     return Target(
         temperature=checked("temperature", temperature),
-        prior=checked,
+        prior=known,
         rollouts=rollout_settings(**rollouts),
     )

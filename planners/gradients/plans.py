@@ -17,7 +17,6 @@ from .ascent import Climb
 from .objective import Target
 from .points import Points
 
-BOUNDS = ("clip", "squash", "none")
 _INSIDE = 1.0 - 1e-6  # of the actuators' range, where a clip has a derivative
 
 

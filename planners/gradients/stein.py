@@ -18,9 +18,6 @@ from .ascent import Climb
 from .objective import Target
 from .points import Points
 
-GRADIENTS = ("pathwise", "score")
-KERNELS = ("plans", "steps")
-
 
 @pytree
 class SteinAscent:

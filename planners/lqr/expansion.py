@@ -168,7 +168,7 @@ class Problem(NamedTuple):
     def _first(self, at: Any) -> tuple[Array, Array, Array]:
         """The coordinates, and the first derivatives of the next ones and of the cost."""
         z = self._point(at)
-        n = len(z) - self.model.action_size
+        n = len(z) - len(at[2])
 
         def both(z: Array) -> Array:
             x, cost = self._next(at, z)

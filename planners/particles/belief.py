@@ -13,11 +13,10 @@ from ...dynamics.checks import integer
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace, Discrete
 from ..beliefs.moments import average
-from ..beliefs.protocol import Belief, Centered, Family, LearnsSpread, Plan, Plans, Sequential, update
+from ..beliefs.protocol import Belief, Centered, Family, LearnsSpread, Plan, Plans, Policy, Sequential, update
 from ..beliefs.spline import Splined
 from ..beliefs.warm_start import Shifting
 from ..checks import check_part
-from ..policies.protocol import Policy
 
 
 @pytree
@@ -165,7 +164,7 @@ class ParticlesFamily:
     def bind(self, horizon: int, space: ActionSpace) -> Particles:
         """Equally weighted particles at the mode of the proposal, or at 0 where a policy proposes."""
         proposal, mean = self.proposal, space.zeros(horizon)
-        if isinstance(proposal, Family):
+        if isinstance(proposal, Family) and not isinstance(proposal, Policy):  # which binds to models and states
             proposal = proposal.bind(horizon, space)
             check_sequential(proposal)
         if isinstance(proposal, Sequential):

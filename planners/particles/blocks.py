@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Int
 
-from ..rollouts.rollout import device_axis
+from ..rollouts.blocks import device_axis
 
 
 class ParticleBlocks(NamedTuple):

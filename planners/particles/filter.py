@@ -19,13 +19,12 @@ from jaxtyping import Array, Bool, Float, Int, Key, Num
 from ...dynamics.base import Model, State
 from ...dynamics.checks import scalar
 from ...dynamics.spaces import ActionSpace, action_space
-from ..beliefs.protocol import Plans, Sequential
+from ..beliefs.protocol import Plans, Policy, Sequential
 from ..checks import check_per_plan
 from ..differentiation import undifferentiable
 from ..info import Lineage
-from ..policies.protocol import Policy
+from ..rollouts.blocks import sizes
 from ..rollouts.risk import Risk
-from ..rollouts.rollout import sizes
 from ..rollouts.simulation import Rollouts, RolloutState, start_rollouts
 from ..sampling.priors import Prior, policy_of, stepwise
 from ..sampling.weights import effective_sample_size, log_normalize

@@ -3,6 +3,5 @@
 from .ascent import PolicyPlanner
 from .iterated import IteratedPolicy
 from .network import NetworkPolicy, network_policy
-from .protocol import Policy
 
-__all__ = ["IteratedPolicy", "NetworkPolicy", "Policy", "PolicyPlanner", "network_policy"]
+__all__ = ["IteratedPolicy", "NetworkPolicy", "PolicyPlanner", "network_policy"]

@@ -11,11 +11,9 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from ...dynamics.base import Model, State
 from ..gradients.objective import reverse_mode
-from ..rollouts.rollout import sizes, spread
+from ..rollouts.blocks import sizes, spread
 from ..rollouts.simulation import RolloutState, start_rollouts
 from .network import NetworkPolicy
-
-GRADIENTS = ("score", "pathwise")
 
 
 class Imagined(NamedTuple):

@@ -1,8 +1,9 @@
 """Rollouts of plans: returns, scenarios and risk, blocks and devices."""
 
 from . import risk
+from .blocks import automatic_chunk_size
 from .placement import place
-from .rollout import Trajectory, automatic_chunk_size, rollout, trajectory
+from .rollout import Trajectory, rollout, trajectory
 from .settings import RolloutSettings, rollout_settings
 
 __all__ = [

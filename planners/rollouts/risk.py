@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree, traceable
 from ..checks import check_part
+from ..options import checked
 
 
 @runtime_checkable
@@ -163,3 +164,24 @@ def as_risk(risk: Any) -> Risk:
             raise ValueError(f"risk must be one of {', '.join(named)}, or a risk measure, got {risk!r}")
         risk = named[risk]
     return check_part("risk", risk if isinstance(risk, type) or not callable(risk) else traceable(risk), "__call__")
+
+
+def risk_at(rho: Any, temperature: Any, standardize: bool = False) -> Any:
+    """The risk measure that places the expectation over scenarios in or out of exp(R/λ).
+
+    Args:
+        rho: ρ: 0 inside, 1 outside; None for no risk measure.
+        temperature: λ in reward units.
+        standardize: whether λ is relative to the returns instead.
+
+    Returns:
+        log E[exp(ρ R/λ)] · λ/ρ as a measure, or None.
+
+    Raises:
+        ValueError: if ρ is given, but not the λ that it refers to.
+    """
+    if rho is None:
+        return None
+    if temperature is None or standardize:
+        raise ValueError(f"rho needs a temperature in reward units, got rho={rho!r} and temperature={temperature!r}")
+    return entropic(checked("rho", rho, required=True) / checked("temperature", temperature, required=True))

@@ -6,8 +6,7 @@ from jaxtyping import Array, Float
 
 from ...dynamics.spaces import ActionSpace, Discrete
 from ..beliefs.protocol import HasMean, LearnsSpread, Multimodal, innermost
-
-EXECUTIONS = ("mode", "mean", "best", "sample", "component")
+from ..beliefs.strategy import Strategy
 
 
 def check_execution(execute: str | None, belief: Any, space: ActionSpace) -> None:
@@ -16,6 +15,8 @@ def check_execution(execute: str | None, belief: Any, space: ActionSpace) -> Non
     kind = type(inner).__name__
     if execute == "mean" and (isinstance(space, Discrete) or not isinstance(inner, HasMean)):
         raise ValueError(f"execute='mean' needs a belief that has a mean, got {kind}")
+    if execute == "sample" and isinstance(inner, Strategy):
+        raise ValueError(f"execute='sample' needs a belief to draw from, got {kind}")
     if execute == "component" and not isinstance(inner, Multimodal):
         raise ValueError(f"execute='component' needs a belief of several modes, got {kind}")
 

@@ -1,0 +1,111 @@
+"""Models that take other actions: the same for several steps, or one of a list."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
+
+from .actions import check_choice
+from .base import Model, State, Step, check_model, checked_step
+from .checks import integer, real
+from .pytrees import pytree, static
+from .spaces import Discrete, action_space
+from .wrapper import Wrapper
+
+
+@pytree
+class ActionRepeat(Wrapper):
+    """A model that applies each action several times. Make one with `action_repeat`.
+
+    Attributes:
+        model: the model underneath.
+        repeats: how many of its steps one step takes.
+    """
+
+    model: Model
+    repeats: int = static()
+
+    @property
+    def dt(self) -> Any:
+        """The duration of one step, s: of so many of the model underneath; None where it is not known."""
+        dt = super().dt
+        return None if dt is None else self.repeats * dt
+
+    def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
+        """Apply `action` `repeats` times: the discounted sum of the rewards, nothing counted after an end."""
+
+        def body(carry: Step, key: PRNGKeyArray) -> tuple[Step, None]:
+            state, reward, discount = carry
+            step = checked_step(self.model.step(key, state, action), state)
+            # 0 · NaN is NaN: what comes after the end must not be multiplied away but left out
+            gain = jnp.where(discount == 0, 0.0, discount * step.reward)
+            return Step(step.state, reward + gain, jnp.where(discount == 0, 0.0, discount * step.discount)), None
+
+        start = Step(state, jnp.zeros(()), jnp.ones(()))
+        return jax.lax.scan(body, start, jax.random.split(key, self.repeats))[0]
+
+
+@pytree
+class Discretized(Wrapper):
+    """A model that takes one of several actions, by its number. Make one with `discretized`.
+
+    Attributes:
+        model: the model underneath, whose actions are continuous.
+        actions: the actions to choose from, [C, A].
+    """
+
+    model: Model
+    actions: Float[Array, "C A"]
+
+    @property
+    def action_size(self) -> None:
+        """Actions are discrete."""
+        return None
+
+    @property
+    def num_actions(self) -> int:
+        """The number C of actions."""
+        return len(self.actions)
+
+    def step(self, key: PRNGKeyArray, state: State, action: Int[Array, ""]) -> Step:
+        """Step the model underneath with the action of that number."""
+        return self.model.step(key, state, self.actions[check_choice(action)])
+
+
+def action_repeat(model: Model, repeats: int) -> ActionRepeat:
+    """Hold each action for several steps of a model: plans reach further, decisions are slower.
+
+    Args:
+        model: any model.
+        repeats: the number of steps of `model` that one step takes.
+
+    Returns:
+        The slower model.
+
+    Raises:
+        ValueError: if `model` is none, or `repeats` is not a positive integer.
+    """
+    return ActionRepeat(check_model("model", model), integer("repeats", repeats))
+
+
+def discretized(model: Model, actions: Any) -> Discretized:
+    """Let a model choose from a list of actions.
+
+    Args:
+        model: any model of continuous actions.
+        actions: the list, [C, A] with C >= 2; 1 is the end of the actuators' range.
+
+    Returns:
+        The model with `num_actions` C, whose actions are numbers of entries of the list. Its states are those of
+        `model`.
+
+    Raises:
+        ValueError: if `model` is none of continuous actions, or `actions` has another shape.
+    """
+    space, table = action_space(check_model("model", model)), real("actions", actions, shape=None)
+    if isinstance(space, Discrete):
+        raise ValueError(f"model must have continuous actions to choose from, {type(model).__name__} has {space}")
+    if table.ndim != 2 or len(table) < 2 or table.shape[1] != space.size:
+        raise ValueError(f"actions must have shape [C, {space.size}] with C >= 2, got {table.shape}")
+    return Discretized(model, table)
