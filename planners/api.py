@@ -75,7 +75,8 @@ def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belie
 
     Raises:
         ValueError: if the planner is none, or the model, or the key; if one of them is on other devices than plans
-            are spread over, see `planners.rollouts.place`; or where a planner is differentiated that has no derivatives.
+            are spread over, see `planners.rollouts.place`; or where a planner is differentiated that has no
+            derivatives.
     """
     if not isinstance(planner, Planner):
         raise ValueError(f"planner must be a planner, got {type(planner).__name__} (the planner comes first)")

@@ -57,8 +57,8 @@ def ilqr(
         independent = isinstance(prior, GaussianFamily) and prior.noise_exponent is None
         if not isinstance(prior, PolicyPrior) and not independent:
             raise ValueError(
-                "prior must be planners.beliefs.gaussian(...) of uncorrelated steps or planners.priors.policy_prior(...), "
-                f"got {type(prior).__name__}"
+                "prior must be planners.beliefs.gaussian(...) of uncorrelated steps or planners.priors.policy_prior"
+                f", got {type(prior).__name__}"
             )
     choice("execute", execute, ("mode", "sample"))
     if execute == "sample" and temperature is None:

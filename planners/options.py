@@ -31,8 +31,8 @@ class Options:
     num_iterations: int = option("integer", "number I of iterations per planning", minimum=1)
     execute: str | None = option(
         "choice",
-        "what is executed: the mode of the belief, its mean, the best plan that was tried, a sample of the belief, or "
-        "one of the modes of a mixture (component)",
+        "what is executed: the mode of the belief, its mean, the best plan that was tried, a sample of the belief, "
+        "or one of the modes of a mixture (component)",
         none="executes the mean, of discrete actions the mode",
         choices=("mode", "mean", "best", "sample", "component"),
     )
@@ -59,8 +59,8 @@ class Options:
     learn_std: bool = option("boolean", "whether the standard deviation is refitted too, or the mean only")
     covariance: str = option(
         "choice",
-        "covariance that is learnt: none (fixed), of each number by itself (diagonal), of all (full), or a product of "
-        "one between steps and one between actuators (kronecker)",
+        "covariance that is learnt: none (fixed), of each number by itself (diagonal), of all (full), or a product "
+        "of one between steps and one between actuators (kronecker)",
         choices=("fixed", "diagonal", "full", "kronecker"),
     )
     num_components: int = option(
@@ -89,9 +89,9 @@ class Options:
     )
     bounds: str | None = option(
         "choice",
-        "how plans are kept within the actuators' range: the centre of a belief is clipped to it and a margin of half "
-        "a standard deviation, plans that follow derivatives are clipped to it (clip), or a = tanh z (squash, of "
-        "gradient); none lets them go",
+        "how plans are kept within the actuators' range: the centre of a belief is clipped to it and a margin of "
+        "half a standard deviation, plans that follow derivatives are clipped to it (clip), or a = tanh z (squash, "
+        "of gradient); none lets them go",
         none="goes by what the model says, see `dynamics.bounded`",
         choices=("clip", "squash", "none"),
     )
@@ -114,7 +114,7 @@ class Options:
         "real",
         "effective sample size that the weights keep, as a fraction of the plans (two at least), by adapting the "
         "temperature (mppi), the step size (vi_mpc) or the steps of tempering (smc)",
-        none="for 0.1 (mppi), the lesser of 0.1 and as many plans as a plan has numbers (vi_mpc), or no tempering (smc)",
+        none="for 0.1 (mppi), for that or as many plans as a plan has numbers (vi_mpc), or no tempering (smc)",
         above=0.0,
         maximum=1.0,
     )
@@ -141,8 +141,8 @@ class Options:
     )
     prior: Any = option(
         "object",
-        "prior p over plans: a family such as `planners.beliefs.gaussian(std=1.0)`, an object with `log_prob(plans [K, "
-        'H, A]) -> [K]`, `planners.priors.policy_prior` for one over actions in states, or "flat" for p = 1',
+        "prior p over plans: a family such as `planners.beliefs.gaussian(std=1.0)`, an object with `log_prob(plans "
+        '[K, H, A]) -> [K]`, `planners.priors.policy_prior` for one over actions in states, or "flat" for p = 1',
         none="for the planner's own: none (mppi, gradient, ilqr), the proposal (smc), N(0, prior_std²) (others)",
     )
     prior_std: Any = option(
@@ -154,8 +154,8 @@ class Options:
     include_mode: bool = option("boolean", "whether the mode of the belief is one of the plans")
     num_kept: int = option(
         "integer",
-        "number of the best plans of an iteration that the next one evaluates again, and the next time step, shifted; "
-        "under a prior they have no weight",
+        "number of the best plans of an iteration that the next one evaluates again, and the next time step, "
+        "shifted; under a prior they have no weight",
         minimum=0,
     )
     explore_fraction: float = option(
@@ -203,8 +203,8 @@ class Options:
     )
     rho: Any = option(
         "real",
-        "place of the expectation over scenarios: 0 inside of exp(R/λ), 1 outside (optimistic about the noise), below 0 "
-        "averse; needs a temperature in reward units",
+        "place of the expectation over scenarios: 0 inside of exp(R/λ), 1 outside (optimistic about the noise), "
+        "below 0 averse; needs a temperature in reward units",
         none="for 0",
     )
 

@@ -74,7 +74,7 @@ def smc(
             **parameters,
         )
     if (belief := options.pop("belief", None)) is not None:
-        check_unused("belief draws plans", proposal=proposal, std=std, std_min=std_min, noise_exponent=noise_exponent)
+        check_unused("belief draws plans", proposal=proposal, **chosen, **parameters)
         family = belief
     if prior_std is not None:
         prior = gaussian_prior(prior, prior_std, noise_exponent=noise_exponent)

@@ -76,7 +76,7 @@ def vi_mpc(
     exhaustive = checked("enumerate_plans", enumerate_plans)
     if exhaustive:
         check_unused("enumerate_plans tries all plans", num_samples=num_samples)
-    family = enumeration() if exhaustive else by_space(continuous, **given)
+    family = by_space(enumeration(), enumeration(), **given) if exhaustive else by_space(continuous, **given)
     if prior is None:
         spread = (0.5 if std is None else std) if prior_std is None else prior_std
         uninformed = gaussian(std=checked("prior_std", spread, required=True), noise_exponent=color)
@@ -105,12 +105,12 @@ def vi_mpc(
 def okada(
     horizon: int, *, temperature: Any = 1.0, lam: Any = 1.0, kappa: Any = 0.5, **options: Any
 ) -> SamplingPlanner:
-    """VI-MPC as Okada and Taniguchi (2019, Eq. 6~) parametrise it: plans have the weights W^(1/λ) q^(−κ), W = exp(R/β).
+    """VI-MPC as Okada and Taniguchi (2019, Eq. 6~) parametrise it: plans have the weights W^(1/λ) q^(−κ).
 
-    That is mirror descent with step size κ to the posterior at the temperature c β, c = λ κ, which `info.temperature`
-    shows: the two numbers are not independent of the temperature β, and the answer is exp(R/β) itself for c = 1 only.
-    At κ = 0 nothing would be left to chance, at a stationary temperature of 0: that is `mppi` at the temperature β λ
-    with an adapted covariance. Other options are those of `vi_mpc`; the prior is flat unless given.
+    With W = exp(R/β) that is mirror descent with step size κ to the posterior at the temperature c β, c = λ κ, which
+    `info.temperature` shows: the two numbers are not independent of the temperature β, and the answer is exp(R/β)
+    itself for c = 1 only. At κ = 0 nothing would be left to chance, at a stationary temperature of 0: that is `mppi`
+    at the temperature β λ with an adapted covariance. Other options are those of `vi_mpc`; the prior is flat unless given.
     """
     step = checked("kappa", kappa)
     stationary = checked("temperature", temperature, required=True) * checked("lam", lam) * step

@@ -30,12 +30,12 @@ from .strategy import Strategy, StrategyFamily, strategy
 from .warm_start import Shift, shift_by_one
 
 __all__ = [
+    "COVARIANCES",
     "Annealed",
     "AnnealedFamily",
     "Belief",
     "Bound",
     "BySpace",
-    "COVARIANCES",
     "Categorical",
     "CategoricalFamily",
     "Centered",

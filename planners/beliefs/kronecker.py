@@ -160,7 +160,7 @@ class KroneckerGaussian:
 
 @pytree
 class KroneckerGaussianFamily:
-    """Gaussians of a product covariance without a shape. Make one with `kronecker_gaussian`, whose arguments these are."""
+    """Product covariances without a shape. Make one with `kronecker_gaussian`, whose arguments the attributes are."""
 
     mean: Float[Array, "..."]
     std: Float[Array, "..."]

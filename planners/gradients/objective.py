@@ -14,6 +14,7 @@ from ...dynamics.pytrees import pytree
 from ...dynamics.spaces import ActionSpace
 from ..beliefs.protocol import Plans
 from ..checks import check_per_plan
+from ..options import checked
 from ..rollouts.rollout import Scores
 from ..rollouts.settings import RolloutSettings, rollout_settings
 from ..sampling.priors import FixedPrior, FlatPrior, PolicyPrior, as_prior, bind_prior, policy_of

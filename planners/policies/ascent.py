@@ -90,8 +90,8 @@ class PolicyPlanner:
         """Take so many steps from the policy of `belief`, all with the same noise; it ends as the best it has been.
 
         Raises:
-            ValueError: if `belief` is not of the structure and shapes that `init` gives, the model has no gradients, or it is
-                differentiated: what is found has no derivatives.
+            ValueError: if `belief` is not of the structure and shapes that `init` gives, the model has no gradients,
+                or it is differentiated: what is found has no derivatives.
         """
         check_belief(jax.eval_shape(lambda: self.init(model, state)), belief)
         held = functools.partial(undifferentiable, reason=_REFUSAL)

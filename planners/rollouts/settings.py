@@ -64,10 +64,10 @@ class RolloutSettings:
 def rollout_settings(
     *,
     risk: Any = None,
-    num_scenarios: int | None = None,
-    common_noise: bool = True,
-    rollout_chunk_size: int | None = None,
-    sharding: NamedSharding | None = None,
+    num_scenarios: Any = None,
+    common_noise: Any = True,
+    rollout_chunk_size: Any = None,
+    sharding: Any = None,
 ) -> RolloutSettings:
     """Check a user's options of rollouts.
 

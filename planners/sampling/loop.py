@@ -147,9 +147,8 @@ class SamplingPlanner:
             raise ValueError(f"num_iterations must be {len(sizes)}, as many as num_samples has numbers")
         for i, size in enumerate(sizes):  # in a loop of one XLA would simplify less
             carry, info = iterate(carry, jax.tree.map(lambda leaf: leaf[i], now), size)  # noqa: B023
-            returns, weights = padded(info.returns, max(sizes), jnp.nan), padded(info.weights, max(sizes), 0.0)
-            rows.append(dataclasses.replace(info, returns=returns, weights=weights))
-        return carry[0], jax.tree.map(lambda *rows: jnp.stack(rows), *rows)
+            rows.append(info)
+        return carry[0], jax.tree.map(lambda *rows: jnp.stack(rows), *_as_long(rows))
 
     def _reported(self, info: Info) -> Info:
         return (info if self.diagnostics else info.brief()).keeping(self.keep)
@@ -183,6 +182,18 @@ class SamplingPlanner:
 
 def _same(belief: Any) -> Any:
     return belief
+
+
+def _as_long(rows: list[Info]) -> list[Info]:
+    """Rows whose arrays of plans are as long as the longest: those of fewer plans end in NaN, and in weights of 0."""
+
+    def filled(name: str, fill: float) -> list[Any]:
+        arrays = [getattr(row, name) for row in rows]
+        longest = max(0 if array is None else len(array) for array in arrays)
+        return [padded(array, longest, fill) for array in arrays]
+
+    arrays = zip(rows, filled("returns", jnp.nan), filled("weights", 0.0), strict=True)
+    return [dataclasses.replace(row, returns=returns, weights=weights) for row, returns, weights in arrays]
 
 
 def _keep(condition: Bool[Array, ""], old: Any, new: Any) -> Any:

@@ -124,8 +124,8 @@ def as_prior(prior: Any) -> Any:
     """Check a user's prior.
 
     Args:
-        prior: a family of beliefs, without a shape; a `Prior`, or an object with `log_prob(plans [K, H, A]) -> [K]`, a
-            pytree, so that jit can take it; or "flat" for none.
+        prior: a family of beliefs, without a shape; a `Prior`, or an object with `log_prob(plans [K, H, A]) -> [K]`,
+            a pytree, so that jit can take it; or "flat" for none.
 
     Returns:
         The prior as the loop wants it.
