@@ -110,7 +110,8 @@ def okada(
     With W = exp(R/β) that is mirror descent with step size κ to the posterior at the temperature c β, c = λ κ, which
     `info.temperature` shows: the two numbers are not independent of the temperature β, and the answer is exp(R/β)
     itself for c = 1 only. At κ = 0 nothing would be left to chance, at a stationary temperature of 0: that is `mppi`
-    at the temperature β λ with an adapted covariance. Other options are those of `vi_mpc`; the prior is flat unless given.
+    at the temperature β λ with an adapted covariance. Other options are those of `vi_mpc`; the prior is flat unless
+    given.
     """
     step = checked("kappa", kappa)
     stationary = checked("temperature", temperature, required=True) * checked("lam", lam) * step

@@ -528,7 +528,8 @@ def test_the_model_draws_from_its_tables():
     given = tables(14, num_actions=3)
     mdp = dynamics.tabular(**given, terminal=[False, True, False], discount=0.9)
     assert isinstance(mdp, dynamics.Model)
-    assert (mdp.num_states, mdp.num_actions, mdp.action_size) == (3, 3, 3)
+    assert (mdp.num_states, mdp.num_actions) == (3, 3)
+    assert dynamics.action_space(mdp) == dynamics.Discrete(3)
     num = 20_000
     keys = jax.random.split(KEY, num)
 
@@ -536,7 +537,7 @@ def test_the_model_draws_from_its_tables():
     @jax.vmap
     def draw(key):
         first, second = jax.random.split(key)
-        return mdp.init(first), mdp.step(second, jnp.int32(2), jnp.array([0.1, 0.3, -4.0]))
+        return mdp.init(first), mdp.step(second, jnp.int32(2), jnp.int32(1))
 
     def z_scores(drawn, probabilities):
         share = np.bincount(drawn, minlength=S) / num
@@ -548,10 +549,10 @@ def test_the_model_draws_from_its_tables():
     assert (z_scores(step.state, given["transitions"][2, 1]) < 4.5).all()
     np.testing.assert_allclose(step.reward, given["rewards"][2, 1][step.state], rtol=1e-6)
     np.testing.assert_allclose(step.discount, np.where(step.state == 1, 0.0, 0.9), rtol=1e-6)
-    # plans of independent normal entries are uniform over the actions
-    taken = jnp.argmax(jax.random.normal(KEY, (num, 3)), -1)
+    # plans are uniform over the actions at first
+    taken = planners.beliefs.categorical().bind(1, dynamics.action_space(mdp)).sample(KEY, num)[:, 0]
     assert (z_scores(taken, np.full(3, 1 / 3)) < 4.5).all()
-    after = mdp.step(KEY, jnp.int32(1), mdp.actions[0])
+    after = mdp.step(KEY, jnp.int32(1), jnp.int32(0))
     assert (int(after.state), float(after.reward), float(after.discount), float(mdp.value(after.state))) == (
         1,
         0.0,
@@ -559,16 +560,18 @@ def test_the_model_draws_from_its_tables():
         0.0,
     )
     np.testing.assert_allclose(mdp.value(jnp.int32(2)), given["final"][2], rtol=1e-6)
-    assert jnp.isnan(mdp.step(KEY, jnp.int32(0), jnp.array([0.0, jnp.nan, 1.0])).reward)
+    for action in (jnp.zeros(()), jnp.zeros(3, int)):
+        with pytest.raises(ValueError, match="action must be one integer, got"):
+            unchecked(mdp.step)(KEY, jnp.int32(0), action)
     certain = dynamics.tabular(**tables(14, num_actions=3, deterministic=True))
-    moved = jax.vmap(lambda key: certain.step(key, jnp.int32(0), jnp.eye(3)[2]).state)(keys)
+    moved = jax.vmap(lambda key: certain.step(key, jnp.int32(0), jnp.int32(2)).state)(keys)
     assert (moved == certain.transitions[0, 2].argmax()).all()
 
 
 def test_rollouts_average_to_the_evidence():
     mdp = dynamics.tabular(**(tables(15) | {"initial": np.eye(S)[0]}), terminal=[False, False, True])
     num, beta = 50_000, 2.0
-    plans = jax.random.normal(jax.random.key(1), (num, T, A))
+    plans = jax.random.randint(jax.random.key(1), (num, T), 0, A)
     returns = jax.jit(lambda key: planners.rollout(mdp, key, mdp.init(key), plans, common_noise=False))(KEY)
     weights = np.exp(np.asarray(returns, float) / beta)
     exact = np.exp(messages(mdp, horizon=T, temperature=beta).log_evidence)
@@ -581,15 +584,15 @@ def test_a_planner_over_all_plans_is_exact():
     mdp = dynamics.tabular(**given | {"initial": np.eye(4)[1]})
     planner = planners.vi_mpc(
         T,
-        actions=mdp.actions,
         enumerate_plans=True,
         num_iterations=1,
         temperature=BETA,
+        keep=("returns",),
     )
-    assert planner.num_samples == 3**T
     belief, info = jax.jit(planners.infer)(planner, mdp, KEY, mdp.init(KEY))
     exact = messages(mdp, horizon=T, temperature=BETA)
     np.testing.assert_allclose(info.log_evidence[-1], exact.log_evidence, rtol=1e-5)
+    assert info.returns.shape == (1, 3**T)
     root = np.exp(np.asarray(belief.log_probs)).reshape(3, -1).sum(-1)
     np.testing.assert_allclose(root, exact.policy[0, 1], atol=1e-5)
 

@@ -7,18 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
-from ...dynamics.actions import action_limit
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import action_space
-from ..beliefs.protocol import Belief, Family, Multimodal, has_center, range_of_centers, update, within
+from ..beliefs.protocol import Belief, Family, Multimodal, update
 from ..beliefs.warm_start import Shift
 from ..checks import check_belief, fresh, named
 from ..info import Info
-from ..rollouts.simulation import reuse_noise
 from .compatibility import check_execution, check_inflation
+from .containment import containment
 from .evaluation import Evaluator, padded
 from .incumbent import Incumbent, incumbent
 
@@ -93,7 +92,7 @@ class SamplingPlanner:
             ValueError: if `belief` is not of the structure and shapes that `init` gives.
         """
         belief = self._checked(model, state, belief)
-        contain, limit = self._containment(model, state, belief)
+        contain, limit = containment(model, state, belief, self.bounds)
 
         def iterate(carry: tuple[Incumbent, Any], now: tuple[Array, Array], num_samples: int) -> tuple[Any, Info]:
             (search, memory), (keys, last) = carry, now
@@ -161,39 +160,20 @@ class SamplingPlanner:
             return dataclasses.replace(self.init(model, state), belief=belief, plan=belief.mode())
         return check_belief(own, belief)
 
-    def _containment(
-        self, model: Model, state: State, search: Incumbent
-    ) -> tuple[Callable[[Any], Any], Float[Array, ""] | None]:
-        """What keeps the centres of a belief near the actuators' range, and the limit of actions."""
-        if search.limit is None:
-            return _same, None
-        limit = jnp.full_like(search.limit, jnp.inf)
-        if self.bounds == "none":
-            return _same, limit
-        known = 1.0 if self.bounds == "clip" else action_limit(model, reuse_noise(state), search.limit < jnp.inf)
-        if known is None:
-            return _same, limit
-        limit, initial = jnp.full_like(search.limit, known), search.initial.belief
-        if not has_center(initial):
-            return _same, limit
-        most = jnp.where(limit < jnp.inf, range_of_centers(initial), jnp.inf)
-        return lambda belief: within(belief, most), limit
-
-
-def _same(belief: Any) -> Any:
-    return belief
-
 
 def _as_long(rows: list[Info]) -> list[Info]:
     """Rows whose arrays of plans are as long as the longest: those of fewer plans end in NaN, and in weights of 0."""
+    longest = max(max(_length(row.returns), _length(row.weights)) for row in rows)
+    return [
+        dataclasses.replace(
+            row, returns=padded(row.returns, longest, jnp.nan), weights=padded(row.weights, longest, 0.0)
+        )
+        for row in rows
+    ]
 
-    def filled(name: str, fill: float) -> list[Any]:
-        arrays = [getattr(row, name) for row in rows]
-        longest = max(0 if array is None else len(array) for array in arrays)
-        return [padded(array, longest, fill) for array in arrays]
 
-    arrays = zip(rows, filled("returns", jnp.nan), filled("weights", 0.0), strict=True)
-    return [dataclasses.replace(row, returns=returns, weights=weights) for row, returns, weights in arrays]
+def _length(values: Array | None) -> int:
+    return 0 if values is None else len(values)
 
 
 def _keep(condition: Bool[Array, ""], old: Any, new: Any) -> Any:
