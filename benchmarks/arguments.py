@@ -24,5 +24,5 @@ def parse(kind: type[T], arguments: Sequence[str] | None) -> T:
     """
     module: Any = sys.modules[kind.__module__]  # __main__, if it was started with python -m
     name = (module.__spec__.name if module.__spec__ else kind.__module__).rpartition(".")[2]
-    told = (module.__doc__ or "").split("\n\n")[0]
-    return tyro.cli(kind, prog=f"mirrax bench {name}", description=told, args=arguments)
+    summary = (module.__doc__ or "").split("\n\n")[0]
+    return tyro.cli(kind, prog=f"mirrax bench {name}", description=summary, args=arguments)

@@ -114,7 +114,7 @@ def _survive(
 ) -> Any:
     """The log-evidence, to which all that survive contribute; who does may hang on the last digit of a contact."""
     planner = planners.smc(
-        *plans.shape[1:],
+        plans.shape[1],
         num_samples=len(plans),
         temperature=1.0,
         ess_threshold=1.0,

@@ -19,7 +19,7 @@ import jax
 from mirrax import planners
 from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
-from mirrax.benchmarks.returns import parse_planner
+from mirrax.benchmarks.returns import fitting, parse_planner
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import compare, print_table
 from mirrax.dynamics.checks import integer
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         some("planners", options.planners)
         model = find_task(options.model).make(None)
         chosen = {
-            horizon: {name: make_planner(name, model.action_size, horizon, options) for name in options.planners}
+            horizon: {name: fitting(make_planner(name, horizon, options), model) for name in options.planners}
             for horizon in options.horizons
         }
     key, state = jax.random.key(0), model.init(jax.random.key(0))
@@ -110,12 +110,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
 
 
-def make_planner(name: str, action_size: int, horizon: int, options: Options) -> planners.Planner:
+def make_planner(name: str, horizon: int, options: Options) -> planners.Planner:
     """The planner of that name.
 
     Args:
         name: as `parse_planner` takes it.
-        action_size: the number A of actuators.
         horizon: the number H of steps.
         options: how many plans.
 
@@ -127,7 +126,7 @@ def make_planner(name: str, action_size: int, horizon: int, options: Options) ->
     """
     factory, own = parse_planner(name, SETTINGS)
     sizes = {} if factory == "ilqr" else {"num_samples": options.num_samples}
-    return getattr(planners, factory)(horizon, action_size, **sizes, **own)
+    return getattr(planners, factory)(horizon, **sizes, **own)
 
 
 if __name__ == "__main__":

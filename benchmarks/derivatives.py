@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kind = jax.devices()[0].device_kind
     print_table(
         f"iLQR from a cold start, on one device of kind {kind}",
-        ("problem", "states", "actions", "steps", "iterations", "ms", "ms each", "compile s", "worth"),
+        ("problem", "states", "actions", "steps", "iterations", "ms", "ms each", "compile s", "objective"),
         (_solve(name, known[name], options.rounds) for name in options.problems or known),
     )
     if models:
@@ -103,7 +103,8 @@ def _solve(name: str, problem: Problem, rounds: int) -> list[str]:
     info = timing.value[1]
     converged = np.asarray(info.converged)
     # rows after the last iteration repeat it
-    changed = np.flatnonzero(np.asarray(info.promised)[1:] != np.asarray(info.promised)[:-1])
+    promised = np.asarray(info.expected_improvement)
+    changed = np.flatnonzero(promised[1:] != promised[:-1])
     iterations = 1 + (int(changed[-1]) + 1 if len(changed) else 0)
     return [
         name,
@@ -114,7 +115,7 @@ def _solve(name: str, problem: Problem, rounds: int) -> list[str]:
         f"{timing.milliseconds:.2f}",
         f"{timing.milliseconds / iterations:.3f}",
         f"{timing.compile_seconds:.1f}",
-        f"{float(info.worth[-1]):.4g}",
+        f"{float(info.objective[-1]):.4g}",
     ]
 
 
@@ -125,7 +126,7 @@ def _differentiate(name: str, model: Model, options: Options) -> list[str]:
     objective: Any = planner.objective
     target, key = objective.target, jax.random.key(0)
     state = jax.jit(model.init)(key)
-    arguments = (target, model, key, state, planner.belief.scattered(key))
+    arguments = (target, model, key, state, planner.init(model, state).scattered(key))
     programs = {"returns": (_returns, arguments), "slopes": (_slopes, arguments)}
     returns, slopes = compare(programs, options.rounds).values()
     return [
@@ -141,7 +142,7 @@ def _differentiate(name: str, model: Model, options: Options) -> list[str]:
 
 
 def _returns(target: Any, *arguments: Any) -> Any:
-    return target.worth(*arguments)
+    return target.evaluate(*arguments)
 
 
 def _slopes(target: Any, *arguments: Any) -> Any:

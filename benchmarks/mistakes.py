@@ -1,4 +1,4 @@
-"""What users get wrong is told in one clear line."""
+"""Mistakes of users, reported in one clear line."""
 
 import contextlib
 import sys

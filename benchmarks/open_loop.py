@@ -17,7 +17,7 @@ import numpy as np
 from mirrax import dynamics, planners
 from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
-from mirrax.benchmarks.returns import parse_planner, refiner, told
+from mirrax.benchmarks.returns import fitting, parse_planner, refiner, told
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import print_table
 from mirrax.dynamics.base import Model
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         integer("num_samples", options.num_samples, 2)
         real("std", options.std, above=0.0)
         model = _make(options.model)
-        chosen = {name: make_planner(name, model.action_size, options) for name in options.planners}
+        chosen = {name: fitting(make_planner(name, options), model) for name in options.planners}
     print_table(
         f"{options.num_samples} plans × {options.num_iterations} iterations × {options.horizon} steps, mean reward "
         f"of a step, mean of {options.seeds} seeds ± half of the 95 % confidence interval",
@@ -125,12 +125,11 @@ def _make(name: str | None) -> Model:
     return task.make(None)
 
 
-def make_planner(name: str, action_size: int, options: Options) -> planners.Planner:
+def make_planner(name: str, options: Options) -> planners.Planner:
     """The planner of that name, over as many plans as the others.
 
     Args:
         name: as `parse_planner` takes it.
-        action_size: the number A of actuators.
         options: how many plans, iterations and steps.
 
     Returns:
@@ -143,7 +142,7 @@ def make_planner(name: str, action_size: int, options: Options) -> planners.Plan
     factory, own = parse_planner(name, SETTINGS)
     if "num_iterations" in own:
         raise ValueError(f"num_iterations must be the same for all planners, got {name!r}")
-    own |= refiner(own, options.horizon, action_size)
+    own |= refiner(own, options.horizon)
     sizes = {"num_samples": options.num_samples, "num_iterations": options.num_iterations}
     if factory == "random_shooting":
         sizes = {"num_samples": options.num_samples * options.num_iterations}
@@ -152,7 +151,8 @@ def make_planner(name: str, action_size: int, options: Options) -> planners.Plan
         if most < (least := 2 * len(FRACTIONS)):
             raise ValueError(f"num_samples × num_iterations must be at least {least} for {name}, got {most}")
         sizes = {"num_iterations": most // len(FRACTIONS) - 1}
-    return getattr(planners, factory)(options.horizon, action_size, **(sizes | {"std": options.std} | own))
+    given: dict[str, Any] = sizes | {"std": options.std} | own | {"keep": ("returns",)}
+    return getattr(planners, factory)(options.horizon, **given)
 
 
 def _measure(planner: planners.Planner, model: Model, options: Options) -> list[str]:

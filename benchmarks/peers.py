@@ -23,7 +23,7 @@ from mirrax import planners
 from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.peer_tasks import PeerTask, Physics, find_peer_task
-from mirrax.benchmarks.returns import parse_planner
+from mirrax.benchmarks.returns import fitting, parse_planner
 from mirrax.benchmarks.speed import bare_scan
 from mirrax.benchmarks.timing import compare, print_table
 from mirrax.dynamics.base import steps
@@ -86,8 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(Options, arguments)
     with one_clear_line():
         for name in some("tasks", options.tasks):
+            task = find_peer_task(name)
+            model = task.model()
             for planner in options.planners:
-                make_planner(planner, find_peer_task(name), 1, 30)
+                fitting(make_planner(planner, task, steps(model, task.seconds)), model)
         for name in options.hydrax:
             if name not in HYDRAX:
                 raise ValueError(f"unknown planner of hydrax {name!r}; choose one of: {', '.join(HYDRAX)}")
@@ -104,13 +106,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("\nhydrax cannot be imported: no rows of it")
 
 
-def make_planner(name: str, task: PeerTask, action_size: int, horizon: int) -> planners.Planner:
+def make_planner(name: str, task: PeerTask, horizon: int) -> planners.Planner:
     """The planner of that name, with the settings of the task unless its own options say otherwise.
 
     Args:
         name: as `parse_planner` takes it.
         task: whose settings it takes.
-        action_size: the number A of motors.
         horizon: the number H of steps.
 
     Returns:
@@ -121,7 +122,7 @@ def make_planner(name: str, task: PeerTask, action_size: int, horizon: int) -> p
     """
     factory, own = parse_planner(name, SETTINGS)
     given = {"num_samples": task.num_samples, **task.common, **task.own.get(factory, {}), **own}
-    return getattr(planners, factory)(horizon, action_size, **given)
+    return getattr(planners, factory)(horizon, **given)
 
 
 def _play_all(name: str, options: Options, there: bool) -> None:
@@ -134,7 +135,7 @@ def _play_all(name: str, options: Options, there: bool) -> None:
             for planner in options.hydrax:
                 yield row(f"hydrax {planner}", functools.partial(_hydrax, name, planner))
         for planner in options.planners:
-            made = make_planner(planner, task, model.action_size, horizon)
+            made = make_planner(planner, task, horizon)
             yield row(planner, functools.partial(_own, made, model))
 
     def row(title: str, prepare: Callable[[int], tuple[Controller, Any]]) -> list[str]:
@@ -206,8 +207,9 @@ def plan_once(planner: Any, model: Any, key: Any, state: Any, belief: Any) -> tu
     """
     infer_key, act_key = jax.random.split(key)
     belief, _ = planners.infer(planner, model, infer_key, state, belief)
-    inner = belief.belief if isinstance(belief, planners.beliefs.Remembering) else belief
-    modes = [belief.mode(), *([inner.knots.mode()] if isinstance(inner, planners.beliefs.Splined) else [])]
+    inner = belief.found.belief if isinstance(belief, planners.sampling.Refined) else belief.belief
+    inner = inner.belief if isinstance(inner, planners.beliefs.Remembering) else inner
+    modes = [inner.mode(), *([inner.knots.mode()] if isinstance(inner, planners.beliefs.Splined) else [])]
     reach = jnp.stack([jnp.abs(mode).max() for mode in modes]).max()
     return planner.act(act_key, belief), planner.shift(belief), reach
 
@@ -293,7 +295,7 @@ def _time(name: str, options: Options, there: bool) -> None:
         "bare scan": (bare_scan, (model, key, state, plans))
     }
     for planner in options.planners:
-        made = make_planner(planner, task, model.action_size, horizon)
+        made = make_planner(planner, task, horizon)
         programs[planner] = (planners.plan, (made, model, key, state, made.init(model, state)))
     if there:
         for planner in options.hydrax:

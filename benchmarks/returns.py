@@ -24,6 +24,7 @@ from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.tasks import Task, find_task
 from mirrax.benchmarks.timing import print_table
+from mirrax.dynamics.base import Model
 from mirrax.dynamics.checks import integer
 from mirrax.planners.lqr.solver import FRACTIONS
 
@@ -98,13 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figure(known, options).savefig(options.out / "returns.svg", bbox_inches="tight")
 
 
-def make_planner(name: str, task: Task, action_size: int, budget: int) -> planners.Planner:
+def make_planner(name: str, task: Task, budget: int) -> planners.Planner:
     """The planner of that name, with as many plans per iteration as the budget allows (or one fewer, if they shrink).
 
     Args:
         name: as `parse_planner` takes it.
         task: whose horizon it looks ahead; and whose std, where the planner's noise is one of all plans.
-        action_size: the number A of actuators.
         budget: plans per time step, over all iterations.
 
     Returns:
@@ -117,7 +117,7 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
     own = task.std_of(factory) | own
     if own.get("num_knots") is not None:
         own["num_knots"] = min(integer("num_knots", own["num_knots"]), task.horizon)
-    own |= refiner(own, task.horizon, action_size)
+    own |= refiner(own, task.horizon)
 
     def make(size: int) -> planners.Planner:
         """With so many plans per iteration; what searches along a line, with so many iterations."""
@@ -125,7 +125,7 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
             sizes = {} if "num_iterations" in own else {"num_iterations": size}
         else:
             sizes = {"num_samples": size - size % 2 if factory in PAIRED else size}
-        return getattr(planners, factory)(task.horizon, action_size, **sizes, **own)
+        return getattr(planners, factory)(task.horizon, **sizes, **own)
 
     iterations = integer("num_iterations", own.get("num_iterations", 1))
     if budget < (least := 2 * iterations):
@@ -139,13 +139,12 @@ def make_planner(name: str, task: Task, action_size: int, budget: int) -> planne
     raise ValueError(f"budgets must leave {name} two {least_of} at least, got {budget}")
 
 
-def refiner(own: Mapping[str, Any], horizon: int, action_size: int) -> dict[str, Any]:
+def refiner(own: Mapping[str, Any], horizon: int) -> dict[str, Any]:
     """The option `refine` where it is written as options of `planners.gradient`.
 
     Args:
         own: options of a planner.
         horizon: the number H of steps.
-        action_size: the number A of actuators.
 
     Returns:
         It as a planner, or no option.
@@ -160,6 +159,23 @@ def refiner(own: Mapping[str, Any], horizon: int, action_size: int) -> dict[str,
         if option not in inspect.signature(planners.gradient).parameters:
             raise ValueError(f"refine must have options of gradient, got {option!r}")
     return {"refine": planners.gradient(horizon, **refine)}
+
+
+def fitting(planner: planners.Planner, model: Model) -> planners.Planner:
+    """The planner, if it fits a model.
+
+    Args:
+        planner: any.
+        model: which.
+
+    Returns:
+        The planner.
+
+    Raises:
+        ValueError: by the planner's `init`, if it does not.
+    """
+    jax.eval_shape(lambda key: planner.init(model, model.init(key)), jax.random.key(0))
+    return planner
 
 
 def parse_planner(name: str, settings: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, Any]]:
@@ -189,7 +205,7 @@ def parse_planner(name: str, settings: Mapping[str, Mapping[str, Any]]) -> tuple
     except SyntaxError:
         raise ValueError(f"options of a planner are written name=value, got {words!r} in {name!r}") from None
     for option in given:
-        if option not in takes - {"horizon", "action_size", "num_samples", "options"}:
+        if option not in takes - {"horizon", "num_samples", "options"}:
             raise ValueError(f"{factory} takes no {option} here, got {name!r}")
     return factory, dict(settings[known]) | given
 
@@ -270,9 +286,11 @@ def _check(options: Options) -> None:
     """Raise a `ValueError` for what the user got wrong, before anything is measured."""
     for name in some("models", options.models):
         find_task(name)
+    task = find_task(options.models[0])
+    model = task.make(None)
     for planner in some("planners", options.planners):
         for budget in some("budgets", options.budgets):
-            make_planner(planner, find_task(options.models[0]), 1, budget)
+            fitting(make_planner(planner, task, budget), model)
     integer("seeds", options.seeds)
     integer("steps", options.steps)
 
@@ -290,8 +308,8 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
 
     for planner_name in options.planners:
         for budget in options.budgets:
-            planner = make_planner(planner_name, task, model.action_size, budget)
-            known_one, fingerprint = _find(known, planner_name, budget, options), _fingerprint(planner)
+            planner = make_planner(planner_name, task, budget)
+            known_one, fingerprint = _find(known, planner_name, budget, options), _fingerprint(planner, model)
             if known_one is not None and known_one.get("fingerprint") == fingerprint:
                 continue
             if known_one is not None:  # of another planner of that name: its defaults have changed
@@ -315,10 +333,13 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
             beside.replace(options.out / f"{name}.json")
 
 
-def _fingerprint(planner: planners.Planner) -> str:
-    """What tells planners of one name apart whose numbers are not the same; three digits of each are looked at."""
+def _fingerprint(planner: planners.Planner, model: Model) -> str:
+    """What tells planners of one name apart whose numbers are not the same; three digits of each are looked at.
+
+    Those of the planner, and of the belief where it starts on a model.
+    """
     digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(planner):
+    for leaf in jax.tree.leaves((planner, planner.init(model, model.init(jax.random.key(0))))):
         numbers = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
         digest.update("".join(f"{number:.3g} " for number in np.ravel(numbers) + 0.0).encode())
     return digest.hexdigest()[:8]
@@ -333,6 +354,8 @@ def plans_per_step(planner: Any) -> int:
     Returns:
         Their number; of those whose derivatives are taken no more than of others.
     """
+    if isinstance(planner, planners.sampling.RefinedPlanner):
+        return plans_per_step(planner.planner) + plans_per_step(planner.refiner) + 3  # which are compared
     iterations = planner.num_iterations
     if isinstance(planner, planners.lqr.IterativeLQR):
         first = planner.num_samples if planner.num_samples > len(FRACTIONS) - 2 else 0
@@ -341,13 +364,12 @@ def plans_per_step(planner: Any) -> int:
         return planner.num_samples * (iterations + 2) + 1  # the given policy, the last one, and its plan
     if isinstance(planner, planners.gradients.GradientPlanner):
         objective: Any = planner.objective
-        if not hasattr(planner.belief, "plans"):
+        if not isinstance(planner.family, planners.gradients.PointsFamily):
             return (objective.num_samples + 1) * iterations  # and the mean
         each = objective.num_perturbations if getattr(objective, "std", None) is not None else 1
-        return len(planner.belief.plans) * (each * iterations + 1)
+        return planner.family.num_samples * (each * iterations + 1)
     sizes = planner.num_samples
-    own = sizes * iterations if isinstance(sizes, int) else sum(sizes)
-    return own if planner.refine is None else own + plans_per_step(planner.refine) + 3  # which are compared
+    return sizes * iterations if isinstance(sizes, int) else sum(sizes)
 
 
 def _row(planner: str, options: Options, known: Sequence[dict[str, Any]]) -> list[str]:

@@ -80,21 +80,21 @@ def _measure(model: Model, num_samples: int, options: Options) -> list[list[str]
     size: dict[str, Any] = {"num_samples": num_samples, "rollout_chunk_size": num_samples}
 
     def programs(horizon: int) -> dict[str, Any]:
-        shape = (horizon, model.action_size)
         several = {
-            "mppi": planners.mppi(*shape, **size),
-            "mppi, temperature": planners.mppi(*shape, temperature=1.0, **size),
-            "cem": planners.cem(*shape, num_iterations=1, **size),
-            "smc": planners.smc(*shape, temperature=1.0, **size),
-            "smc, always": planners.smc(*shape, temperature=1.0, ess_threshold=1.0, **size),
+            "mppi": planners.mppi(horizon, **size),
+            "mppi, temperature": planners.mppi(horizon, temperature=1.0, **size),
+            "cem": planners.cem(horizon, num_iterations=1, **size),
+            "smc": planners.smc(horizon, temperature=1.0, **size),
+            "smc, always": planners.smc(horizon, temperature=1.0, ess_threshold=1.0, **size),
         }
-        belief = several["mppi"].belief
+        belief = several["mppi"].init(model, state).belief
         sampled = functools.partial(sampled_scan, num_samples=num_samples)
         return {
             "bare scan": (bare_scan, (model, key, state, belief.sample(key, num_samples))),
             "sampled scan": (sampled, (model, key, state, belief)),
         } | {
-            name: (planners.infer, (planner, model, key, state, planner.belief)) for name, planner in several.items()
+            name: (planners.infer, (planner, model, key, state, planner.init(model, state)))
+            for name, planner in several.items()
         }
 
     timings = compare(programs(options.horizon), options.rounds, options.compilations)

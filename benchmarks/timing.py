@@ -18,7 +18,7 @@ class Timing:
         milliseconds: median over the rounds.
         ratios: to each program of the same call, the median over the rounds of its time over that one's.
         compile_seconds: of tracing, lowering and compiling; the least of several.
-        temporary_bytes: that XLA plans to use besides arguments and results; 0 where it does not tell.
+        temporary_bytes: that XLA plans to use besides arguments and results; 0 where it does not say.
         value: what it returned.
     """
 

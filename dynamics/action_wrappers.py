@@ -28,7 +28,7 @@ class ActionRepeat(Wrapper):
 
     @property
     def dt(self) -> Any:
-        """The duration of one step, s: of so many of the model underneath; None where it is not known."""
+        """The duration of one step, s: `repeats` times that of the model underneath; None where it is not known."""
         dt = super().dt
         return None if dt is None else self.repeats * dt
 
@@ -38,7 +38,7 @@ class ActionRepeat(Wrapper):
         def body(carry: Step, key: PRNGKeyArray) -> tuple[Step, None]:
             state, reward, discount = carry
             step = checked_step(self.model.step(key, state, action), state)
-            # 0 · NaN is NaN: what comes after the end must not be multiplied away but left out
+            # 0 · NaN is NaN: rewards after the end must be left out, not multiplied by 0
             gain = jnp.where(discount == 0, 0.0, discount * step.reward)
             return Step(step.state, reward + gain, jnp.where(discount == 0, 0.0, discount * step.discount)), None
 
@@ -84,7 +84,7 @@ def action_repeat(model: Model, repeats: int) -> ActionRepeat:
         The slower model.
 
     Raises:
-        ValueError: if `model` is none, or `repeats` is not a positive integer.
+        ValueError: if `model` is not a model, or `repeats` is not a positive integer.
     """
     return ActionRepeat(check_model("model", model), integer("repeats", repeats))
 
@@ -101,7 +101,7 @@ def discretized(model: Model, actions: Any) -> Discretized:
         `model`.
 
     Raises:
-        ValueError: if `model` is none of continuous actions, or `actions` has another shape.
+        ValueError: if `model` has no continuous actions, or `actions` has another shape.
     """
     space, table = action_space(check_model("model", model)), real("actions", actions, shape=None)
     if isinstance(space, Discrete):

@@ -11,24 +11,24 @@ from .spaces import Discrete, action_space
 
 
 def bounded(model: Any) -> bool | None:
-    """Whether the actuators of a model have a range: actions beyond [-1, 1] then do what those at its ends do.
+    """Whether the actuators of a model have a range: actions beyond [-1, 1] then act like those at its ends.
 
     Args:
         model: any model.
 
     Returns:
-        Whether they have; None where the model does not tell (see `HasBounds`): `saturates` tries.
+        Whether they have; None where the model does not say (see `HasBounds`); `saturates` then tries it out.
     """
     return model.bounded if isinstance(model, HasBounds) else None
 
 
 def saturates(model: Model, state: State, otherwise: Any = False) -> Bool[Array, ""]:
-    """Whether actions beyond [-1, 1] do in this state what those at its ends do: by trying some.
+    """Whether actions beyond [-1, 1] act like those at its ends in this state, found by trying some.
 
     Args:
         model: any model.
         state: one of its states.
-        otherwise: what to say where actions have no effect at all in this state, a scalar.
+        otherwise: the answer where actions have no effect at all in this state, a scalar.
 
     Returns:
         A scalar.
@@ -37,7 +37,7 @@ def saturates(model: Model, state: State, otherwise: Any = False) -> Bool[Array,
     if isinstance(space, Discrete):
         raise ValueError(f"saturates is of continuous actions, {type(model).__name__} has {space}")
     size = space.size
-    # not the same for all actuators, whose differences might cancel
+    # a different value for each actuator, so that differences cannot cancel
     beyond = 1.0 + 0.25 * (1.0 + jnp.modf(0.618 * jnp.arange(1, size + 1))[0])
     tried = jnp.stack([jnp.ones(size), beyond, -jnp.ones(size), -beyond, jnp.zeros(size)])
     after = jax.vmap(lambda action: checked_step(model.step(jax.random.key(0), state, action)))(tried)
@@ -45,7 +45,7 @@ def saturates(model: Model, state: State, otherwise: Any = False) -> Bool[Array,
     def same(leaf: Any, left: Any, right: Any) -> Bool[Array, ""]:
         values = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.asarray(leaf)
         one, other = values[left], values[right]
-        return ((one == other) | ((one != one) & (other != other))).all()  # NaN is as good as NaN
+        return ((one == other) | ((one != one) & (other != other))).all()  # NaN equals NaN here
 
     def all_same(left: list[int], right: list[int]) -> Bool[Array, ""]:
         places = jnp.asarray(left), jnp.asarray(right)
@@ -55,14 +55,14 @@ def saturates(model: Model, state: State, otherwise: Any = False) -> Bool[Array,
 
 
 def action_limit(model: Model, state: State, otherwise: Any = True) -> Float[Array, ""] | None:
-    """How far actions have an effect in either direction: 1; None where they have no end.
+    """How far actions have an effect in either direction: 1, or None where there is no limit.
 
-    Where the model does not tell, it is tried out (see `saturates`), and no end is an infinite one.
+    Where the model does not say, it is tried out (see `saturates`); no limit is then an infinite one.
 
     Args:
         model: any model.
         state: one of its states.
-        otherwise: whether there is an end where that cannot be tried out, see `saturates`.
+        otherwise: whether there is a limit where that cannot be tried out, see `saturates`.
 
     Returns:
         A scalar, or None.

@@ -9,16 +9,16 @@ from jaxtyping import Array, Float, Num, PRNGKeyArray
 from .checks import real, scalar
 from .spaces import HasContinuousActions, HasDiscreteActions, action_space
 
-State = Any  # an opaque pytree; only the model looks inside
+State = Any  # an opaque pytree: only the model looks inside
 
 
 class Step(NamedTuple):
-    """What one step of a model gives.
+    """The result of one step of a model.
 
     Attributes:
         state: the next state, a pytree of the same structure as the one before.
         reward: the reward of this step, a scalar.
-        discount: the weight of all that follows: 0 where the episode ends here, 1 (or γ) elsewhere; a scalar.
+        discount: the weight of everything that follows, a scalar: 0 where the episode ends here, else 1 (or γ).
     """
 
     state: State
@@ -28,13 +28,13 @@ class Step(NamedTuple):
 
 @runtime_checkable
 class Model(Protocol):
-    """What a planner imagines with. An environment is a model too.
+    """The dynamics, rewards and ends that a planner imagines. An environment is a model too.
 
     A model is a pytree: its parameters are traced, so that sweeping or batching them never recompiles. It also has
     either `action_size`, the number A of actuators, and takes actions [A], or `num_actions`, the number C of its
     actions, and takes integers from 0 to C − 1. One whose actuators have a range maps [-1, 1] to it and clips what
-    lies beyond; one whose actuators have none says so by `bounded` (see `HasBounds`, and the protocols beside it for
-    what else a model can do).
+    lies beyond; one whose actuators have no range says so with `bounded` (see `HasBounds`, and the
+    protocols below for what else a model can do).
     """
 
     def init(self, key: PRNGKeyArray) -> State:
@@ -46,25 +46,25 @@ class Model(Protocol):
         ...
 
     def value(self, state: State) -> Float[Array, ""]:
-        """The return expected beyond the horizon from `state`: 0 where nothing is known of it."""
+        """The expected return beyond the horizon from `state`; 0 where it is not known."""
         ...
 
 
-# What a model may tell besides. Ask by the functions below, which know what holds where it does not tell, and not by
-# names of attributes: wrappers (`dynamics.Wrapper`) answer for the model that they wrap.
+# Optional protocols. Ask by the functions below, which know the answer for models that do not implement a protocol,
+# never by the name of an attribute: wrappers (`dynamics.Wrapper`) answer for the model that they wrap.
 
 
 @runtime_checkable
 class HasScenarios(Protocol):
-    """A model that is not the same in all scenarios. Ask by `scenario_count` and `scenarios`."""
+    """A model that differs between scenarios. Ask by `scenario_count` and `scenarios`."""
 
     @property
     def num_scenarios(self) -> int | None:
-        """In how many scenarios planners try a plan, unless they are told otherwise; None: it is the same in all."""
+        """In how many scenarios planners try a plan by default; None for a model that is the same in all."""
         ...
 
     def scenarios(self, key: PRNGKeyArray, num: int) -> Any:
-        """The models that hold in `num` scenarios, as one model whose leaves have a leading axis."""
+        """The models of `num` scenarios, as one model whose leaves have a leading axis."""
         ...
 
 
@@ -83,30 +83,30 @@ class HasCoordinates(Protocol):
 
 @runtime_checkable
 class HasDuration(Protocol):
-    """A model that may know how long its steps last. Ask by `duration`."""
+    """A model that may know the duration of its steps. Ask by `duration`."""
 
     @property
     def dt(self) -> Any:
-        """The duration of one step, s; None: not known."""
+        """The duration of one step, s; None where it is not known."""
         ...
 
 
 @runtime_checkable
 class HasBounds(Protocol):
-    """A model that tells whether its actuators have a range. Ask by `bounded`."""
+    """A model that knows whether its actuators have a range. Ask by `bounded`."""
 
     @property
     def bounded(self) -> bool | None:
-        """Whether actions beyond [-1, 1] do what those at its ends do; None where the model does not know."""
+        """Whether actions beyond [-1, 1] act like those at its ends; None where the model does not know."""
         ...
 
 
 @runtime_checkable
 class HasNoise(Protocol):
-    """A model that knows where its states hold noise that is yet to come. Ask by `dynamics.redraw`."""
+    """A model that knows where its states hold future noise. Ask by `dynamics.redraw`."""
 
     def redraw(self, key: PRNGKeyArray, state: State) -> State:
-        """The state, with that noise drawn anew."""
+        """The state with that noise drawn anew."""
         ...
 
 
@@ -126,7 +126,7 @@ def duration(model: Any) -> Any:
 
 
 def steps(model: Any, seconds: float) -> int:
-    """How many steps of a model last so many seconds, rounded, and one at least: a horizon, say.
+    """The number of steps of a model in a duration, rounded, at least one: a horizon, for example.
 
     Args:
         model: one that has `dt`, the duration of a step in seconds.
@@ -136,14 +136,14 @@ def steps(model: Any, seconds: float) -> int:
         The number of steps.
 
     Raises:
-        ValueError: if the model does not tell its `dt`, or a number is not positive.
+        ValueError: if the model does not know its `dt`, or a number is not positive.
     """
     dt = float(real("dt of the model", duration(model), above=0.0))
     return max(1, round(float(real("seconds", seconds, above=0.0)) / dt))
 
 
 def scenario_count(model: Any) -> int | None:
-    """In how many scenarios a model wants a plan to be tried: None for a model that is the same in all.
+    """In how many scenarios a model wants a plan to be tried; None for a model that is the same in all.
 
     Args:
         model: any model.
@@ -152,7 +152,7 @@ def scenario_count(model: Any) -> int | None:
 
 
 def scenarios(model: Any, key: PRNGKeyArray, num: int) -> Any:
-    """The models that hold in `num` scenarios, as one model whose leaves have a leading axis.
+    """The models of `num` scenarios, as one model whose leaves have a leading axis.
 
     Args:
         model: one whose `scenario_count` is not None.
@@ -163,7 +163,7 @@ def scenarios(model: Any, key: PRNGKeyArray, num: int) -> Any:
 
 
 def check_model(name: str, model: Any) -> Any:
-    """Return `model`, or raise a `ValueError` unless it has what a `Model` has and is a pytree."""
+    """Return `model`, or raise a `ValueError` unless it satisfies `Model` and is a pytree."""
     kind = type(model).__name__
     if isinstance(model, type):
         raise ValueError(f"{name} must be an instance, got the class {model.__name__}")
@@ -181,15 +181,15 @@ def check_model(name: str, model: Any) -> Any:
 
 
 def checked_step(result: Any, before: State = None) -> Step:
-    """What a step of a model gave as a `Step`; costs nothing once it is compiled.
+    """The result of a model's step as a `Step`, checked; costs nothing once it is compiled.
 
     Args:
         result: a `Step`, or any (state, reward, discount).
         before: the state before it; None where there is nothing to compare.
 
     Raises:
-        ValueError: if it is no such triple, reward and discount are no scalar numbers, or the state has not kept its
-            structure, shapes and dtypes.
+        ValueError: if it is not such a triple, reward or discount is not a scalar number, or the state has
+            changed its structure, shapes or dtypes.
     """
     if not isinstance(result, tuple) or len(result) != 3:
         raise ValueError(f"step must return (state, reward, discount), got {type(result).__name__}: {result!r}")
@@ -207,7 +207,7 @@ def _check_state(before: Any, after: Any) -> None:
     if old_tree != new_tree:
         raise ValueError(f"the state must keep its structure in a step, got {new_tree} after {old_tree}")
     for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True):
-        # a number of Python becomes whatever it is added to
+        # the dtype of a Python number is weak: it becomes that of what it is added to
         if old.shape != new.shape or (old.dtype != new.dtype and not old.weak_type):
             raise ValueError(
                 f"state{jax.tree_util.keystr(path)} must keep its shape and dtype in a step, "

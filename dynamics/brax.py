@@ -59,7 +59,7 @@ class BraxModel:
 
     @property
     def dt(self) -> float | None:
-        """The duration of one step, in seconds; None where the environment does not tell."""
+        """The duration of one step, in seconds; None where the environment does not say."""
         env = self.env
         if getattr(env, "dt", None) is None:
             return None
@@ -87,7 +87,7 @@ class BraxModel:
             state = _canonical(_with_sys(self.env, self.sys).step(state, action))
         info = getattr(state, "info", None)
         truncated = info.get("truncation") if isinstance(info, dict) else None
-        # The time limit of an episode says nothing about what the state is worth: only a true end does.
+        # A time limit says nothing about the value of a state: only a true end does.
         ended = state.done * (1.0 - (0.0 if truncated is None else truncated))
         reward = jnp.where(_finite(state), state.reward, jnp.nan)
         return Step(state, reward, jnp.where(ended > 0, 0.0, 1.0))
@@ -97,7 +97,7 @@ class BraxModel:
 
         On the backends spring and positional it is the position, rotation (a quaternion), velocity and angular
         velocity of every link's centre of mass, n = 13 per link: their joints give way a little, which joint angles
-        do not tell (a gradient through those is wrong even in sign). On generalized and mjx it is q and q̇.
+        do not show (a gradient through joint angles is wrong even in sign). On generalized and mjx it is q and q̇.
         """
         physics = _physics(state)
         moving = (physics.x_i, physics.xd_i) if hasattr(physics, "x_i") else (physics.q, physics.qd)
@@ -156,13 +156,13 @@ def brax(
 
     Args:
         name_or_env: the name of a registered environment, or an environment (an instance, not batched). Wrappers that
-            reset automatically are taken off: a planner must see the end of an episode, not the next one.
+            reset automatically are removed: a planner must see the end of an episode, not the start of the next.
         backend: "spring" (cheapest to compile and run), "positional", "generalized" or "mjx"; None picks the first of
             them that the environment supports. Only with a name.
         action_range: the actions (low, high), scalars or [A], that -1 and 1 of a plan stand for. Brax's own
             environments take [-1, 1] and scale inside.
-        noise: the names of those entries of a state's `info` that are keys, of the noise that is yet to come: what is
-            imagined draws them anew. None finds them, by tracing a step where there are any unsigned numbers.
+        noise: the names of those entries of a state's `info` that are keys of future noise, which rollouts draw
+            anew. None finds them by tracing a step, where there are any unsigned numbers.
         **env_kwargs: what the environment's constructor takes. Only with a name.
 
     Returns:
@@ -218,7 +218,7 @@ def _make(envs: Any, name: str, backend: str | None, env_kwargs: dict[str, Any])
 
 
 def _single(envs: Any, env: Any) -> Any:
-    """Check a user's environment and take off the wrappers that a planner must not see."""
+    """Check a user's environment and remove the wrappers that would mislead a planner."""
     missing = [name for name in ("reset", "step", "action_size") if not hasattr(env, name)]
     if isinstance(env, type) or missing:
         raise ValueError(

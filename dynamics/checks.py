@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 
 def scalar(name: str, value: Any) -> Float[Array, ""]:
-    """Return what a user's function gave as a float scalar, or raise a `ValueError` that names it."""
+    """Return the result of a user's function as a float scalar, or raise a `ValueError` that names it."""
     array = jnp.asarray(value)
     if array.shape != () or array.dtype == bool:
         raise ValueError(f"{name} must be a scalar number, got {array.dtype} of shape {array.shape}")
@@ -19,7 +19,7 @@ def scalar(name: str, value: Any) -> Float[Array, ""]:
 
 
 def integer(name: str, value: Any, minimum: int = 1) -> int:
-    """Return `value` as an int, or raise a `ValueError` if it is none or lies below `minimum`."""
+    """Return `value` as an int, or raise a `ValueError` if it is not an integer or lies below `minimum`."""
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -30,7 +30,7 @@ def integer(name: str, value: Any, minimum: int = 1) -> int:
 
 
 def boolean(name: str, value: Any) -> bool:
-    """Return `value` as a bool, or raise a `ValueError` if it is none: the word "no" would count as true."""
+    """Return `value` as a bool, or raise a `ValueError` if it is not one: the word "no" would count as true."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name} must be True or False, got {value!r}")
     return bool(value)

@@ -1,4 +1,4 @@
-"""How models look: the shapes of their bodies and where a state puts them. Knows nothing of any viewer."""
+"""How models look: the shapes of their bodies and where a state puts them. Independent of any viewer."""
 
 import dataclasses
 from collections.abc import Callable

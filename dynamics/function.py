@@ -21,10 +21,10 @@ class FunctionModel:
         init_function: key -> state, or None.
         value_function: state -> scalar, or None.
         action_range: (low, high) that -1 and 1 of a plan stand for, or None: the function gets the plan as it is.
-        dt: the duration of a step, s, a scalar; None where there is none.
+        dt: the duration of a step, s, a scalar; None where steps have none.
         action_size: the number A of actuators; None where actions are discrete.
         num_actions: the number C of actions; None where they are continuous.
-        bounded: whether actions have a range, which is [-1, 1] on the scale of plans; None where nobody has told.
+        bounded: whether actions have a range, which is [-1, 1] on the scale of plans; None where it is not known.
     """
 
     step_function: Callable[..., Any]
@@ -89,9 +89,10 @@ def from_function(
         num_actions: the number C of actions instead, where they are integers from 0 to C − 1.
         init: key -> state, needed only where the model starts episodes by itself.
         value: state -> scalar, the return expected beyond the horizon; None for 0.
-        action_range: the actions (low, high), scalars or [A], that -1 and 1 of a plan stand for; plans are clipped to
-            it. None hands `step` the plan as it is, which may lie beyond [-1, 1].
-        dt: the duration of a step, s, for `dynamics.steps` and for the clocks of reports; None where there is none.
+        action_range: the actions (low, high), scalars or [A], for which -1 and 1 of a plan stand; plans are clipped
+            to it. None hands `step` the plan as it is, which may lie beyond [-1, 1].
+        dt: the duration of a step, s, for `dynamics.steps` and the time axis of reports; None where steps
+            have none.
         bounded: whether there is nothing to find beyond [-1, 1], because `step` clips; planners then look around
             plans within it. None (the default) if there is an `action_range`; otherwise planners find out by trying
             actions beyond it in the state at hand, whenever they plan. Where `step` clips to another range than

@@ -1,4 +1,4 @@
-"""Keys in states: the noise that is yet to come, which nobody who imagines it can know."""
+"""Keys in states: future noise, which a planner must not know."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,7 +11,7 @@ from jaxtyping import PRNGKeyArray
 from .base import HasNoise, Model, State
 from .spaces import action_space
 
-# What moves numbers without changing them: a key that went through it is the same key.
+# Primitives that move numbers without changing them: a key that goes through one is the same key.
 _MOVES = {
     "broadcast_in_dim",
     "concatenate",
@@ -31,11 +31,11 @@ _MOVES = {
 
 
 def redraw(model: Any, key: PRNGKeyArray, state: State) -> State:
-    """The state with the noise in it drawn anew, as imagined rollouts need it: they must not know what will come.
+    """The state with its future noise drawn anew: imagined rollouts must not know what will happen.
 
     That noise is every key of `jax.random.key`, of any shape, and every array of numbers that a step uses as a key
-    (those of `jax.random.PRNGKey`); unless the model tells otherwise by a `redraw(key, state)` of its own. Counters
-    and integers of which a step makes keys are not found: noise that hangs on them is known beforehand.
+    (those of `jax.random.PRNGKey`); unless the model has a `redraw(key, state)` of its own. Counters
+    and integers of which a step makes keys are not found: noise that depends on them is known beforehand.
 
     Args:
         model: whose state it is.
@@ -54,7 +54,7 @@ def redrawn(key: PRNGKeyArray, state: State, raw: Iterable[Any] = (), *, typed: 
     Args:
         key: of what they will be.
         state: any pytree.
-        raw: whether each leaf, in their order, is a key although its dtype does not tell; empty for none.
+        raw: whether each leaf, in order, is a raw key, which its dtype does not show; empty for none.
         typed: whether every key of `jax.random.key` is drawn anew too.
 
     Returns:
@@ -84,7 +84,7 @@ def is_key(leaf: Any) -> bool:
 
 
 def raw_keys(model: Model, state: State) -> list[bool]:
-    """Which leaves of a state a step of the model uses as keys, although their dtype does not tell; in their order.
+    """Which leaves of a state, in order, a step of the model uses as raw keys.
 
     Args:
         model: whose step is traced, once, if the state has arrays that may be keys (unsigned numbers).
@@ -98,7 +98,7 @@ def raw_keys(model: Model, state: State) -> list[bool]:
 
 
 def used_as_keys(function: Callable[..., Any], state: State, *parts: Any) -> list[bool]:
-    """Which leaves of a state a function uses as keys, although their dtype does not tell; in their order.
+    """Which leaves of a state, in order, a function uses as raw keys.
 
     Args:
         function: (state, *parts) -> a pytree; traced, once, if the state has arrays that may be keys.
@@ -120,7 +120,7 @@ def used_as_keys(function: Callable[..., Any], state: State, *parts: Any) -> lis
 
 
 def _used_as_keys(traced: Any, sources: dict[Any, set[int]]) -> set[int]:
-    """Which of the numbered inputs become keys in a program; `sources` tells, and will tell, where they are."""
+    """Which of the numbered inputs become keys in a program; `sources` maps variables to inputs, and is filled."""
     used: set[int] = set()
 
     def of(var: Any) -> set[int]:
@@ -139,8 +139,8 @@ def _used_as_keys(traced: Any, sources: dict[Any, set[int]]) -> set[int]:
             used |= _used_as_keys(inner, given)
             if returns:
                 for outer, own in zip(equation.outvars, inner.outvars, strict=True):
-                    told = set() if isinstance(own, core.Literal) else given.get(own, set())
-                    sources[outer] = sources.get(outer, set()) | told
+                    found = set() if isinstance(own, core.Literal) else given.get(own, set())
+                    sources[outer] = sources.get(outer, set()) | found
     return used
 
 

@@ -75,14 +75,14 @@ def tabular(
 ) -> Tabular:
     """Make a Markov decision process from tables.
 
-    Where a state is terminal, what is given for its transitions, rewards and final value does not matter: it stays as
-    it is, and is worth 0.
+    Where a state is terminal, what is given for its transitions, rewards and final value does not matter: it is
+    absorbing, with a value of 0.
 
     Args:
         transitions: p(s'|s, a), [S, C, S]; rows sum to 1.
         rewards: r(s, a), [S, C], or r(s, a, s'), [S, C, S].
         initial: the distribution of the first state, [S]; state 0 unless given.
-        final: what lies beyond a horizon, [S], in units of reward; 0 unless given.
+        final: the value beyond a horizon, [S], in units of reward; 0 unless given.
         terminal: which states end the episode when they are entered, [S], boolean; none unless given.
         discount: γ, in [0, 1].
 

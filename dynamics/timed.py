@@ -60,6 +60,6 @@ def timed(model: Model) -> Timed:
         The model with states `TimedState(state, step)`. To plan again from step 0, replace the `step` of a state.
 
     Raises:
-        ValueError: if `model` is none.
+        ValueError: if `model` is not a model.
     """
     return Timed(check_model("model", model))

@@ -1,7 +1,7 @@
-"""Models that are not known for sure: parameters drawn at random, or several models at once.
+"""Uncertain models: parameters drawn at random, or several models at once.
 
-A planner's rollout tries each plan in several scenarios, and in each of them one model holds from the first step to
-the last. Planners do not know of it.
+A planner's rollout tries each plan in several scenarios, and in each of them the same model is used from the first
+step to the last.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ class Randomized(Wrapper):
     Attributes:
         model: the model underneath.
         sampler: (key, model) -> the model with other parameters.
-        num: in how many scenarios planners try a plan, unless they are told otherwise.
+        num: in how many scenarios planners try a plan by default.
     """
 
     model: Model
@@ -38,7 +38,7 @@ class Randomized(Wrapper):
 
     @property
     def num_scenarios(self) -> int:
-        """In how many scenarios planners try a plan, unless they are told otherwise."""
+        """In how many scenarios planners try a plan by default."""
         return self.num
 
     def scenarios(self, key: PRNGKeyArray, num: int) -> Any:
@@ -110,9 +110,9 @@ class Ensemble:
         return bounded(self.members)
 
     def scenarios(self, key: PRNGKeyArray, num: int) -> Any:
-        """The members in their order, around and around if `num` is greater; if it is less, from any of them on."""
+        """The members in order, repeated if `num` is greater than their number; if less, from a random one on."""
         keys = None
-        if scenario_count(self.members) is not None:  # of a member that is itself not known for sure, one draw each
+        if scenario_count(self.members) is not None:  # of members that are themselves uncertain, one draw each
             key, inner_key = jax.random.split(key)
             keys = jax.random.split(inner_key, num)
         chosen = self.members
@@ -161,7 +161,7 @@ class Ensemble:
 
 
 def _settled(model: Any, key: PRNGKeyArray) -> Any:
-    """The model that holds in one scenario of `model`, from the first step to the last."""
+    """The model of one scenario of `model`, the same from the first step to the last."""
     if scenario_count(model) is None:
         return model
     return jax.tree.map(lambda leaf: leaf[0], scenarios(model, key, 1))
@@ -182,7 +182,7 @@ def randomized(model: Model, sampler: Callable[..., Any], num: int = 8) -> Rando
         The uncertain model. Its states are those of `model`.
 
     Raises:
-        ValueError: if `model` is none, `sampler` is not callable, or `num` not positive.
+        ValueError: if `model` is not a model, `sampler` is not callable, or `num` not positive.
     """
     check_model("model", model)
     if not callable(sampler):

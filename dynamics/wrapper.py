@@ -1,4 +1,4 @@
-"""What a model around another model is: it can do all that the one underneath can."""
+"""Wrappers: models around another model, whose optional protocols they forward."""
 
 import dataclasses
 from typing import Any
@@ -89,7 +89,7 @@ class Wrapper:
         return bounded(self.model)
 
     def redraw(self, key: PRNGKeyArray, state: State) -> State:
-        """The state with the noise in it drawn anew: that of the model underneath as if it were alone."""
+        """The state with its future noise drawn anew; that of the model underneath as without the wrapper."""
         inner = redraw(self.model, key, self.inner(state))
         drawn = self.outer(redrawn(jax.random.fold_in(key, _OWN), state), inner)
         return redrawn(jax.random.fold_in(key, _RAW), drawn, used_as_keys(self.reads, state), typed=False)
@@ -102,7 +102,7 @@ class Wrapper:
         return dataclasses.replace(inside, poses=lambda state: inside.poses(self.inner(state)))
 
     def reads(self, state: State) -> Any:
-        """Whatever a user's function that is wrapped around the model makes of a state, to see which keys it uses."""
+        """The result of the user's function that the wrapper adds, to see which keys of a state it uses."""
         return ()
 
 

@@ -27,13 +27,13 @@ class WithReward(Wrapper):
     reward_function: Callable[..., Any]
 
     def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
-        """Step the model underneath; the reward that was given, NaN where the model's own is (it diverged)."""
+        """Step the model underneath; the given reward, NaN where the model's own is (it diverged)."""
         step = checked_step(self.model.step(key, state, action))
         reward = scalar("reward", self.reward_function(state, _taken(self.model, action), step.state))
         return step._replace(reward=jnp.where(jnp.isnan(step.reward), jnp.nan, reward))
 
     def reads(self, state: State) -> Any:
-        """What the reward makes of a state, before or after a step."""
+        """The reward for a state, before or after a step."""
         return self.reward_function(state, action_space(self).zeros(), state)
 
 
@@ -58,7 +58,7 @@ class WithTermination(Wrapper):
         return step._replace(discount=jnp.where(ended, 0.0, step.discount))
 
     def reads(self, state: State) -> Any:
-        """What the function makes of a state, before or after a step."""
+        """The end for a state, before or after a step."""
         return self.ended_function(state, action_space(self).zeros(), state)
 
 
@@ -75,11 +75,11 @@ class WithValue(Wrapper):
     value_function: Callable[..., Any]
 
     def value(self, state: State) -> Float[Array, ""]:
-        """The value that was given."""
+        """The given value."""
         return scalar("value", self.value_function(state))
 
     def reads(self, state: State) -> Any:
-        """What the value is of a state."""
+        """The value of a state."""
         return self.value_function(state)
 
 
@@ -107,21 +107,21 @@ def with_reward(model: Model, reward: Callable[..., Any]) -> WithReward:
     Args:
         model: any model.
         reward: (state, action [A], next state) -> scalar. The action is on the scale of plans, as the actuators take
-            it: clipped to [-1, 1], unless the model has no range, or does not tell (`from_function` without one,
+            it: clipped to [-1, 1], unless the model has no range, or does not say (`from_function` without one,
             `linear_quadratic`). A callable pytree (`jax.tree_util.Partial`, a network with weights) stays traced.
 
     Returns:
-        The model with `reward` in the place of its own. Where that is NaN, which says that a simulation has diverged,
+        The model with `reward` in place of its own. Where its own is NaN, which means that a simulation has diverged,
         it stays NaN.
 
     Raises:
-        ValueError: if `model` is none, or `reward` is not callable.
+        ValueError: if `model` is not a model, or `reward` is not callable.
     """
     return WithReward(check_model("model", model), _function("reward", reward))
 
 
 def with_termination(model: Model, ended: Callable[..., Any]) -> WithTermination:
-    """Let episodes of a model end where they did not: what follows an end counts for nothing.
+    """Let episodes of a model end in more states: rewards after an end do not count.
 
     Args:
         model: any model. Where its rewards are negative, an early end is a gain: keep them positive, or charge for
@@ -130,10 +130,10 @@ def with_termination(model: Model, ended: Callable[..., Any]) -> WithTermination
             action as in `with_reward`. A callable pytree stays traced.
 
     Returns:
-        The model, which ends where it did, and there.
+        The model, which ends there and where it did before.
 
     Raises:
-        ValueError: if `model` is none, or `ended` is not callable.
+        ValueError: if `model` is not a model, or `ended` is not callable.
     """
     return WithTermination(check_model("model", model), _function("ended", ended))
 
@@ -146,16 +146,16 @@ def with_value(model: Model, value: Callable[..., Any]) -> WithValue:
         value: state -> scalar, in reward units. A callable pytree (a network with weights) stays traced.
 
     Returns:
-        The model with `value` in the place of its own.
+        The model with `value` in place of its own.
 
     Raises:
-        ValueError: if `model` is none, or `value` is not callable.
+        ValueError: if `model` is not a model, or `value` is not callable.
     """
     return WithValue(check_model("model", model), _function("value", value))
 
 
 def discounted(model: Model, discount: Any) -> Discounted:
-    """Let the future of a model count less.
+    """Discount the future of a model.
 
     Args:
         model: any model.
@@ -165,7 +165,7 @@ def discounted(model: Model, discount: Any) -> Discounted:
         The model with its own discount times γ.
 
     Raises:
-        ValueError: if `model` is none, or γ lies outside [0, 1].
+        ValueError: if `model` is not a model, or γ lies outside [0, 1].
     """
     return Discounted(check_model("model", model), real("discount", discount, minimum=0.0, maximum=1.0))
 

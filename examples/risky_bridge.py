@@ -232,32 +232,24 @@ def make_planners(mdp: Any, num_samples: int, num_iterations: int, **futures: An
     Returns:
         Name -> planner.
     """
-    size = (HORIZON, mdp.action_size)
     loop = {"num_samples": num_samples, "num_iterations": num_iterations, **futures}
-    uniform = planners.beliefs.categorical(HORIZON, mdp.actions)
-    particles = {"num_samples": num_samples * num_iterations, "actions": mdp.actions, "prior": uniform, **futures}
+    uniform = planners.beliefs.categorical()
+    particles = {"num_samples": num_samples * num_iterations, "prior": uniform, **futures}
     # of the posterior that is aimed at; under common noise of that with feedback, which is near enough to guide
     value = look_ahead(mdp, structured=futures.get("common_noise", True))
     return {
-        "SMC, look-ahead": planners.smc(*size, temperature=TEMPERATURE, value=value, **particles),
-        "SMC": planners.smc(*size, temperature=TEMPERATURE, **particles),
-        "VI-MPC": planners.vi_mpc(*size, temperature=TEMPERATURE, actions=mdp.actions, **loop),
-        "MPPI": planners.mppi(*size, temperature=TEMPERATURE, std=1.0, **loop),
-        "CEM, elites 1 %": planners.cem(*size, elite_fraction=0.01, std=1.0, **loop),
-        "CEM, elites 10 %": planners.cem(*size, elite_fraction=0.1, std=1.0, **loop),
+        "SMC, look-ahead": planners.smc(HORIZON, temperature=TEMPERATURE, value=value, **particles),
+        "SMC": planners.smc(HORIZON, temperature=TEMPERATURE, **particles),
+        "VI-MPC": planners.vi_mpc(HORIZON, temperature=TEMPERATURE, **loop),
+        "MPPI": planners.mppi(HORIZON, temperature=TEMPERATURE, **loop),
+        "CEM, elites 1 %": planners.cem(HORIZON, elite_fraction=0.01, **loop),
+        "CEM, elites 10 %": planners.cem(HORIZON, elite_fraction=0.1, **loop),
     }
 
 
-def every_plan(mdp: Any, **futures: Any) -> Any:
+def every_plan(**futures: Any) -> Any:
     """The planner that looks at all plans: the exact posterior in the futures it is given."""
-    return planners.vi_mpc(
-        HORIZON,
-        actions=mdp.actions,
-        enumerate_plans=True,
-        num_iterations=1,
-        temperature=TEMPERATURE,
-        **futures,
-    )
+    return planners.vi_mpc(HORIZON, enumerate_plans=True, num_iterations=1, temperature=TEMPERATURE, **futures)
 
 
 def timed(mdp: Any) -> tuple[Any, Any]:
@@ -282,7 +274,7 @@ def plan_shares(planner: Any, mdp: Any, plans: Plans, keys: jax.Array) -> tuple[
     model, start = timed(mdp)
 
     def one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        belief, _ = planners.infer(planner, model, key, start)
+        belief = planners.infer(planner, model, key, start)[0].belief
         if isinstance(belief, planners.beliefs.Enumeration):
             q = jnp.exp(belief.log_probs)
             return q @ plans.routes, q @ plans.returns
@@ -290,7 +282,7 @@ def plan_shares(planner: Any, mdp: Any, plans: Plans, keys: jax.Array) -> tuple[
             drawn, weights = belief.plans, jnp.exp(belief.log_weights)
         else:
             drawn, weights = belief.sample(key, 4096), jnp.full(4096, 1.0 / 4096)
-        index = jnp.argmax(drawn, -1) @ (len(MOVES) ** jnp.arange(HORIZON)[::-1])
+        index = drawn @ (len(MOVES) ** jnp.arange(HORIZON)[::-1])
         return weights @ plans.routes[index], weights @ plans.returns[index]
 
     return jax.lax.map(one, keys)
@@ -311,7 +303,6 @@ def log_evidences(mdp: Any, num_samples: int, keys: jax.Array, value: Any = None
     planner = planners.smc(
         HORIZON,
         num_samples=num_samples,
-        actions=mdp.actions,
         temperature=TEMPERATURE,
         value=value,
         common_noise=False,
@@ -544,7 +535,7 @@ def measure_planners(
         chosen = make_planners(mdp, num_samples, num_iterations, **futures)
         shares[title], values[title] = {}, {}
         if futures.get("common_noise", True):
-            chosen = {"all plans, exact": every_plan(mdp, **futures)} | chosen
+            chosen = {"all plans, exact": every_plan(**futures)} | chosen
         else:  # the posterior of plans, p(a|O): its actions are those of the direct one
             ways = np.asarray(found.believed.visited)[[BRIDGE, ROAD]]
             shares[title]["all plans, exact"] = np.array([[*ways, 1.0 - ways.sum()]])

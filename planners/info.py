@@ -72,7 +72,7 @@ class Info:
     problem as much as a step of the rollout. Arrays of all plans are there only where the planner's option `keep`
     names them, so that an episode of many steps fits into memory.
 
-    Attributes of all planners:
+    Attributes: of all planners
         best_return: of the best plan so far, which is `belief.best()`, reward units; −inf where none was valid.
         num_invalid: how many plans had a return, a gradient or a log p that was NaN or infinite; they got no weight.
         degenerate: whether nothing could be learnt: no valid return or gradient, or returns that are all equal. The
@@ -80,7 +80,7 @@ class Info:
         temperature: of the likelihood, in reward units; None where it has none. Under a prior it is that of the
             posterior, where the iterations end, whatever the step size.
 
-    Attributes of planners that weigh samples:
+    Attributes: of planners that weigh samples
         ess: effective sample size 1/Σw² of the weights, between 1 and K (Kish, 1965).
         max_weight: the greatest weight.
         perplexity: exp of the weights' entropy, between `ess` and K.
@@ -104,7 +104,7 @@ class Info:
             the step that was taken; 0 where none was.)
         num_roots: how many distinct first actions the particles have.
 
-    Attributes of planners that follow derivatives:
+    Attributes: of planners that follow derivatives
         objective: the best of what is climbed, the return plus temperature times log p, reward units; −inf where it
             is no number.
         gradient_norm: of the gradient there, before it was shortened; the greatest, where several plans climb.
@@ -112,7 +112,7 @@ class Info:
         regularization: μ of the last backward pass.
         converged: whether nothing more was to be gained.
 
-    Arrays, where they are kept:
+    Attributes: arrays, where they are kept
         returns: of each plan as the rollout gave it, [..., K], reward units; under several scenarios the risk measure
             of its returns. Where later iterations evaluate fewer plans, their rows end in NaN.
         weights: of each plan, they sum to 1, [..., K]; where every step has its own, their mean over the steps.

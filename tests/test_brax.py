@@ -154,9 +154,9 @@ def test_coordinates_are_all_that_moves():
 
 
 def test_mppi_plans_through_a_real_environment(hopper):
-    planner = planners.mppi(8, num_samples=64)
-    before = planner.belief
+    planner = planners.mppi(8, num_samples=64, keep=("returns",))
     state = jax.jit(hopper.init)(KEY)
+    before = planner.init(hopper, state)
     belief, info = jax.jit(planners.infer)(planner, hopper, KEY, state, before)
     assert jnp.isfinite(info.returns).all()
     plans = jnp.stack([before.mode(), belief.mode()])

@@ -303,7 +303,7 @@ REFUSING = {
     "icem": (planners.icem, {}),
     "evolution": (planners.evolution, {"num_iterations": 1}),
     "smc": (planners.smc, {}),
-    "vi_mpc": (planners.vi_mpc, {}),
+    "discrete actions": (planners.vi_mpc, {}),
     "elbo_gradient": (planners.elbo_gradient, {"num_iterations": 2}),
     "stein": (planners.stein, {"num_iterations": 2}),
     "iterative_policy": (planners.iterative_policy, {"num_iterations": 2, "hidden": (4,)}),
@@ -319,7 +319,7 @@ def test_what_has_no_derivative_says_so(name, closing):
     def function(w, hold=False):
         step = functools.partial(swing, w) if closing else jax.tree_util.Partial(swing, w)
         made = dynamics.from_function(step, 1)
-        if name == "vi_mpc":  # which has none where actions are discrete
+        if name == "discrete actions":
             made = dynamics.discretized(made, [[-0.5], [0.5]])
         held = jax.lax.stop_gradient(made) if hold and not closing else made
         return planners.infer(planner, held, KEY, jnp.asarray(START), None)[0].mode().ravel()[0] * w[0]

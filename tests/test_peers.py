@@ -101,14 +101,15 @@ def test_unknown_names_are_one_clear_line(capsys):
         assert capsys.readouterr().err.startswith("mirrax: error: ")
 
 
-def test_settings_are_those_of_hydrax():
+def test_settings_are_those_of_hydrax(cart_pole):
     task = find_peer_task("cart_pole")
-    made = peers.make_planner("cem", task, 1, 50)
+    made = peers.make_planner("cem", task, 50)
     assert (made.num_samples, made.num_iterations) == (128, 1)
-    assert isinstance(made.belief, planners.beliefs.Splined)
-    assert made.belief.knots.mean.shape == (4, 1)
-    np.testing.assert_allclose(made.belief.knots.std, 0.5)
-    assert made.likelihood.number == 3
+    belief = made.init(cart_pole, cart_pole.init(jax.random.key(0))).belief
+    assert isinstance(belief, planners.beliefs.Splined)
+    assert belief.knots.mean.shape == (4, 1)
+    np.testing.assert_allclose(belief.knots.std, 0.5)
+    assert made.evaluator.likelihood.number == 3
 
 
 def test_table_tells_costs_and_reach(capsys):

@@ -37,7 +37,7 @@ def endless(model):
 @pytest.mark.parametrize("factory", [planners.mppi, planners.cem, planners.predictive_sampling])
 def test_only_a_planner_that_ignores_the_end_walks_off_the_cliff(factory):
     ledge = two_cliffs()
-    planner = factory(40, 1, num_samples=256)
+    planner = factory(40, num_samples=256)
     play = jax.jit(planners.episode, static_argnums=4)
     aware = play(planner, ledge, ledge, jax.random.key(1), 12)
     blind = play(planner, endless(ledge), ledge, jax.random.key(1), 12)

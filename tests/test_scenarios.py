@@ -196,7 +196,7 @@ def with_edge(edge):
 @pytest.mark.parametrize("make", [planners.vi_mpc, planners.evolution])
 def test_planners_do_not_know_of_scenarios(make):
     """Who is not sure where the edge is, and fears the worst, stays away from where it might be."""
-    planner = make(10, 1, num_samples=192, num_iterations=6, risk="worst")
+    planner = make(10, num_samples=192, num_iterations=6, risk="worst")
     for model, edge in ((with_edge(1.0), 1.0), (dynamics.ensemble([with_edge(x) for x in (0.4, 0.7, 1.0)]), 0.4)):
         belief, _ = jax.jit(planners.infer)(planner, model, KEY, jnp.zeros(()), None)
         furthest = jnp.cumsum(0.3 * jnp.clip(belief.mode(), -1.0, 1.0)).max()
@@ -209,17 +209,17 @@ def test_planners_do_not_know_of_scenarios(make):
 def lottery(key, state, action):
     """A choice between a sure 0.5 (action 0) and +1 or −2, fifty-fifty (action 1)."""
     gamble = jnp.where(jax.random.bernoulli(key), 1.0, -2.0)
-    return state, jnp.where(action[0] > 0.5, gamble, 0.5), 1.0
+    return state, jnp.where(action == 1, gamble, 0.5), 1.0
 
 
-LOTTERY = dynamics.from_function(lottery, 1)
+LOTTERY = dynamics.from_function(lottery, num_actions=2)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3])
 def test_common_noise_gives_the_structured_posterior_and_rho_the_optimistic_one(temperature):
     """Inside: p ∝ exp(E[R]/λ). Outside: p ∝ E[exp(R/λ)], which gambles at a low temperature."""
     scenarios = 4_096
-    options = {"actions": [[0.0], [1.0]], "enumerate_plans": True, "num_iterations": 1, "step_size": 1.0}
+    options = {"enumerate_plans": True, "num_iterations": 1, "step_size": 1.0}
     options |= {"temperature": temperature, "num_scenarios": scenarios}
     for rho, truth in (
         (None, -0.5 / temperature),
@@ -263,8 +263,8 @@ def test_the_structured_posterior_of_a_noisy_linear_problem():
 def test_fresh_noise_with_one_scenario_is_the_optimistic_answer_in_disguise():
     """Spec 0.2: with noise of its own for each plan, exp(R/λ) averages over luck, as if ρ were 1."""
     options = {"num_samples": 40_000, "num_iterations": 1, "temperature": 0.3, "step_size": 1.0}
-    options |= {"actions": [[0.0], [1.0]], "common_noise": False}
-    belief, _ = planners.infer(planners.vi_mpc(1, **options), LOTTERY, KEY, jnp.zeros(()), None)
+    planner = planners.vi_mpc(1, common_noise=False, **options)
+    belief, _ = planners.infer(planner, LOTTERY, KEY, jnp.zeros(()), None)
     truth = np.exp(np.logaddexp(1 / 0.3, -2 / 0.3) - np.log(2))
     risky = truth / (truth + np.exp(0.5 / 0.3))
     np.testing.assert_allclose(jnp.exp(belief.log_probs[0, 1]), 0.98 * risky + 0.01, atol=0.02)

@@ -49,14 +49,15 @@ def test_a_mesh_of_two_axes_of_either_type(axis_type):
 def test_planning_is_the_same_on_devices_and_compiles_once(factory):
     model = dynamics.point_mass()
     sharding = over(4)
-    one, several = (factory(8, 2, num_samples=64, num_iterations=2, sharding=s) for s in (None, sharding))
+    options = {"num_samples": 64, "num_iterations": 2, "keep": ("returns",)}
+    one, several = (factory(8, sharding=s, **options) for s in (None, sharding))
     replicated = NamedSharding(sharding.mesh, PartitionSpec())
     compilations = []
     plan = jax.jit(lambda *a: (compilations.append(1), planners.plan(*a))[1], out_shardings=replicated)
     state = jnp.zeros(4)
     inputs = planners.rollouts.place((several, model, KEY, state, several.init(model, state)), sharding)
     action, belief, info = plan(*inputs)
-    reference = jax.jit(planners.plan)(one, model, KEY, jnp.zeros(4), one.belief)
+    reference = jax.jit(planners.plan)(one, model, KEY, state, one.init(model, state))
     np.testing.assert_allclose(action, reference[0], atol=1e-5)
     np.testing.assert_allclose(info.returns, reference[2].returns, rtol=1e-5)
     plan(*inputs[:4], belief)
@@ -74,7 +75,7 @@ def test_it_works_uncommitted_and_inside_vmap():
 def test_a_brax_model_is_free_to_move():
     """What Brax commits to one device would forbid to spread plans."""
     model = dynamics.brax("inverted_pendulum", n_frames=1)
-    planner = planners.mppi(2, num_samples=4, sharding=over(2))
+    planner = planners.mppi(2, num_samples=4, sharding=over(2), keep=("returns",))
     _, info = jax.jit(planners.infer)(planner, model, KEY, jax.jit(model.init)(KEY), None)
     assert jnp.isfinite(info.returns).all()
 
@@ -112,7 +113,8 @@ def test_what_is_committed_to_one_device_is_placed_on_all(name):
     inputs = (planner, model, KEY, state, planner.init(model, state))
     placed = planners.rollouts.place(inputs, over(4))
     action, belief, _ = jax.jit(planners.plan)(*placed)
-    alone = jax.jit(planners.plan)(PLANNERS[name](None), dynamics.point_mass(), KEY, state, None)
+    one, model = PLANNERS[name](None), dynamics.point_mass()
+    alone = jax.jit(planners.plan)(one, model, KEY, state, one.init(model, state))
     np.testing.assert_allclose(action, alone[0], atol=1e-5)
     jax.jit(planners.plan)(*placed[:4], belief)  # what comes out goes in again
 
@@ -132,7 +134,7 @@ def test_what_is_elsewhere_is_named(part):
         "model": model,
         "key": KEY,
         "state": jnp.zeros(4),
-        "belief": planner.init(model, 0),
+        "belief": planner.init(model, jnp.zeros(4)),
     }
     inputs[part] = committed(inputs[part])
     told = rf"{part} must be on the 4 devices .*, got it on .*: give planners.rollouts.place\({part}, sharding\)"

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import bound, random_linear_quadratic
+from problems import bound, random_linear_quadratic, target
 
 from mirrax import dynamics, planners
 
@@ -30,8 +30,8 @@ def vi_mpc(prior, **options):
     return planners.vi_mpc(HORIZON, temperature=TEMPERATURE, prior=prior, **(common | step | options))
 
 
-def started_at_one(planner):
-    return dataclasses.replace(planner.belief, mean=jnp.ones((HORIZON, 1)))
+def started_at_one(planner, model):
+    return dataclasses.replace(planner.init(model, model.start).belief, mean=jnp.ones((HORIZON, 1)))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_full_covariance_is_the_posterior(problem, options):
     """Mean, covariance, evidence and ELBO, for every step size."""
     model, prior, posterior, covariance, precision = problem
     planner = vi_mpc(prior, covariance="full", **options)
-    belief, info = infer(planner, model, jax.random.key(0), model.start, started_at_one(planner))
+    belief, info = infer(planner, model, jax.random.key(0), model.start, started_at_one(planner, model))
     off = np.asarray(belief.mean - posterior.mean, float).ravel()
     assert np.sqrt(off @ precision @ off) < 0.05
     error = np.linalg.norm(np.asarray(belief.covariance(), float) - covariance) / np.linalg.norm(covariance)
@@ -81,7 +81,7 @@ def test_diagonal_covariance_has_its_own_fixed_point(problem, step):
     """Marginal variances at κ = 1, towards 1/Λᵢᵢ as κ → 0, and the right mean everywhere."""
     model, prior, posterior, covariance, precision = problem
     planner = vi_mpc(prior, step_size=step, num_iterations=round(12 / step), num_samples=60_000)
-    belief, _ = infer(planner, model, jax.random.key(1), model.start, started_at_one(planner))
+    belief, _ = infer(planner, model, jax.random.key(1), model.start, started_at_one(planner, model))
     mean, variance = exact_diagonal(step, precision, np.asarray(posterior.mean, float).ravel())
     np.testing.assert_allclose(mean, np.asarray(posterior.mean).ravel(), atol=1e-6)
     np.testing.assert_allclose(belief.mean.ravel(), mean, atol=0.05)
@@ -169,14 +169,11 @@ def test_kronecker_covariance_finds_a_product():
 # Discrete plans, where the loop is the equation itself ----------
 
 
-LEVELS = jnp.array([[-1.0], [0.2], [1.0]])
-
-
 def three_steps(key, state, action):
     return state + action[0], -((state + action[0] - 0.7) ** 2), 1.0
 
 
-TRACK = dynamics.from_function(three_steps, 1)
+TRACK = dynamics.discretized(dynamics.from_function(three_steps, 1), [[-1.0], [0.2], [1.0]])
 
 
 @jax.tree_util.register_dataclass
@@ -187,13 +184,11 @@ class Favourite:
     odds: jax.Array
 
     def log_prob(self, plans):
-        return jnp.where(jnp.abs(plans - 0.2) < 1e-3, self.odds, 0.0).sum((-2, -1)) - 3 * jnp.log(
-            2 + jnp.exp(self.odds)
-        )
+        return jnp.where(plans == 1, self.odds, 0.0).sum(-1) - 3 * jnp.log(2 + jnp.exp(self.odds))
 
 
 def exact_posterior(temperature):
-    plans = jnp.stack(jnp.meshgrid(*[LEVELS[:, 0]] * 3, indexing="ij"), -1).reshape(-1, 3, 1)
+    plans = jnp.stack(jnp.meshgrid(*[jnp.arange(3)] * 3, indexing="ij"), -1).reshape(-1, 3)
     returns = np.asarray(planners.rollout(TRACK, jax.random.key(0), jnp.zeros(()), plans), float)
     return np.asarray(Favourite(jnp.log(4.0)).log_prob(plans), float) + returns / temperature
 
@@ -204,7 +199,6 @@ def test_enumeration_is_the_geometric_path(size):
     iterations = 12
     planner = planners.vi_mpc(
         3,
-        actions=LEVELS,
         enumerate_plans=True,
         temperature=0.5,
         step_size=size,
@@ -227,20 +221,21 @@ def test_enumeration_is_the_geometric_path(size):
 
 
 def test_enumeration_is_exact_unless_told_otherwise():
-    planner = planners.vi_mpc(3, actions=LEVELS, enumerate_plans=True, temperature=0.1, prior=Favourite(jnp.log(4.0)))
+    planner = planners.vi_mpc(3, enumerate_plans=True, temperature=0.1, prior=Favourite(jnp.log(4.0)))
     belief, info = infer(planner, TRACK, jax.random.key(0), jnp.zeros(()), None)
     joint = exact_posterior(0.1)
     np.testing.assert_allclose(jnp.exp(belief.log_probs), np.exp(joint - np.log(np.exp(joint).sum())), atol=1e-5)
     np.testing.assert_allclose(info.elbo[-1], info.log_evidence[-1], atol=1e-3)
-    over_knots = planners.vi_mpc(9, actions=LEVELS, enumerate_plans=True, num_knots=3, interpolation="zero")
-    assert over_knots.num_samples == 27
+    over_knots = planners.vi_mpc(9, enumerate_plans=True, num_knots=3, interpolation="zero")
+    first = over_knots.init(TRACK, jnp.zeros(()))
+    assert first.knots.log_probs.shape == (27,)
+    assert first.mode().shape == (9,)
 
 
 def test_categorical_gives_the_posteriors_marginals():
     """At κ = 1 the projection is that of the posterior itself: its marginals, smoothed."""
     planner = planners.vi_mpc(
         3,
-        actions=LEVELS,
         temperature=0.5,
         step_size=1.0,
         num_samples=20_000,
@@ -337,7 +332,8 @@ def test_small_steps_lose_no_way_round(two_ways, num_components, num_samples):
     options = {"num_components": num_components, "num_samples": num_samples, "num_iterations": 20}
     for step in (0.1, 0.3, 1.0):
         planner = planners.vi_mpc(8, temperature=0.5, std=0.8, step_size=step, **options)
-        beliefs = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (16, *leaf.shape)), planner.belief)
+        first = planner.init(dynamics.from_function(around, 1), jnp.zeros(2))
+        beliefs = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (16, *leaf.shape)), first)
         if num_samples < 1_000 and step == 1.0:  # of whose plans a handful has weight: no way for whole steps
             continue
         calls = 6 if num_samples > 1_000 and step == 0.3 else 1
@@ -382,7 +378,9 @@ def test_around_an_obstacle_the_mixture_goes_and_the_gaussian_does_not():
 def test_the_default_prior_is_as_wide_as_the_initial_belief():
     for options, std in (({"std": 0.7}, 0.7), ({"std": 0.7, "prior_std": 1.3}, 1.3)):
         planner = planners.vi_mpc(3, **options)
-        np.testing.assert_allclose(planner.prior.distribution.std, std)
-        prior, belief = (one.color.correlation() for one in (planner.prior.distribution, planner.belief))
+        first = planner.init(target(1), jnp.zeros(()))
+        own = first.initial.prior.distribution
+        np.testing.assert_allclose(own.std, std)
+        prior, belief = (one.color.correlation() for one in (own, first.belief))
         np.testing.assert_allclose(prior, belief)
         assert jnp.abs(belief - jnp.eye(3)).max() > 0.1  # and is correlated

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Do as `arguments` say (those of the process unless given); a user's mistake exits with 2."""
+    """Run a command (that of the process unless given); a user's mistake exits with 2."""
     try:
         from mirrax.cli.main import main as run
     except ModuleNotFoundError as error:

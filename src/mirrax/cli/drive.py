@@ -67,7 +67,7 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
         planner: how to plan; a `sharding` that it has decides on which devices all runs.
         model: what to plan with and to act in.
         record: filled as the run goes, so that an interrupted run has its beginning.
-        num_steps: at most so many steps.
+        num_steps: the greatest number of steps.
         seed: of everything random.
 
     Yields:

@@ -9,7 +9,7 @@ from mirrax.planners.options import OPTIONS, Option
 
 PLANNERS = tuple(factory.__name__ for factory in planners.PLANNERS)
 
-_SAID_OTHERWISE = {"horizon"}  # by a flag of the command itself
+_ELSEWHERE = {"horizon"}  # a flag of the command itself
 _TYPES = {"integer": int, "boolean": bool, "choice": str, "fraction": float, "real": float, "array": float}
 
 NOTHING = object()  # the word None, where an option that is not given is None
@@ -106,11 +106,11 @@ def takes_loop_options(planner: str) -> bool:
 
 
 def _options_of(planner: str) -> list[str]:
-    """The options of a planner that the command line can say: its own first, then those of the loop."""
+    """The options of a planner that have flags: its own first, then those of the loop."""
     names = [name for name in _defaults(planner) if name in OPTIONS]
     if takes_loop_options(planner):
         names += [name for name in planners.LoopOptions.__annotations__ if name not in names]
-    return [name for name in names if name not in _SAID_OTHERWISE and _sayable(OPTIONS[name])]
+    return [name for name in names if name not in _ELSEWHERE and _has_flag(OPTIONS[name])]
 
 
 def _defaults(planner: str) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _defaults(planner: str) -> dict[str, Any]:
     }
 
 
-def _sayable(option: Option) -> bool:
+def _has_flag(option: Option) -> bool:
     return option.word or option.kind in _TYPES
 
 

@@ -90,12 +90,12 @@ class Bench:
     ]
     """speed: the loop against a bare scan. busy: the same planning on an idle and on a busy machine. blocks: what
     blocks and devices gain, model by model. derivatives: iLQR per solve, and slopes of plans against their returns.
-    agreement: where derivatives tell the truth. returns: what planners earn for equal numbers of model steps.
-    open_loop: how good an open-loop plan each planner finds. peers: cost of hydrax's tasks at hydrax's settings."""
+    agreement: where derivatives agree with finite differences. returns: what planners earn for equal numbers of model
+    steps. open_loop: how good an open-loop plan each planner finds. peers: cost of hydrax's tasks at hydrax's settings."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse `arguments` (those of the process unless given) and do as they say; a user's mistake exits with 2."""
+    """Parse and run a command (that of the process unless given); a user's mistake exits with 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given == ["--version"]:
         print(f"mirrax {__version__}")
@@ -118,8 +118,8 @@ def _benchmark(words: Sequence[str]) -> str:
     name = words[0] if words else None
     with one_clear_line():
         if name not in BENCHMARKS:
-            told = "nothing" if name is None else repr(name)
-            raise ValueError(f"bench needs a benchmark's name first, one of {', '.join(BENCHMARKS)}, got {told}")
+            given = "nothing" if name is None else repr(name)
+            raise ValueError(f"bench needs a benchmark's name first, one of {', '.join(BENCHMARKS)}, got {given}")
     return name
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves: result.json, report.html, and a summary on the terminal."""
+"""The results of a run: result.json, report.html, and a summary on the terminal."""
 
 import dataclasses
 import json
@@ -128,7 +128,7 @@ def write_results(
 
 
 def _setting(name: str, value: Any) -> str:
-    """One setting as the report tells it."""
+    """One setting as the report shows it."""
     if isinstance(value, bool | str):
         return f"{name} {value}"
     if isinstance(value, int | float):

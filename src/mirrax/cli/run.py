@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(command: "Run") -> None:
-    """Do as the command says; a user's mistake is one clear line, and exits with 2."""
+    """Run the command; a user's mistake is one clear line, and exits with 2."""
     import jax
 
     from mirrax import planners
@@ -111,7 +111,7 @@ def _settings(command: "Run", task: Any, factory: Callable[..., Any]) -> dict[st
 
 
 def _devices(command: "Run", settings: dict[str, Any], factory: Callable[..., Any]) -> tuple[int, dict[str, Any]]:
-    """On how many devices plans are spread, and the factory's argument that says so."""
+    """The number of devices over which plans are spread, and the factory's argument for it."""
     import jax
 
     from mirrax.benchmarks.devices import sample_sharding

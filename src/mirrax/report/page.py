@@ -86,7 +86,7 @@ def write_report(
     Args:
         path: the file to write; its folder must exist.
         title: the heading, plain text.
-        summary: what to tell of the run, label -> value, plain text.
+        summary: of the run, label -> value, plain text.
         figure: the looks of the model; None leaves out the 3-D scene.
         poses: of each body of `figure` after each step, [T, B, 7]: position (m), quaternion (w, x, y, z).
         paths: of the tracked body under each step's plan, [T, H, 3], m; None draws none.
@@ -134,7 +134,7 @@ def report_episode(
             another model of one's own the page has the traces only.
         episode: one episode; of a batch choose one first.
         title: the heading, plain text.
-        summary: what to tell of the run, label -> value, plain text; the return unless given.
+        summary: of the run, label -> value, plain text; the return unless given.
         dt: duration of a step, s; the model's own unless given.
 
     Raises:
@@ -178,7 +178,7 @@ def _as_taken(actions: np.ndarray) -> np.ndarray:
 
 
 def known_duration(model: Model) -> float | None:
-    """The duration of a step of the model, s; None if it does not tell."""
+    """The duration of a step of the model, s; None if it is not known."""
     try:
         return float(duration(model))
     except (ValueError, TypeError):  # none, or one for each of a batch of models

@@ -158,7 +158,7 @@ def _bounds(
         if figure.follow:
             points = points - (poses[:, figure.tracked, :3] * [1.0, 1.0, 0.0])[..., None]
         points = points.reshape(-1, *points.shape[-2:])
-        # A fall, or a simulation that blows up at its end, must not shrink all the rest.
+        # A fall, or a simulation that blows up at its end, should not shrink everything else.
         rare = 10.0 if figure.follow else 2.0
         low.append(np.percentile(points.min(axis=-1), rare, axis=0) - margin)
         high.append(np.percentile(points.max(axis=-1), 100.0 - rare, axis=0) + margin)

@@ -124,7 +124,7 @@ def _action_plot(clock: _Clock, actions: Float[np.ndarray, "T A"], *, wide: bool
         bound = max(1.0, float(np.abs(finite).max()) if len(finite) else 1.0)
         axes.set_ylim(-1.25 * bound, 1.25 * bound)
         return _svg(drawing, "wide" if wide else "narrow")
-    # Too many for lines: one row each, the colour tells the value.
+    # Too many for lines: one row each, the colour shows the value.
     drawing, axes = _axes("actuator", clock, wide=wide, grid=False)
     image = axes.imshow(
         np.clip(actions.T, -1.0, 1.0),
