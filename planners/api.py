@@ -74,7 +74,7 @@ def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belie
         The belief, whose `mode()` is the plan [H, A], and the planner's info, one row per iteration.
 
     Raises:
-        ValueError: if the planner is none, or the model, or the key; if one of them is on other devices than plans
+        ValueError: if planner, model or key is not one; if one of them is on other devices than plans
             are spread over, see `planners.rollouts.place`; or where a planner is differentiated that has no
             derivatives.
     """

@@ -9,6 +9,7 @@ from .composition import LoopOptions, compose
 from .options import checked, planner
 from .sampling.likelihoods import elite
 from .sampling.loop import SamplingPlanner
+from .sampling.refinement import RefinedPlanner
 
 
 @planner
@@ -25,7 +26,7 @@ def cem(
     noise_exponent: Any = None,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner:
+) -> SamplingPlanner | RefinedPlanner:
     """The cross-entropy method (Rubinstein, 1999): refit mean and std to the best plans."""
     return compose(
         "cem",
@@ -56,7 +57,7 @@ def icem(
     shift_fraction: float | None = None,
     include_mode: bool = True,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner:
+) -> SamplingPlanner | RefinedPlanner:
     """The improved cross-entropy method (Pinneri et al., 2020): coloured noise, elites kept, the best executed.
 
     Elites are part of the budget here, and the mean is among the plans of every iteration, not only the last. The

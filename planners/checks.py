@@ -22,16 +22,16 @@ def check_part(name: str, part: Any, *methods: str) -> Any:
 
 
 def check_key(key: Any) -> PRNGKeyArray:
-    """Return one key as `jax.random.key` makes it, of either kind, or raise a `ValueError` that says what to give."""
+    """Return one key as `jax.random.key` makes it, of either kind, or raise a `ValueError`."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ():
         return key
     if dtype == jnp.uint32 and shape == jax.eval_shape(lambda: jax.random.PRNGKey(0)).shape:
         return jax.random.wrap_key_data(jnp.asarray(key))
-    told = f"{key!r}" if dtype is None or shape == () else f"{dtype}{list(shape or ())}"
+    got = f"{key!r}" if dtype is None or shape == () else f"{dtype}{list(shape or ())}"
     raise ValueError(
         f"key must be one key, jax.random.key(seed) or jax.random.PRNGKey(seed) (of several take one, or vmap over "
-        f"them), got {told}"
+        f"them), got {got}"
     )
 
 
@@ -39,7 +39,7 @@ def check_belief(own: Any, given: Any) -> Any:
     """Return the belief `given`, or raise a `ValueError` unless its structure and shapes are those of `own`.
 
     Args:
-        own: a belief that the planner's `init` gives, or its shapes, as `jax.eval_shape` tells them.
+        own: a belief that the planner's `init` gives, or its shapes, from `jax.eval_shape`.
         given: by the user.
     """
     if type(own) is not type(given):
@@ -81,8 +81,8 @@ def check_per_plan(name: str, values: Any, num_samples: int) -> Shaped[Array, " 
 
 
 def fresh(tree: Any) -> Any:
-    """The same arrays in memory of their own, so that whoever gets them may donate it; keys too.
+    """Copies of arrays and keys in memory of their own, so that the caller may donate them.
 
-    What a program returns has memory of its own anyway.
+    Within jit nothing is copied: results have memory of their own anyway.
     """
     return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.core.Tracer) else jnp.array(leaf, copy=True), tree)

@@ -12,6 +12,7 @@ from .composition import LoopOptions, compose
 from .options import checked, planner
 from .sampling.likelihoods import exponential
 from .sampling.loop import SamplingPlanner
+from .sampling.refinement import RefinedPlanner
 
 
 @planner
@@ -27,7 +28,7 @@ def dial(
     diffusion: bool = False,
     include_mode: bool = True,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner:
+) -> SamplingPlanner | RefinedPlanner:
     """DIAL-MPC (Xue et al., 2024): MPPI on standardised returns whose noise is annealed over iterations and horizon.
 
     In iteration i the std of step (or knot) h of H is `std` · iteration_factor^i · horizon_factor^(H−1−h): coarse

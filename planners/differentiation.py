@@ -1,4 +1,4 @@
-"""What derivatives go through: solutions by the implicit function theorem, and what has none says so."""
+"""Derivatives: of solutions by the implicit function theorem, and errors where there are none."""
 
 import functools
 from collections.abc import Callable
@@ -13,15 +13,15 @@ _AT_ONCE = 64  # columns of a Jacobian
 
 
 class Equations(NamedTuple):
-    """What holds at a solution.
+    """Equations that hold at a solution.
 
     Attributes:
         residuals: of K independent systems, [K, ...], like the unknowns; 0 at a solution.
-        told: whatever else follows from the solution, a pytree of arrays.
+        outputs: whatever else follows from the solution, a pytree of arrays.
     """
 
     residuals: Float[Array, "K ..."]
-    told: Any
+    outputs: Any
 
 
 def constant(tree: Any) -> Any:
@@ -34,14 +34,14 @@ def constant(tree: Any) -> Any:
 
 
 def implicit(solution: Float[Array, "K ..."], found: Any, equations: Callable[[Array], Equations]) -> Any:
-    """What was found, with the derivatives of a solution of equations, by the implicit function theorem.
+    """A solution of equations with its derivatives, by the implicit function theorem.
 
     With residuals g(x, w) = 0 these are dx/dw = −(∂g/∂x)⁻¹ ∂g/∂w, in forward and in reverse mode, with respect to
-    all that the equations depend on. Unless derivatives are taken, it costs nothing but tracing the equations.
+    all that the equations depend on. Unless derivatives are taken, the only cost is tracing the equations.
 
     Args:
         solution: x, of K independent systems, [K, ...], however it was found.
-        found: what follows from the solution, like the `told` of the equations there.
+        found: what follows from the solution, like the `outputs` of the equations there.
         equations: x -> what holds. Unknowns that no equation depends on have no derivative, 0.
 
     Returns:
@@ -66,8 +66,8 @@ def implicit(solution: Float[Array, "K ..."], found: Any, equations: Callable[[A
 
     @follows.defjvp
     def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
-        _, told = jax.jvp(lambda x, depends: closed(x, *depends).told, primals[1:], tangents[1:])
-        return follows(*primals), told
+        _, outputs = jax.jvp(lambda x, depends: closed(x, *depends).outputs, primals[1:], tangents[1:])
+        return follows(*primals), outputs
 
     return follows(found, solved(solution, _again(depends)), _again(depends))
 

@@ -7,6 +7,7 @@ from .composition import LoopOptions, compose
 from .options import planner
 from .sampling.likelihoods import elite
 from .sampling.loop import SamplingPlanner
+from .sampling.refinement import RefinedPlanner
 
 
 @planner
@@ -21,7 +22,7 @@ def evolution(
     params: Any = None,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner:
+) -> SamplingPlanner | RefinedPlanner:
     """Any evolution strategy of evosax (Lange, 2022), CMA-ES unless another is named.
 
     `num_samples` is the size of the population, `std` the unit in which the strategy searches. Strategies that follow
@@ -40,7 +41,7 @@ def evolution(
             elite_fraction=elite_fraction,
             params=params,
         ),
-        elite(0.5 if elite_fraction is None else elite_fraction),  # told in `info` only: ranks are the strategy's own
+        elite(0.5 if elite_fraction is None else elite_fraction),  # for `info` only: the strategy ranks by itself
         options,
         num_samples=num_samples,
         num_iterations=num_iterations,

@@ -42,8 +42,8 @@ def gradient(
 
     Reverse mode goes through the rollout step by step, and computes each step anew on the way back: memory holds the
     states of the rollout and no more. All iterations meet the same noise of the model, so that each plan ends as the
-    best that it has been. Where its return or gradient is not finite, it goes half way back there. Derivatives know
-    nothing of when an episode ends, and one through a contact may be huge: hence `max_norm`.
+    best that it has been. Where its return or gradient is not finite, it goes half way back there. Derivatives do
+    not see when an episode ends, and one through a contact may be huge: hence `max_norm`.
 
     The first plan starts at `initial_plan`, the others around it with noise of `std`. A `prior` adds λ log p, and
     needs a temperature. The belief has all `plans` [K, H, A] and the `objective` [K] of each; the best is executed.

@@ -49,11 +49,11 @@ def ilqr(
     With a temperature the belief is the policy of greatest return plus λ times its entropy, N(u + K (x − x̄), λ
     Q_uu⁻¹), an approximation of the posterior that is exact on linear-quadratic problems, and a `prior` of actions
     (a Gaussian without correlation in time, or a policy) adds λ log p(a). Beliefs are affine policies,
-    `planners.lqr.AffinePolicy`, whose noise knows nothing of the limits.
+    `planners.lqr.AffinePolicy`, whose noise ignores the limits.
     """
     if prior is not None:
         if temperature is None:
-            raise ValueError("prior needs a temperature, which says how much it counts, got None")
+            raise ValueError("prior needs a temperature, which weighs it, got None")
         independent = isinstance(prior, GaussianFamily) and prior.noise_exponent is None
         if not isinstance(prior, PolicyPrior) and not independent:
             raise ValueError(

@@ -100,7 +100,7 @@ class Info:
         entropy: of the belief after the iteration, nats; None where it has no density.
         kl: of the belief after from the belief before the iteration, nats; None where it has no density. (Of
             `iterative_policy` the divergence from the given policy, nats per step.)
-        step_size: κ of the mirror descent; None where there is none, and steps are whole. (Of `ilqr` the fraction of
+        step_size: κ of the mirror descent; None where steps are whole. (Of `ilqr` the fraction of
             the step that was taken; 0 where none was.)
         num_roots: how many distinct first actions the particles have.
 
@@ -187,7 +187,7 @@ def info_row(
         returns: see `Info`.
         weights: see `Info`; their effective sample size, greatest and perplexity are measures, too.
         lineage: see `Info`.
-        **measures: its numbers, by name; None for those that there are not.
+        **measures: its numbers, by name; None for those that do not apply.
     """
     if weights is not None:
         measures["ess"] = 1.0 / (weights**2).sum()

@@ -44,7 +44,7 @@ def iterative_policy(
     Jordan, 2000), so that policies can be compared, and the best of all is kept.
 
     The score-function gradient weighs actions by what came of them and needs no derivatives of the model; the
-    pathwise one goes through the model, and knows nothing of when an episode ends. Without pairs of noise its mean,
+    pathwise one goes through the model, and does not see when an episode ends. Without pairs of noise its mean,
     which is not 0, pulls on standard deviations. What went further than `max_kl` is not kept, and goes half way
     back. An optimiser that sets the updates of other layers to zero moves the last only. The belief has the
     `improved` policy, the `given` one, and the `plan` of mean actions.

@@ -11,6 +11,7 @@ from .rollouts.risk import risk_at
 from .sampling.likelihoods import exponential
 from .sampling.loop import SamplingPlanner
 from .sampling.priors import ShrunkPrior
+from .sampling.refinement import RefinedPlanner
 
 
 @planner
@@ -32,7 +33,7 @@ def mppi(
     noise_exponent: Any = None,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner:
+) -> SamplingPlanner | RefinedPlanner:
     """Model predictive path integral control (Williams et al., 2017): the mean of plans weighted by exp(R/λ).
 
     A covariance that is learnt without a prior collapses to `std_min` sooner or later. The cross term is a prior
@@ -72,12 +73,12 @@ def pi2(
     noise_exponent: Any = None,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner:
+) -> SamplingPlanner | RefinedPlanner:
     """PI² (Theodorou et al., 2010): every step is weighed by what remains of the return from there on.
 
     Its fixed point is not the mean of the posterior over plans: a step is not blamed for what came before it, which
     makes for less variance and another answer. The temperature is 1/h, in units of the difference between the
-    greatest and the least remaining return of a step, as the better half of the plans tells it. A learnt std is
+    greatest and the least remaining return of a step, estimated from the better half of the plans. A learnt std is
     measured about the old mean, as in PI²-CMA (Stulp and Sigaud, 2012). There are no knots: each step is weighed by
     itself.
     """

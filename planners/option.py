@@ -20,7 +20,7 @@ class Option:
         minimum: the least value.
         maximum: the greatest value.
         choices: the words, of a choice.
-        word: whether a word on the command line can say an object.
+        word: whether a word on the command line can stand for an object.
     """
 
     kind: str
@@ -63,7 +63,7 @@ class Option:
         return value
 
     def describe(self) -> str:
-        """What documentation says of it: help, range and None."""
+        """Its description for documentation: help, range and the meaning of None."""
         text = self.help
         if self.kind == "array":
             text += "; a scalar, [A] or [H, A]"

@@ -92,7 +92,7 @@ class Options:
         "how plans are kept within the actuators' range: the centre of a belief is clipped to it and a margin of "
         "half a standard deviation, plans that follow derivatives are clipped to it (clip), or a = tanh z (squash, "
         "of gradient); none lets them go",
-        none="goes by what the model says, see `dynamics.bounded`",
+        none="follows the model, see `dynamics.bounded`",
         choices=("clip", "squash", "none"),
     )
     clip_plans: bool = option(
@@ -108,7 +108,8 @@ class Options:
         above=0.0,
     )
     standardize: bool = option(
-        "boolean", "whether returns are divided by their standard deviation, as the better half of the plans tells it"
+        "boolean",
+        "whether returns are divided by their standard deviation, estimated from the better half of the plans",
     )
     target_ess: Any = option(
         "real",
@@ -188,7 +189,7 @@ class Options:
     num_scenarios: int | None = option(
         "integer",
         "number of scenarios, each with its own noise, in which a plan is tried",
-        none="for as many as the model says, 1 for most",
+        none="for the model's own number, 1 for most",
         minimum=1,
     )
     common_noise: bool = option(

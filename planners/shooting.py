@@ -8,12 +8,13 @@ from .composition import LoopOptions, compose
 from .options import planner
 from .sampling.likelihoods import Best
 from .sampling.loop import SamplingPlanner
+from .sampling.refinement import RefinedPlanner
 
 
 @planner
 def random_shooting(
     horizon: int, *, num_samples: int = 1024, std: Any = None, **options: Unpack[LoopOptions]
-) -> SamplingPlanner:
+) -> SamplingPlanner | RefinedPlanner:
     """Random shooting: execute the best of many plans drawn anew at each step, the baseline of all planners.
 
     There is no warm start unless it is asked for.
@@ -38,7 +39,7 @@ def predictive_sampling(
     std: Any = 0.3,
     noise_exponent: Any = None,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner:
+) -> SamplingPlanner | RefinedPlanner:
     """Predictive sampling (Howell et al., 2022): the best of the present plan and Gaussian variations of it.
 
     With a deterministic model the return of the plan never falls from one iteration to the next. `std` is that of the

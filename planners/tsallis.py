@@ -9,6 +9,7 @@ from .composition import LoopOptions, compose
 from .options import checked, planner
 from .sampling.likelihoods import q_exponential
 from .sampling.loop import SamplingPlanner
+from .sampling.refinement import RefinedPlanner
 
 
 @planner
@@ -27,7 +28,7 @@ def tsallis(
     noise_exponent: Any = None,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner:
+) -> SamplingPlanner | RefinedPlanner:
     """Tsallis variational inference (Wang et al., 2021): MPPI at r = 1, CEM at r = ∞, and what lies between.
 
     With a temperature the weights fall like exp(R/λ) near the best return, and r → 1 is MPPI; with a fraction of

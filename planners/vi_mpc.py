@@ -12,6 +12,7 @@ from .options import checked, planner
 from .rollouts.risk import risk_at
 from .sampling.likelihoods import exponential
 from .sampling.loop import SamplingPlanner
+from .sampling.refinement import RefinedPlanner
 from .sampling.step_sizes import step_size as choose_step
 
 
@@ -37,12 +38,12 @@ def vi_mpc(
     noise_exponent: Any = "pink",
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner:
+) -> SamplingPlanner | RefinedPlanner:
     """Variational inference MPC: mirror descent to the posterior p(a) exp(R/λ) over plans, q⁺ ∝ q^(1−κ) (p W)^κ.
 
     Plans have the weights softmax(κ (R/λ + log p − log q)). For every step size κ in (0, 1] the iterations end at the
     member of the family nearest to the posterior; with a full covariance on a quadratic return that is the posterior
-    itself. λ says how much is left to chance, κ only how fast. (For a posterior to rely on rather than a plan to
+    itself. λ decides where they end, κ only how fast. (For a posterior to rely on rather than a plan to
     execute, take a full covariance, or `noise_exponent=None`: see `planners.beliefs.Gaussian.fit`; and a small
     `std_min`.) The published update (Okada and Taniguchi, 2019; Millidge et al., 2020, Eq. 5) is `planners.okada`.
 
@@ -104,7 +105,7 @@ def vi_mpc(
 @planner
 def okada(
     horizon: int, *, temperature: Any = 1.0, lam: Any = 1.0, kappa: Any = 0.5, **options: Any
-) -> SamplingPlanner:
+) -> SamplingPlanner | RefinedPlanner:
     """VI-MPC as Okada and Taniguchi (2019, Eq. 6~) parametrise it: plans have the weights W^(1/λ) q^(−κ).
 
     With W = exp(R/β) that is mirror descent with step size κ to the posterior at the temperature c β, c = λ κ, which

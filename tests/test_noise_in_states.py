@@ -155,7 +155,7 @@ def test_fair_bets_earn_nothing(name):
 def test_a_policy_does_not_know_what_will_come():
     pytest.importorskip("optax")
     model = MODELS["brax, raw"]()
-    planner = planners.iterative_policy(4, num_samples=32, num_iterations=2)
+    planner = planners.iterative_policy(4, num_samples=32, num_iterations=2, keep=("returns",))
     state = model.init(KEY)
     _, info = planners.infer(planner, model, KEY, state)
     assert len(jnp.unique(info.returns)) > 4
@@ -220,7 +220,7 @@ def test_states_without_keys_are_left_alone():
 
 
 def test_a_model_may_tell_for_itself():
-    @dynamics.base.pytree
+    @dynamics.pytree
     class Prepared:
         """Its disturbances are in its state, drawn beforehand."""
 

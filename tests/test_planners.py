@@ -317,13 +317,15 @@ def test_one_program_serves_all_traced_values_and_beliefs_may_be_donated(name):
 
     jitted = jax.jit(counted, donate_argnums=4)
 
+    value = jax.tree_util.Partial(lambda b, s: b, jnp.ones(()))
+
     def valued(point_mass):
-        return suited(name, dynamics.with_value(point_mass, jax.tree_util.Partial(lambda b, s: b, jnp.ones(()))))
+        return suited(name, dynamics.with_value(point_mass, value))
 
     planner, model = make(name), valued(dynamics.point_mass())
     _, belief, _ = jitted(planner, model, KEY, model.init(KEY), planner.init(model, model.init(KEY)))
-    for change, value in ALL[name][2].items():
-        other = make(name, **{change: value})
+    for change, number in ALL[name][2].items():
+        other = make(name, **{change: number})
         _, belief, _ = jitted(other, model, jax.random.key(1), model.init(jax.random.key(2)), belief)
     heavy = valued(dynamics.point_mass(mass=2.0, goal=(1.0, 1.0)))
     _, belief, _ = jitted(planner, heavy, KEY, model.init(KEY), belief)

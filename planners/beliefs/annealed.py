@@ -100,7 +100,7 @@ class AnnealedFamily:
     horizon_factor: Float[Array, ""] | None
 
     def bind(self, horizon: int, space: ActionSpace) -> Annealed:
-        """The belief over plans of so many steps, at the beginning of the schedule."""
+        """The belief over plans of `horizon` steps, at the beginning of the schedule."""
         bound = self.gaussian.bind(horizon, space)
         if self.horizon_factor is not None:
             widths = self.horizon_factor ** jnp.arange(horizon - 1, -1, -1)[:, None]
@@ -120,7 +120,7 @@ def annealed(gaussian: GaussianFamily, schedule: Any, *, horizon_factor: Any = N
         The family.
 
     Raises:
-        ValueError: if the schedule is none, or the Gaussian learns its std.
+        ValueError: if the schedule is not a vector, or the Gaussian learns its std.
     """
     factors = real("schedule", schedule, above=0.0, shape=None)
     if factors.ndim != 1 or not len(factors):

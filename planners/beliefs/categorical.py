@@ -87,7 +87,7 @@ class CategoricalFamily:
     smoothing: Float[Array, ""]
 
     def bind(self, horizon: int, space: ActionSpace) -> Categorical:
-        """The uniform belief over plans of so many steps."""
+        """The uniform belief over plans of `horizon` steps."""
         number = num_actions("a categorical belief", space)
         return Categorical(jnp.full((horizon, number), -math.log(number), float), self.smoothing)
 

@@ -20,13 +20,23 @@ COVARIANCES: dict[str, Callable[..., Any]] = {
 }
 
 
+class _Given(tuple[str, ...]):
+    """Names of options, which are all the same to compilers: whether one was given changes no program."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Given)
+
+    def __hash__(self) -> int:
+        return 0
+
+
 @pytree
 class BySpace:
     """The family that fits the space of actions. Make one with `by_space`, whose arguments the attributes are."""
 
     continuous: Any
     discrete: Any
-    given: tuple[str, ...] = static()
+    given: _Given = static()
 
     def bind(self, horizon: int, space: ActionSpace) -> Any:
         """The belief of the family that fits.
@@ -74,7 +84,7 @@ def by_space(continuous: Any, discrete: Any = None, **given: Any) -> BySpace:
     Returns:
         The family.
     """
-    named = tuple(name for name, value in given.items() if value is not None)
+    named = _Given(name for name, value in given.items() if value is not None)
     return BySpace(continuous, categorical() if discrete is None else discrete, named)
 
 

@@ -85,7 +85,7 @@ class EnumerationFamily:
     """Tables over all plans without a shape. Make one with `enumeration`."""
 
     def bind(self, horizon: int, space: ActionSpace) -> Enumeration:
-        """The uniform belief over all plans of so many steps.
+        """The uniform belief over all plans of `horizon` steps.
 
         Raises:
             ValueError: if there are more than 65 536.

@@ -140,7 +140,7 @@ class FullGaussianFamily:
     noise_exponent: Float[Array, ""] | None
 
     def bind(self, horizon: int, space: ActionSpace) -> FullGaussian:
-        """The belief over plans of so many steps."""
+        """The belief over plans of `horizon` steps."""
         shape = continuous_shape("a Gaussian belief", horizon, space)
         deviations = real("std", self.std, shape=shape)
         scale_tril = jnp.eye(deviations.size)

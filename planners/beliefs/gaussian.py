@@ -76,15 +76,15 @@ class Gaussian:
         marginal one at κ = 1 too, but below that falls short of both: for a posterior, use a full covariance or white
         noise.
         """
-        told = True if weights.ndim == 1 else (weights.sum(0) > 0)[:, None]
-        mean = jnp.where(told, average(weights, plans), self.mean)  # μ = Σ w a
+        weighed = True if weights.ndim == 1 else (weights.sum(0) > 0)[:, None]
+        mean = jnp.where(weighed, average(weights, plans), self.mean)  # μ = Σ w a
         if not self.learn_std:
             return dataclasses.replace(self, mean=self._smooth(mean, self.mean))
         around = self.mean if self.about_old_mean else mean
         variance = average(weights, (plans - around) ** 2)  # σ² = Σ w (a − μ)²
         if self.unbiased and not self.about_old_mean:
             variance *= bias_correction(weights)[..., None] if weights.ndim == 2 else bias_correction(weights)
-        std = jnp.where(told, deviation(variance), self.std)
+        std = jnp.where(weighed, deviation(variance), self.std)
         std = jnp.maximum(self._smooth(std, self.std), self.std_min)
         return dataclasses.replace(self, mean=self._smooth(mean, self.mean), std=std)
 
@@ -160,7 +160,7 @@ class GaussianFamily:
     about_old_mean: bool = static()
 
     def bind(self, horizon: int, space: ActionSpace) -> Gaussian:
-        """The belief over plans of so many steps."""
+        """The belief over plans of `horizon` steps."""
         shape = continuous_shape("a Gaussian belief", horizon, space)
         return Gaussian(
             mean=real("mean", self.mean, shape=shape),

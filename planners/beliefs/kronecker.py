@@ -82,7 +82,7 @@ class KroneckerGaussian:
         time = jnp.einsum("k,kha,ksa->hs", weights, white, white, precision="highest") * unbiased / action_size
         time = shrunk(time, ess * action_size)
         scale = jnp.trace(time) / horizon  # which of the factors has it is a convention
-        known = scale > 1e-3  # else the plans are all the same, and tell nothing of how steps correlate
+        known = scale > 1e-3  # else the plans are all the same, without information on correlations
         time = jnp.where(known, time / jnp.where(known, scale, 1.0), square(self.time_tril))
         sigma = jnp.where(known, scale, 0.0) * sigma
         if self.smoothing is not None:
@@ -169,7 +169,7 @@ class KroneckerGaussianFamily:
     noise_exponent: Float[Array, ""] | None
 
     def bind(self, horizon: int, space: ActionSpace) -> KroneckerGaussian:
-        """The belief over plans of so many steps."""
+        """The belief over plans of `horizon` steps."""
         shape = continuous_shape("a Gaussian belief", horizon, space)
         correlation = jnp.eye(horizon)
         if self.noise_exponent is not None:

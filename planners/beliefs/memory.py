@@ -28,7 +28,7 @@ class Remembering:
         num_kept: how many of them are looked at again in the next iteration.
         num_shifted: how many of them in the first iteration of the next time step.
 
-    They are no draws of the belief: under a prior they weigh nothing, and only compete to be the best.
+    They are not samples of the belief: under a prior they have no weight, and only compete to be the best.
     """
 
     belief: Any
@@ -78,7 +78,7 @@ class Remembering:
         return self.belief.sample(key, num_samples)
 
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
-        """Log q(a) of each plan, which says nothing of the remembered ones."""
+        """Log q(a) of each plan, whether it is remembered or not."""
         return self.belief.log_prob(plans)
 
     def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "Remembering":
@@ -146,7 +146,7 @@ class RememberingFamily:
     num_shifted: int = static()
 
     def bind(self, horizon: int, space: ActionSpace) -> Remembering:
-        """The belief over plans of so many steps, with nothing to remember yet."""
+        """The belief over plans of `horizon` steps, with nothing to remember yet."""
         belief = self.family.bind(horizon, space)
         size, mode = max(self.num_kept, self.num_shifted, 1), belief.mode()
         return Remembering(

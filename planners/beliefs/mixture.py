@@ -100,7 +100,7 @@ class Mixture:
         return jax.nn.logsumexp(self._log_joint(plans), axis=0)
 
     def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
-        """Log q(a_t | a_<t) of each plan, under which the steps before tell of the component."""
+        """Log q(a_t | a_<t) of each plan, where earlier steps are evidence of the component."""
 
         def component(log_weight: Float[Array, ""], mean: Plan, std: Plan) -> Float[Array, "K H"]:
             steps = -0.5 * (((plans - mean) / std) ** 2 + jnp.log(2.0 * jnp.pi)).sum(-1) - jnp.log(std).sum(-1)
@@ -199,7 +199,7 @@ class MixtureFamily:
     unbiased: bool = static()
 
     def bind(self, horizon: int, space: ActionSpace) -> Mixture:
-        """The belief over plans of so many steps."""
+        """The belief over plans of `horizon` steps."""
         start, number = self.gaussian.bind(horizon, space), self.num_components
         means = _starts(jax.random.key(0), start.mean, start.std, number)
         return Mixture(
@@ -226,7 +226,7 @@ def mixture(
     """Make the family of mixtures, which can keep several ways to go.
 
     Components that start alike stay alike, and all go the way to which the first of them happens to lean. So they
-    start in pairs on either side of `mean`, at smooth plans that are as far from it as `std` says, in directions at
+    start in pairs on either side of `mean`, at smooth plans whose distance from it is set by `std`, in directions at
     right angles; these are turned at random when plans are first proposed. (An odd one starts in the middle.)
 
     Args:
@@ -280,7 +280,7 @@ def _starts(key: PRNGKeyArray, mean: Plan, std: Plan, num_components: int) -> Fl
 
 
 def _evenly(key: PRNGKeyArray, log_weights: Float[Array, " M"], num_samples: int) -> Int[Array, " K"]:
-    """Components, each place of one with the probability that its weight says, and together as even as can be."""
+    """Components, each drawn with the probability of its weight, and together as even as possible."""
     golden = np.arange(num_samples) * (math.sqrt(5.0) - 1.0) / 2.0 % 1.0  # so is every run of consecutive ones
     place = (jax.random.uniform(key) + golden.astype(log_weights.dtype)) % 1.0
     cumulated = jnp.cumsum(jax.nn.softmax(log_weights))
@@ -291,7 +291,7 @@ def _floored(weights: Float[Array, " M"]) -> Float[Array, " M"]:
     """The π that makes Σ N log π of weights N greatest above a floor, log max(c N, floor)."""
     size = len(weights)
     floor = _LEAST / size
-    ordered = jnp.sort(weights, descending=True)  # c, if so many of the heaviest are above the floor:
+    ordered = jnp.sort(weights, descending=True)  # c, for each number of components above the floor:
     factors = (1.0 - floor * np.arange(size)[::-1]) / jnp.maximum(jnp.cumsum(ordered), 1e-30)
     above = (factors * ordered > floor).sum()
     return jnp.log(jnp.maximum(factors[jnp.maximum(above, 1) - 1] * weights, floor))

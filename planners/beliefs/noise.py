@@ -11,7 +11,7 @@ from ...dynamics.pytrees import pytree, static
 from ..options import checked
 from .triangular import triangular_inverse
 
-_GREATEST_BLOCK = 128  # so many steps are correlated by one dense matrix
+_GREATEST_BLOCK = 128  # steps that are correlated by one dense matrix
 
 
 def white_noise(key: PRNGKeyArray, num_samples: int, like: Float[Array, "H A"]) -> Float[Array, "K H A"]:
@@ -170,7 +170,7 @@ def coloured_correlation(num_steps: int, exponent: Any) -> Float[Array, "H H"]:
 
     The spectrum is that of Timmer and Koenig (1995), s(f) = max(f, 1/T)^(−exponent/2), over T = 2 H steps, of which
     the first H are kept: a spectrum over H steps would make the noise periodic, its last step as near to its first as
-    neighbours are. Scaled to unit variance, so that a standard deviation means what it says (iCEM's noise has a
+    neighbours are. Scaled to unit variance, so that a std is the standard deviation (iCEM's noise has a
     variance of 1.4 at an exponent of 3 and 30 steps).
 
     Args:
@@ -187,7 +187,7 @@ def coloured_correlation(num_steps: int, exponent: Any) -> Float[Array, "H H"]:
 
 
 def _toeplitz(num_steps: int, size: int, exponent: Any) -> Float[Array, "n n"]:
-    """The correlation of the first `size` of so many steps."""
+    """The correlation of the first `size` of `num_steps` steps."""
     exponent = checked("noise_exponent", exponent, required=True)
     length = 2 * integer("num_steps", num_steps)
     frequency = jnp.fft.rfftfreq(length)
@@ -204,7 +204,7 @@ def _along(matrix: Float[Array, "n n"], values: Float[Array, "*K n A"]) -> Float
 
 
 def _split(values: Float[Array, "*K H A"], width: int) -> Array:
-    """Blocks of so many steps, along a first axis."""
+    """Blocks of `width` steps, along a first axis."""
     *batch, steps, size = values.shape
     return jnp.moveaxis(values.reshape(*batch, steps // width, width, size), -3, 0)
 

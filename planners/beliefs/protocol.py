@@ -25,7 +25,7 @@ class Family(Protocol):
     """A family of beliefs as configuration, without shapes: `planners.beliefs.gaussian(std=0.5)`."""
 
     def bind(self, horizon: int, space: ActionSpace) -> Any:
-        """The belief where inference starts, over plans of so many steps.
+        """The belief where inference starts, over plans of `horizon` steps.
 
         Raises:
             ValueError: if a parameter has another shape, or the family is not of such actions.

@@ -86,7 +86,7 @@ class Splined:
         return self.knots
 
     def map_centers(self, function: Callable[[Float[Array, "*M N A"]], Float[Array, "*M N A"]]) -> "Splined":
-        """The same through other knots, of splines that do not overshoot what the function makes of them."""
+        """The same through other knots, whose splines do not overshoot the function's bounds."""
 
         def moved(knots: Float[Array, "*M N A"]) -> Float[Array, "*M N A"]:
             knots = function(knots)
@@ -219,7 +219,7 @@ class SplinedFamily:
     interpolation: str = static()
 
     def bind(self, horizon: int, space: ActionSpace) -> Splined:
-        """The belief over plans of so many steps.
+        """The belief over plans of `horizon` steps.
 
         Raises:
             ValueError: if there are more knots than steps, or discrete actions are interpolated.

@@ -48,7 +48,7 @@ class Strategy:
         return Proposal(self.std * population, dataclasses.replace(self, state=state, seed=seed), None)
 
     def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
-        """Plans [K, H, A] of the next population, over and over if there are not so many."""
+        """Plans [K, H, A] of the next population, repeated if there are fewer."""
         population, _ = self.algorithm.ask(key, self.state, self.params)
         return self.std * population[jnp.arange(num_samples) % len(population)]
 
@@ -61,7 +61,7 @@ class Strategy:
         return self.update(plans, weights, weights)
 
     def update(self, plans: Plans, weights: Float[Array, " K"], returns: Float[Array, " K"]) -> "Strategy":
-        """Tell the strategy what its population was worth; failures are worth what the worst of the others is."""
+        """Give the strategy the fitness of its population; failures get that of the worst of the others."""
         worst = jnp.min(returns, initial=jnp.inf, where=returns > -jnp.inf)
         fitness = -jnp.where(returns > -jnp.inf, returns, jnp.where(jnp.isfinite(worst), worst, 0.0))
         key = jax.random.key(self.seed)
@@ -128,7 +128,7 @@ class StrategyFamily:
     elite_fraction: float | None = static()
 
     def bind(self, horizon: int, space: ActionSpace) -> Strategy:
-        """The belief over plans of so many steps, in the strategy's initial state.
+        """The belief over plans of `horizon` steps, in the strategy's initial state.
 
         Raises:
             ValueError: for a strategy that cannot be made of this size, or parameters that it does not have.

@@ -1,4 +1,4 @@
-"""Warm starts: what is left of a belief one time step later."""
+"""Warm starts: beliefs one time step later."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -199,7 +199,7 @@ def optional_shift(warm_start: Any, tail: str, inflation: Any = None) -> Shift |
         The shift, or None.
 
     Raises:
-        ValueError: for a parameter outside its range, or one that says how to shift where there is no shift.
+        ValueError: for a parameter outside its range, or options of the shift without a warm start.
     """
     if checked("warm_start", warm_start):
         return shift_by_one(tail=tail, inflation=inflation)

@@ -204,8 +204,8 @@ def _check_tabular(mdp: Any) -> Any:
     """Return `mdp`, or raise a `ValueError` unless it has the tables of a tabular model."""
     missing = [name for name in _FIELDS if not hasattr(mdp, name)]
     if missing:
-        told = f"{type(mdp).__name__} without {', '.join(missing)}"
-        raise ValueError(f"mdp must be a model of dynamics.tabular, got {told}")
+        got = f"{type(mdp).__name__} without {', '.join(missing)}"
+        raise ValueError(f"mdp must be a model of dynamics.tabular, got {got}")
     if jnp.ndim(mdp.transitions) != 3:
         shape = jnp.shape(mdp.transitions)
         raise ValueError(f"mdp must be one model (vmap over several), got transitions of shape {shape}")

@@ -54,14 +54,14 @@ def value_iteration(
 
     In the direct form the evidence of an endless horizon may be infinite, where γ exp(r/β) exceeds 1, and at γ = 1
     any form may diverge where not all paths end: values, and their derivatives, are then those of the last iteration
-    alone, and `residual` says that they are no fixed point.
+    alone, and `residual` shows that they are not a fixed point.
 
     Args:
         mdp: a model of `dynamics.tabular`, with S states and A actions.
         temperature: β > 0, in units of reward; None for hard value iteration.
         structured: keep the true dynamics, as in `message_passing`; False needs a temperature.
         prior: p(a|s), [A] or [S, A], rows sum to 1; uniform unless given. A probability of 0 forbids.
-        horizon: make so many backups from the final values; None iterates until they converge.
+        horizon: the number of backups from the final values; None iterates until they converge.
         tolerance: > 0, in units of reward; without a horizon only.
         max_iterations: the greatest number of backups; without a horizon only.
 

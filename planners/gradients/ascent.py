@@ -23,8 +23,8 @@ class Climb(NamedTuple):
         valid: whose objective and gradients are numbers, [S].
         returns: of the plans that were tried, [K], reward units.
         num_invalid: how many of the plans had a return or a gradient that was NaN or infinite.
-        elbo: an estimate of it, nats; None where there is none.
-        kl: of a policy from the one that it must not leave, nats per step; None where there is none.
+        elbo: an estimate of it, nats; None where no density is climbed.
+        kl: of a policy from the given one, nats per step; None of plans.
     """
 
     objective: Float[Array, " S"]
@@ -132,7 +132,7 @@ def ascend(
     def cost(parameters: Any) -> Float[Array, ""]:
         """Of one of them, for optimisers that search along a line."""
         if not keeps_best:
-            raise ValueError("optimizer must not search along a line: what is climbed is no function of one")
+            raise ValueError("optimizer must not search along a line: the objective is not a function of one plan")
         return -evaluate(jax.tree.map(lambda leaf: leaf[None], parameters))[0]
 
     def step(parameters: Any, gradients: Any, memory: Any, objective: Array) -> tuple[Any, Any]:
@@ -174,7 +174,7 @@ def ascend(
     start = (parameters, jax.vmap(transformation.init)(parameters), best, unknown, jnp.full((), -jnp.inf))
     (parameters, _, best, greatest, _), info = jax.lax.scan(iterate, start, jax.random.split(key, num_iterations))
     last = evaluate(parameters)
-    enough = last > (greatest if keeps_best else -jnp.inf)  # the last step may have led where there is none
+    enough = last > (greatest if keeps_best else -jnp.inf)  # the objective may not be a number after the last step
     return _choose(enough, parameters, best), jnp.where(enough, last, greatest), info
 
 
@@ -183,7 +183,7 @@ def _norm(gradients: Any) -> Float[Array, ""]:
 
 
 def _choose(which: Bool[Array, " S"], new: Any, old: Any) -> Any:
-    """Of each leaf [S, ...] the new rows where `which` says so."""
+    """Of each leaf [S, ...] the new rows where `which` is true."""
 
     def rows(new: Array, old: Array) -> Array:
         return jnp.where(which.reshape(-1, *(1,) * (new.ndim - 1)), new, old)

@@ -43,7 +43,7 @@ class ElboAscent:
 
     @property
     def keeps_best(self) -> bool:
-        """Estimates do not tell which parameters were best."""
+        """The objective is an estimate, by which parameters cannot be compared."""
         return False
 
     @property
@@ -69,7 +69,7 @@ class ElboAscent:
         else:
             epsilon = belief.noise(key, self.num_samples)
         plans, pull_back = jax.vjp(lambda parameters: self._of(parameters).from_noise(epsilon), parameters)
-        # the mean as well: a belief around a plan that diverges is none to believe in
+        # the mean as well: a belief around a plan that diverges is useless
         slopes = self.target.slopes(model, noise, state, jnp.concatenate([plans, belief.mean[None]]))
         slopes, fine = jax.tree.map(lambda leaf: leaf[:-1], slopes), slopes.objective[-1] > -jnp.inf
         uphill = slopes.gradients

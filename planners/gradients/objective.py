@@ -101,7 +101,7 @@ class Target:
 
 @contextlib.contextmanager
 def reverse_mode(model: Model) -> Iterator[None]:
-    """Where a model is differentiated in reverse mode: a `ValueError` says clearly that it cannot be."""
+    """Around reverse-mode differentiation of a model: a clear `ValueError` if that is impossible."""
     try:
         yield
     except ValueError as error:
@@ -121,7 +121,7 @@ def target(temperature: Any, prior: Any, **rollouts: Any) -> Target:
         ValueError: for a parameter outside its range, or a prior without a temperature.
     """
     if prior is not None and temperature is None:
-        raise ValueError("prior needs a temperature, which says how much it counts, got None")
+        raise ValueError("prior needs a temperature, which weighs it, got None")
     known = None if prior is None else as_prior(prior)
     if not isinstance(known, FixedPrior | FlatPrior | PolicyPrior | None):
         raise ValueError(f"prior must have a density of its own, log_prob(plans), got {type(known).__name__}")

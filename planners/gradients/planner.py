@@ -58,11 +58,11 @@ class GradientPlanner:
 
     @property
     def num_starts(self) -> int:
-        """From how many plans it goes on: as many as it moves."""
+        """The number of plans from which it continues: as many as it moves."""
         return self.family.num_samples if isinstance(self.family, PointsFamily) else 1
 
     def resume(self, model: Model, state: State, plans: Plans) -> Any:
-        """The belief from which it goes on from so many plans."""
+        """The belief to continue from these plans."""
         belief = self.init(model, state)
         if isinstance(belief, Points):
             return dataclasses.replace(belief, plans=plans, spread=jnp.zeros_like(belief.spread))
@@ -88,7 +88,7 @@ class GradientPlanner:
             return fresh(belief)
 
     def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Info]:
-        """Take so many steps from `belief`.
+        """Take the steps from `belief`.
 
         Plans of `planners.gradient`, and their objectives, have the derivatives of converged plans, with respect to
         all that model, state and planner are made of; other beliefs have none, which is an error.

@@ -28,7 +28,7 @@ class PlanAscent:
         target: the objective.
         limit: how far actions may go where they are clipped, a scalar; None for elsewhere.
         bounds: "clip" projects plans onto the range after each step, "squash" optimises z of a = tanh z, "none" lets
-            them go; None as the model says.
+            them go; None follows the model.
     """
 
     target: Target
@@ -82,7 +82,7 @@ class PlanAscent:
         return jnp.clip(parameters, -_INSIDE * self.limit, _INSIDE * self.limit)
 
     def believe(self, belief: Points, parameters: Plans, objective: Float[Array, " K"]) -> Points:
-        """These plans, from which the next planning goes on."""
+        """The belief at these plans."""
         plans = self._plans(parameters)
         return dataclasses.replace(belief, plans=plans, objective=objective, spread=jnp.zeros_like(belief.spread))
 

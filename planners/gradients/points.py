@@ -47,7 +47,7 @@ class Points:
         return self.plans + self.spread * noise
 
     def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
-        """Draw plans [K, H, A] of those that there are."""
+        """Draw plans [K, H, A] from the points."""
         return self.plans[jax.random.randint(key, (num_samples,), 0, len(self.plans))]
 
     def mode(self) -> Plan:
@@ -76,7 +76,7 @@ class PointsFamily:
     num_samples: int = static()
 
     def bind(self, horizon: int, space: ActionSpace) -> Points:
-        """So many plans, all at the initial one."""
+        """All plans at the initial one."""
         shape = continuous_shape("a planner that moves plans by derivatives", horizon, space)
         start = real("initial_plan", self.initial_plan, shape=shape)
         plans = jnp.broadcast_to(start, (self.num_samples, *shape))

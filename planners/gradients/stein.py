@@ -48,13 +48,13 @@ class SteinAscent:
 
     @property
     def keeps_best(self) -> bool:
-        """They do not: where a plan is says something of where the others are."""
+        """They do not: the positions of the plans depend on each other."""
         return False
 
     @property
     def refusal(self) -> str:
-        """Where particles are, so many steps decide."""
-        return "stein has no derivatives: it ends where so many steps have led its particles"
+        """The result depends on the number of steps."""
+        return "stein has no derivatives: its particles have not converged when it ends"
 
     def parameters(self, key: Key[Array, ""], belief: Points) -> Plans:
         """The plans, all but the first moved by noise."""
@@ -81,7 +81,7 @@ class SteinAscent:
         return parameters
 
     def believe(self, belief: Points, parameters: Plans, objective: Float[Array, " K"]) -> Points:
-        """These plans, from which the next planning goes on."""
+        """The belief at these plans."""
         return dataclasses.replace(
             belief, plans=parameters, objective=objective, spread=jnp.zeros_like(belief.spread)
         )

@@ -18,9 +18,9 @@ from ..beliefs.warm_start import Shifting
 
 @pytree
 class AffinePolicy:
-    """π_t(a|x) = N(ū_t + K_t (x − x̄_t), Σ_t), of which a plan is the part that no disturbance has met.
+    """π_t(a|x) = N(ū_t + K_t (x − x̄_t), Σ_t), whose plan is the undisturbed part.
 
-    Without a temperature there is no noise, Σ = 0. `policy(model)` is the policy in states; everything else tells of
+    Without a temperature there is no noise, Σ = 0. `policy(model)` is the policy in states; everything else is about
     plans, as they are where the dynamics are linear: each action as the policy answers to the noise of those before.
 
     Attributes:
@@ -56,7 +56,7 @@ class AffinePolicy:
         """The policy in the states of `dynamics.timed(model)`.
 
         Args:
-            model: what tells the coordinates of states.
+            model: that gives the coordinates of states.
 
         Returns:
             What has `mean(state)`, `sample(key, state)` and `log_prob(state, action)`.
@@ -117,7 +117,7 @@ class StatePolicy:
 
     Attributes:
         affine: the policy in coordinates.
-        model: what tells the coordinates of states.
+        model: that gives the coordinates of states.
     """
 
     affine: AffinePolicy

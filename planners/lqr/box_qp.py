@@ -72,7 +72,7 @@ def box_qp(
             improve,
             (start, jnp.array(True), jnp.zeros((), int)),
         )
-        # values stop to tell steps apart at the square root of the rounding error: the last one is taken as it is
+        # values resolve steps down to the square root of the rounding error only: the last step is taken as it is
         slope, clamped = held(x)
         last = jnp.clip(x - masked_solve(hessian, slope, ~clamped), low, high)
         x = jnp.where(value(last) <= value(x) + 1e-6 * jnp.abs(value(x)), last, x)

@@ -22,7 +22,7 @@ class Expansion(NamedTuple):
 
     Attributes:
         x: coordinates x̄ before each step, [H, n].
-        f_z: derivatives of the next coordinates by z = (x, u), [H, n, n + A]; from an end on states stand still.
+        f_z: derivatives of the next coordinates by z = (x, u), [H, n, n + A]; from an end on states are frozen.
         c_z: of the cost, [H, n + A].
         c_zz: second ones of the cost, [H, n + A, n + A].
         counts: whether a step comes before the end of the episode, [H]; after it rewards are 0.
@@ -65,7 +65,7 @@ class Problem(NamedTuple):
         temperature: in reward units; None without a prior.
         limits: the least and the greatest action, [A] each; None for none.
         convex: whether negative curvatures of costs are taken as 0.
-        second_order: whether expansions are kept such that `curvature` can tell of dynamics to second order too.
+        second_order: whether expansions are kept for `curvature`, which expands dynamics to second order too.
     """
 
     model: Model
@@ -91,7 +91,7 @@ class Problem(NamedTuple):
                 log_prior += scalar("log p of the prior", self.log_prior(parameters, state, action))
             step = masked_step(self.model, (key, action), state, weight)
             after = weight * step.discount
-            # past an end nothing counts, but its derivatives must be numbers
+            # past an end nothing counts, but derivatives must be finite
             kept = frozen_if(after == 0, state, step.state)
             met = (action, reuse_noise(state), weight, step.discount)
             return (kept, after, total + weight * step.reward, log_prior), met
@@ -148,7 +148,7 @@ class Problem(NamedTuple):
         return x, slopes
 
     def curvature(self, at: Any, v_x: Float[Array, " n"]) -> Float[Array, "z z"]:
-        """Second derivatives of v_xᵀ f(x, u) at a step, the term that tells DDP from iLQR."""
+        """Second derivatives of v_xᵀ f(x, u) at a step, the term by which DDP differs from iLQR."""
         return _hessian(lambda z: v_x @ self._next(at, z)[0], self._point(at))
 
     def _at(self, followed: "Followed") -> Any:
@@ -251,8 +251,8 @@ def _over_steps(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _hessian(function: Callable[..., Any], z: Float[Array, " z"]) -> Float[Array, "z z"]:
     """Second derivatives: forward over reverse where that goes, which many coordinates make faster, else forward.
 
-    Whoever refuses reverse mode does so in words of their own: solvers that loop, functions with a rule for forward
-    mode alone, calls of other programs. What is wrong with the function itself forward mode says again.
+    Each refuses reverse mode with an error of its own: solvers that loop, functions with a rule for forward
+    mode alone, calls of other programs. Forward mode repeats any error of the function itself.
     """
     try:
         return jax.jacfwd(jax.grad(function))(z)

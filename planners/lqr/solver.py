@@ -27,7 +27,7 @@ from .expansion import Expansion, Problem, inside
 from .riccati import Improvement, backward
 
 FRACTIONS = tuple(1.1 ** -(j**2) for j in range(10))  # of the step, tried at once: 1 to 4e-4 (Tassa et al., 2012)
-_LEAST, _GREATEST = 1e-6, 1e6  # regularisations; below the least there is none
+_LEAST, _GREATEST = 1e-6, 1e6  # regularisations; below the least μ is 0
 _ENOUGH = 1e-4  # of the improvement that was expected, for a step to be taken
 
 
@@ -41,7 +41,7 @@ class IterativeLQR:
         prior: of actions: the family of Gaussians of independent steps, or a `policy_prior`; None for none.
         regularization: μ at the start, a scalar.
         tolerance: what counts as nothing to be gained, relative to 1 + |objective|.
-        limits: the least and the greatest action, scalars or [A]; None as the model says.
+        limits: the least and the greatest action, scalars or [A]; None follows the model.
         warm_start: how beliefs move on by a time step; None to forget them.
         horizon: the number H of steps.
         num_samples: how many plans are drawn from the proposal, the best of which is a start too.
@@ -71,11 +71,11 @@ class IterativeLQR:
 
     @property
     def num_starts(self) -> int:
-        """From how many plans it goes on: one."""
+        """The number of plans from which it continues: one."""
         return 1
 
     def resume(self, model: Model, state: State, plans: Plans) -> AffinePolicy:
-        """The belief from which it goes on from a plan, without feedback."""
+        """The belief to continue from a plan, without feedback."""
         return dataclasses.replace(self.init(model, state), plan=plans[0])
 
     def init(self, model: Model, state: State) -> AffinePolicy:
@@ -110,7 +110,7 @@ class IterativeLQR:
         """Iterate from the policy `belief`, or from its plan alone where that is better from this state.
 
         The plan, and the states along it, have the derivatives of a converged plan, with respect to all that model,
-        state and planner are made of; feedback, noise and what is told of the iterations are constants.
+        state and planner are made of; feedback, noise and `info` are constants.
 
         Raises:
             ValueError: if `belief` is not of the structure and shapes that `init` gives.
@@ -171,7 +171,7 @@ class IterativeLQR:
         search, info = jax.lax.while_loop(
             lambda carry: ~carry[0].done & (carry[0].num_tried <= self.num_iterations), iterate, (search, info)
         )
-        # the first row tells of the starts, those that were not needed repeat the last
+        # the first row is that of the starts; iterations that were not needed repeat the last
         rows = jnp.minimum(1 + jnp.arange(self.num_iterations), search.num_tried - 1)
         found, info_rows = (
             self._believe(problem, search, belief.proposal),
@@ -279,7 +279,7 @@ class IterativeLQR:
         agreement = gained / jnp.where(expected == 0.0, 1.0, expected)
         taken = (gained > 0.0) & (first | (agreement > _ENOUGH))
         little = self.tolerance * (1.0 + jnp.abs(search.objective))
-        # the small step of a great μ says nothing
+        # the small step of a large μ is no sign of convergence
         converged = ~first & (mu < 1e-5) & ((expected_improvement < little) | (taken & (gained < little)))
         falls = taken & ((fraction > 0.3) | (agreement > 0.5))
         rises = ~taken | (fraction < 0.06) | (agreement < 0.1)

@@ -29,7 +29,7 @@ class Particles:
         plans: [K, H, A].
         log_weights: normalised, [K].
         inverse_temperature: 1/λ that they have reached, a scalar, in 1/reward units; 0 at first.
-        informative: whether their returns say anything of the proposal: where not, it stays as it is.
+        informative: whether their returns differ; where not, the proposal is not fitted to them.
         num_actions: the number of discrete actions; None where actions are continuous.
     """
 
@@ -56,7 +56,7 @@ class Particles:
         return actions, jnp.zeros(len(self.plans)).at[group].add(jnp.exp(self.log_weights))
 
     def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
-        """Draw plans [K, H, A] of those that there are."""
+        """Draw plans [K, H, A] from the particles."""
         return self.plans[jax.random.categorical(key, self.log_weights, shape=(num_samples,))]
 
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
@@ -115,7 +115,7 @@ class Particles:
         return self.sample(key, 1)[0]
 
     def shift(self, initial: "Particles", how: Shifting) -> "Particles":
-        """Proposal and plans one step later; what a plan ends with is as `how` says."""
+        """Proposal and plans one step later; `how` decides the last action of a plan."""
         proposal = self.proposal
         if isinstance(proposal, Sequential):
             proposal = proposal.shift(initial.proposal, how)

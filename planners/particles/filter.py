@@ -81,7 +81,7 @@ def run_filter(
         shape: K and H.
         resampler: when and how to resample, and the look-ahead.
         inverse_temperature: b = 1/λ >= 0, a scalar.
-        prior: p; None for q itself. One that tells steps apart counts step by step, others where the horizon ends.
+        prior: p; None for q itself. A `Stepwise` one counts at each step, others at the end of the horizon.
         num_scenarios: see `rollout`; a particle is then a plan under way in all of them.
         common_noise: see `rollout`. Where each particle has its own noise, success selects lucky noise as well as
             good actions: the posterior that is optimistic about the dynamics.
@@ -161,7 +161,7 @@ class _Filter(NamedTuple):
             plans, log_ratios = self._plans(noise)
         utility = rollouts.risk_adjusted(self.risk, self._look_ahead(rollouts.models, rollouts.start))
         utility = self.blocks.of_particles(utility)[0]  # the same on all devices
-        utility = jnp.where(jnp.isfinite(utility), utility, 0.0)  # what it says telescopes away
+        utility = jnp.where(jnp.isfinite(utility), utility, 0.0)  # it telescopes away
         nothing, no = jnp.zeros(num_samples), jnp.zeros(num_samples, bool)
         return _Carry(
             at=rollouts.start,
@@ -249,7 +249,7 @@ class _Filter(NamedTuple):
         return stepwise(self.prior) is not None
 
     def _plans(self, noise: Any) -> tuple[Plans, Float[Array, "K H"] | None]:
-        """The plans that noise drives, and log p − log q of their steps, if the prior tells them apart."""
+        """The plans that noise drives, and log p − log q of their steps, if the prior is known step by step."""
         plans = self.proposal.from_noise(noise)
         if not self._tells_steps:
             return plans, None

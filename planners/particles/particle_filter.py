@@ -88,7 +88,7 @@ class ParticleFilter:
         reweighted = reweigh(weighted, inverse, reached)
         weights = jnp.exp(reweighted.normalized.log_weights)
         dead = reweighted.normalized.degenerate
-        # equal returns tell nothing: do not drift with the noise of the samples
+        # equal returns carry no information: do not drift with the noise of the samples
         uninformative = dead if self.prior is not None else dead | all_equal(returns, valid)
         belief, degenerate = before, uninformative
         if isinstance(before, Particles):  # whose plans are new in any case

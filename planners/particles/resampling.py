@@ -48,7 +48,7 @@ def residual(key: Key[Array, ""], weights: Float[Array, " K"], num_samples: int)
     sure = jnp.floor(expected * (1.0 + 4.0 * jnp.finfo(expected.dtype).eps))  # 0.9999999 is one child
     rest = jnp.maximum(expected - sure, 0.0)
     place = jnp.arange(num_samples)
-    # nothing may be left: the draws count for nothing then, but must not divide by zero
+    # where nothing is left the draws are not used, but must be finite
     drawn = _draw(jax.random.uniform(key, (num_samples,)), jnp.where(rest.sum() > 0, rest, weights))
     children = jnp.cumsum(sure.astype(int))
     return jnp.where(place < children[-1], jnp.searchsorted(children, place, side="right"), drawn)
@@ -85,9 +85,9 @@ def resampler(resampling: Any = "systematic", *, ess_threshold: Any = 0.5, value
             parents [n], which lie in [0, K); the evidence is unbiased if E[children of k] = n w_k.
         ess_threshold: resample after a step where the effective sample size is below this fraction of the particles,
             in [0, 1]: 0 never, 1 wherever weights differ.
-        value: what a state is expected to be worth, a function state -> scalar, reward units, so that weights look
-            ahead: a critic, the optimal cost of a linearisation, the soft value V = λ log E exp(R/λ) best of all. It
-            must not be right: errors cost variance only. "model" takes the model's `value`; None looks no further
+        value: the expected return of a state, a function state -> scalar, reward units, so that weights look ahead:
+            a critic, the optimal cost of a linearisation, the soft value V = λ log E exp(R/λ) best of all. It
+            need not be right: errors cost variance only. "model" takes the model's `value`; None looks no further
             than the rewards. Beyond the horizon the model's `value` counts in any case.
 
     Returns:
@@ -121,7 +121,7 @@ def _by_strata(weights: Float[Array, " K"], uniforms: Float[Array, " n"]) -> Int
     """Parents of the positions (i + u_i)/n.
 
     By counting the positions below each cumulated weight c: all of the strata below ⌊n c⌋, and that of stratum ⌊n c⌋
-    if u is less than the fraction. The positions themselves, near 1 in float32, would not tell 100 000 apart.
+    if u is less than the fraction. The positions themselves, near 1 in float32, could not resolve 100 000 of them.
     """
     num_samples = len(uniforms)
     cumulated = num_samples * _cumulated(weights)

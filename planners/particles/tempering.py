@@ -28,7 +28,7 @@ class Tempering:
         temperature: λ where it ends, a scalar, in reward units; None to adapt it.
         target_ess: what is left of the effective sample size from one temperature to the next, as a fraction, a
             scalar in (0, 1]; None to be at λ from the start, or to adapt it to `max_kl`.
-        max_kl: KL(posterior ‖ proposal) to adapt λ to, nats, a scalar; None where the others say.
+        max_kl: KL(posterior ‖ proposal) to adapt λ to, nats, a scalar; None where one of the others is given.
     """
 
     temperature: Float[Array, ""] | None

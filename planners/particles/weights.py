@@ -38,7 +38,7 @@ class Reweighted(NamedTuple):
     """WeightedPlans as samples at another temperature.
 
     Attributes:
-        optimality: what the likelihood says of them at this temperature.
+        optimality: their likelihood at this temperature.
         normalized: their weights.
         log_evidence: log Ẑ, a scalar.
     """
@@ -61,7 +61,7 @@ def reweigh(weighted: WeightedPlans, inverse: Float[Array, ""], reached: Float[A
     """
     valid = weighted.log_weights > -jnp.inf
     best, regret = regrets(weighted.returns, valid)
-    # subtract, then divide: the other way round loses the digits that tell great returns apart
+    # subtract, then divide: the other order loses the digits in which large returns differ
     step = reached - inverse
     normalized = log_normalize(jnp.where(valid, weighted.log_weights - step * regret, -jnp.inf))
     temperature = 1.0 / jnp.maximum(reached, jnp.finfo(reached.dtype).tiny)

@@ -23,7 +23,7 @@ from .imagination import Imagination, over_steps
 from .iterated import IteratedPolicy
 from .network import NetworkPolicy
 
-_REFUSAL = "iterative_policy has no derivatives: it ends where so many steps have led its network"
+_REFUSAL = "iterative_policy has no derivatives: its network has not converged when it ends"
 
 
 @pytree
@@ -31,14 +31,14 @@ class PolicyPlanner:
     """A planner that improves a policy by trajectories from the current state. Make one with `iterative_policy`.
 
     Attributes:
-        policy: π_φ, where a policy begins, and what it must not leave.
+        policy: π_φ, the given policy: where optimisation starts, and the prior.
         optimizer: how gradients become steps.
         temperature: λ of E[R] − λ KL(π_θ ‖ π_φ), in reward units.
         max_kl: the greatest mean KL(π_θ ‖ π_φ) over the states met, nats per step; None for no limit.
         horizon: the number H of steps.
         num_samples: the number K of trajectories.
         num_iterations: the number I of steps.
-        warm_start: whether the next time step goes on from this one's policy, or begins anew at π_φ.
+        warm_start: whether the next time step continues from this one's policy, or starts again at π_φ.
         antithetic: whether noise comes in pairs ε, −ε.
         gradient: "score" or "pathwise".
         execute: "mode" or "sample".
@@ -87,7 +87,7 @@ class PolicyPlanner:
     def improve(
         self, model: Model, key: Key[Array, ""], state: State, belief: IteratedPolicy
     ) -> tuple[IteratedPolicy, Info]:
-        """Take so many steps from the policy of `belief`, all with the same noise; it ends as the best it has been.
+        """Take the steps from the policy of `belief`, all with the same noise, and keep the best policy.
 
         Raises:
             ValueError: if `belief` is not of the structure and shapes that `init` gives, the model has no gradients,

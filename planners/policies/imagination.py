@@ -37,7 +37,7 @@ class Imagined(NamedTuple):
 
 
 class Lessons(NamedTuple):
-    """What trajectories say of the policy that made them.
+    """The gradients that trajectories give for the policy that made them.
 
     Attributes:
         returns: [K], reward units.
@@ -88,8 +88,8 @@ class Imagination(NamedTuple):
 
     def judge(self, policy: NetworkPolicy) -> tuple[Float[Array, " K"], Float[Array, ""]]:
         """The objective of each trajectory that the policy makes, as in `Lessons`, and the mean divergence."""
-        told = self._tell(policy, self.follow(policy))
-        return told.objective, told.mean_kl
+        judged = self._judge_trajectories(policy, self.follow(policy))
+        return judged.objective, judged.mean_kl
 
     def score(self, policy: NetworkPolicy) -> Lessons:
         """Lessons without derivatives of the model: ∇ log π_θ(a_t|s_t) times what came of it (Williams, 1992).
@@ -99,15 +99,15 @@ class Imagination(NamedTuple):
         of it and therefore leave the expectation as it is. A trajectory that diverges got the least that any got.
         """
         imagined = self.follow(policy)
-        told = self._tell(policy, imagined)
-        counted = imagined.alive & told.valid[:, None]
+        judged = self._judge_trajectories(policy, imagined)
+        counted = imagined.alive & judged.valid[:, None]
         # Σ_{t'≥t} r_t' − λ Σ_{t'>t} KL_t': the divergence at t is not of the action's making
-        earned = imagined.gains - self.temperature * told.kl
-        to_go = jnp.flip(jnp.cumsum(jnp.flip(earned, 1), 1), 1) + self.temperature * told.kl
-        lost = imagined.alive & ~told.valid[:, None] & _numbers(imagined) & told.valid.any()
+        earned = imagined.gains - self.temperature * judged.kl
+        to_go = jnp.flip(jnp.cumsum(jnp.flip(earned, 1), 1), 1) + self.temperature * judged.kl
+        lost = imagined.alive & ~judged.valid[:, None] & _finite(imagined) & judged.valid.any()
         least = jnp.where(counted, to_go, jnp.inf).min(0)
         counted = (counted | lost) & jnp.isfinite(least)
-        to_go = jnp.where(counted, jnp.where(told.valid[:, None], to_go, least), 0.0)
+        to_go = jnp.where(counted, jnp.where(judged.valid[:, None], to_go, least), 0.0)
         own, number = to_go, counted.astype(to_go.dtype)
         if self.paired:
             own, number = (leaf + jnp.roll(leaf, len(leaf) // 2, axis=0) for leaf in (own, number))
@@ -123,8 +123,8 @@ class Imagination(NamedTuple):
             near = jnp.where(counted, policy.divergence(outputs, references), 0.0)
             return (advantage * policy.log_density(outputs, actions) - self.temperature * near).sum()
 
-        gradients = jax.grad(surrogate)(outputs) / jnp.maximum((told.valid | lost.any(1)).sum(), 1)
-        return Lessons(imagined.returns, told.objective, told.mean_kl, observations, gradients, told.valid)
+        gradients = jax.grad(surrogate)(outputs) / jnp.maximum((judged.valid | lost.any(1)).sum(), 1)
+        return Lessons(imagined.returns, judged.objective, judged.mean_kl, observations, gradients, judged.valid)
 
     def pathwise(self, policy: NetworkPolicy) -> Lessons:
         """Lessons by derivatives through the model, feedback included (Heess et al., 2015, "SVG(∞)").
@@ -138,24 +138,29 @@ class Imagination(NamedTuple):
 
         def total(nudges: Array) -> tuple[Float[Array, ""], tuple[Imagined, _Told]]:
             imagined = self._imagine(policy, nudges, differentiable=True)
-            told = self._tell(policy, imagined)
-            return jnp.where(told.valid, told.objective, 0.0).sum(), (imagined, told)
+            judged = self._judge_trajectories(policy, imagined)
+            return jnp.where(judged.valid, judged.objective, 0.0).sum(), (imagined, judged)
 
         with reverse_mode(self.model):
-            gradients, (imagined, told) = jax.grad(total, has_aux=True)(self._still())
-        valid = told.valid & jnp.isfinite((gradients**2).sum((1, 2)))  # of which no norm overflows
+            gradients, (imagined, judged) = jax.grad(total, has_aux=True)(self._still())
+        valid = judged.valid & jnp.isfinite((gradients**2).sum((1, 2)))  # of which no norm overflows
         rows = valid[:, None, None]
         observations = jnp.where(rows, imagined.observations, 0.0)
         gradients = jnp.where(rows, gradients, 0.0) / jnp.maximum(valid.sum(), 1)
         return Lessons(
-            imagined.returns, jnp.where(valid, told.objective, -jnp.inf), told.mean_kl, observations, gradients, valid
+            imagined.returns,
+            jnp.where(valid, judged.objective, -jnp.inf),
+            judged.mean_kl,
+            observations,
+            gradients,
+            valid,
         )
 
-    def _tell(self, policy: NetworkPolicy, imagined: Imagined) -> "_Told":
+    def _judge_trajectories(self, policy: NetworkPolicy, imagined: Imagined) -> "_Told":
         kl = policy.divergence(imagined.outputs, _moments(self.given, imagined.observations))
         kl = jnp.where(imagined.alive, kl, 0.0)
         objective = imagined.returns - self.temperature * kl.sum(1)
-        valid = jnp.isfinite(objective) & _numbers(imagined).all(1)
+        valid = jnp.isfinite(objective) & _finite(imagined).all(1)
         counted = imagined.alive & valid[:, None]
         mean_kl = jnp.where(counted, kl, 0.0).sum() / jnp.maximum(counted.sum(), 1)
         return _Told(kl, jnp.where(valid, objective, -jnp.inf), valid, mean_kl)
@@ -203,8 +208,8 @@ def _follow(
     if differentiable:
         body = jax.checkpoint(body, prevent_cse=False)  # which a scan does by itself
     steps = (rollouts.keys, noise.swapaxes(0, 1), nudges.swapaxes(0, 1))
-    end, told = jax.lax.scan(body, rollouts.start, steps)
-    observations, outputs, actions, gains, alive = (jnp.moveaxis(leaf, 0, 1) for leaf in told)
+    end, history = jax.lax.scan(body, rollouts.start, steps)
+    observations, outputs, actions, gains, alive = (jnp.moveaxis(leaf, 0, 1) for leaf in history)
     returns = rollouts.risk_adjusted(
         None, rollouts.total_with(lambda model, state: model.value(state))(rollouts.models, end)
     )
@@ -221,7 +226,7 @@ def over_steps(function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.vmap(jax.vmap(function))
 
 
-def _numbers(imagined: Imagined) -> Bool[Array, "K H"]:
-    """Which steps are of numbers."""
+def _finite(imagined: Imagined) -> Bool[Array, "K H"]:
+    """Which steps are finite."""
     parts = (imagined.observations, imagined.outputs, imagined.actions)
     return jnp.stack([jnp.isfinite(part).all(-1) for part in parts]).all(0)

@@ -34,7 +34,7 @@ def spread(
         function: (parts, rows, first) -> a pytree of arrays [k, ...] of k rows, the first of which is number `first`.
         parts: a pytree, the same for all rows.
         rows: a pytree of arrays [K, ...]; rows of zeros may be appended.
-        block_size: at most so many rows at once on a device.
+        block_size: the greatest number of rows at once on a device.
         sharding: how to spread them over devices; None for one device.
 
     Returns:
@@ -53,8 +53,8 @@ def spread(
             lambda leaf: leaf.reshape(num_blocks, each, *leaf.shape[1:]), _pad(rows, num_blocks * each)
         )
         firsts = first + each * jnp.arange(num_blocks)
-        told = jax.lax.map(lambda block: function(parts, *block), (padded, firsts))
-        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:size], told)
+        results = jax.lax.map(lambda block: function(parts, *block), (padded, firsts))
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:size], results)
 
     if sharding is None:
         return blocks(parts, rows, jnp.zeros((), int))
@@ -65,8 +65,8 @@ def spread(
         first = jax.lax.axis_index(axis) * share
         padded = _pad(rows, num_devices * share)
         own = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, share), padded)
-        told = blocks(parts, own, first)
-        return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, axis, tiled=True)[:num_rows], told)
+        results = blocks(parts, own, first)
+        return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, axis, tiled=True)[:num_rows], results)
 
     # Not a mere constraint on the rows: each device runs its own loops, so that a solver that iterates until its
     # slowest plan has converged does not wait for those of other devices. All goes in and comes out whole, on meshes

@@ -1,4 +1,4 @@
-"""On which devices everything lives: what planning takes must be where plans are spread, whole on each device."""
+"""Placement on devices: all inputs of planning must be on the devices over which plans are spread."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,7 +9,7 @@ from ...dynamics.base import State
 
 
 def place(tree: Any, sharding: NamedSharding | None) -> Any:
-    """Put what planning takes onto the devices over which plans are spread, whole on each of them.
+    """Put the inputs of planning onto the devices over which plans are spread, whole on each of them.
 
     JAX refuses to compute with arrays that are committed to other devices, as all are that `jax.device_put` made
     (MuJoCo's among them). So place them before planning: `state = planners.rollouts.place(state, planner.sharding)`.
@@ -19,10 +19,11 @@ def place(tree: Any, sharding: NamedSharding | None) -> Any:
         sharding: the planner's; None for JAX's default device.
 
     Returns:
-        The same, there. Within jit, where arrays have no place yet, as it was: place what you hand to it.
+        The same, there. Within jit, where arrays have no place yet, unchanged: place the inputs of the jitted
+        function.
 
     Raises:
-        ValueError: if `sharding` does not say how to spread plans.
+        ValueError: if `sharding` has no mesh axis to spread plans over.
     """
     leaves, structure = jax.tree.flatten(tree)
     known = [number for number, leaf in enumerate(leaves) if not isinstance(leaf, jax.core.Tracer)]
@@ -70,15 +71,15 @@ def check_placed(sharding: NamedSharding | None, **parts: Any) -> None:
             if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array):
                 continue
             if leaf.committed and leaf.sharding.device_set != devices:
-                told = ", ".join(sorted(map(str, leaf.sharding.device_set)))
+                devices_of = ", ".join(sorted(map(str, leaf.sharding.device_set)))
                 raise ValueError(
-                    f"{name} must be on the {len(devices)} devices over which plans are spread, got it on {told}: "
+                    f"{name} must be on the {len(devices)} devices over which plans are spread, got {devices_of}: "
                     f"give planners.rollouts.place({name}, sharding)"
                 )
 
 
 def check_sharding(sharding: NamedSharding | None) -> NamedSharding | None:
-    """Return what says how to spread plans, or raise a `ValueError` if it does not say it."""
+    """Return a sharding of plans, or raise a `ValueError` if it has no mesh axis to spread them over."""
     if sharding is None or (
         isinstance(sharding, NamedSharding) and len(sharding.spec) and sharding.spec[0] is not None
     ):
@@ -102,10 +103,10 @@ def platform(state: State, sharding: NamedSharding | None = None) -> str:
 
 
 def default_device() -> Any:
-    """The device that JAX computes on unless it is told otherwise."""
+    """The default device of JAX."""
     config: Any = jax.config
-    told = config.jax_default_device  # a device, or the name of a platform
-    return jax.devices(told)[0] if told is None or isinstance(told, str) else told
+    default = config.jax_default_device  # a device, or the name of a platform
+    return jax.devices(default)[0] if default is None or isinstance(default, str) else default
 
 
 def _kind(sharding: Any) -> str:

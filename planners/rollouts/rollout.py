@@ -47,7 +47,7 @@ def rollout(
     chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
 ) -> Float[Array, " K"]:
-    """The return of each plan, Σ_t (Π_{s<t} γ_s) r_t + (Π γ) value: what follows an end counts for nothing.
+    """The return of each plan, Σ_t (Π_{s<t} γ_s) r_t + (Π γ) value: what follows an end does not count.
 
     Unless asked otherwise all plans meet the same scenarios (common random numbers). Memory does not grow with the
     horizon.
@@ -57,12 +57,12 @@ def rollout(
         key: of the model's noise, and of the scenarios of a model that has several.
         state: where all plans start.
         plans: [K, H, A].
-        num_scenarios: in how many scenarios M, each with its own noise, a plan is tried; None for as many as the
-            model says (`dynamics.randomized`, `dynamics.ensemble`), 1 for others.
+        num_scenarios: in how many scenarios M, each with its own noise, a plan is tried; None for the model's
+            own number (`dynamics.randomized`, `dynamics.ensemble`), 1 for others.
         common_noise: whether all plans meet the same M scenarios. If each has its own, an average inside of the
             exponential exp(R/λ) acts, over many plans, like an expectation partly outside of it (ρ = 1/M).
-        risk: what the returns in the M scenarios are worth together; None for their mean.
-        chunk_size: at most so many plans at once on a device; None chooses what is fast on its kind.
+        risk: the risk measure of the returns in the M scenarios; None for their mean.
+        chunk_size: the greatest number of plans at once on a device; None chooses for the kind of device.
         sharding: how to spread the plans over devices: its mesh, and the first axis of its spec.
 
     Returns:
@@ -91,11 +91,11 @@ def rollout(
 
 
 class Scores(NamedTuple):
-    """What rollouts tell of plans.
+    """The results of rollouts.
 
     Attributes:
         returns: [K], reward units; NaN or infinite where a rollout diverged in any scenario.
-        to_go: what remains of them from each step on, [K, H], if asked for.
+        to_go: the rest of them from each step on, [K, H], if asked for.
         log_prob: Σ_t log p(a_t | s_t), the mean over scenarios, [K], if a policy was given; after an end in the last
             state before it.
     """
@@ -120,7 +120,7 @@ def score(
     chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
 ) -> Scores:
-    """What `rollout` gives, and more if asked for.
+    """The returns of `rollout`, and more if asked for.
 
     Args:
         model: see `rollout`.
@@ -131,10 +131,10 @@ def score(
         common_noise: see `rollout`.
         risk: see `rollout`.
         policy: (state, action [A]) -> log p(action | state), a scalar, to sum along each rollout.
-        to_go: whether to tell what remains of the return from each step on.
+        to_go: whether to compute the rest of the return from each step on.
         differentiable: whether reverse mode is to go through: steps are then computed anew on the way back, so that
-            memory holds states and nothing else, and states stand still after an end, where derivatives might be no
-            numbers.
+            memory holds states and nothing else, and states are frozen after an end, where derivatives might be
+            NaN.
         chunk_size: see `rollout`.
         sharding: see `rollout`.
 
@@ -194,7 +194,7 @@ def _score(
     to_go: bool,
     differentiable: bool,
 ) -> Scores:
-    """What rollouts tell of plans, all at once; `first` is the number of the first of them."""
+    """Roll plans out, all at once; `first` is the number of the first of them."""
     (model, risk, policy, key, state), (num_plans, horizon) = parts, plans.shape[:2]
     rollouts = start_rollouts(
         model,

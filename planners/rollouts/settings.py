@@ -17,7 +17,7 @@ from .rollout import Scores, score
 
 @pytree
 class RolloutSettings:
-    """What planners are told about rollouts. Make one with `rollout_settings`.
+    """The rollout options of a planner. Make one with `rollout_settings`.
 
     Attributes:
         risk: the risk measure of a plan's returns in several scenarios; None for their mean.

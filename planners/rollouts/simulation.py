@@ -40,12 +40,12 @@ class Rollouts(NamedTuple):
     """K rollouts under way, in M scenarios each.
 
     Attributes:
-        models: in which they happen.
+        models: of the rollouts.
         keys: of the noise of each step, with a leading axis H.
         own_models: whether each has models of its own, along the first axis of `models`.
         own_keys: whether each has noise of its own, along the second axis of `keys`.
         one: whether there is one scenario, without an axis of its own.
-        start: where they are, with a leading axis K.
+        start: their states, with a leading axis K.
         advance: (models, keys of the step, at, actions [K, A]) -> (at, gains).
         total_with: of a function (model, state) -> value makes one of (models, at) -> the total with that value.
     """
@@ -101,7 +101,7 @@ def start_rollouts(
         num_scenarios: M.
         common_noise: whether all meet the same scenarios.
         policy: (state, action [A]) -> log p(action | state), to sum along each rollout.
-        freeze: whether states stand still after an end; they do where there is a policy.
+        freeze: whether states are frozen after an end; they are where there is a policy.
 
     Returns:
         The rollouts.
@@ -114,8 +114,8 @@ def start_rollouts(
         gain = jnp.where(at.weight == 0, 0.0, at.weight * jnp.asarray(step.reward, at.weight.dtype))
         state, log_prob = step.state, None
         if freeze:
-            # After an end the policy goes on in the last state that it knew: actions that nobody takes must not be
-            # likelier than those that somebody does, or plans would end early to be free of the prior.
+            # After an end the policy stays in the last state before it: actions that are not taken must not be
+            # likelier than those that are, or plans would end early to escape the prior.
             state = frozen_if(weight == 0, at.state, step.state)
         if policy is not None and at.log_prob is not None:
             log_prob = at.log_prob + scalar("log p of a policy", policy(at.state, action))
@@ -175,7 +175,7 @@ def start_rollouts(
 
 
 def with_new_noise(model: Model, key: Key[Array, ""], state: State, scenario: Any = 0) -> State:
-    """The state in which a rollout starts: its noise is drawn anew, since a planner must not know what will come.
+    """The state in which a rollout starts: its noise is drawn anew, since a planner must not know the future.
 
     Args:
         model: whose state it is.
@@ -192,12 +192,12 @@ def frozen_if(over: Bool[Array, ""], old: State, new: State) -> State:
 
 
 def reuse_noise(state: State) -> State:
-    """The state, to be stepped once more with the same noise on purpose: `jax_debug_key_reuse` must not mind."""
+    """The state, to be stepped once more with the same noise, in a way that `jax_debug_key_reuse` allows."""
     return jax.tree.map(lambda leaf: jax.random.clone(leaf) if is_key(leaf) else leaf, state)
 
 
 def masked_step(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:
-    """Step the model; after an end reward and discount are 0, whatever it says: 0 · NaN would be NaN."""
+    """Step the model; after an end reward and discount are 0, whatever it returns: 0 · NaN would be NaN."""
     step = checked_step(model.step(inputs[0], state, inputs[1]), state)
     reward, discount = (
         jnp.where(weight == 0, 0.0, jnp.asarray(x, weight.dtype)) for x in (step.reward, step.discount)
@@ -208,7 +208,7 @@ def masked_step(model: Model, inputs: tuple[Array, Array], state: State, weight:
 def _continued(weight: Float[Array, ""], discount: Any) -> Float[Array, ""]:
     """The weight of what follows; after an end 0, whatever the discount is: 0 · NaN would be NaN.
 
-    It is put so that a compiler sees that weights never change where discounts are 1 by construction.
+    It is written so that a compiler can see that weights never change where discounts are the constant 1.
     """
     discount = jnp.asarray(discount, weight.dtype)
     return weight * jnp.where(jnp.isfinite(discount) | (weight != 0), discount, 0.0)

@@ -1,4 +1,4 @@
-"""Keeping beliefs near the actuators' range, where plans cannot be told apart beyond it."""
+"""Keeping beliefs near the actuators' range, beyond which all plans have the same effect."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ def containment(
         model: whose actions are planned.
         state: where plans start.
         search: the belief, and where it started.
-        bounds: "clip" keeps the centre of the belief near [-1, 1], "none" lets it go; None as the model says.
+        bounds: "clip" keeps the centre of the belief near [-1, 1], "none" lets it go; None follows the model.
 
     Returns:
         A function of a belief, and the limit of actions, which is infinite where they have none; None where actions

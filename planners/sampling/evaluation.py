@@ -1,4 +1,4 @@
-"""What the loop asks for: weighted plans."""
+"""The protocol of evaluators: what the loop asks for are weighted plans."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -98,5 +98,5 @@ def all_equal(returns: Float[Array, " K"], valid: Bool[Array, " K"]) -> Bool[Arr
 
 
 def padded(values: Num[Array, " k"] | None, size: int, fill: float) -> Num[Array, " K"] | None:
-    """Values of fewer plans, filled up to so many; None stays None."""
+    """Values of fewer plans, padded to `size`; None stays None."""
     return None if values is None else jnp.pad(values, (0, size - len(values)), constant_values=fill)

@@ -73,7 +73,7 @@ class Incumbent:
         return self.belief.log_prob(plans)
 
     def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "Incumbent":
-        """Fit the belief; weights say nothing of returns, so that the best plan stays."""
+        """Fit the belief; weights are not returns, so that the best plan stays."""
         return dataclasses.replace(self, belief=self.belief.fit(plans, weights))
 
     def challenged(self, plans: Plans, returns: Float[Array, " K"]) -> "Incumbent":

@@ -15,13 +15,13 @@ from ..options import checked
 
 
 class Optimality(NamedTuple):
-    """What a likelihood says of each plan: log W(a) = log_weights + log_scale.
+    """The likelihood of each plan: log W(a) = log_weights + log_scale.
 
     Attributes:
         log_weights: [K]; −inf for plans that count for nothing. Their greatest is near 0, so that they can be
             exponentiated.
         log_scale: a scalar, the same for all plans, which only evidences need.
-        temperature: by which returns were divided, in reward units; None where there is none.
+        temperature: by which returns were divided, in reward units; None for a likelihood without one.
     """
 
     log_weights: Float[Array, " K"]
@@ -74,7 +74,7 @@ class Elite:
         number = self.number if self.fraction is None else self.fraction * num_samples
         assert number is not None  # one of the two is given: see `elite`
         num_elites = jnp.clip(jnp.round(number), 2, num_samples)
-        # by rank, not by a threshold on the returns: ties must not let everyone through
+        # by rank, not by a threshold on the returns: with ties a threshold would let all plans through
         rank = jnp.zeros(num_samples, int).at[jnp.argsort(-returns)].set(jnp.arange(num_samples))
         return _indicator(rank < num_elites, returns)
 
@@ -89,9 +89,9 @@ class Exponential:
         target_ess: the least temperature is taken whose effective sample size is this fraction of the plans with a
             finite return (but no fewer than two), a scalar in (0, 1]; None if the temperature is given. Gradients
             take the adapted temperature for a constant.
-        standardize: divide returns by their standard deviation before, as the better half of the plans tells it: bad
-            plans, however bad, do not decide how good ones are told apart.
-        by_range: divide returns by the difference of the greatest and the least before, told in the same way.
+        standardize: divide returns by their standard deviation before, estimated from the better half of the plans:
+            bad plans, however bad, do not change how good ones are weighed.
+        by_range: divide returns by the difference of the greatest and the least before, estimated in the same way.
     """
 
     temperature: Float[Array, ""] | None
@@ -112,7 +112,7 @@ class Exponential:
             temperature = self.temperature * _better_range(regret, valid, best)
         else:
             temperature = self.temperature
-        # subtract, then divide: the other way round loses the digits that tell great returns apart
+        # subtract, then divide: the other order loses the digits in which large returns differ
         log_weights = jnp.where(valid, -jnp.where(regret > 0, regret / temperature, 0.0), -jnp.inf)
         return Optimality(log_weights, best / temperature, temperature)
 
@@ -140,7 +140,7 @@ class QExponential:
         best, regret = regrets(returns, valid)
         order = self.r - 1.0
         exponential = order < _NEARLY_ONE
-        order = jnp.where(exponential, 1.0, order)  # the branch that is not taken must not divide by zero
+        order = jnp.where(exponential, 1.0, order)  # the branch that is not taken must be finite
         if self.temperature is not None:
             share = jnp.where(exponential | (regret == 0), 0.0, regret * (order / self.temperature))
             inside = share < 1.0
@@ -218,9 +218,9 @@ def exponential(
             adapts it at each iteration.
         target_ess: the effective sample size to adapt to, as a fraction of the plans in (0, 1], but no fewer than
             two; 0.1 unless given.
-        standardize: divide returns by their standard deviation first, as the better half of the plans tells it (which
-            the worst plans cannot change, however bad they are).
-        by_range: divide returns by the difference of the greatest and the least first, told in the same way.
+        standardize: divide returns by their standard deviation first, estimated from the better half of the plans
+            (which the worst plans cannot change, however bad they are).
+        by_range: divide returns by the difference of the greatest and the least first, estimated in the same way.
 
     Returns:
         The likelihood.
@@ -275,7 +275,7 @@ def _threshold(regret: Float[Array, " K"], valid: Bool[Array, " K"], fraction: F
 
 
 def _better_spread(regret: Float[Array, " K"], valid: Bool[Array, " K"], best: Float[Array, ""]) -> Float[Array, ""]:
-    """The standard deviation of returns, as the better plans alone tell it; 1 where all are equal.
+    """The standard deviation of returns, estimated from the better plans alone; 1 where all are equal.
 
     That of the best half, quarter and eighth, each divided by what it is of a standard normal distribution; of the
     three the least that is not 0. Plans worse than these, however many of the other half, and however bad (they have
@@ -296,7 +296,7 @@ def _better_spread(regret: Float[Array, " K"], valid: Bool[Array, " K"], best: F
 
 
 def _better_range(regret: Float[Array, " K"], valid: Bool[Array, " K"], best: Float[Array, ""]) -> Float[Array, ""]:
-    """The difference between the greatest and the least return, as the better plans alone tell it; 1 where all tie.
+    """The range of returns, estimated from the better plans alone; 1 where all are equal.
 
     That between the best plan and the end of the best half, quarter and eighth, times 2, 4 and 8; of the three the
     least that is not 0.

@@ -35,8 +35,8 @@ class SamplingPlanner:
         horizon: the number H of steps.
         num_samples: the number K of plans per iteration, or of each iteration.
         num_iterations: the number I of iterations.
-        bounds: "clip" keeps the centre of the belief near the actuators' range, "none" lets it go; None as the model
-            says.
+        bounds: "clip" keeps the centre of the belief near the actuators' range, "none" lets it go; None follows
+            the model.
         execute: "mode", "mean", "best", "sample" or "component"; None for the mean, where actions have one.
         diagnostics: whether `info` has more than returns and failures.
         keep: which arrays of plans `info` keeps.

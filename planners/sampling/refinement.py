@@ -26,7 +26,7 @@ from .loop import SamplingPlanner
 
 @runtime_checkable
 class Refiner(Protocol):
-    """A planner that can go on from plans: `planners.gradient`, `planners.ilqr`."""
+    """A planner that can continue from plans: `planners.gradient`, `planners.ilqr`."""
 
     @property
     def horizon(self) -> int:
@@ -35,15 +35,15 @@ class Refiner(Protocol):
 
     @property
     def num_starts(self) -> int:
-        """From how many plans it goes on."""
+        """The number of plans from which it continues."""
         ...
 
     def resume(self, model: Model, state: State, plans: Plans) -> Any:
-        """The belief from which it goes on from so many plans."""
+        """The belief to continue from these plans."""
         ...
 
     def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Info]:
-        """Go on."""
+        """Continue the inference."""
         ...
 
 
@@ -91,7 +91,7 @@ class RefinedPlanner:
 
     Attributes:
         planner: that samples.
-        refiner: that goes on from its plan.
+        refiner: that continues from its plan.
     """
 
     planner: SamplingPlanner

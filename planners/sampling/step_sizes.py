@@ -148,7 +148,7 @@ def _greatest(
     base = jnp.where(valid, 1.0 / jnp.maximum(valid.sum(), 1), 0.0)
     if log_base is not None:
         base = jnp.where(valid, jnp.exp(log_normalize(jnp.where(valid, log_base, -jnp.inf)).log_weights), 0.0)
-    valid &= base > 0  # where b underflows, a plan cannot be told from one that weighs nothing
+    valid &= base > 0  # where b underflows, a plan has no weight
     regret = jnp.where(valid, jnp.max(jnp.where(valid, log_ratios, -jnp.inf)) - log_ratios, 0.0)
 
     def good(log_size: Float[Array, ""]) -> Bool[Array, ""]:

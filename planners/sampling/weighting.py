@@ -70,7 +70,7 @@ def weigh(
             log_base = jnp.where(drawn, jnp.zeros(len(plans)) if log_base is None else log_base, -jnp.inf)
     optimality = optimality_of(likelihood, jnp.where(valid, returns, -jnp.inf))
     log_ratios = optimality.log_weights if log_ratio is None else optimality.log_weights + log_ratio
-    log_ratios = jnp.where(valid, log_ratios, -jnp.inf)  # whatever a user's likelihood says of them
+    log_ratios = jnp.where(valid, log_ratios, -jnp.inf)  # whatever a user's likelihood gives them
     posterior = normalized = log_normalize(log_ratios if log_base is None else log_ratios + log_base)
     size = None
     if step_size is not None:  # q⁺ ∝ q^(1−κ) (p W)^κ
@@ -78,7 +78,7 @@ def weigh(
         stepped = jnp.where(log_ratios > -jnp.inf, size * jnp.where(valid, log_ratios, 0.0), -jnp.inf)
         normalized = log_normalize(stepped if log_base is None else stepped + log_base)
     degenerate = posterior.degenerate
-    if log_ratio is None:  # equal returns tell nothing: do not drift with the noise of the samples
+    if log_ratio is None:  # equal returns carry no information: do not drift with the noise of the samples
         degenerate |= all_equal(returns, valid)
     return Weighed(valid, log_ratios, log_base, drawn, optimality, posterior, normalized, size, degenerate)
 
