@@ -120,14 +120,16 @@ def reference(name: str, without: tuple[str, ...] = ()) -> str:
     groups: dict[str, list[str]] = {"Planners": [], "Functions": [], "Classes": [], "Protocols": []}
     for public in sorted(public_names(module), key=str.lower):
         found = getattr(module, public)
-        if public in without or not found.__module__.startswith("mirrax."):
+        protocol = getattr(found, "_is_protocol", False)
+        family = public.endswith("Family") and not protocol  # their attributes are the arguments of what makes them
+        if public in without or family or not found.__module__.startswith("mirrax."):
             continue
         if name == "planners" and public in factories:
             kind = "Planners"
         elif not inspect.isclass(found):
             kind = "Functions"
         else:
-            kind = "Protocols" if getattr(found, "_is_protocol", False) else "Classes"
+            kind = "Protocols" if protocol else "Classes"
         groups[kind].append(_directive(name, public, found))
     told = (importlib.import_module(module.__name__).__doc__ or "").strip()
     shown = [f"## {kind}\n\n" + "\n\n".join(entries) for kind, entries in groups.items() if entries]
@@ -138,8 +140,9 @@ def public_names(module: ModuleType) -> list[str]:
     """The functions and classes that a module is for: those of `__all__`, or that it defines."""
     names = getattr(module, "__all__", None)
     if names is None:
-        names = [n for n, x in vars(module).items() if getattr(x, "__module__", None) == module.__name__]
-    return [n for n in names if not n.startswith("_") and inspect.isroutine(x := getattr(module, n)) | inspect.isclass(x)]
+        names = [name for name, found in vars(module).items() if getattr(found, "__module__", "") == module.__name__]
+    found = {name: getattr(module, name) for name in names if not name.startswith("_")}
+    return [name for name, x in found.items() if inspect.isroutine(x) or inspect.isclass(x)]
 
 
 def summary(documented: Any) -> str:
@@ -223,7 +226,11 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Replace the comments of a page."""
     source = page.file.src_uri
-    return markdown if source.startswith("source/") else expanded(markdown, f"docs/{source}")
+    if source.startswith("source/"):
+        return markdown
+    if source.startswith("generated/"):
+        return _outside_code(markdown, lambda part: _relinked(part, f"docs/{source}", f"docs/{source}"))
+    return expanded(markdown, f"docs/{source}")
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:

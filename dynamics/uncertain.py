@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from .actions import bounded
 from .base import HasDuration, Model, State, Step, check_model, scenario_count, scenarios
@@ -62,7 +62,7 @@ class Randomized(Wrapper):
         model_key, init_key = jax.random.split(key)
         return self.draw(model_key).init(init_key)
 
-    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Step a model with parameters drawn for this step only; for an environment whose stay, use `draw`."""
         model_key, step_key = jax.random.split(key)
         return self.draw(model_key).step(step_key, state, action)
@@ -131,7 +131,7 @@ class Ensemble:
         member_key, init_key = jax.random.split(key)
         return self._any(member_key).init(init_key)
 
-    def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
+    def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Step a member drawn for this step only (TS1 of Chua et al., 2018); in a rollout one member stays (TS∞)."""
         member_key, step_key = jax.random.split(key)
         return self._any(member_key).step(step_key, state, action)

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
+from ..dynamics.spaces import action_space
+
 
 def check_part(name: str, part: Any, *methods: str) -> Any:
     """Return `part`, or raise a `ValueError` unless it is a pytree (so that jit can take it) with these methods."""
@@ -62,6 +64,20 @@ def check_belief(own: Any, given: Any) -> Any:
             f"belief must have the structure that the planner's init gives, {own_structure}, got {structure}"
         )
     return given
+
+
+def check_own_belief(planner: Any, model: Any, state: Any, given: Any) -> Any:
+    """Return the belief `given`, or raise a `ValueError` unless it is one that the planner gives on this model.
+
+    Args:
+        planner: that has a `name`.
+        model: whose actions are planned.
+        state: a state of `model`.
+        given: by the user.
+    """
+    own = jax.eval_shape(lambda: planner.init(model, state))
+    with named(planner.name, f"{type(model).__name__} ({action_space(model)})"):
+        return check_belief(own, given)
 
 
 @contextlib.contextmanager

@@ -22,12 +22,7 @@ class Options:
 
     # what is inferred, and how often
     horizon: int = option("integer", "number H of steps that plans look ahead", minimum=1)
-    num_samples: int = option(
-        "integer",
-        "number K of plans (or particles, or trajectories) per iteration",
-        none="for 512, or for all plans where they are enumerated",
-        minimum=1,
-    )
+    num_samples: int = option("integer", "number K of plans (or particles, or trajectories) per iteration", minimum=1)
     num_iterations: int = option("integer", "number I of iterations per planning", minimum=1)
     execute: str | None = option(
         "choice",

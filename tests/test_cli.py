@@ -19,8 +19,9 @@ import mirrax
 from mirrax import dynamics, planners
 from mirrax.benchmarks import open_loop
 from mirrax.benchmarks.tasks import TASKS
-from mirrax.cli.flags import PLANNERS, planner_options
+from mirrax.cli.flags import PLANNERS, planner_flags
 from mirrax.cli.main import BENCHMARKS, main
+from mirrax.planners.options import OPTIONS
 
 SMALL = ["--horizon", "4", "--num-samples", "32", "--steps", "5"]
 
@@ -64,9 +65,9 @@ def test_a_run_leaves_its_results(capsys, tmp_path, planner):
     assert len(result["rewards"]) == len(result["plan_ms"]) == 5
     assert result["return"] == pytest.approx(sum(result["rewards"]))
     assert result["done"] is False
-    if "likelihood" in result["parameters"]:
+    if "evaluator" in result["parameters"]:
         assert result["parameters"]["num_samples"] in (32, [32, 25, 20])  # the last: icem's populations shrink
-    assert {"belief", "proposal", "policy"} & set(result["parameters"])
+    assert {"family", "proposal", "policy"} & set(result["parameters"])
     assert result["compile_s"] > 0
     assert {"jax", "brax", "mirrax"} <= set(result["versions"])
     assert "device" in result
@@ -158,25 +159,24 @@ def test_help_explains_every_option(capsys):
     out = help_of(capsys, "run")
     for option in ("--planner", "--horizon", "--num-samples", "--temperature", "--backend", "--devices", "--out"):
         assert option in out
-    assert all(option.flag in out for option in planner_options())
-    assert "cem, icem, tsallis" in out  # who takes it
+    assert all(option.flag in out for option in planner_flags())
+    assert "(cem, icem)" in out  # who takes it
 
 
 @pytest.mark.parametrize("planner", PLANNERS)
 def test_the_help_of_a_planner_has_its_own_options_and_no_other(capsys, planner):
     """Every argument of the factory that a word can say, and all that planners share."""
     out = help_of(capsys, "run", "--planner", planner)
-    own, everyone = planner_options(planner), planner_options()
+    own, everyone = planner_flags(planner), planner_flags()
     assert all(option.flag in out for option in own)
     foreign = {option.flag for option in everyone} - {option.flag for option in own}
     assert not [flag for flag in foreign if f"{flag} " in out]
     factory = inspect.signature(getattr(planners, planner)).parameters
     left_out = set(factory) - {option.name for option in own}
-    python_only = {"prior", "params", "actions", "enumerate_plans", "proposal", "sharding", "mean", "plan", "limits"}
-    python_only |= {"policy", "hidden"}
-    assert left_out <= {"horizon", "action_size", "options", *python_only}
+    python_only = {name for name, option in OPTIONS.items() if option.kind == "object" and not option.word}
+    assert left_out <= {"horizon", "options", *python_only}
     if "options" in factory:
-        assert {option.name for option in own} >= {*planners.LoopOptions.__annotations__} - {"sharding", "refine"}
+        assert {option.name for option in own} >= {*planners.LoopOptions.__annotations__} - python_only
 
 
 def test_the_help_of_a_planner_that_there_is_not_is_a_mistake(capsys):
@@ -187,9 +187,9 @@ def test_the_help_of_a_planner_that_there_is_not_is_a_mistake(capsys):
 def test_the_help_of_a_benchmark_says_what_it_measures(capsys, name):
     out = help_of(capsys, "bench", name)
     assert f"usage: mirrax bench {name} " in out
-    told = inspect.getdoc(importlib.import_module(f"mirrax.benchmarks.{name}"))
-    assert told is not None
-    assert told.split(",")[0] in out
+    summary = inspect.getdoc(importlib.import_module(f"mirrax.benchmarks.{name}"))
+    assert summary is not None
+    assert summary.split(",")[0] in out
 
 
 def test_options_of_every_type_arrive(capsys, tmp_path):
@@ -198,12 +198,12 @@ def test_options_of_every_type_arrive(capsys, tmp_path):
     main(["run", "pendulum", "--planner", "cem", *SMALL, *words])
     assert "risk ConditionalValueAtRisk (alpha 0.5)" in capsys.readouterr().out.replace("\n", " ")
     parameters = json.loads((tmp_path / "x" / "result.json").read_text())["parameters"]
-    assert parameters["clip_plans"] is True
-    assert parameters["num_scenarios"] == 2
-    assert parameters["risk"] == {"kind": "ConditionalValueAtRisk", "alpha": 0.5}
+    assert parameters["evaluator"]["clip_plans"] is True
+    assert parameters["evaluator"]["rollouts"]["num_scenarios"] == 2
+    assert parameters["evaluator"]["rollouts"]["risk"] == {"kind": "ConditionalValueAtRisk", "alpha": 0.5}
     assert parameters["warm_start"]["inflation"] == 1.5
-    assert parameters["belief"]["kind"] == "Splined"
-    assert parameters["belief"]["knots"]["color"] is not None
+    assert parameters["family"]["kind"] == "SplinedFamily"
+    assert parameters["family"]["knots"]["continuous"]["noise_exponent"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_what_is_on_by_default_can_be_switched_off(tmp_path):
     words = ["--noise-exponent", "None", "--out", "x"]
     main(["run", "pendulum", "--planner", "vi_mpc", *SMALL, *words])
     parameters = json.loads((tmp_path / "x" / "result.json").read_text())["parameters"]
-    assert parameters["belief"]["color"] is None
+    assert parameters["family"]["continuous"]["noise_exponent"] is None
 
 
 def interrupted(folder, model, word):

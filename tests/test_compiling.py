@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mirrax import compiling
+from mirrax.cli import compiling
 
 OWN = compiling.CPU_OPTIONS
 

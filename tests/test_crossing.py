@@ -113,9 +113,7 @@ def test_a_posterior_does_not_depend_on_how_it_is_inferred(options):
     color = options.pop("noise_exponent")
     num_knots, interpolation = (None, None) if knots is None else knots
     known = {"std": STD if prior == "own" else 1.0, "noise_exponent": 1.0 if prior == "coloured" else None}
-    given_prior = planners.beliefs.splined(
-        lambda steps: bound(planners.beliefs.gaussian(**known), steps, 1), HORIZON, num_knots, interpolation
-    )
+    given_prior = planners.beliefs.splined(planners.beliefs.gaussian(**known), num_knots, interpolation)
     own = {"num_components": 2} if family == "mixture" else {"covariance": family}
     if family != "mixture":
         own["noise_exponent"] = color
@@ -130,14 +128,16 @@ def test_a_posterior_does_not_depend_on_how_it_is_inferred(options):
         num_knots=num_knots,
         interpolation=interpolation,
         refine=refiner(refine),
+        keep="returns",
         **dict([step]),
         **own,
         **options,
     )
     model = linear_quadratic()
     belief, info = jax.jit(planners.infer)(planner, model, KEY, model.start)
-    inner = given_prior if num_knots is None else given_prior.knots
-    mean, covariance, log_evidence = exact(None if num_knots is None else given_prior, inner)
+    known_prior = bound(given_prior, HORIZON, 1)
+    knots, inner = (None, known_prior) if num_knots is None else (known_prior, known_prior.knots)
+    mean, covariance, log_evidence = exact(knots, inner)
     # the evidence of the last iteration is an importance sample's: right whatever the family
     assert abs(info.log_evidence[-1] - log_evidence) < 0.15
     assert (info.elbo - info.log_evidence < 0.05).all()  # two estimates; of explorers' weights the sum is one too
@@ -211,7 +211,7 @@ def test_control_is_sound_whatever_is_crossed(options):
     count("control", options)
     model = WAYS if problem == "two ways" else dynamics.point_mass()
     state = jnp.zeros(2) if problem == "two ways" else model.init(KEY)
-    size, horizon = model.action_size, 8
+    horizon = 8
     given_options = {k: v for k, v in options.items() if k not in ("planner", "problem", "refine")}
     if name in ("random_shooting", "predictive_sampling"):
         given_options.pop("include_mode")
@@ -220,7 +220,9 @@ def test_control_is_sound_whatever_is_crossed(options):
     refine = None
     if options["refine"] is not None:
         refine = planners.gradient(horizon, num_samples=2, num_iterations=3)
-    planner = getattr(planners, name)(horizon, size, num_samples=64, refine=refine, **given_options)
+    planner = getattr(planners, name)(
+        horizon, num_samples=64, refine=refine, keep=("returns", "weights"), **given_options
+    )
     plan = jax.jit(planners.plan)
     belief, first = planner.init(model, state), state
     for key in jax.random.split(KEY, 3):

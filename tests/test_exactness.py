@@ -1,7 +1,5 @@
 """The fixed points and one-step laws that theory gives CEM and MPPI, in units of their standard errors."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,8 +22,9 @@ def problem():
     return model, np.asarray(hessian, float), np.asarray(gradient, float)
 
 
-def start_at(planner, mean):
-    return dataclasses.replace(planner.belief, mean=jnp.reshape(jnp.asarray(mean, float), (HORIZON, 1)))
+def start_at(planner, model, mean):
+    initial = planner.init(model, model.start)
+    return initial.map_centers(lambda _: jnp.reshape(jnp.asarray(mean, float), (HORIZON, 1)))
 
 
 def estimates(planner, model, belief, seed):
@@ -44,7 +43,7 @@ def test_mppi_contracts_by_its_matrix(problem, seed):
     best = -np.linalg.solve(hessian, gradient)
     planner = planners.mppi(HORIZON, num_samples=NUM_SAMPLES, temperature=TEMPERATURE, std=STD)
     before = np.random.default_rng(seed).normal(size=HORIZON)
-    mean, errors, _ = estimates(planner, model, start_at(planner, before), seed)
+    mean, errors, _ = estimates(planner, model, start_at(planner, model, before), seed)
     truth = best + np.linalg.solve(np.eye(HORIZON) + STD**2 * hessian / TEMPERATURE, before - best)
     assert np.abs((mean - truth) / errors).max() < 4.5
     assert errors.max() < 0.05 * np.abs(truth - before).max()  # the test can tell
@@ -58,7 +57,7 @@ def test_mppi_cross_term_fixed_point(problem, cross_term):
     planner = planners.mppi(HORIZON, num_samples=NUM_SAMPLES, temperature=TEMPERATURE, std=STD, cross_term=cross_term)
     starts = [fixed] if cross_term < 1 else [fixed, fixed + 0.5]
     for start in starts:
-        mean, errors, _ = estimates(planner, model, start_at(planner, start), 1)
+        mean, errors, _ = estimates(planner, model, start_at(planner, model, start), 1)
         assert np.abs((mean - fixed) / errors).max() < 4.5
         assert errors.max() < 0.02
 
@@ -69,7 +68,7 @@ def test_mppi_cross_term_converges_from_afar(problem):
     planner = planners.mppi(
         HORIZON, num_samples=5_000, num_iterations=40, temperature=TEMPERATURE, std=STD, cross_term=0.5
     )
-    after, info = infer(planner, model, jax.random.key(2), model.start, start_at(planner, fixed + 2.0))
+    after, info = infer(planner, model, jax.random.key(2), model.start, start_at(planner, model, fixed + 2.0))
     # each step adds noise of about STD/√ESS and forgets some of what came before
     assert np.abs(after.mean.ravel() - fixed).max() < 4.5 * STD / np.sqrt(float(info.ess[-1]) / 2)
 
@@ -77,10 +76,11 @@ def test_mppi_cross_term_converges_from_afar(problem):
 def test_mppi_under_a_prior_is_the_posterior(problem):
     """A Gaussian prior enters exactly: mean and evidence of one step are the closed form's."""
     model, _, _ = problem
-    prior = bound(planners.beliefs.gaussian(std=1.2), HORIZON, 1)
-    posterior = model.plan_posterior(model.start, HORIZON, TEMPERATURE, prior_covariance=prior.covariance())
+    prior = planners.beliefs.gaussian(std=1.2)
+    covariance = bound(prior, HORIZON, 1).covariance()
+    posterior = model.plan_posterior(model.start, HORIZON, TEMPERATURE, prior_covariance=covariance)
     planner = planners.mppi(HORIZON, num_samples=NUM_SAMPLES, temperature=TEMPERATURE, std=1.0, prior=prior)
-    mean, errors, info = estimates(planner, model, start_at(planner, posterior.mean), 3)
+    mean, errors, info = estimates(planner, model, start_at(planner, model, posterior.mean), 3)
     truth = np.asarray(posterior.mean).ravel()
     assert np.abs((mean - truth) / errors).max() < 4.5
     # ELBO = log Z − KL(q ‖ posterior), in closed form
@@ -107,9 +107,9 @@ def test_cem_on_a_linear_return_is_the_truncated_normal():
         smoothing=None,
         std_min=1e-3,
     )
-    planner = dataclasses.replace(planner, belief=dataclasses.replace(planner.belief, mean=jnp.full((1, 2), mean)))
+    start = planner.init(model, jnp.zeros(())).map_centers(lambda _: jnp.full((1, 2), mean))
     keys = jax.random.split(jax.random.key(0), repeats)
-    after, _ = jax.vmap(lambda key: infer(planner, model, key, jnp.zeros(()), None))(keys)
+    after, _ = jax.vmap(lambda key: infer(planner, model, key, jnp.zeros(()), start))(keys)
     shift = (1 + z * hazard - hazard**2) ** 0.5
     for estimate, truth in [
         (after.mean[:, 0, 0], mean + std * hazard),
@@ -128,27 +128,14 @@ def test_cem_on_a_quadratic_return_collapses_as_it_must():
     fraction, std, repeats, num_samples = 0.1, 1.7, 50, 10_000
     h = norm.ppf(0.5 + fraction / 2)
     model = dynamics.from_function(lambda key, state, action: (state, -(action[0] ** 2), 1.0), 1)
-    planner = planners.cem(
-        1,
-        num_samples=num_samples,
-        num_iterations=1,
-        elite_fraction=fraction,
-        std=std,
-        smoothing=None,
-        std_min=1e-3,
-    )
+    options = {"num_samples": num_samples, "num_iterations": 1, "elite_fraction": fraction, "std": std}
+    planner, floor = (planners.cem(1, smoothing=None, std_min=std_min, **options) for std_min in (1e-3, 0.3))
     keys = jax.random.split(jax.random.key(0), repeats)
     after, _ = jax.vmap(lambda key: infer(planner, model, key, jnp.zeros(()), None))(keys)
     ratio = (after.std[:, 0, 0] / std) ** 2
     truth = 1 - 2 * h * norm.pdf(h) / fraction
     assert abs(float(ratio.mean()) - truth) < 4.5 * float(ratio.std()) / repeats**0.5 + 2e-5
-    floored = infer(
-        dataclasses.replace(planner, belief=dataclasses.replace(planner.belief, std_min=jnp.array(0.3))),
-        model,
-        keys[0],
-        jnp.zeros(()),
-        None,
-    )[0]
+    floored, _ = infer(floor, model, keys[0], jnp.zeros(()), None)
     np.testing.assert_allclose(floored.std, 0.3)
 
 

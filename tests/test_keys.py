@@ -92,14 +92,14 @@ def test_tables_take_keys_of_both_kinds():
 
 
 BELIEFS = {
-    name: functools.partial(make, 4, 2, **options)
+    name: functools.partial(make, 4, **options)
     for name, make, options in (
         ("gaussian", planners.mppi, {}),
         ("splined", planners.mppi, {"num_knots": 3}),
         ("remembering", planners.icem, {}),
         ("full", planners.vi_mpc, {"covariance": "full"}),
         ("mixture", planners.vi_mpc, {"num_components": 2}),
-        ("categorical", planners.vi_mpc, {"actions": [[0.0, 0.0], [1.0, 0.0]]}),
+        ("categorical", planners.vi_mpc, {}),
         ("particles", planners.smc, {"num_samples": 8}),
         ("points", planners.stein, {}),
     )
@@ -110,7 +110,8 @@ BELIEFS = {
 @pytest.mark.parametrize("name", BELIEFS)
 def test_beliefs_take_keys_of_both_kinds(name):
     planner = BELIEFS[name]()
-    belief = planner.start(POINT, START)
+    model = dynamics.discretized(POINT, [[0.0, 0.0], [1.0, 0.0]]) if name == "categorical" else POINT
+    belief = planner.init(model, START)
     check(lambda key: belief.sample(key, 3))
     check(lambda key: planner.act(key, belief))
 
@@ -130,5 +131,6 @@ def test_beliefs_take_keys_of_both_kinds(name):
 )
 def test_what_is_no_key_is_named(entry, key, told):
     planner = planners.cem(4, num_samples=8)
+    belief = planner.init(POINT, START)
     with pytest.raises(ValueError, match=r"key must be one key, jax.random.key\(seed\) or .*PRNGKey.*" + told):
-        unchecked(entry)(planner, POINT, key, START)
+        unchecked(entry)(planner, POINT, key, START, belief)

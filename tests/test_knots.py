@@ -7,7 +7,7 @@ import pytest
 from problems import bound
 from scipy.interpolate import CubicSpline
 
-from mirrax import planners
+from mirrax import dynamics, planners
 from mirrax.planners.beliefs.spline import spline_basis
 
 KEY = jax.random.key(0)
@@ -40,10 +40,13 @@ def test_coloured_correlation_is_the_generators(steps, exponent):
         assert correlation[0, -1] < correlation[0, 1] - 0.1  # no wrapping around
 
 
-@pytest.mark.parametrize("family", [planners.gaussian, planners.full_gaussian, planners.kronecker_gaussian])
+GAUSSIANS = [planners.beliefs.gaussian, planners.beliefs.full_gaussian, planners.beliefs.kronecker_gaussian]
+
+
+@pytest.mark.parametrize("family", GAUSSIANS)
 def test_coloured_noise_has_unit_variance_and_the_density_it_says(family):
     std = jnp.array([0.4, 0.8])
-    belief = family(12, 2, std=std, noise_exponent=2.0)
+    belief = bound(family(std=std, noise_exponent=2.0), 12, 2)
     plans = belief.sample(KEY, 40_000)
     np.testing.assert_allclose(plans.std(0), jnp.broadcast_to(std, (12, 2)), rtol=0.03)
     flat = np.asarray(plans.reshape(40_000, -1), float)
@@ -55,9 +58,9 @@ def test_coloured_noise_has_unit_variance_and_the_density_it_says(family):
     np.testing.assert_allclose(belief.entropy(), 0.5 * np.linalg.slogdet(2 * np.pi * np.e * covariance)[1], rtol=1e-2)
 
 
-@pytest.mark.parametrize("family", [planners.gaussian, planners.full_gaussian, planners.kronecker_gaussian])
+@pytest.mark.parametrize("family", GAUSSIANS)
 def test_the_smoothest_noise_of_long_plans(family):
-    belief = family(200, 1, noise_exponent=4.0)
+    belief = bound(family(noise_exponent=4.0), 200, 1)
     plans = belief.sample(KEY, 4)
     assert jnp.isfinite(plans).all()
     assert jnp.isfinite(belief.log_prob(plans)).all()
@@ -70,9 +73,8 @@ def test_the_smoothest_noise_of_long_plans(family):
 @pytest.mark.parametrize("interpolation", ["zero", "linear", "cubic"])
 def test_plans_pass_through_their_knots(interpolation, num_knots):
     horizon = 12
-    belief = planners.beliefs.splined(
-        lambda n: bound(planners.beliefs.gaussian(std=0.3), n, 2), horizon, num_knots, interpolation
-    )
+    family = planners.beliefs.splined(planners.beliefs.gaussian(std=0.3), num_knots, interpolation)
+    belief = bound(family, horizon, 2)
     knots = jax.random.normal(KEY, (num_knots, 2))
     plan = belief.expand @ knots
     assert plan.shape == belief.mode().shape == (horizon, 2)
@@ -90,20 +92,20 @@ def test_plans_pass_through_their_knots(interpolation, num_knots):
 
 
 @pytest.mark.parametrize(
-    "make",
+    "family",
     [
-        lambda n: bound(planners.beliefs.gaussian(std=0.4, noise_exponent=1.0), n, 2),
-        lambda n: bound(planners.beliefs.full_gaussian(std=0.4), n, 2),
-        lambda n: bound(planners.beliefs.kronecker_gaussian(std=0.4), n, 2),
-        lambda n: bound(planners.beliefs.mixture(num_components=3, std=0.4), n, 2),
-        lambda n: bound(planners.beliefs.strategy(num_samples=8, algorithm="SNES"), n, 2),
+        planners.beliefs.gaussian(std=0.4, noise_exponent=1.0),
+        planners.beliefs.full_gaussian(std=0.4),
+        planners.beliefs.kronecker_gaussian(std=0.4),
+        planners.beliefs.mixture(num_components=3, std=0.4),
+        planners.beliefs.strategy(num_samples=8, algorithm="SNES"),
     ],
     ids=["gaussian", "full", "kronecker", "mixture", "strategy"],
 )
 @pytest.mark.parametrize("interpolation", ["zero", "linear", "cubic"])
-def test_any_family_works_over_knots(make, interpolation):
+def test_any_family_works_over_knots(family, interpolation):
     """Fitting plans is fitting their knots, and densities, modes and divergences are those of the knots."""
-    belief = planners.beliefs.splined(make, 10, 4, interpolation)
+    belief = bound(planners.beliefs.splined(family, 4, interpolation), 10, 2)
     plans = belief.sample(KEY, 8)
     assert plans.shape == (8, 10, 2)
     knots = jnp.einsum("nh,kha->kna", belief.reduce, plans)
@@ -120,24 +122,31 @@ def test_any_family_works_over_knots(make, interpolation):
 
 def test_discrete_actions_are_held():
     levels = jnp.array([[0.0], [1.0], [-1.0]])
-    belief = planners.beliefs.splined(lambda n: planners.beliefs.categorical(n, levels), 10, 4, "zero")
+    family = planners.beliefs.splined(planners.beliefs.categorical(), 4, "zero")
+    belief = family.bind(10, dynamics.Discrete(3))
     plans = belief.sample(KEY, 50)
-    assert (jnp.abs(plans - levels[:, 0]).min(-1) < 1e-5).all()
-    fitted = belief.fit(plans, jax.nn.softmax(plans.sum((-2, -1))))
+    assert plans.shape == (50, 10)
+    assert plans.dtype == jnp.int32
+    assert set(np.unique(plans)) == {0, 1, 2}
+    assert ((jnp.diff(plans, axis=1) != 0).sum(1) <= 3).all()
+    np.testing.assert_array_equal(belief.mode(), plans.dtype.type(0))
+    fitted = belief.fit(plans, jax.nn.softmax(levels[plans, 0].sum(-1)))
+    np.testing.assert_allclose(belief.log_prob(plans), belief.knots.log_prob(plans[:, jnp.array([0, 3, 5, 8])]))
     shifted = fitted.shift(belief, planners.beliefs.shift_by_one())
     np.testing.assert_allclose(jnp.exp(shifted.knots.log_probs).sum(-1), 1.0, rtol=1e-5)
     before, after = jnp.exp(fitted.knots.log_probs), jnp.exp(shifted.knots.log_probs)
     assert (after[:-1] >= jnp.minimum(before[:-1], before[1:]) - 1e-5).all()  # between its own and the next one's
     assert (after[:-1] <= jnp.maximum(before[:-1], before[1:]) + 1e-5).all()
+    still = dynamics.from_function(lambda key, state, action: (state, 0.0, 1.0), 1)
+    planner, model = planners.vi_mpc(10, num_knots=4), dynamics.discretized(still, levels)
     with pytest.raises(ValueError, match="interpolation must be zero where actions are discrete, got 'cubic'"):
-        planners.vi_mpc(10, actions=levels, num_knots=4)
+        planner.init(model, jnp.zeros(()))
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])
 def test_a_shifted_spline_is_read_at_its_knots(interpolation):
-    belief = planners.beliefs.splined(
-        lambda n: bound(planners.beliefs.gaussian(), n, 1), 13, 4, interpolation
-    )  # knots at 0, 4, 8, 12
+    family = planners.beliefs.splined(planners.beliefs.gaussian(), 4, interpolation)
+    belief = bound(family, 13, 1)  # knots at 0, 4, 8, 12
     plans = jnp.sin(jnp.arange(13) / 4.0)[None, :, None]
     belief = belief.fit(plans, jnp.ones(1))
     before, after = belief.mode()[:, 0], belief.shift(belief, planners.beliefs.shift_by_one()).mode()[:, 0]
@@ -149,7 +158,7 @@ def test_a_shifted_spline_is_read_at_its_knots(interpolation):
 
 def test_held_knots_move_on_too():
     """Read where they stand, held knots would never move; the nearest held plan moves as fast as time."""
-    belief = planners.beliefs.splined(lambda n: bound(planners.beliefs.gaussian(), n, 1), 12, 3, "zero")
+    belief = bound(planners.beliefs.splined(planners.beliefs.gaussian(), 3, "zero"), 12, 1)
     plan = jnp.repeat(jnp.array([1.0, 0.0, 2.0]), 4)[None, :, None]
     belief = belief.fit(plan, jnp.ones(1))
     after = belief.shift(belief, planners.beliefs.shift_by_one()).mode()[:, 0]
@@ -194,7 +203,10 @@ def test_inflation_carries_the_covariance_on(family):
     [
         (lambda: planners.beliefs.shift_by_one(tail="last"), "tail must be one of hold, zero, initial, got 'last'"),
         (lambda: planners.beliefs.shift_by_one(inflation=0.9), "inflation must be finite and >= 1, got 0.9"),
-        (lambda: planners.cem(5, num_knots=6), r"num_knots must be <= horizon \(5\), got 6"),
+        (
+            lambda: bound(planners.beliefs.splined(planners.beliefs.gaussian(), 6), 5, 1),
+            r"num_knots must be <= horizon \(5\), got 6",
+        ),
         (lambda: planners.cem(5, num_knots=1), "num_knots must be an integer of at least 2, got 1"),
         (
             lambda: planners.cem(5, num_knots=3, interpolation="quadratic"),

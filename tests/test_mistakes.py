@@ -1,19 +1,21 @@
-"""What is outside its range is refused by every factory, with a `ValueError` that names parameter and value."""
+"""What is outside its range is refused by every planner, with a `ValueError` that names parameter and value."""
 
 import inspect
 import re
 import types
 from typing import Any, get_args
 
+import jax.numpy as jnp
 import pytest
-from problems import unchecked
+from problems import target, unchecked
 
 from mirrax import planners
 from mirrax.cli.flags import PLANNERS, takes_loop_options
 
 # what has no range, or is no number and no word
-FREE = {"actions", "hidden", "limits", "mean", "optimizer", "params", "plan", "policy", "prior", "proposal", "refine"}
+FREE = {"hidden", "initial_plan", "limits", "optimizer", "params", "policy", "prior", "proposal", "refine"}
 FREE |= {"sharding", "strategy", "options"}
+TARGET, START = target(2), jnp.zeros(())
 OWN: dict[str, tuple[Any, ...]] = {
     "explore_fraction": (1.0, 2.0, -0.1),
     "num_kept": (-1,),
@@ -47,18 +49,17 @@ def test_what_is_out_of_range_is_named(planner):
         if (planner, name) in ELSEWHERE:
             continue
         for value in wrong(planner, name, annotation):
-            arguments = {"horizon": 5, "action_size": 2} | needed | {name: value}
+            arguments = {"horizon": 5} | needed | {name: value}
             with pytest.raises(ValueError, match=rf"\b{name}\b.*{re.escape(str(value))}"):
-                factory(**arguments)
+                factory(**arguments).init(TARGET, START)
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: unchecked(planners.dial)(2.5, 2), "horizon must be an integer of at least 1, got 2.5"),
-        (lambda: unchecked(planners.dial)(5, 2.5), "action_size must be an integer of at least 1, got 2.5"),
-        (lambda: unchecked(planners.dial)(5, 2, diffusion="no"), "diffusion must be True or False, got 'no'"),
-        (lambda: unchecked(planners.vi_mpc)(5, 2, standardize="no"), "standardize must be True or False, got 'no'"),
+        (lambda: unchecked(planners.dial)(2.5), "horizon must be an integer of at least 1, got 2.5"),
+        (lambda: unchecked(planners.dial)(5, diffusion="no"), "diffusion must be True or False, got 'no'"),
+        (lambda: unchecked(planners.vi_mpc)(5, standardize="no"), "standardize must be True or False, got 'no'"),
         (lambda: planners.vi_mpc(5, num_samples=0), "num_samples must be an integer of at least 2, got 0"),
         (lambda: planners.vi_mpc(5, prior_std=-1), "^prior_std must be finite and > 0, got -1"),
         (

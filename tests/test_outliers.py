@@ -146,7 +146,7 @@ def bumper(penalty, key, state, action):
 
 @pytest.mark.parametrize("name", ["vi_mpc", "mppi", "dial", "pi2"])
 def test_the_way_round_an_obstacle_of_any_cost(name):
-    planner = getattr(planners, name)(30, 2, num_samples=128)
+    planner = getattr(planners, name)(30, num_samples=128)
 
     @jax.jit
     def distance(penalty, key):

@@ -13,6 +13,7 @@ from mirrax import dynamics, planners
 KEY = jax.random.key(0)
 HORIZON = 4
 START = jnp.array([3.0, 0.0])
+PRIOR = planners.beliefs.gaussian(std=1.4)
 infer = jax.jit(planners.infer)
 
 
@@ -24,12 +25,9 @@ def problem():
     )
 
 
-def prior(std=1.4):
-    return bound(planners.beliefs.gaussian(std=std), HORIZON, 1)
-
-
-def exact(temperature, std=1.4):
-    return problem().plan_posterior(START, HORIZON, temperature, prior_covariance=prior(std).covariance())
+def exact(temperature, prior=PRIOR, horizon=HORIZON):
+    covariance = bound(prior, horizon, 1).covariance()
+    return problem().plan_posterior(START, horizon, temperature, prior_covariance=covariance)
 
 
 def spread(covariance):
@@ -44,7 +42,7 @@ def test_explorers_do_not_stop_inference_short(explored, step):
     planner = planners.vi_mpc(
         HORIZON,
         temperature=0.02,
-        prior=prior(),
+        prior=PRIOR,
         std=1.4,
         covariance="full",
         num_samples=4000,
@@ -82,13 +80,13 @@ def test_a_floor_below_the_posterior_changes_nothing(covariance, step_size):
     np.testing.assert_allclose(spread(belief.covariance()), std, rtol=0.08)
 
 
-@pytest.mark.parametrize("make", [planners.full_gaussian, planners.kronecker_gaussian])
+@pytest.mark.parametrize("make", [planners.beliefs.full_gaussian, planners.beliefs.kronecker_gaussian])
 def test_no_direction_is_narrower_than_the_floor(make):
-    belief = make(6, 2, std=0.5, std_min=0.2)
+    belief = bound(make(std=0.5, std_min=0.2), 6, 2)
     plans = jnp.ones((50, 6, 2)) + 1e-3 * jax.random.normal(KEY, (50, 6, 2))
     fitted = belief.fit(plans, jnp.full(50, 0.02))
     values = np.linalg.eigvalsh(np.asarray(fitted.covariance(), float))
-    floor = 0.2**2 if make is planners.full_gaussian else 1e-4 * 0.2**2
+    floor = 0.2**2 if make is planners.beliefs.full_gaussian else 1e-4 * 0.2**2
     assert values.min() >= floor * (1 - 1e-3)
     np.testing.assert_allclose(np.trace(np.asarray(fitted.covariance())) / 12, 0.2**2, rtol=0.1)
 
@@ -107,7 +105,7 @@ ASIDE = {
 def test_evidence_rests_on_what_was_drawn(name, weighs):
     """E[Ẑ/Z] = 1 where q is the prior, whatever other plans are looked at (the mode alone would make it 1.045)."""
     horizon, std, temperature = 8, 1.0, 4.0
-    given = bound(planners.beliefs.gaussian(std=std), horizon, 1)
+    given = planners.beliefs.gaussian(std=std)
     options = {"num_samples": 16, "temperature": temperature, "std": std, "bounds": "none"} | ASIDE[name]
     if weighs == "vi_mpc":
         options |= {"prior": given, "step_size": 1.0, "noise_exponent": None, "num_iterations": 2}
@@ -116,7 +114,7 @@ def test_evidence_rests_on_what_was_drawn(name, weighs):
         planner = planners.mppi(horizon, prior=given, num_iterations=2, **options)
     else:
         planner = planners.mppi(horizon, **(options | {"num_iterations": 1}))
-    truth = problem().plan_posterior(START, horizon, temperature, prior_covariance=given.covariance()).log_evidence
+    truth = exact(temperature, given, horizon).log_evidence
     keys = jax.random.split(KEY, 4000)
     ratios = jnp.exp(
         jax.jit(jax.vmap(lambda key: infer(planner, problem(), key, START)[1].log_evidence))(keys) - truth

@@ -21,29 +21,28 @@ SAMPLING = {
     "cem": planners.cem,
     "icem": planners.icem,
     "evolution": planners.evolution,
-    "smc": planners.smc,
 }
 
 
 def family_of(belief):
     """Without the best plan that was tried, and the refined one."""
-    return belief.belief.belief
+    return belief.found.belief
 
 
 @pytest.mark.parametrize("name", SAMPLING)
 def test_any_sampling_planner_takes_one(name):
     refine = REFINERS["gradient, elites"]
-    alone, refined = (SAMPLING[name](HORIZON, 2, num_samples=32, refine=r) for r in (None, refine))
+    alone, refined = (SAMPLING[name](HORIZON, num_samples=32, refine=r) for r in (None, refine))
     belief, info = infer(refined, MODEL, KEY, MODEL.start, None)
     returns = planners.rollout(MODEL, KEY, MODEL.start, jnp.stack([family_of(belief).mode(), belief.mode()]))
     assert returns[1] >= returns[0] - 1e-5
     told = info.refinement
-    np.testing.assert_allclose(told.worth.max(), returns[1], rtol=1e-5)
+    np.testing.assert_allclose(told.returns.max(), returns[1], rtol=1e-5)
     assert told.accepted
-    assert told.worth[2] > told.worth[0]
+    assert told.returns[2] > told.returns[0]
     first, _ = infer(alone, MODEL, KEY, MODEL.start, None)
     assert jax.tree.structure(first.belief) == jax.tree.structure(family_of(belief))
-    assert info.best_return[-1] >= told.worth.max()  # what the loop has tried counts, too
+    assert info.best_return[-1] >= told.returns.max()  # what the loop has tried counts, too
     action, later, _ = plan(refined, MODEL, KEY, MODEL.start, belief)
     assert jax.tree.structure(later) == jax.tree.structure(belief)
     assert action.shape == (2,)
@@ -83,7 +82,7 @@ def test_what_derivatives_get_wrong_is_not_executed():
         belief, info = infer(planner, model, key, jnp.zeros(()), None)
         told = info.refinement
         accepted.append(bool(told.accepted))
-        gained.append(float(told.worth.max() - told.worth[0]))
+        gained.append(float(told.returns.max() - told.returns[0]))
         returns = planners.rollout(model, key, jnp.zeros(()), jnp.stack([belief.mode(), family_of(belief).mode()]))
         assert returns[0] >= returns[1] - 1e-6
     assert not all(accepted)
@@ -98,7 +97,7 @@ def test_what_diverges_is_not_executed():
     planner = planners.mppi(3, num_samples=64, refine=refine)
     belief, info = infer(planner, dynamics.from_function(step, 1), KEY, jnp.zeros(()), None)
     assert (belief.mode() <= 0.45).all()
-    assert jnp.isfinite(info.refinement.worth.max())
+    assert jnp.isfinite(info.refinement.returns.max())
 
 
 def test_episodes_are_refined_at_every_step():
@@ -119,7 +118,7 @@ def test_episodes_are_refined_at_every_step():
         ),
         (
             {"refine": planners.ilqr(HORIZON + 1)},
-            r"refine must be over plans of shape \[H, A\] = \(5, 2\), got \(6, 2",
+            "refine must have the horizon 5, got 6",
         ),
         (
             {"refine": REFINERS["ilqr"], "execute": "sample"},
@@ -129,9 +128,16 @@ def test_episodes_are_refined_at_every_step():
 )
 def test_mistakes_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        unchecked(planners.mppi)(HORIZON, 2, **options)
+        unchecked(planners.mppi)(HORIZON, **options)
+
+
+def test_particles_have_no_mode_to_refine():
+    with pytest.raises(ValueError, match="refine goes on from the mode of a belief: smc has particles"):
+        planners.smc(HORIZON, refine=REFINERS["ilqr"])
 
 
 def test_discrete_actions_stay_what_they_are():
+    model = dynamics.discretized(MODEL, [[-1.0, 0.0], [1.0, 0.0]])
+    planner = planners.vi_mpc(HORIZON, refine=REFINERS["ilqr"])
     with pytest.raises(ValueError, match="refine moves actions freely"):
-        planners.vi_mpc(HORIZON, actions=[[-1.0, 0.0], [1.0, 0.0]], refine=REFINERS["ilqr"])
+        planner.init(model, MODEL.start)

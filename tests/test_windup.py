@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import bound
 
 from mirrax import dynamics, planners
 from mirrax.dynamics.actions import bounded, saturates
@@ -55,7 +56,7 @@ def drive(planner, key):
     away = dynamics.point_mass(obstacles=(), goal=(AWAY, 0.0))
     first_key, second_key = jax.random.split(key)
     state = away.init(key)
-    start = (state, planner.start(away, state))
+    start = (state, planner.init(away, state))
     (state, belief), (_, before) = jax.lax.scan(control(away), start, jax.random.split(first_key, 50))
     back = dynamics.point_mass(obstacles=(), goal=(state[0] - 3.0, state[1]))
     _, (velocity, after) = jax.lax.scan(control(back), (state, belief), jax.random.split(second_key, 40))
@@ -65,7 +66,7 @@ def drive(planner, key):
 @pytest.mark.parametrize("name", PLANNERS)
 def test_a_plan_turns_as_soon_as_its_goal_does(name):
     factory, options, most = PLANNERS[name]
-    velocity, greatest = drive(factory(HORIZON, 2, num_samples=64, **options), KEY)
+    velocity, greatest = drive(factory(HORIZON, num_samples=64, **options), KEY)
     assert velocity.min() <= 0.0
     assert np.argmax(np.asarray(velocity) <= 0.0) + 1 <= most
     assert greatest <= 1.0
@@ -80,9 +81,8 @@ def test_a_wound_up_belief_is_brought_back_at_once():
 
 @pytest.mark.parametrize(("interpolation", "num_knots"), [("zero", 4), ("linear", 3), ("cubic", 3), ("cubic", 6)])
 def test_splines_stay_within_the_range_between_their_knots_too(interpolation, num_knots):
-    belief = planners.beliefs.splined(
-        lambda steps: bound(planners.beliefs.mixture(num_components=3), steps, 2), 20, num_knots, interpolation
-    )
+    family = planners.beliefs.splined(planners.beliefs.mixture(num_components=3), num_knots, interpolation)
+    belief = bound(family, 20, 2)
     wild = belief.map_centers(lambda plans: 4.0 * jax.random.normal(KEY, plans.shape))
     assert jnp.abs(wild.means).max() > 1.5
     tamed = within(wild, jnp.full(2, 1.25))
@@ -157,20 +157,21 @@ def test_unbounded_actions_are_a_choice(bounds, is_bounded, expected):
 
 
 def test_discrete_actions_have_no_range():
-    levels = [[-2.0], [0.0], [2.0]]
+    levels = jnp.array([[-2.0], [0.0], [2.0]])
 
     def step(key, state, action):
         return state, -jnp.sum((action - 2.0) ** 2), 1.0
 
-    model = dynamics.from_function(step, 1, bounded=True)
+    model = dynamics.discretized(dynamics.from_function(step, 1, bounded=True), levels)
     for planner in (
-        planners.vi_mpc(3, actions=levels, num_samples=64),
-        planners.vi_mpc(3, actions=levels, enumerate_plans=True),
-        planners.smc(3, actions=levels, num_samples=64),
+        planners.vi_mpc(3, num_samples=64),
+        planners.vi_mpc(3, enumerate_plans=True),
+        planners.smc(3, num_samples=64),
     ):
-        assert not has_center(planner.init(model, jnp.zeros(())).belief)
-        action, _, _ = jax.jit(planners.plan)(planner, model, KEY, jnp.zeros(()))
-        np.testing.assert_allclose(action, 2.0)
+        belief = planner.init(model, jnp.zeros(()))
+        assert not has_center(belief.belief)
+        action, _, _ = jax.jit(planners.plan)(planner, model, KEY, jnp.zeros(()), belief)
+        np.testing.assert_allclose(levels[action], 2.0)
 
 
 def test_an_executed_action_is_within_the_range_however_it_is_chosen():
@@ -178,7 +179,7 @@ def test_an_executed_action_is_within_the_range_however_it_is_chosen():
     state = model.init(KEY)
     for options in ({"execute": "best"}, {"execute": "sample"}, {"execute": "mean"}):
         planner = planners.mppi(4, num_samples=32, std=3.0, **options)
-        action, belief, _ = jax.jit(planners.plan)(planner, model, KEY, state)
+        action, belief, _ = jax.jit(planners.plan)(planner, model, KEY, state, planner.init(model, state))
         assert jnp.abs(action).max() <= 1.0
         assert jnp.abs(belief.mode()).max() <= 1.0
 

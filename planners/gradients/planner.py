@@ -15,7 +15,7 @@ from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import Continuous, action_space
 from ..beliefs.protocol import Plans
 from ..beliefs.warm_start import Shift
-from ..checks import check_belief, fresh, named
+from ..checks import check_own_belief, fresh, named
 from ..differentiation import constant, implicit, undifferentiable
 from ..info import Info
 from .ascent import Explicit, Implicit, ascend
@@ -97,7 +97,7 @@ class GradientPlanner:
             ValueError: if `belief` is not of the structure and shapes that `init` gives, the model has no gradients,
                 or what has no derivatives is differentiated.
         """
-        check_belief(jax.eval_shape(lambda: self.init(model, state)), belief)
+        check_own_belief(self, model, state, belief)
         start_key, noise, climb_key = jax.random.split(key, 3)
         objective = self.objective.prepared(model, state, belief)
         if isinstance(objective, Implicit):

@@ -17,7 +17,7 @@ from ...dynamics.spaces import action_space
 from ..beliefs.gaussian import Gaussian, GaussianFamily
 from ..beliefs.protocol import Plan, Plans, continuous_shape
 from ..beliefs.warm_start import Shift
-from ..checks import check_belief, fresh, named
+from ..checks import check_own_belief, fresh, named
 from ..differentiation import Equations, constant, implicit
 from ..info import Info, info_row
 from ..rollouts.simulation import draw_scenarios, reuse_noise, with_new_noise
@@ -115,7 +115,7 @@ class IterativeLQR:
         Raises:
             ValueError: if `belief` is not of the structure and shapes that `init` gives.
         """
-        check_belief(jax.eval_shape(lambda: self.init(model, state)), belief)
+        check_own_belief(self, model, state, belief)
         noise_key, sample_key = jax.random.split(key)
         solver, *parts = constant((self, model, state, belief))
         found, info = constant(solver._search(noise_key, sample_key, *parts))

@@ -14,7 +14,7 @@ from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import action_space
 from ..beliefs.warm_start import shift_by_one
-from ..checks import check_belief, fresh, named
+from ..checks import check_own_belief, fresh, named
 from ..differentiation import undifferentiable
 from ..gradients.ascent import Climb, ascend
 from ..gradients.optimizers import Optimizer
@@ -93,7 +93,7 @@ class PolicyPlanner:
             ValueError: if `belief` is not of the structure and shapes that `init` gives, the model has no gradients,
                 or it is differentiated: what is found has no derivatives.
         """
-        check_belief(jax.eval_shape(lambda: self.init(model, state)), belief)
+        check_own_belief(self, model, state, belief)
         held = functools.partial(undifferentiable, reason=_REFUSAL)
         planner, *parts = held((self, model, state, belief))
         return planner._ascend(key, *parts, held=held)

@@ -21,6 +21,12 @@ def check_execution(execute: str | None, belief: Any, space: ActionSpace) -> Non
         raise ValueError(f"execute='component' needs a belief of several modes, got {kind}")
 
 
+def check_bounds(bounds: str | None, space: ActionSpace) -> None:
+    """Raise a `ValueError` if actions that have no range are to be kept within one."""
+    if bounds is not None and isinstance(space, Discrete):
+        raise ValueError(f"bounds must not be given where actions are discrete, got {bounds!r}")
+
+
 def check_inflation(inflation: Float[Array, ""] | None, belief: Any) -> None:
     """Raise a `ValueError` if a spread is to be carried on that is not learnt."""
     inner = innermost(belief)

@@ -16,7 +16,7 @@ from ..beliefs.protocol import Belief, Family, Multimodal, update
 from ..beliefs.warm_start import Shift
 from ..checks import check_belief, fresh, named
 from ..info import Info
-from .compatibility import check_execution, check_inflation
+from .compatibility import check_bounds, check_execution, check_inflation
 from .containment import containment
 from .evaluation import Evaluator, padded
 from .incumbent import Incumbent, incumbent
@@ -72,6 +72,7 @@ class SamplingPlanner:
         with named(self.name, f"{type(model).__name__} ({space})"):
             belief = self.family.bind(self.horizon, space)
             check_execution(self.execute, belief, space)
+            check_bounds(self.bounds, space)
             check_inflation(None if self.warm_start is None else self.warm_start.inflation, belief)
             prior = self.evaluator.bind(belief, space, self.num_samples)
             return fresh(incumbent(belief, prior, executes=self.execute == "best"))
@@ -155,10 +156,10 @@ class SamplingPlanner:
     def _checked(self, model: Model, state: State, belief: Any) -> Incumbent:
         """The belief, if it is one that `init` gives, or of the family alone."""
         own = jax.eval_shape(lambda: self.init(model, state))
-        if not isinstance(belief, Incumbent) and isinstance(belief, Belief):
-            check_belief(own.belief, belief)
-            return dataclasses.replace(self.init(model, state), belief=belief, plan=belief.mode())
-        return check_belief(own, belief)
+        alone = not isinstance(belief, Incumbent) and isinstance(belief, Belief)
+        with named(self.name, f"{type(model).__name__} ({action_space(model)})"):
+            check_belief(own.belief if alone else own, belief)
+        return dataclasses.replace(self.init(model, state), belief=belief, plan=belief.mode()) if alone else belief
 
 
 def _as_long(rows: list[Info]) -> list[Info]:

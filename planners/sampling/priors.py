@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...dynamics.pytrees import pytree, traceable
-from ...dynamics.spaces import ActionSpace
+from ...dynamics.spaces import ActionSpace, Discrete
 from ..beliefs.protocol import Belief, Density, Family, Plans
 from ..checks import check_part, check_per_plan, named
 
@@ -156,8 +156,10 @@ def bind_prior(prior: Any, horizon: int, space: ActionSpace) -> Any:
         The prior, if it was a family without a shape; None where it needs no shape.
 
     Raises:
-        ValueError: if it is over plans of another shape, which might broadcast and be wrong.
+        ValueError: if it is over plans of another shape, which might broadcast and be wrong, or not of such actions.
     """
+    if isinstance(prior, ShrunkPrior) and isinstance(space, Discrete):
+        raise ValueError(f"cross_term, a prior around the present mean, needs continuous actions, got {space}")
     if not isinstance(prior, FixedPrior):
         return None
     distribution, shape = prior.distribution, (horizon, *space.shape)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree
+from ...dynamics.spaces import Discrete, action_space
 from ..beliefs.annealed import Annealed
 from ..beliefs.full import FullGaussian
 from ..beliefs.gaussian import Gaussian
@@ -17,7 +18,7 @@ from ..beliefs.kronecker import KroneckerGaussian
 from ..beliefs.memory import Remembering
 from ..beliefs.protocol import Plan, Plans
 from ..beliefs.spline import Splined
-from ..checks import check_belief, fresh
+from ..checks import check_own_belief, fresh, named
 from ..info import Info, Refinement
 from .importance import ImportanceSampler
 from .incumbent import Incumbent
@@ -115,8 +116,10 @@ class RefinedPlanner:
     def init(self, model: Model, state: State) -> Refined:
         """The belief where inference starts; see `SamplingPlanner.init`."""
         found = self.planner.init(model, state)
-        if found.limit is None:
-            raise ValueError("refine moves actions freely: it needs continuous actions, got discrete ones")
+        space = action_space(model)
+        if isinstance(space, Discrete):
+            with named(self.planner.name, f"{type(model).__name__} ({space})"):
+                raise ValueError(f"refine moves actions freely: it needs continuous actions, got {space}")
         return fresh(Refined(found, found.belief.mode()))
 
     def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Refined) -> tuple[Refined, Info]:
@@ -130,7 +133,7 @@ class RefinedPlanner:
         Raises:
             ValueError: if `belief` is not of the structure and shapes that `init` gives.
         """
-        check_belief(jax.eval_shape(lambda: self.init(model, state)), belief)
+        check_own_belief(self, model, state, belief)
         loop_key, refine_key, noise_key = jax.random.split(key, 3)
         found, info = self.planner.improve(model, loop_key, state, belief.found)
         assert isinstance(self.planner.evaluator, ImportanceSampler)  # see `sampling_planner`

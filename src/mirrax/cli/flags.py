@@ -67,7 +67,7 @@ def planner_flags(only: str | None = None) -> list[Flag]:
             default = _defaults(only).get(option)
             text = text if default is None else f"{text.removesuffix('.')} (default: {default})."
         elif names != list(PLANNERS) and option not in planners.LoopOptions.__annotations__:
-            text = f"{', '.join(names)}: {text}"
+            text = f"{text.removesuffix('.')} ({_takers(names)})."
         flags.append(Flag(option, _type(OPTIONS[option]), _capitalized(text).replace("`", ""), tuple(names)))
     return flags
 
@@ -103,6 +103,12 @@ def takes_loop_options(planner: str) -> bool:
     """Whether a planner is one of the sampling loop, which share their options."""
     parameters = inspect.signature(getattr(planners, planner)).parameters.values()
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
+def _takers(names: list[str]) -> str:
+    """The planners that take an option, or all but the others, whichever is shorter."""
+    others = [name for name in PLANNERS if name not in names]
+    return ", ".join(names) if len(names) <= len(others) else f"all but {', '.join(others)}"
 
 
 def _options_of(planner: str) -> list[str]:

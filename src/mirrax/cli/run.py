@@ -119,7 +119,7 @@ def _devices(command: "Run", settings: dict[str, Any], factory: Callable[..., An
 
     number = command.devices
     if number is None:  # fewer than 16 plans each are not worth a device
-        number = max(1, min(len(jax.devices()), settings.get("num_samples", 0) // 16))
+        number = max(1, min(len(jax.devices()), (settings.get("num_samples") or 0) // 16))
     if "sharding" in inspect.signature(factory).parameters or takes_loop_options(command.planner):
         return number, {"sharding": sample_sharding(number)}
     if command.devices in (None, 1):
