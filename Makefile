@@ -1,10 +1,12 @@
-# make demo | test | lint: each installs what it needs into .venv first, once, and prints what it does.
+# make demo | test | lint | docs: each installs what it needs into .venv first, once, and prints what it does.
 SHELL := /bin/bash
 PYTHON ?= python3
 STEPS ?= 200
+# CONSTRAINTS=/dev/null installs the newest of everything
+CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: .venv/runtime  ## MPPI drives the Brax ant forward; the report is runs/ant-mppi/report.html
 	$(BIN)/mirrax run ant --steps $(STEPS)
@@ -15,13 +17,16 @@ test: .venv/test  ## all tests, as many files at once as there are cores
 lint: .venv/test  ## style, format, and types of the built wheel
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf build && mkdir -p build/wheel
+	rm -rf build/bdist.* build/lib build/wheel && mkdir -p build/wheel
 	$(BIN)/python -m build --wheel --outdir build/wheel . > build/wheel/log || { cat build/wheel/log; exit 1; }
 	$(BIN)/python -m zipfile -e build/wheel/mirrax-*.whl build/wheel/site
 	$(BIN)/mypy build/wheel/site/mirrax
 
+docs: .venv/docs  ## the documentation, which needs no network: build/site/index.html; a minute or two at first
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 clean:  ## everything that was made, the environment included
-	rm -rf .venv build dist runs .jax_cache src/*.egg-info
+	rm -rf .venv build dist docs/generated runs .jax_cache src/*.egg-info
 
 .venv/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -31,10 +36,15 @@ clean:  ## everything that was made, the environment included
 
 .venv/runtime: .venv/python pyproject.toml constraints.txt
 	@echo "installing mirrax and what it needs into .venv (1.1 GB; a minute or more)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[all]'
 	@touch $@
 
 .venv/test: .venv/python pyproject.toml constraints.txt
 	@echo "installing mirrax, what it needs and its test tools into .venv (1.2 GB; a minute or more)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[test]'
+	@touch $@ .venv/runtime
+
+.venv/docs: .venv/python pyproject.toml constraints.txt
+	@echo "installing mirrax, what it needs and its documentation tools into .venv (1.2 GB; a minute or more)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[docs]'
 	@touch $@ .venv/runtime

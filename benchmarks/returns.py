@@ -299,6 +299,7 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
     task = find_task(name)
     model = task.make(None)
     keys = jax.random.split(jax.random.key(0), options.seeds)
+    state = jax.jit(model.init)(jax.random.key(0))
 
     def play(planner: Any, model: Any, keys: Any) -> Any:
         # one after another: the blocks of a rollout are made to fit the cache
@@ -309,7 +310,8 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
     for planner_name in options.planners:
         for budget in options.budgets:
             planner = make_planner(planner_name, task, budget)
-            known_one, fingerprint = _find(known, planner_name, budget, options), _fingerprint(planner, model)
+            known_one = _find(known, planner_name, budget, options)
+            fingerprint = _fingerprint(planner, planner.init(model, state))
             if known_one is not None and known_one.get("fingerprint") == fingerprint:
                 continue
             if known_one is not None:  # of another planner of that name: its defaults have changed
@@ -333,13 +335,18 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
             beside.replace(options.out / f"{name}.json")
 
 
-def _fingerprint(planner: planners.Planner, model: Model) -> str:
+def _fingerprint(planner: planners.Planner, belief: Any) -> str:
     """What tells planners of one name apart whose numbers are not the same; three digits of each are looked at.
 
-    Those of the planner, and of the belief where it starts on a model.
+    Args:
+        planner: any.
+        belief: where it starts, which has numbers that follow of shapes.
+
+    Returns:
+        Eight characters.
     """
     digest = hashlib.sha256()
-    for leaf in jax.tree.leaves((planner, planner.init(model, model.init(jax.random.key(0))))):
+    for leaf in jax.tree.leaves((planner, belief)):
         numbers = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
         digest.update("".join(f"{number:.3g} " for number in np.ravel(numbers) + 0.0).encode())
     return digest.hexdigest()[:8]

@@ -8,11 +8,11 @@ import pytest
 from jaxtyping import install_import_hook
 
 # XLA compiles a fifth as long with these, and compilation is most of what tests do; jaxlib ends the process at a flag
-# that it does not know: XLA_FLAGS= make test is without
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1",
-)
+# that it does not know
+FLAGS = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
+if tuple(map(int, jax.lib.__version__.split(".")[:2])) < (0, 12):
+    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 jax.config.update("jax_num_cpu_devices", 4)  # for the tests of sharding; all others use the first
 # one folder for each process of pytest-xdist: an entry is there before it is whole
 CACHE = pathlib.Path(__file__).parent.parent / ".jax_cache" / os.environ.get("PYTEST_XDIST_WORKER", "gw0")

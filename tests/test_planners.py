@@ -91,7 +91,7 @@ PLANNERS = {
         {"std": 0.7, "temperature": 0.2, "std_min": 0.01},
     ),
     "evolution": (planners.evolution, {"num_samples": 64, "num_iterations": 3}, {"std": 0.7}),
-    "vi_mpc": (planners.vi_mpc, {"num_samples": 64, "num_iterations": 3}, {"std": 0.7, "target_ess": 0.3}),
+    "vi_mpc": (planners.vi_mpc, {"num_samples": 64, "num_iterations": 3}, {"std": 0.7, "prior_std": 0.8}),
     "vi_mpc, full, knots": (
         planners.vi_mpc,
         {"num_samples": 64, "num_iterations": 3, "covariance": "full", "temperature": 0.5, "max_kl": 0.5}
@@ -105,8 +105,9 @@ PLANNERS = {
     ),
     "vi_mpc, mixture": (
         planners.vi_mpc,
-        {"num_samples": 64, "num_iterations": 3, "num_components": 3, "temperature": 0.5, "execute": "component"},
-        {"temperature": 1.0},
+        {"num_samples": 64, "num_iterations": 3, "num_components": 3, "temperature": 0.5, "execute": "component"}
+        | {"target_ess": 0.2},
+        {"temperature": 1.0, "target_ess": 0.3},
     ),
     "vi_mpc, categorical": (
         planners.vi_mpc,

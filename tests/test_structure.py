@@ -157,12 +157,11 @@ def test_every_option_is_used_and_declared_once():
 def test_option_defaults_are_in_their_range():
     for factory in planners.PLANNERS:
         for name, parameter in inspect.signature(factory).parameters.items():
-            if (
-                name in OPTIONS
-                and parameter.default is not parameter.empty
-                and not isinstance(parameter.default, str)
-            ):
-                OPTIONS[name].check(name, parameter.default)
+            default = parameter.default
+            if (factory.__name__, name) == ("vi_mpc", "num_samples"):
+                continue  # None for 512, to see whether it was given where all plans are enumerated
+            if name in OPTIONS and default is not parameter.empty and not isinstance(default, str):
+                OPTIONS[name].check(name, default)
 
 
 def test_every_planner_is_public():

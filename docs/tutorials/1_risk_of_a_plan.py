@@ -1,9 +1,9 @@
 """
 # Plan for your own function, and bound the risk of the plan
 
-A boat crosses a bay with a current that nobody knows exactly. There is a rock on the way. We write the boat as a function,
-plan once for the average case and once for the bad cases, and then ask of each plan how often it hits the rock: not
-on the scenarios that it was planned with, but on fresh ones, with a confidence bound.
+A boat crosses a bay with a current that nobody knows exactly. There is a rock on the way. We write the boat as a
+function, plan once for the average case and once for the bad cases, and then ask of each plan how often it hits the
+rock: not on the scenarios that it was planned with, but on fresh ones, with a confidence bound.
 """
 
 # %%
@@ -47,8 +47,8 @@ state = model.init(jax.random.key(0))
 # %%
 # ## Two plans
 #
-# Both planners try every plan in 32 scenarios. The first takes the mean of the returns, the second the mean of the worst
-# tenth. Nothing else differs.
+# Both planners try every plan in 32 scenarios. The first takes the mean of the returns, the second the mean of the
+# worst tenth. Nothing else differs.
 
 HORIZON, SCENARIOS = 40, 32
 infer = jax.jit(planners.infer)
@@ -69,8 +69,8 @@ for name, (_, value) in plans.items():
 # %%
 # ## What they are worth
 #
-# The planner has seen its scenarios, and has chosen the plan that does well in them. That is a biased judge. So follow each
-# plan through 2000 new ones.
+# The planner has seen its scenarios, and has chosen the plan that does well in them. That is a biased judge. So
+# follow each plan through 2000 new ones.
 
 
 @jax.jit
@@ -84,9 +84,9 @@ paths = {name: follow(plan, keys) for name, (plan, _) in plans.items()}
 # %%
 # ## A bound on the risk
 #
-# Of n fresh scenarios a plan runs aground in k. The probability behind that is, with confidence 95 %, below the bound of
-# Clopper and Pearson, whatever the model is. It holds for the plan as it is; for a plan that was chosen by these same
-# scenarios it would not.
+# Of n fresh scenarios a plan runs aground in k. The probability behind that is, with confidence 95 %, below the bound
+# of Clopper and Pearson, whatever the model is. It holds for the plan as it is; for a plan that was chosen by these
+# same scenarios it would not.
 
 for name, path in paths.items():
     aground = np.asarray(path.discounts[:, -1] == 0.0)
@@ -101,8 +101,8 @@ for name, path in paths.items():
 # %%
 # ## The picture
 #
-# The careful plan passes the rock at a distance, on the side to which the current pushes. On average it earns less; in the
-# worst tenth, more.
+# The careful plan passes the rock at a distance, on the side to which the current pushes. On average it earns less;
+# in the worst tenth, more.
 
 figure, (bay, histogram) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 bay.add_patch(plt.Circle(ROCK, RADIUS, color="0.6"))

@@ -1,20 +1,20 @@
 """
 # Add a family of beliefs of your own
 
-A family of beliefs says how plans are drawn, and how weighted plans become the next belief. Here we add one that mirrax does
-not have: independent Laplace distributions. Their tails are heavier than a Gaussian's, so that now and then a plan looks far
-away; and their fit is the weighted *median*, which a few odd plans do not move.
+A family of beliefs says how plans are drawn, and how weighted plans become the next belief. Here we add one that
+mirrax does not have: independent Laplace distributions. Their tails are heavier than a Gaussian's, so that now and
+then a plan looks far away; and their fit is the weighted *median*, which a few odd plans do not move.
 """
 
 # %%
 # ## The belief
 #
-# A belief is a pytree with seven methods, those of `planners.beliefs.Belief`. Fitting is a projection: of all members of the
-# family, the one nearest to the weighted plans, argmin KL(Σ w δ_a ‖ q). For a Laplace distribution that is the weighted
-# median, and the mean distance from it.
+# A belief is a pytree with seven methods, those of `planners.beliefs.Belief`. Fitting is a projection: of all members
+# of the family, the one nearest to the weighted plans, argmin KL(Σ w δ_a ‖ q). For a Laplace distribution that is the
+# weighted median, and the mean distance from it.
 #
-# `map_centers` and `spread` are not needed. With them the belief is also `planners.beliefs.Centered`, and planners keep its
-# centre near the actuators' range.
+# `map_centers` and `spread` are not needed. With them the belief is also `planners.beliefs.Centered`, and planners
+# keep its centre near the actuators' range.
 
 import dataclasses
 from typing import Any
@@ -73,8 +73,8 @@ class Laplace:
 # %%
 # ## The family
 #
-# A family is configuration without shapes. `bind` makes the belief where inference starts, for so many steps and a space of
-# actions. A planner calls it in `planner.init(model, state)`.
+# A family is configuration without shapes. `bind` makes the belief where inference starts, for so many steps and a
+# space of actions. A planner calls it in `planner.init(model, state)`.
 
 
 @dynamics.pytree
@@ -106,8 +106,8 @@ print("KL", truth.kl(family.bind(3, dynamics.Continuous(1))))
 # %%
 # ## Use it
 #
-# `planners.sampling_planner` composes a planner of any parts. The factories take a family, too: `belief=family`. Here CEM
-# plans a swing-up with either family, for ten seeds at once.
+# `planners.sampling_planner` composes a planner of any parts. The factories take a family, too: `belief=family`. Here
+# CEM plans a swing-up with either family, for ten seeds at once.
 
 model = dynamics.cartpole()
 HORIZON, SEEDS = 40, 10
@@ -130,13 +130,13 @@ found = {
     "Gaussian": solve(cem(planners.beliefs.gaussian(std=0.5)), keys),
     "Laplace": solve(cem(family), keys),
 }
-for name, (belief, info) in found.items():
+for name, (_, info) in found.items():
     best = info.best_return[:, -1]
     print(f"{name}: best return {best.mean():.1f}, from {best.min():.1f} to {best.max():.1f} over {SEEDS} seeds")
 
 # %%
-# All diagnostics work, because they rest on the same seven methods: `info.kl` is how far each iteration moved the belief,
-# `info.entropy` what is left of it.
+# All diagnostics work, because they rest on the same seven methods: `info.kl` is how far each iteration moved the
+# belief, `info.entropy` what is left of it.
 
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
 for (name, (belief, info)), color in zip(found.items(), ("#D55E00", "#0072B2"), strict=True):

@@ -1,17 +1,19 @@
 """
 # Believe in luck, or not: the risky bridge
 
-A bridge leads straight to the goal, over a chasm; a road leads around it. On the bridge the wind may push you off. Give
-every trajectory the probability exp(R/β) of being optimal, and infer what to do. There are two ways to read that, and they
-take different ways. This is [A bridge in the wind](../../risky_bridge.md) in short, with exact inference and one planner.
+A bridge leads straight to the goal, over a chasm; a road leads around it. On the bridge the wind may push you off.
+Give every trajectory the probability exp(R/β) of being optimal, and infer what to do. There are two ways to read
+that, and they take different ways. This is [A bridge in the wind](../../risky_bridge.md) in short, with exact
+inference and one planner.
 """
 
 # %%
 # ## The world
 #
-# It comes from [examples/risky_bridge.py](../../../examples/risky_bridge.py), so this script needs a clone of the repository.
-# There are 20 cells and three moves: right, up and down. A step costs 1, arriving is worth 20, falling −20, and both end the
-# episode. Between the banks the wind takes over a move with probability 0.2. On the bridge that is a fall.
+# It comes from [examples/risky_bridge.py](../../../examples/risky_bridge.py), so this script needs a clone of the
+# repository. There are 20 cells and three moves: right, up and down. A step costs 1, arriving is worth 20, falling
+# −20, and both end the episode. Between the banks the wind takes over a move with probability 0.2. On the bridge that
+# is a fall.
 
 import sys
 from pathlib import Path
@@ -34,8 +36,8 @@ print("\n".join(bridge.MAP))
 # ## Two posteriors
 #
 # The **direct** posterior is p(τ | O) itself. It infers everything that has led to success, the wind included. The
-# **structured** one chooses actions only, and keeps the wind as it is. `planners.message_passing` computes both exactly, and
-# `walk` follows a policy exactly, without sampling.
+# **structured** one chooses actions only, and keeps the wind as it is. `planners.message_passing` computes both
+# exactly, and `walk` follows a policy exactly, without sampling.
 
 HORIZON, BETA = 9, 1.0
 
@@ -55,7 +57,6 @@ def infer(mdp):
     }
 
 
-
 # %%
 # Follow each of them: where does it go, if the wind is as it believes, and if the wind is as it is?
 
@@ -67,8 +68,8 @@ for name, walk in walks.items():
 
 # %%
 # The direct posterior crosses, and believes that it never falls. As a posterior nothing is wrong with that: of the
-# trajectories that succeed nearly all have crossed, and none of those has fallen. As a forecast it is wrong. In the world its
-# policy falls every other time. The structured posterior takes the road and gets what it expects.
+# trajectories that succeed nearly all have crossed, and none of those has fallen. As a forecast it is wrong. In the
+# world its policy falls every other time. The structured posterior takes the road and gets what it expects.
 
 figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
 for axis, (name, walk) in zip(axes, walks.items(), strict=True):
@@ -89,11 +90,11 @@ plt.show()
 # %%
 # ## What a planner does
 #
-# A planner that samples sees returns, not probabilities. Which posterior it finds depends on the futures in which it tries
-# its plans. Here `vi_mpc` looks at all 3⁹ plans, so that no sampling error is left but that of the futures:
+# A planner that samples sees returns, not probabilities. Which posterior it finds depends on the futures in which it
+# tries its plans. Here `vi_mpc` looks at all 3⁹ plans, so that no sampling error is left but that of the futures:
 #
-# * in 16 futures, the same for all plans (`common_noise=True`, the default): the structured posterior of plans, in those
-#   futures;
+# * in 16 futures, the same for all plans (`common_noise=True`, the default): the structured posterior of plans, in
+#   those futures;
 # * each plan in a future of its own (`common_noise=False`): the direct posterior, whatever the code calls it.
 
 
@@ -111,5 +112,6 @@ print("own luck:   ", np.asarray(lucky).round(2))
 print("16 futures: ", np.asarray(fair).round(2))
 
 # %%
-# With luck of their own nearly all plans cross. In common futures it depends on the futures: 16 of them are few, compared
-# with what a fall costs at β = 1. The long version has more planners, the temperature, and estimates of the evidence.
+# With luck of their own nearly all plans cross. In common futures it depends on the futures: 16 of them are few,
+# compared with what a fall costs at β = 1. The long version has more planners, the temperature, and estimates of the
+# evidence.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ...dynamics.base import Model, State
+from ...dynamics.spaces import ActionSpace
 from ..differentiation import Equations
 from ..info import Info, info_row
 from .objective import Target
@@ -48,6 +49,10 @@ class Objective(Protocol):
     @property
     def keeps_best(self) -> bool:
         """Whether each ends as the best that it has been, which takes an objective that is no estimate."""
+        ...
+
+    def check(self, horizon: int, space: ActionSpace) -> None:
+        """Raise a `ValueError` if it does not fit plans of so many steps."""
         ...
 
     def prepared(self, model: Model, state: State, belief: Any) -> Any:

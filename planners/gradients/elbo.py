@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree, static
-from ...dynamics.spaces import action_space
+from ...dynamics.spaces import ActionSpace, action_space
 from ..beliefs.full import FullGaussian
 from ..beliefs.gaussian import Gaussian
 from .ascent import Climb
@@ -35,6 +35,10 @@ class ElboAscent:
     num_samples: int = static()
     antithetic: bool = static()
     stick: bool = static()
+
+    def check(self, horizon: int, space: ActionSpace) -> None:
+        """Raise a `ValueError` if the prior is over other plans."""
+        self.target.bound(horizon, space)
 
     def prepared(self, model: Model, state: State, belief: Gaussian | FullGaussian) -> "ElboAscent":
         """The same for beliefs like this."""

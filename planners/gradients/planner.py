@@ -11,9 +11,10 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Key
 
 from ...dynamics.base import Model, State
+from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import Continuous, action_space
-from ..beliefs.protocol import Plans
+from ..beliefs.protocol import Plans, continuous_shape
 from ..beliefs.warm_start import Shift
 from ..checks import check_own_belief, fresh, named
 from ..differentiation import constant, implicit, undifferentiable
@@ -83,8 +84,10 @@ class GradientPlanner:
         """
         space = action_space(model)
         with named(self.name, f"{type(model).__name__} ({space})"):
+            if not isinstance(self.family, PointsFamily):
+                real("initial_plan", self.family.mean, shape=continuous_shape(self.name, self.horizon, space))
             belief = self.family.bind(self.horizon, space)
-            self.objective.target.bound(self.horizon, space)  # its prior must fit, too
+            self.objective.check(self.horizon, space)
             return fresh(belief)
 
     def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Info]:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 from ...dynamics.actions import action_limit
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree, static
-from ...dynamics.spaces import action_space
+from ...dynamics.spaces import ActionSpace, action_space
 from ..beliefs.protocol import Plans
 from ..differentiation import Equations, constant
 from ..rollouts.simulation import reuse_noise
@@ -34,6 +34,10 @@ class PlanAscent:
     target: Target
     limit: Float[Array, ""] | None
     bounds: str | None = static()
+
+    def check(self, horizon: int, space: ActionSpace) -> None:
+        """Raise a `ValueError` if the prior is over other plans."""
+        self.target.bound(horizon, space)
 
     def prepared(self, model: Model, state: State, belief: Points) -> "PlanAscent":
         """The same where the shape of plans and the range of actions are known."""

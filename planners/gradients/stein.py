@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Key
 from ...dynamics.base import Model, State
 from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree, static
-from ...dynamics.spaces import action_space
+from ...dynamics.spaces import ActionSpace, action_space
 from ..beliefs.protocol import Plans
 from ..sampling.weights import log_normalize
 from .ascent import Climb
@@ -39,6 +39,12 @@ class SteinAscent:
     std: Float[Array, "..."] | None
     num_perturbations: int = static()
     kernel: str = static()
+
+    def check(self, horizon: int, space: ActionSpace) -> None:
+        """Raise a `ValueError` if the prior is over other plans, or perturbations are of others."""
+        self.target.bound(horizon, space)
+        if self.std is not None:
+            real("perturbation", self.std, shape=(horizon, *space.shape))
 
     def prepared(self, model: Model, state: State, belief: Points) -> "SteinAscent":
         """The same where the shape of plans is known."""
