@@ -16,6 +16,7 @@ from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.tasks import named_model
 from mirrax.benchmarks.timing import print_table
+from mirrax.dynamics import action_space
 from mirrax.dynamics.base import Model
 from mirrax.dynamics.checks import integer, real
 
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _compare(name: str, model: Model, options: Options) -> list[str]:
     plan_key, direction_key, noise, start = jax.random.split(jax.random.key(0), 4)
-    shape = (options.horizon, model.action_size)
+    shape = (options.horizon, *action_space(model).shape)
     state = jax.jit(model.init)(start)
     plan = options.std * jax.random.normal(plan_key, shape)
     directions = jax.random.normal(direction_key, (options.num_samples, *shape))

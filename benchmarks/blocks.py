@@ -18,6 +18,7 @@ from mirrax.benchmarks.devices import sample_sharding, use_cores
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.tasks import named_model
 from mirrax.benchmarks.timing import compare, print_table
+from mirrax.dynamics import action_space
 from mirrax.dynamics.base import Model
 from mirrax.dynamics.checks import integer
 
@@ -87,7 +88,8 @@ def _measure(
     """A row of the table."""
     key = jax.random.key(0)
     state = jax.jit(model.init)(key)
-    plans = 0.5 * jax.random.normal(key, (options.num_samples, options.horizon, model.action_size))
+    shape = (options.num_samples, options.horizon, *action_space(model).shape)
+    plans = 0.5 * jax.random.normal(key, shape)
     everything = (model, key, state, plans)
     programs = {}
     for variant, (chunk_size, sharding) in variants.items():

@@ -100,7 +100,7 @@ def _solve(name: str, problem: Problem, rounds: int) -> list[str]:
     planner = planners.ilqr(horizon, num_iterations=1000, **options)
     arguments = (planner, model, jax.random.key(0), state)
     timing = compare({"solve": (planners.infer, arguments)}, rounds)["solve"]
-    info = timing.value[1]
+    belief, info = timing.value
     converged = np.asarray(info.converged)
     # rows after the last iteration repeat it
     promised = np.asarray(info.expected_improvement)
@@ -109,7 +109,7 @@ def _solve(name: str, problem: Problem, rounds: int) -> list[str]:
     return [
         name,
         str(len(dynamics.coordinates(model, state))),
-        str(model.action_size),
+        str(belief.plan.shape[1]),
         str(horizon),
         f"{iterations}{'' if converged[-1] else ', no end'}",
         f"{timing.milliseconds:.2f}",

@@ -161,8 +161,8 @@ def _measure(planner: planners.Planner, model: Model, options: Options) -> list[
     def search(planner: Any, model: Any, key: Any) -> tuple[Any, Any]:
         state = model.init(key)
         belief, info = planners.infer(planner, model, key, state)
-        plan = belief.mode()[None]
-        return planners.rollout(model, key, state, plan)[0], jnp.nanmax(info.returns)
+        plan, tried = belief.mode()[None], jnp.asarray(info.returns)  # which is kept
+        return planners.rollout(model, key, state, plan)[0], jnp.nanmax(tried)
 
     keys = jax.random.split(jax.random.key(0), options.seeds)
     program = jax.jit(search).lower(planner, model, keys[0]).compile()

@@ -5,6 +5,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import compare, print_table
+from mirrax.dynamics import action_space
 from mirrax.dynamics.base import Model
 from mirrax.dynamics.checks import integer
 
@@ -87,11 +89,11 @@ def _measure(model: Model, num_samples: int, options: Options) -> list[list[str]
             "smc": planners.smc(horizon, temperature=1.0, **size),
             "smc, always": planners.smc(horizon, temperature=1.0, ess_threshold=1.0, **size),
         }
-        belief = several["mppi"].init(model, state).belief
+        belief: Any = several["mppi"].init(model, state)
         sampled = functools.partial(sampled_scan, num_samples=num_samples)
         return {
-            "bare scan": (bare_scan, (model, key, state, belief.sample(key, num_samples))),
-            "sampled scan": (sampled, (model, key, state, belief)),
+            "bare scan": (bare_scan, (model, key, state, belief.belief.sample(key, num_samples))),
+            "sampled scan": (sampled, (model, key, state, belief.belief)),
         } | {
             name: (planners.infer, (planner, model, key, state, planner.init(model, state)))
             for name, planner in several.items()
@@ -103,7 +105,8 @@ def _measure(model: Model, num_samples: int, options: Options) -> list[list[str]
     for name, (function, arguments) in programs(4 * options.horizon).items():
         timing = timings[name]
         memory = jax.jit(function).lower(*arguments).compile().memory_analysis()
-        plans = 4 * num_samples * 3 * options.horizon * model.action_size  # bytes by which they grow
+        action_size = math.prod(action_space(model).shape)
+        plans = 4 * num_samples * 3 * options.horizon * action_size  # bytes by which they grow
         rows.append(
             [
                 name,

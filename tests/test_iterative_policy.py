@@ -407,7 +407,7 @@ class TestPolicies:
         model = target()
         for arguments, message in (
             ({"policy": nn.Dense(2)}, r"policy must be a planners\.policies\.network_policy, got Dense"),
-            ({"gradient": "magic"}, "gradient must be one of score, pathwise"),
+            ({"gradient": "magic"}, "gradient must be one of pathwise, score"),
             ({"execute": "mean"}, "execute must be one of mode, sample"),
             ({"max_kl": 0.0}, r"max_kl must be .*> 0"),
             ({"num_samples": 2}, "num_samples must be an integer of at least 4"),

@@ -185,5 +185,5 @@ def test_an_executed_action_is_within_the_range_however_it_is_chosen():
 
 
 def test_bounds_are_one_of_two():
-    with pytest.raises(ValueError, match="bounds must be one of clip, none, or None, got 'box'"):
+    with pytest.raises(ValueError, match="bounds must be one of None, clip, none, got 'box'"):
         planners.cem(3, bounds="box")

@@ -1,7 +1,8 @@
 """Policies: networks, imagined trajectories, and the planner that improves a policy for where it is."""
 
+from ..beliefs.protocol import Policy
 from .ascent import PolicyPlanner
 from .iterated import IteratedPolicy
 from .network import NetworkPolicy, network_policy
 
-__all__ = ["IteratedPolicy", "NetworkPolicy", "PolicyPlanner", "network_policy"]
+__all__ = ["IteratedPolicy", "NetworkPolicy", "Policy", "PolicyPlanner", "network_policy"]
