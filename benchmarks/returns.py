@@ -336,7 +336,7 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
 
 
 def _fingerprint(planner: planners.Planner, belief: Any) -> str:
-    """What tells planners of one name apart whose numbers are not the same; three digits of each are looked at.
+    """A digest of a planner's numbers, three digits of each, by which planners of one name are distinguished.
 
     Args:
         planner: any.

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..dynamics.checks import check_unused, choice, integer, interval
-from .beliefs.gaussian import GaussianFamily, gaussian
+from .beliefs.choice import Bound
+from .beliefs.gaussian import Gaussian, GaussianFamily, gaussian
 from .beliefs.warm_start import optional_shift
 from .checks import check_part
 from .info import check_keep
@@ -55,6 +56,8 @@ def ilqr(
         if temperature is None:
             raise ValueError("prior needs a temperature, which weighs it, got None")
         independent = isinstance(prior, GaussianFamily) and prior.noise_exponent is None
+        if isinstance(prior, Gaussian) and prior.color is None:
+            prior, independent = Bound(prior), True
         if not isinstance(prior, PolicyPrior) and not independent:
             raise ValueError(
                 "prior must be planners.beliefs.gaussian(...) of uncorrelated steps or planners.priors.policy_prior"

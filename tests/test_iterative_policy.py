@@ -84,7 +84,7 @@ class TestGradients:
     @pytest.fixture
     def problem(self, double):
         model = random_linear_quadratic(0, n=2, m=2)
-        given = moved(planners.policies.network_policy(Linear(2), std=0.5).bind(model, model.start), 0.1)
+        given = moved(planners.policies.network_policy(Linear(2), std=0.5).init(model, model.start), 0.1)
         policy = moved(given)
 
         def worth(params):
@@ -134,7 +134,7 @@ class TestGradients:
 
         model = dynamics.from_function(ending, 1)
         state = jnp.array([0.5, 0.0])
-        given = planners.policies.network_policy(Linear(1), std=0.6).bind(model, state)
+        given = planners.policies.network_policy(Linear(1), std=0.6).init(model, state)
         policy = moved(given)
         noise = jax.random.normal(KEY, (20_000, HORIZON + 1, 1))
         imagination = Imagination(model, KEY, state, noise, given, jnp.asarray(BETA))
@@ -259,7 +259,7 @@ class TestPosteriors:
 class TestTrust:
     def amortised(self, model):
         network = nn.Sequential((nn.Dense(8), nn.tanh, nn.Dense(4)))
-        given = planners.policies.network_policy(network).bind(model, model.start)
+        given = planners.policies.network_policy(network).init(model, model.start)
         params = jax.tree.map(lambda leaf: 0.3 * leaf, given.params)
         return planners.policies.network_policy(given.network, params, std=0.4)
 
@@ -344,7 +344,7 @@ class TestPolicies:
         model = target(1)
 
         def size_of(state, **options):
-            policy = planners.policies.network_policy(Linear(1), **options).bind(model, state)
+            policy = planners.policies.network_policy(Linear(1), **options).init(model, state)
             return policy.params["K"].shape[1]
 
         assert size_of(Watched({"a": jnp.ones(3), "b": jnp.ones((2, 2))}, jnp.ones(9))) == 7

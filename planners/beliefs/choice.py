@@ -11,7 +11,7 @@ from .full import full_gaussian
 from .gaussian import gaussian
 from .kronecker import kronecker_gaussian
 from .mixture import mixture
-from .protocol import Belief, Family, Policy
+from .protocol import Belief, Family
 
 COVARIANCES: dict[str, Callable[..., Any]] = {
     "diagonal": gaussian,
@@ -107,7 +107,7 @@ def as_family(belief: Any) -> Any:
     """
     if isinstance(belief, type):
         raise ValueError(f"belief must be an instance, got the class {belief.__name__}")
-    if isinstance(belief, Family) and not isinstance(belief, Policy):  # which binds to models and states
+    if isinstance(belief, Family):
         return belief
     methods = [name for name in vars(Belief) if not name.startswith("_")]
     missing = [name for name in methods if not callable(getattr(belief, name, None))]

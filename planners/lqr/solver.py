@@ -14,6 +14,7 @@ from ...dynamics.checks import real
 from ...dynamics.coordinates import coordinates
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import action_space
+from ..beliefs.choice import Bound
 from ..beliefs.gaussian import Gaussian, GaussianFamily
 from ..beliefs.protocol import Plan, Plans, continuous_shape
 from ..beliefs.warm_start import Shift
@@ -95,7 +96,7 @@ class IterativeLQR:
         with named(self.name, f"{type(model).__name__} ({space})"):
             real("initial_plan", self.proposal.mean, shape=continuous_shape("iLQR", self.horizon, space))
             proposal = self.proposal.bind(self.horizon, space)
-            if isinstance(self.prior, GaussianFamily):
+            if isinstance(self.prior, GaussianFamily | Bound):
                 with named("prior"):
                     self.prior.bind(self.horizon, space)
             if self.limits is not None:
@@ -205,7 +206,7 @@ class IterativeLQR:
         state = with_new_noise(whole, key, state)
         log_prior: Callable[..., Any] | None = None
         parameters: Any = None
-        if isinstance(self.prior, GaussianFamily):
+        if isinstance(self.prior, GaussianFamily | Bound):
             prior = self.prior.bind(self.horizon, action_space(whole))
             log_prior, parameters = _gaussian_log_prob, (prior.mean, prior.std)
         elif isinstance(self.prior, PolicyPrior):

@@ -164,7 +164,7 @@ class ParticlesFamily:
     def bind(self, horizon: int, space: ActionSpace) -> Particles:
         """Equally weighted particles at the mode of the proposal, or at 0 where a policy proposes."""
         proposal, mean = self.proposal, space.zeros(horizon)
-        if isinstance(proposal, Family) and not isinstance(proposal, Policy):  # which binds to models and states
+        if isinstance(proposal, Family):
             proposal = proposal.bind(horizon, space)
             check_sequential(proposal)
         if isinstance(proposal, Sequential):

@@ -78,7 +78,7 @@ class PolicyPlanner:
             ValueError: if its network does not fit what it observes, or the model's actuators.
         """
         with named(self.name, f"{type(model).__name__} ({action_space(model)})"):
-            given = self.policy.bind(model, state)
+            given = self.policy.init(model, state)
         mean, std = given.moments(given.outputs(given.observe(state)))
         mean, std = jnp.where(jnp.isfinite(mean), mean, 0.0), jnp.where(jnp.isfinite(std), std, given.scale)
         shape = (self.horizon, len(mean))

@@ -38,7 +38,7 @@ class NetworkPolicy:
     network: Any = static()
     hidden: tuple[int, ...] = static()
 
-    def bind(self, model: Model, state: State) -> "NetworkPolicy":
+    def init(self, model: Model, state: State) -> "NetworkPolicy":
         """The policy with its own parameters, or those with which its network begins, always the same.
 
         Args:
@@ -99,7 +99,7 @@ class NetworkPolicy:
     def outputs(self, observation: Float[Array, " n"]) -> Float[Array, " outputs"]:
         """The output of the network for an observation."""
         if self.params is None:
-            raise ValueError("policy must have parameters: make some with policy.bind(model, state), got params=None")
+            raise ValueError("policy must have parameters: make some with policy.init(model, state), got params=None")
         return jnp.asarray(self.network.apply(self.params, observation), float)
 
     def moments(self, outputs: Float[Array, "*k outputs"]) -> tuple[Float[Array, "*k A"], Float[Array, "*k A"]]:
@@ -142,7 +142,7 @@ def network_policy(
             `init(key, observation) -> params` and `apply(params, observation)`. None for a perceptron whose last
             layer begins at 0: at first all states get the mean 0 and the same `std`.
         params: of the network, such as `{"params": {...}}` of flax; None for those with which it begins, once a
-            planner's `init`, or `bind(model, state)`, knows the shapes. What must not change, such as the statistics
+            planner's `init`, or `policy.init(model, state)`, knows the shapes. What must not change, such as the statistics
             of a normaliser, belongs into `observe`.
         observe: state -> observation [n], a function of a module's or a pytree; None for `state.obs` where there is
             one, else the floating-point numbers of the state.

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ...dynamics.pytrees import pytree, traceable
 from ...dynamics.spaces import ActionSpace, Discrete
-from ..beliefs.protocol import Belief, Density, Family, Plans
+from ..beliefs.protocol import Belief, Density, Family, Plans, Policy
 from ..checks import check_part, check_per_plan, named
 
 
@@ -137,6 +137,11 @@ def as_prior(prior: Any) -> Any:
         if prior != "flat":
             raise ValueError(f"prior must be a family, an object with log_prob, or 'flat', got {prior!r}")
         return FlatPrior()
+    if isinstance(prior, Policy) and not isinstance(prior, Belief | type):
+        raise ValueError(
+            f"prior is over plans; of a policy over actions in states make one with planners.priors.policy_prior, "
+            f"got {type(prior).__name__}"
+        )
     if isinstance(prior, Prior) and not isinstance(prior, type):
         return check_part("prior", prior)
     if isinstance(prior, Family) and not isinstance(prior, type):
