@@ -30,24 +30,18 @@ from mirrax.planners.lqr.solver import FRACTIONS
 
 # What planners take here besides their defaults: iterations that leave the smallest budget enough plans for each.
 # After a comma stands what sets a second entry of the same planner apart.
-SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "random_shooting": {},
-    "predictive_sampling": {},
+SETTINGS: Mapping[str, Mapping[str, Any]] = {factory.__name__: {} for factory in planners.PLANNERS} | {
     "cem": {"num_iterations": 4},
     "icem": {"num_iterations": 3},
-    "mppi": {},
     "pi2": {"num_iterations": 2},
-    "tsallis": {},
     "dial": {"num_iterations": 2, "num_knots": 8},
     "evolution": {"num_iterations": 2},
     "vi_mpc": {"num_iterations": 2},
-    "smc": {},
     "vi_mpc, best kept": {"num_iterations": 2, "num_kept": 3, "execute": "best"},
     "vi_mpc, refined": {"num_iterations": 2, "refine": {"num_samples": 2, "num_iterations": 8}},  # by `gradient`
     "gradient": {"num_iterations": 16},
     "elbo_gradient": {"num_iterations": 8, "temperature": 0.1},  # a tenth of what a good step earns here
     "stein": {"num_iterations": 8, "temperature": 0.1},
-    "ilqr": {},
     "iterative_policy": {"num_iterations": 4},
 }
 

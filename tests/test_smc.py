@@ -607,7 +607,7 @@ class TestActing:
         weights = jax.jit(functools.partial(jax.lax.map, weight))(jax.random.split(KEY, 2000))
         assert abs(weights.mean() - share) < 0.02
         with pytest.raises(
-            ValueError, match="smc on Tabular .num_actions=2.: execute='mean' needs a belief that has"
+            ValueError, match=r"smc on Tabular \(num_actions=2\): execute='mean' needs a belief that has"
         ):
             discrete(execute="mean").init(model, start)
 

@@ -141,9 +141,9 @@ def network_policy(
             [-1, 1] is the actuators' range, before logarithms of standard deviations; or anything hashable with
             `init(key, observation) -> params` and `apply(params, observation)`. None for a perceptron whose last
             layer begins at 0: at first all states get the mean 0 and the same `std`.
-        params: of the network, such as `{"params": {...}}` of flax; None for those with which it begins, once a
-            planner's `init`, or `policy.init(model, state)`, knows the shapes. What must not change, such as the statistics
-            of a normaliser, belongs into `observe`.
+        params: of the network, such as `{"params": {...}}` of flax; None for those with which it begins, once
+            `init(model, state)` of a planner, or of the policy, knows the shapes. What must not change, such as the
+            statistics of a normaliser, belongs into `observe`.
         observe: state -> observation [n], a function of a module's or a pytree; None for `state.obs` where there is
             one, else the floating-point numbers of the state.
         std: by which the standard deviations of the network are multiplied, > 0, scalar or [A]; None for 1, or

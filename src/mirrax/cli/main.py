@@ -91,7 +91,7 @@ class Bench:
     """speed: the loop against a bare scan. busy: the same planning on an idle and on a busy machine. blocks: what
     blocks and devices gain, model by model. derivatives: iLQR per solve, and slopes of plans against returns.
     agreement: where derivatives agree with finite differences. returns: what planners earn for equal numbers of model
-    steps. open_loop: how good an open-loop plan each planner finds. peers: cost of hydrax's tasks at hydrax's settings."""
+    steps. open_loop: how good an open-loop plan each planner finds. peers: cost of hydrax's tasks at its settings."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
