@@ -137,7 +137,7 @@ def test_what_is_elsewhere_is_named(part):
         "belief": planner.init(model, jnp.zeros(4)),
     }
     inputs[part] = committed(inputs[part])
-    told = rf"{part} must be on the 4 devices .*, got it on .*: give planners.rollouts.place\({part}, sharding\)"
+    told = rf"{part} must be on the 4 devices .*, got cpu:0: give planners.rollouts.place\({part}, sharding\)"
     for entry in (planners.infer, planners.plan):
         with pytest.raises(ValueError, match=told):
             entry(**inputs)

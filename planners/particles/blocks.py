@@ -62,7 +62,7 @@ class ParticleBlocks(NamedTuple):
 
 
 def particle_blocks(num_samples: int, block_size: int, sharding: NamedSharding | None) -> ParticleBlocks:
-    """ParticleBlocks for K particles.
+    """Blocks for K particles.
 
     Args:
         num_samples: K.

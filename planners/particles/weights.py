@@ -35,7 +35,7 @@ class WeightedPlans(NamedTuple):
 
 
 class Reweighted(NamedTuple):
-    """WeightedPlans as samples at another temperature.
+    """Weighted plans as samples at another temperature.
 
     Attributes:
         optimality: their likelihood at this temperature.
@@ -49,7 +49,7 @@ class Reweighted(NamedTuple):
 
 
 def reweigh(weighted: WeightedPlans, inverse: Float[Array, ""], reached: Float[Array, ""]) -> Reweighted:
-    """Weigh weighted on from one temperature to another, w⁺ ∝ w exp((b⁺ − b) R).
+    """Weigh plans on from one temperature to another, w⁺ ∝ w exp((b⁺ − b) R).
 
     Args:
         weighted: the plans of the particle filter.
