@@ -91,7 +91,7 @@ def test_mistakes_are_named(arguments, message):
 
 
 @pytest.mark.parametrize("horizon", [0, True])
-def test_a_horizon_that_is_none_is_named(horizon):
+def test_a_horizon_outside_its_range_is_named(horizon):
     with pytest.raises(ValueError, match=f"horizon must be an integer of at least 1, got {horizon}"):
         planners.sampling_planner(
             horizon, planners.beliefs.gaussian(), planners.likelihoods.elite(0.1), num_samples=8
@@ -382,6 +382,27 @@ def test_categorical_fits_are_weighted_frequencies():
     for weight, choice in zip(weights, plans, strict=True):
         truth[np.arange(3), np.asarray(choice)] += float(weight)
     np.testing.assert_allclose(jnp.exp(belief.fit(plans, weights).log_probs), 0.98 * truth + 0.02 / 3, rtol=1e-4)
+
+
+def test_an_enumeration_proposes_all_plans_whatever_their_number():
+    belief = FAMILIES["enumeration"]
+    for num_samples in (5, 8, 20):
+        plans = np.asarray(belief.propose(jax.random.key(0), num_samples).plans)
+        np.testing.assert_array_equal(plans @ [4, 2, 1], np.arange(8))
+    still = dynamics.from_function(lambda key, state, action: (state, action[0], 1.0), 1)
+    model = dynamics.discretized(still, [[0.0], [1.0]])
+    for sizes in ((20,), (8, 4)):
+        planner = planners.sampling_planner(
+            3,
+            planners.beliefs.enumeration(),
+            planners.likelihoods.exponential(1.0),
+            num_samples=sizes,
+            num_iterations=len(sizes),
+            keep=("returns", "weights"),
+        )
+        _, info = planners.infer(planner, model, jax.random.key(0), jnp.zeros(()))
+        np.testing.assert_array_equal(info.returns, np.tile(plans.sum(1), (len(sizes), 1)))
+        assert info.weights.shape == (len(sizes), 8)
 
 
 def test_annealed_noise_follows_its_schedule():
