@@ -162,7 +162,7 @@ class TestGradients:
         def made(wall):
             return dynamics.from_function(jax.tree_util.Partial(step, wall), 1)
 
-        given = planners.policies.network_policy(std=0.5, hidden=(4,)).bind(made(0.4), jnp.zeros(()))
+        given = planners.policies.network_policy(std=0.5, hidden=(4,)).init(made(0.4), jnp.zeros(()))
         noise = jax.random.normal(KEY, (16, 3, 1))
 
         def lessons(wall, noise):
@@ -362,7 +362,7 @@ class TestPolicies:
                 return nn.Dense(4, dtype=jnp.bfloat16)(x)
 
         policy = planners.policies.network_policy(Counting())
-        with pytest.raises(ValueError, match=r"make some with policy\.bind\(model, state\)"):
+        with pytest.raises(ValueError, match=r"make some with policy\.init\(model, state\)"):
             policy.mean(jnp.zeros(()))
         for gradient in ("score", "pathwise"):
             planner = planners.iterative_policy(3, policy=policy, num_samples=8, gradient=gradient)
@@ -372,7 +372,7 @@ class TestPolicies:
 
     def test_densities_are_those_of_their_samples(self):
         made = planners.policies.network_policy(std=[0.3, 0.6], hidden=(4,))
-        policy = moved(made.bind(target(), jnp.ones(3)), 0.5)
+        policy = moved(made.init(target(), jnp.ones(3)), 0.5)
         other = moved(policy, 0.3)
         state = jnp.array([0.1, -0.4, 0.8])
         actions = jax.vmap(policy.sample, (0, None))(jax.random.split(KEY, 40_000), state)

@@ -48,8 +48,8 @@ def test_files_are_yaml(name):
 
 
 def test_commands_exist():
-    targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
-    variables = set(re.findall(r"^([A-Z]+) [?:]?=", MAKEFILE, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    variables = set(re.findall(r"^([A-Z_]+) [?:]?=", MAKEFILE, re.MULTILINE))
     phony = set(re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split())
     assert phony == targets
     called = set()
