@@ -39,7 +39,8 @@ def dial(
     start.
 
     For more iterations in the first planning of an episode make a second planner with them, take the plan that it
-    finds, `belief.mode()`, and start this one around it: `planner.init(model, state).map_centers(lambda _: plan)`.
+    finds, `belief.mode()`, and start this one around it: `planner.init(model, state).map_centers(lambda _: plan)`
+    (over knots `lambda _: belief.reduce @ plan`).
     """
     across = checked("horizon_factor", horizon_factor)
     if checked("diffusion", diffusion):

@@ -49,8 +49,8 @@ def elbo_gradient(
 
     What `vi_mpc` finds by weighing plans this finds by differentiating them, on the same model and in the same
     family: with a full covariance the posterior where that is Gaussian; with a diagonal one the variances 1/Λᵢᵢ of
-        its precision Λ, the greatest bound, where `vi_mpc` at κ = 1 ends at marginal variances. Where its mean
-        diverges the belief goes half way back. Derivatives do not see when an episode ends.
+    its precision Λ, the greatest bound, where `vi_mpc` at κ = 1 ends at marginal variances. Where its mean diverges
+    the belief goes half way back. Derivatives do not see when an episode ends.
 
     The prior is N(0, prior_std²) unless given. Under a flat prior nothing holds plans back that are beyond the
     actuators' range, where all earn the same.

@@ -45,10 +45,10 @@ def smc(
     cancels). Each iteration draws all plans anew from a proposal that is fitted to those that survived.
 
     Without a prior plans weigh exp(R/λ) under the proposal, wherever fits and warm starts move it, as in MPPI. For
-    the posterior of one problem give a prior and a temperature; for control leave both. With a temperature
-    `target_ess`
-    tempers: what an iteration leaves of the effective sample size on the way from the prior to λ, where the last one
-    ends; without, it cools on and on in this way. `max_kl` adapts the temperature from one time step to the next.
+    the posterior of one problem give a prior and a temperature; for control leave both. With a temperature,
+    `target_ess` tempers: it is the effective sample size that each iteration keeps on the way from the prior to λ,
+    where the last one ends. Without a temperature, the iterations cool further and further in this way. `max_kl`
+    adapts the temperature from one time step to the next.
 
     On a stochastic model particles are plans under common noise, whose posterior is exp(E[R]/λ) over `num_scenarios`
     draws of it; with one (the default of most models) it knows that one draw beforehand. With `common_noise=False` in

@@ -225,3 +225,39 @@ def test_inference_without_a_belief_starts_where_init_does(name):
     without, within = infer(planner, model, KEY, START), infer(planner, model, KEY, START, planner.init(model, START))
     assert jax.tree.structure(without) == jax.tree.structure(within)
     assert_close(without, within)
+
+
+class Longer:
+    """A family of a user's own that binds plans which are a step too long."""
+
+    def bind(self, horizon, space):
+        return planners.beliefs.gaussian().bind(horizon + 1, space)
+
+
+class Nothing:
+    """A family of a user's own that binds no belief."""
+
+    def bind(self, horizon, space):
+        return jnp.zeros((horizon, *space.shape))
+
+
+for kind in (Longer, Nothing):
+    jax.tree_util.register_pytree_node(kind, lambda family: ((), None), lambda _, __, kind=kind: kind())
+
+
+@pytest.mark.parametrize(
+    ("option", "family", "message"),
+    [
+        ("belief", Longer(), r"mppi on FunctionModel \(action_size=2\): belief must be over plans of shape \(4, 2\)"),
+        (
+            "belief",
+            Nothing(),
+            "mppi on FunctionModel .*: belief must be a family that binds a planners.beliefs.Belief",
+        ),
+        ("prior", Longer(), r"mppi on FunctionModel .*: prior must be over plans of shape \(4, 2\), got \(5, 2\)"),
+        ("prior", Nothing(), "mppi on FunctionModel .*: prior must be a family that binds a density with log_prob"),
+    ],
+)
+def test_what_a_family_binds_is_checked(option, family, message):
+    with pytest.raises(ValueError, match=message):
+        planners.mppi(4, **{option: family}).init(target(), jnp.zeros(()))

@@ -5,8 +5,18 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from ...dynamics.spaces import ActionSpace, Discrete
-from ..beliefs.protocol import HasMean, LearnsSpread, Multimodal, innermost
+from ..beliefs.protocol import Belief, HasMean, LearnsSpread, Multimodal, innermost
 from ..beliefs.strategy import Strategy
+
+
+def check_bound(belief: Any, horizon: int, space: ActionSpace) -> Any:
+    """Return what a family has bound, or raise a `ValueError` unless it is a belief over plans of that shape."""
+    if not isinstance(belief, Belief):
+        raise ValueError(f"belief must be a family that binds a planners.beliefs.Belief, got {type(belief).__name__}")
+    shape, own = (horizon, *space.shape), belief.mode().shape
+    if own != shape:
+        raise ValueError(f"belief must be over plans of shape {shape}, got {own}")
+    return belief
 
 
 def check_execution(execute: str | None, belief: Any, space: ActionSpace) -> None:

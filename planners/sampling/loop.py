@@ -16,7 +16,7 @@ from ..beliefs.protocol import Belief, Family, Multimodal, update
 from ..beliefs.warm_start import Shift
 from ..checks import check_belief, fresh, named
 from ..info import Info
-from .compatibility import check_bounds, check_execution, check_inflation
+from .compatibility import check_bound, check_bounds, check_execution, check_inflation
 from .containment import containment
 from .evaluation import Evaluator, padded
 from .incumbent import Incumbent, incumbent
@@ -70,7 +70,7 @@ class SamplingPlanner:
         """
         space = action_space(model)
         with named(self.name, f"{type(model).__name__} ({space})"):
-            belief = self.family.bind(self.horizon, space)
+            belief = check_bound(self.family.bind(self.horizon, space), self.horizon, space)
             check_execution(self.execute, belief, space)
             check_bounds(self.bounds, space)
             check_inflation(None if self.warm_start is None else self.warm_start.inflation, belief)

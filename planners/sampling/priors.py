@@ -170,12 +170,21 @@ def bind_prior(prior: Any, horizon: int, space: ActionSpace) -> Any:
     distribution, shape = prior.distribution, (horizon, *space.shape)
     if isinstance(distribution, Family):
         with named("prior"):
-            return FixedPrior(distribution.bind(horizon, space))
+            bound = distribution.bind(horizon, space)
+        if not isinstance(bound, Density):
+            raise ValueError(f"prior must be a family that binds a density with log_prob, got {type(bound).__name__}")
+        return FixedPrior(_of_shape(bound, shape))
+    _of_shape(distribution, shape)
+    return None
+
+
+def _of_shape(distribution: Any, shape: tuple[int, ...]) -> Any:
+    """A distribution, or a `ValueError` if it is a belief over plans of another shape."""
     if isinstance(distribution, Belief):
         own = distribution.mode().shape
         if own[len(own) - len(shape) :] != shape:  # a batch to map over has more
             raise ValueError(f"prior must be over plans of shape {shape}, got {own}")
-    return None
+    return distribution
 
 
 def policy_of(prior: Any) -> Callable[..., Any] | None:
