@@ -261,3 +261,36 @@ for kind in (Longer, Nothing):
 def test_what_a_family_binds_is_checked(option, family, message):
     with pytest.raises(ValueError, match=message):
         planners.mppi(4, **{option: family}).init(target(), jnp.zeros(()))
+
+
+PRIORS = {
+    "white": lambda mean: planners.beliefs.gaussian(mean=mean, std=0.1),
+    "coloured": lambda mean: planners.beliefs.gaussian(mean=mean, std=0.1, noise_exponent=1.0),
+}
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("factory", [planners.mppi, planners.vi_mpc, planners.smc], ids=lambda f: f.__name__)
+def test_a_belief_does_not_keep_the_prior_of_another_planner(factory, prior):
+    """The planner's own prior counts, whoever made the belief; and plans have its derivative."""
+
+    def made(mean):
+        return factory(4, num_samples=256, temperature=1.0, prior=PRIORS[prior](mean))
+
+    model, state, key = target(), jnp.zeros(()), jax.random.key(0)
+    own, other = (made(mean).init(model, state) for mean in (0.9, 0.0))
+    found, again = (planners.infer(made(0.9), model, key, state, belief)[0].mode() for belief in (own, other))
+    np.testing.assert_allclose(again, found, rtol=1e-5, atol=1e-6)
+    different = planners.infer(made(0.0), model, key, state, other)[0].mode()
+    assert np.abs(found - different).max() > 0.1
+
+
+def test_a_prior_of_many_widths_under_one_belief():
+    model, state, key = target(), jnp.zeros(()), jax.random.key(0)
+    belief = planners.vi_mpc(4, num_samples=64).init(model, state)
+
+    def plan(std):
+        return planners.infer(planners.vi_mpc(4, num_samples=64, prior_std=std), model, key, state, belief)[0].mode()
+
+    plans = jax.vmap(plan)(jnp.array([0.05, 0.3, 3.0]))
+    assert np.abs(np.diff(plans, axis=0)).max((1, 2)).min() > 1e-3

@@ -1,5 +1,6 @@
 """Which family: by the space of actions, and a Gaussian of this or that covariance, or a mixture."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +9,11 @@ from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace, Discrete
 from .categorical import categorical
 from .full import full_gaussian
-from .gaussian import gaussian
+from .gaussian import Gaussian, GaussianFamily, gaussian
 from .kronecker import kronecker_gaussian
 from .mixture import mixture
 from .protocol import Belief, Family
+from .spline import Splined, SplinedFamily
 
 COVARIANCES: dict[str, Callable[..., Any]] = {
     "diagonal": gaussian,
@@ -117,6 +119,28 @@ def as_family(belief: Any) -> Any:
             f"that has {', '.join(missing)}, got {belief!r}"
         )
     return Bound(belief)
+
+
+def rebound(family: Any, bound: Any, horizon: int, space: ActionSpace) -> Any:
+    """Bind a family once more, in a compiled program: its present parameters, with what costs most from before.
+
+    Args:
+        family: any family.
+        bound: the belief that it was bound to before.
+        horizon: the number H of steps.
+        space: of actions.
+
+    Returns:
+        The belief. Of a Gaussian the correlation in time stays that of `bound`.
+    """
+    match family, bound:
+        case GaussianFamily(), Gaussian():
+            return family.rebind(bound, space)
+        case SplinedFamily(), Splined():
+            return dataclasses.replace(bound, knots=rebound(family.knots, bound.knots, family.num_knots, space))
+        case BySpace(), _ if not isinstance(space, Discrete):
+            return rebound(family.continuous, bound, horizon, space)
+    return family.bind(horizon, space)
 
 
 def gaussian_of(covariance: str, *, std: Any = None, std_min: Any = None, **parameters: Any) -> Any:

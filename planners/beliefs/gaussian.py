@@ -161,13 +161,22 @@ class GaussianFamily:
 
     def bind(self, horizon: int, space: ActionSpace) -> Gaussian:
         """The belief over plans of `horizon` steps."""
+        return self._of(horizon, space, None if self.noise_exponent is None else color(horizon, self.noise_exponent))
+
+    def rebind(self, bound: Gaussian, space: ActionSpace) -> Gaussian:
+        """The belief over plans of the same shape, with the correlation in time of `bound`: that takes a Cholesky."""
+        if (bound.color is None) != (self.noise_exponent is None):
+            return self.bind(len(bound.mean), space)
+        return self._of(len(bound.mean), space, bound.color)
+
+    def _of(self, horizon: int, space: ActionSpace, correlation: Color | None) -> Gaussian:
         shape = continuous_shape("a Gaussian belief", horizon, space)
         return Gaussian(
             mean=real("mean", self.mean, shape=shape),
             std=real("std", self.std, shape=shape),
             std_min=self.std_min,
             smoothing=self.smoothing,
-            color=None if self.noise_exponent is None else color(horizon, self.noise_exponent),
+            color=correlation,
             learn_std=self.learn_std,
             unbiased=self.unbiased,
             about_old_mean=self.about_old_mean,

@@ -9,12 +9,12 @@ from jaxtyping import Array, Bool, Float, Key
 
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree
-from ...dynamics.spaces import ActionSpace
+from ...dynamics.spaces import ActionSpace, action_space
 from ..beliefs.protocol import Sequential
 from ..rollouts.settings import RolloutSettings
 from ..sampling.evaluation import Evaluation, all_equal
 from ..sampling.incumbent import Incumbent
-from ..sampling.priors import Prior, ShrunkPrior, bind_prior
+from ..sampling.priors import Prior, ShrunkPrior, bind_prior, rebind_prior
 from .belief import Particles, check_sequential
 from .filter import run_filter
 from .resampling import Resampler
@@ -65,7 +65,7 @@ class ParticleFilter:
     ) -> Evaluation:
         """See `Evaluator`; what is remembered is 1/λ."""
         before, inverse = search.belief, memory
-        prior = self.prior if search.initial.prior is None else search.initial.prior
+        prior = rebind_prior(self.prior, search.initial.prior, len(before.mode()), action_space(model))
         weighted = run_filter(
             model,
             keys,

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree, static
-from ...dynamics.spaces import ActionSpace, Discrete
+from ...dynamics.spaces import ActionSpace, Discrete, action_space
 from ..beliefs.enumeration import Enumeration
 from ..beliefs.gaussian import Gaussian
 from ..beliefs.memory import Remembering
@@ -20,7 +20,7 @@ from .diagnostics import diagnose
 from .evaluation import Evaluation
 from .incumbent import Incumbent
 from .likelihoods import Likelihood
-from .priors import Prior, bind_prior, policy_of
+from .priors import Prior, bind_prior, policy_of, rebind_prior
 from .step_sizes import StepSize
 from .weighting import weigh, weigh_steps
 
@@ -88,7 +88,7 @@ class ImportanceSampler:
         last: Bool[Array, ""],
     ) -> Evaluation:
         """See `Evaluator`."""
-        prior = self.prior if search.initial.prior is None else search.initial.prior
+        prior = rebind_prior(self.prior, search.initial.prior, len(search.belief.mode()), action_space(model))
         proposal = self._propose(keys[0], search, num_samples)  # a ~ q
         plans = proposal.plans
         scores = self.rollouts.score(

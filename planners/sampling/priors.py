@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from ...dynamics.pytrees import pytree, traceable
 from ...dynamics.spaces import ActionSpace, Discrete
+from ..beliefs.choice import rebound
 from ..beliefs.protocol import Belief, Density, Family, Plans, Policy
 from ..checks import check_part, check_per_plan, named
 
@@ -176,6 +177,13 @@ def bind_prior(prior: Any, horizon: int, space: ActionSpace) -> Any:
         return FixedPrior(_of_shape(bound, shape))
     _of_shape(distribution, shape)
     return None
+
+
+def rebind_prior(prior: Any, bound: Any, horizon: int, space: ActionSpace) -> Any:
+    """The present prior of a planner, where `bound` is what `bind_prior` gave before; None there needs no shape."""
+    if bound is None:
+        return prior
+    return FixedPrior(rebound(prior.distribution, bound.distribution, horizon, space))
 
 
 def _of_shape(distribution: Any, shape: tuple[int, ...]) -> Any:
