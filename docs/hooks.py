@@ -90,7 +90,6 @@ def options_table() -> str:
     for name, known in OPTIONS.items():
         meaning = known.help + (f". None {known.none}" if known.none else "")
         limits = known.range.replace("one of ", "").replace(">=", "≥").replace("<=", "≤")
-        limits = "in [0, 1]" if known.kind == "fraction" else limits
         cells = (f"`{name}`{{ #{name} }}", known.kind, limits, f"{meaning}.", ", ".join(takers[name]))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)

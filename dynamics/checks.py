@@ -43,15 +43,27 @@ def choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
     return value
 
 
-def fraction(name: str, value: Any) -> float:
-    """Return `value`, which decides a size, as a float, or raise a `ValueError` unless it lies in [0, 1]."""
+def number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> float:
+    """Return `value`, which decides a size, as a float, or raise a `ValueError`; the bounds are those of `real`."""
     try:
-        number = float(value)
+        known = float(value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be a number that is not traced (it decides a size), got {value!r}") from error
-    if not 0.0 <= number <= 1.0:
-        raise ValueError(f"{name} must lie in [0, 1], got {value!r}")
-    return number
+    real(name, known, above=above, below=below, minimum=minimum, maximum=maximum)
+    return known
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return `value`, which decides a size, as a float, or raise a `ValueError` unless it lies in [0, 1]."""
+    return number(name, value, minimum=0.0, maximum=1.0)
 
 
 def real(
@@ -134,6 +146,7 @@ def interval(name: str, value: Any, size: int | None = None) -> tuple[Float[Arra
 
 def check_unused(why: str, **options: Any) -> None:
     """Raise a `ValueError` if an option was given, any but None, that has no meaning beside others."""
-    given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
+    given = {name: value for name, value in options.items() if value is not None}
     if given:
-        raise ValueError(f"{why}: {' and '.join(options)} must not be given, got {', '.join(given)}")
+        values = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise ValueError(f"{why}: {' and '.join(given)} must not be given, got {values}")

@@ -9,7 +9,8 @@ from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from ..dynamics.base import Model, State, check_model, checked_step
 from ..dynamics.checks import integer
-from .checks import check_key
+from ..dynamics.spaces import action_space
+from .checks import check_key, fresh
 from .info import Info
 from .rollouts.placement import check_placed, place, sharding_of
 from .rollouts.simulation import frozen_if
@@ -68,7 +69,8 @@ def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belie
         model: what to imagine with.
         key: of samples and noise.
         state: where plans start, a state of `model`.
-        belief: where inference starts; None for `planner.init(model, state)`.
+        belief: where inference starts; None for `planner.init(model, state)`. It has what the family of the planner
+            was bound with (`std`, `std_min`, `smoothing`, ...): another family needs another belief.
 
     Returns:
         The belief, whose `mode()` is the plan [H, A], and the planner's info, one row per iteration.
@@ -78,12 +80,8 @@ def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belie
             are spread over, see `planners.rollouts.place`; or where a planner is differentiated that has no
             derivatives.
     """
-    if not isinstance(planner, Planner):
-        raise ValueError(f"planner must be a planner, got {type(planner).__name__} (the planner comes first)")
-    check_model("model", model)
-    check_placed(sharding_of(planner), planner=planner, model=model, key=key, state=state, belief=belief)
-    belief = planner.init(model, state) if belief is None else belief
-    return planner.improve(model, check_key(key), state, belief)
+    found, info = _improved(planner, model, key, state, belief)
+    return fresh(found), info
 
 
 def plan(
@@ -108,7 +106,7 @@ def plan(
     if belief is None:
         raise ValueError("belief must be given: planner.init(model, state) makes the first, got None")
     infer_key, act_key = jax.random.split(check_key(key))
-    belief, info = infer(planner, model, infer_key, state, belief)
+    belief, info = _improved(planner, model, infer_key, state, belief)
     return planner.act(act_key, belief), planner.shift(belief), info
 
 
@@ -138,6 +136,8 @@ def episode(
         ValueError: as `infer` does, or if `num_steps` is not positive.
     """
     integer("num_steps", num_steps)
+    if (space := action_space(check_model("env", env))) != (planned := action_space(check_model("model", model))):
+        raise ValueError(f"env must take the actions that model takes, {planned}, got {space}")
 
     def control(carry: tuple[State, Any, Array], key: Array) -> tuple[tuple[State, Any, Array], tuple[Any, ...]]:
         state, belief, alive = carry
@@ -162,3 +162,13 @@ def episode(
     (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))
     states, actions, rewards, discounts, infos = history
     return Episode(states, actions, rewards, discounts, infos, final_state)
+
+
+def _improved(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Info]:
+    """What `infer` does, after checks of its arguments."""
+    if not isinstance(planner, Planner):
+        raise ValueError(f"planner must be a planner, got {type(planner).__name__} (the planner comes first)")
+    check_model("model", model)
+    check_placed(sharding_of(planner), planner=planner, model=model, key=key, state=state, belief=belief)
+    belief = planner.init(model, state) if belief is None else belief
+    return planner.improve(model, check_key(key), state, belief)

@@ -1,12 +1,15 @@
 """The cross-entropy method."""
 
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
-from ..dynamics.checks import check_unused, fraction, integer
-from .beliefs.choice import by_space, unless
+from ..dynamics.checks import check_unused, integer
+from .beliefs.categorical import categorical
+from .beliefs.choice import unless
 from .beliefs.gaussian import gaussian
 from .composition import LoopOptions, compose
-from .options import checked, planner
+from .factory import planner
+from .option import narrowed
+from .options import checked
 from .sampling.likelihoods import elite
 from .sampling.loop import SamplingPlanner
 from .sampling.refinement import RefinedPlanner
@@ -21,7 +24,7 @@ def cem(
     std: Any = None,
     elite_fraction: Any = None,
     num_elites: int | None = None,
-    std_min: Any = 0.05,
+    std_min: Annotated[Any, narrowed(none="")] = 0.05,
     smoothing: Any = 0.1,
     noise_exponent: Any = None,
     include_mode: bool = False,
@@ -31,9 +34,13 @@ def cem(
     return compose(
         "cem",
         horizon,
-        _family(std, std_min, smoothing, noise_exponent, None),
+        gaussian(
+            std=0.5 if std is None else std, std_min=std_min, smoothing=smoothing, noise_exponent=noise_exponent
+        ),
         elite(elite_fraction, num_elites=num_elites, num_samples=num_samples),
         options,
+        discrete=categorical(),
+        family_options=_given(std, std_min, smoothing, noise_exponent),
         num_samples=num_samples,
         num_iterations=num_iterations,
         include_mode=include_mode,
@@ -47,9 +54,9 @@ def icem(
     num_samples: int = 128,
     num_iterations: int = 3,
     std: Any = None,
-    elite_fraction: Any = None,
+    elite_fraction: Annotated[float | None, narrowed(kind="number")] = None,
     num_elites: int | None = None,
-    std_min: Any = 0.05,
+    std_min: Annotated[Any, narrowed(none="")] = 0.05,
     smoothing: Any = 0.1,
     noise_exponent: Any = 1.0,
     population_decay: float = 1.25,
@@ -76,16 +83,20 @@ def icem(
     kept = checked("keep_fraction", keep_fraction)
     elites = 0  # where their number decides a size it must be known, and stays the same as the population shrinks
     if population_decay > 1.0 or kept or shifted:
-        share = fraction("elite_fraction", 0.1 if elite_fraction is None else elite_fraction)
+        share = 0.1 if elite_fraction is None else float(elite_fraction)
         elites = max(2, round(share * first)) if num_elites is None else num_elites
         likelihood = elite(num_elites=elites, num_samples=first)
     sizes = [min(first, max(2 * elites, int(first / population_decay**i))) for i in range(iterations)]
     return compose(
         "icem",
         horizon,
-        _family(std, std_min, smoothing, noise_exponent, 1.0),
+        gaussian(
+            std=0.5 if std is None else std, std_min=std_min, smoothing=smoothing, noise_exponent=noise_exponent
+        ),
         likelihood,
         options,
+        discrete=categorical(),
+        family_options=_given(std, std_min, smoothing, unless(1.0, noise_exponent)),
         kept=(round(kept * elites), round(shifted * elites)),
         execute="best",
         num_samples=sizes,
@@ -94,13 +105,11 @@ def icem(
     )
 
 
-def _family(std: Any, std_min: Any, smoothing: Any, noise_exponent: Any, default_exponent: Any) -> Any:
-    spread = 0.5 if std is None else std
-    continuous = gaussian(std=spread, std_min=std_min, smoothing=smoothing, noise_exponent=noise_exponent)
-    return by_space(
-        continuous,
-        std=std,
-        std_min=unless(0.05, std_min),
-        smoothing=unless(0.1, smoothing),
-        noise_exponent=unless(default_exponent, noise_exponent),
-    )
+def _given(std: Any, std_min: Any, smoothing: Any, noise_exponent: Any) -> dict[str, Any]:
+    """The options of the family that were given."""
+    return {
+        "std": std,
+        "std_min": unless(0.05, std_min),
+        "smoothing": unless(0.1, smoothing),
+        "noise_exponent": noise_exponent,
+    }

@@ -1,6 +1,7 @@
 """Checks of what users give to planners."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
-from ..dynamics.spaces import action_space
+from ..dynamics.base import check_model
+from ..dynamics.spaces import ActionSpace, action_space
 
 
 def check_part(name: str, part: Any, *methods: str) -> Any:
@@ -38,32 +40,57 @@ def check_key(key: Any) -> PRNGKeyArray:
 
 
 def check_belief(own: Any, given: Any) -> Any:
-    """Return the belief `given`, or raise a `ValueError` unless its structure and shapes are those of `own`.
+    """Return the belief `given`, or raise a `ValueError` unless its structure, shapes and dtypes are those of `own`.
 
     Args:
         own: a belief that the planner's `init` gives, or its shapes, from `jax.eval_shape`.
         given: by the user.
     """
-    if type(own) is not type(given):
-        raise ValueError(
-            f"belief must be one that the planner's init gives, {type(own).__name__}, got {type(given).__name__}"
-        )
-    own_leaves, leaves = (jax.tree_util.tree_leaves_with_path(belief) for belief in (own, given))
-    own_structure: Any = jax.tree.structure(own)
-    structure: Any = jax.tree.structure(given)
-    for (path, leaf), (other_path, other) in zip(own_leaves, leaves, strict=False):
-        if path != other_path:
-            break
-        if jnp.shape(leaf) != jnp.shape(other):
-            raise ValueError(
-                f"belief{jax.tree_util.keystr(path)} must have shape {jnp.shape(leaf)}, as the planner's init gives "
-                f"it, got {jnp.shape(other)}"
-            )
-    if structure != own_structure:
-        raise ValueError(
-            f"belief must have the structure that the planner's init gives, {own_structure}, got {structure}"
-        )
+    difference = _difference("belief", own, given)
+    if difference is not None:
+        raise ValueError(f"{difference} (planner.init gives a belief that fits)")
     return given
+
+
+def _difference(path: str, own: Any, given: Any) -> str | None:
+    """Where one pytree differs from another, what it must be there, and what it is; None where they agree."""
+    if jax.tree_util.all_leaves([own]) and jax.tree_util.all_leaves([given]):
+        if jnp.shape(own) != jnp.shape(given):
+            return f"{path} must have shape {jnp.shape(own)}, got {jnp.shape(given)}"
+        dtype = own.dtype if isinstance(given, int | float) else jax.dtypes.canonicalize_dtype(given.dtype)
+        return None if dtype == own.dtype else f"{path} must be of {own.dtype}, got {dtype}"
+    if type(own) is not type(given):
+        return f"{path} must be {_kind(own)}, got {_kind(given)}"
+    (own_parts, own_structure), (parts, structure) = _one_level(own), _one_level(given)
+    if own_parts.keys() != parts.keys():
+        return f"{path} must have the parts {', '.join(own_parts)}, got {', '.join(parts)}"
+    for key, part in own_parts.items():
+        if (difference := _difference(f"{path}{key}", part, parts[key])) is not None:
+            return difference
+    if own_structure == structure:
+        return None
+    for field in dataclasses.fields(own) if dataclasses.is_dataclass(own) else ():
+        own_value, value = getattr(own, field.name), getattr(given, field.name)
+        if field.metadata.get("static") and own_value != value:
+            return f"{path}.{field.name} must be {_short(own_value)}, got {_short(value)}"
+    return f"{path} must be as the planner has it, got another {type(given).__name__}"
+
+
+def _one_level(tree: Any) -> tuple[dict[str, Any], Any]:
+    """The parts of a pytree, and its structure without theirs."""
+    parts, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda part: part is not tree)
+    return {jax.tree_util.keystr(path): part for path, part in parts}, structure
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 40 else f"another {type(value).__name__}"
+
+
+def _kind(part: Any) -> str:
+    if part is None:
+        return "None"
+    return "an array" if jax.tree_util.all_leaves([part]) else type(part).__name__
 
 
 def check_own_belief(planner: Any, model: Any, state: Any, given: Any) -> Any:
@@ -76,7 +103,7 @@ def check_own_belief(planner: Any, model: Any, state: Any, given: Any) -> Any:
         given: by the user.
     """
     own = jax.eval_shape(lambda: planner.init(model, state))
-    with named(planner.name, f"{type(model).__name__} ({action_space(model)})"):
+    with binding(planner.name, model):
         return check_belief(own, given)
 
 
@@ -87,6 +114,15 @@ def named(*parts: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{' on '.join(parts)}: {error}") from error
+
+
+@contextlib.contextmanager
+def binding(planner: str, model: Any) -> Iterator[ActionSpace]:
+    """The space of a model's actions; errors of this block name the planner, the model and its space."""
+    with named(planner):
+        space = action_space(check_model("model", model))
+    with named(planner, f"{type(model).__name__} ({space})"):
+        yield space
 
 
 def check_per_plan(name: str, values: Any, num_samples: int) -> Shaped[Array, " K"]:

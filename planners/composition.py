@@ -1,18 +1,20 @@
 """How sampling planners are composed: the components and options that make one, checked together."""
 
-from collections.abc import Sequence
-from typing import Any, TypedDict
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jax.sharding import NamedSharding
 
-from ..dynamics.checks import boolean, choice, integer, real
-from .beliefs.choice import as_family
+from ..dynamics.checks import boolean, check_unused, choice, integer
+from .beliefs.choice import as_family, by_space
 from .beliefs.memory import remembering
 from .beliefs.spline import splined
 from .beliefs.warm_start import optional_shift
 from .checks import check_part
 from .info import check_keep
-from .options import checked, described
+from .loop_options import BOUNDS, LoopOptions, document
+from .options import checked
 from .particles.belief import ParticlesFamily
 from .particles.particle_filter import ParticleFilter
 from .particles.resampling import Resampler
@@ -25,35 +27,6 @@ from .sampling.loop import SamplingPlanner
 from .sampling.priors import as_prior
 from .sampling.refinement import RefinedPlanner, Refiner
 from .sampling.step_sizes import StepSize
-
-BOUNDS = ("clip", "none")
-
-
-class LoopOptions(TypedDict, total=False):
-    """What every sampling planner takes besides its own arguments; see `planners.options`."""
-
-    belief: Any
-    num_knots: int | None
-    interpolation: str | None
-    num_scenarios: int | None
-    common_noise: bool
-    risk: Any
-    explore_fraction: float
-    bounds: str | None
-    clip_plans: bool
-    num_kept: int
-    refine: Any
-    execute: str | None
-    diagnostics: bool
-    keep: Sequence[str]
-    warm_start: bool
-    tail: str
-    inflation: Any
-    rollout_chunk_size: int | None
-    sharding: NamedSharding | None
-
-
-LoopOptions.__doc__ = f"{LoopOptions.__doc__}\n\nAttributes:\n{described(LoopOptions.__annotations__)}\n"
 
 
 def sampling_planner(
@@ -104,7 +77,7 @@ def sampling_planner(
         num_scenarios: see `LoopOptions`.
         common_noise: see `LoopOptions`.
         risk: see `LoopOptions`.
-        resampler: resamples plans on the way, see `planners.particles.resampler`: sequential Monte Carlo. The
+        resampler: resamples plans during the rollout, see `planners.particles.resampler`: sequential Monte Carlo. The
             likelihood must then be `planners.particles.tempering`, and the belief one that can be drawn step by step
             (Gaussian over steps, mixture, categorical), or `planners.particles.particles` of one. None for plans that
             are rolled out each by itself.
@@ -134,7 +107,6 @@ def sampling_planner(
     sizes = _sizes(num_samples, num_iterations)
     include_mode, clip_plans = checked("include_mode", include_mode), checked("clip_plans", clip_plans)
     per_step = boolean("per_step", per_step)
-    real("explore_fraction", explore_fraction, minimum=0.0, below=1.0)
     explored = checked("explore_fraction", explore_fraction)
     kept = checked("num_kept", num_kept)
     if kept:
@@ -203,6 +175,9 @@ def sampling_planner(
     return planner if refine is None else _refined(planner, refine)
 
 
+document(inspect.signature(sampling_planner))
+
+
 def compose(
     name: str,
     horizon: int,
@@ -210,6 +185,8 @@ def compose(
     likelihood: Likelihood,
     options: LoopOptions,
     *,
+    family_options: Mapping[str, Any],
+    discrete: Any = None,
     kept: tuple[int, int] | None = None,
     **own: Any,
 ) -> Any:
@@ -218,9 +195,11 @@ def compose(
     Args:
         name: of the factory.
         horizon: the number H of steps.
-        family: over steps, or over knots.
+        family: of continuous actions, over steps or over knots.
         likelihood: how returns become weights.
         options: those that the user gave.
+        family_options: those that are of the planner's own family: name -> value, None where it was not given.
+        discrete: the family of discrete actions; None for the same.
         kept: how many plans are evaluated again in the next iteration and in the next time step; None for `num_kept`.
         **own: arguments of `sampling_planner` that the factory chooses.
 
@@ -238,7 +217,10 @@ def compose(
         raise ValueError("rho is a risk measure, where the expectation sits: give it or risk, got both")
     given: dict[str, Any] = own | options
     if (belief := given.pop("belief", None)) is not None:
+        check_unused("belief has options of its own", **family_options)
         family = as_family(belief)
+    elif discrete is not None:
+        family = by_space(family, discrete, **family_options)
     family = splined(family, given.pop("num_knots", None), given.pop("interpolation", None))
     if kept is not None and any(kept):
         family = remembering(family, num_kept=kept[0], num_shifted=kept[1])
@@ -267,7 +249,7 @@ def _tempering(likelihood: Any, prior: Any) -> Tempering:
 
 
 def _check_resampled(sizes: int | tuple[int, ...], **given: bool) -> None:
-    """Raise a `ValueError` for options that have no meaning where plans are resampled on the way."""
+    """Raise a `ValueError` for options that have no meaning where plans are resampled during the rollout."""
     if not isinstance(sizes, int):
         raise ValueError(f"num_samples must be one number where plans are resampled, got {sizes}")
     for name, value in given.items():

@@ -1,6 +1,6 @@
 """Diffusion-inspired annealing, and model-based diffusion."""
 
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -9,7 +9,9 @@ from ..dynamics.checks import check_unused
 from .beliefs.annealed import annealed
 from .beliefs.gaussian import gaussian
 from .composition import LoopOptions, compose
-from .options import checked, planner
+from .factory import planner
+from .option import narrowed
+from .options import checked
 from .sampling.likelihoods import exponential
 from .sampling.loop import SamplingPlanner
 from .sampling.refinement import RefinedPlanner
@@ -21,8 +23,8 @@ def dial(
     *,
     num_samples: int = 512,
     num_iterations: int = 4,
-    std: Any = 0.5,
-    temperature: Any = 0.1,
+    std: Annotated[Any, narrowed(none="")] = 0.5,
+    temperature: Annotated[Any, narrowed(none="")] = 0.1,
     iteration_factor: Any = None,
     horizon_factor: Any = 0.9,
     diffusion: bool = False,
@@ -42,6 +44,8 @@ def dial(
     finds, `belief.mode()`, and start this one around it: `planner.init(model, state).map_centers(lambda _: plan)`
     (over knots `lambda _: belief.reduce @ plan`).
     """
+    if options.get("belief") is not None:
+        raise ValueError("belief must not be given: dial anneals a Gaussian of its own")
     across = checked("horizon_factor", horizon_factor)
     if checked("diffusion", diffusion):
         check_unused("diffusion has a schedule of its own", iteration_factor=iteration_factor)
@@ -55,6 +59,7 @@ def dial(
         annealed(gaussian(std=std, learn_std=False), schedule, horizon_factor=across),
         exponential(temperature, standardize=True),
         options,
+        family_options={},
         num_samples=num_samples,
         num_iterations=num_iterations,
         include_mode=include_mode,

@@ -1,20 +1,21 @@
 """Variational inference by pathwise gradients."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from jax.sharding import NamedSharding
 
-from ..dynamics.checks import choice, integer
 from .beliefs.full import full_gaussian
 from .beliefs.gaussian import gaussian, gaussian_prior
 from .beliefs.warm_start import optional_shift
+from .factory import planner
 from .gradients.elbo import ElboAscent
 from .gradients.objective import target
 from .gradients.optimizers import optimizer as make_optimizer
 from .gradients.planner import GradientPlanner
 from .info import check_keep
-from .options import checked, planner
+from .option import narrowed
+from .options import MODE_OR_SAMPLE, OF_POSTERIOR, checked
 
 
 @planner
@@ -24,12 +25,15 @@ def elbo_gradient(
     num_samples: int = 32,
     num_iterations: int = 100,
     initial_plan: Any = 0.0,
-    std: Any = 0.5,
-    std_min: Any = 0.001,
-    covariance: str = "diagonal",
-    temperature: Any = 1.0,
-    prior: Any = None,
-    prior_std: Any = None,
+    std: Annotated[Any, narrowed(none="")] = 0.5,
+    std_min: Annotated[Any, narrowed(none="")] = 0.001,
+    covariance: Annotated[
+        str,
+        narrowed(help="covariance that is learnt: of each number by itself, or of all", choices=("diagonal", "full")),
+    ] = "diagonal",
+    temperature: Annotated[Any, OF_POSTERIOR] = 1.0,
+    prior: Annotated[Any, narrowed(none="for N(0, prior_std²)")] = None,
+    prior_std: Annotated[Any, narrowed(none="for 1")] = None,
     antithetic: bool = True,
     stick: bool = True,
     optimizer: Any = "adam",
@@ -37,7 +41,7 @@ def elbo_gradient(
     max_norm: Any = None,
     num_scenarios: int | None = None,
     risk: Any = None,
-    execute: str = "mode",
+    execute: Annotated[str, MODE_OR_SAMPLE] = "mode",
     warm_start: bool = True,
     tail: str = "hold",
     inflation: Any = None,
@@ -56,13 +60,9 @@ def elbo_gradient(
     actuators' range, where all earn the same.
     """
     makers: dict[str, Callable[..., Any]] = {"diagonal": gaussian, "full": full_gaussian}
-    choice("covariance", covariance, tuple(makers))
-    number, antithetic = integer("num_samples", num_samples, 2), checked("antithetic", antithetic)
+    number, antithetic = checked("num_samples", num_samples), checked("antithetic", antithetic)
     if antithetic and number % 2:
         raise ValueError(f"num_samples must be even where noise comes in pairs, got {num_samples!r}")
-    if temperature is None:
-        raise ValueError("temperature must be a number: the evidence bound is that of a posterior, got None")
-    choice("execute", execute, ("mode", "sample"))
     climbed = target(
         temperature,
         gaussian_prior(prior, prior_std),
@@ -72,7 +72,7 @@ def elbo_gradient(
         sharding=sharding,
     )
     return GradientPlanner(
-        family=makers[covariance](mean=initial_plan, std=std, std_min=std_min),
+        family=makers[covariance](mean=checked("initial_plan", initial_plan), std=std, std_min=std_min),
         objective=ElboAscent(climbed, None, number, antithetic, checked("stick", stick)),
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),
         temperature=climbed.temperature,

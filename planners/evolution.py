@@ -1,10 +1,11 @@
 """Evolution strategies."""
 
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 from .beliefs.strategy import strategy as evolving
 from .composition import LoopOptions, compose
-from .options import planner
+from .factory import planner
+from .option import narrowed
 from .sampling.likelihoods import elite
 from .sampling.loop import SamplingPlanner
 from .sampling.refinement import RefinedPlanner
@@ -17,8 +18,8 @@ def evolution(
     strategy: Any = "CMA_ES",
     num_samples: int = 128,
     num_iterations: int = 5,
-    std: Any = 0.5,
-    elite_fraction: Any = None,
+    std: Annotated[Any, narrowed(help="unit in which the strategy searches", none="")] = 0.5,
+    elite_fraction: Annotated[float | None, narrowed(kind="number", none="for the strategy's own")] = None,
     params: Any = None,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
@@ -31,6 +32,8 @@ def evolution(
     optimizer=optax.adam(0.1))`; with N knots its solution has the shape [N, A]. An instance has an elite fraction of
     its own.
     """
+    if options.get("belief") is not None:
+        raise ValueError("belief must not be given: the strategy is the belief")
     return compose(
         "evolution",
         horizon,
@@ -43,6 +46,7 @@ def evolution(
         ),
         elite(0.5 if elite_fraction is None else elite_fraction),  # for `info` only: the strategy ranks by itself
         options,
+        family_options={},
         num_samples=num_samples,
         num_iterations=num_iterations,
         include_mode=include_mode,

@@ -1,35 +1,41 @@
 """Plans optimised by gradients through the model."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from jax.sharding import NamedSharding
 
 from ..dynamics.checks import check_unused
 from .beliefs.warm_start import optional_shift
+from .factory import planner
 from .gradients.objective import target
 from .gradients.optimizers import optimizer as make_optimizer
 from .gradients.planner import GradientPlanner
 from .gradients.plans import PlanAscent
-from .gradients.points import points
+from .gradients.points import SCATTER, points
 from .info import check_keep
-from .options import checked, planner
+from .option import narrowed
+from .options import checked
+
+_BOUNDS = (
+    "how plans are kept within the actuators' range: clipped to it (clip), by a = tanh z (squash), or not (none)"
+)
 
 
 @planner
 def gradient(
     horizon: int,
     *,
-    num_samples: int = 16,
+    num_samples: Annotated[int, narrowed(help="number K of plans that are moved at once", minimum=1)] = 16,
     num_iterations: int = 100,
     initial_plan: Any = 0.0,
-    std: Any = None,
+    std: Annotated[Any, narrowed(help=SCATTER, above=None, minimum=0.0)] = None,
     optimizer: Any = "adam",
     learning_rate: Any = 0.1,
     max_norm: Any = 1.0,
-    bounds: str | None = None,
-    temperature: Any = None,
-    prior: Any = None,
+    bounds: Annotated[str | None, narrowed(help=_BOUNDS)] = None,
+    temperature: Annotated[Any, narrowed(help="weight λ of log p in reward units", none="without a prior")] = None,
+    prior: Annotated[Any, narrowed(none="leaves it out")] = None,
     num_scenarios: int | None = None,
     risk: Any = None,
     warm_start: bool = True,
@@ -48,10 +54,9 @@ def gradient(
     The first plan starts at `initial_plan`, the others around it with noise of `std`. A `prior` adds λ log p, and
     needs a temperature. The belief has all `plans` [K, H, A] and the `objective` [K] of each; the best is executed.
     """
-    checked("bounds", bounds)
     if temperature is not None and prior is None:
         raise ValueError(f"temperature is of the prior: give both, got temperature={temperature!r} and prior=None")
-    if checked("num_samples", num_samples) == 1:
+    if num_samples == 1:
         check_unused("there are no others than the first plan", std=std)
     climbed = target(
         temperature,

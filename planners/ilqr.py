@@ -1,17 +1,25 @@
 """Control-limited iterative LQR."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from ..dynamics.checks import check_unused, choice, integer, interval
+from ..dynamics.checks import check_unused, integer, interval
 from .beliefs.choice import Bound
 from .beliefs.gaussian import Gaussian, GaussianFamily, gaussian
 from .beliefs.warm_start import optional_shift
 from .checks import check_part
+from .factory import planner
 from .info import check_keep
 from .lqr.solver import IterativeLQR
-from .options import checked, planner
+from .option import narrowed
+from .options import MODE_OR_SAMPLE, checked
 from .sampling.priors import PolicyPrior
+
+_NOISE = "exponent of the spectrum 1/f^exponent of the noise of random plans; 'brownian' is 2"
+_PRIOR = (
+    "prior p of actions, which needs a temperature: a Gaussian of independent steps such as "
+    "`planners.beliefs.gaussian(std=1.0)`, or `planners.priors.policy_prior`"
+)
 
 
 @planner
@@ -20,17 +28,19 @@ def ilqr(
     *,
     num_iterations: int = 50,
     initial_plan: Any = 0.0,
-    num_samples: int = 8,
-    std: Any = None,
-    noise_exponent: Any = "brownian",
-    temperature: Any = None,
-    prior: Any = None,
+    num_samples: Annotated[int, narrowed(help="number of random plans from which it may start", minimum=0)] = 8,
+    std: Annotated[Any, narrowed(help="standard deviation of random plans around the initial one")] = None,
+    noise_exponent: Annotated[Any, narrowed(words=("brownian",), help=_NOISE)] = "brownian",
+    temperature: Annotated[
+        Any, narrowed(help="temperature λ of the policy's noise, in reward units", none="leaves the noise out")
+    ] = None,
+    prior: Annotated[Any, narrowed(help=_PRIOR, none="leaves it out")] = None,
     limits: tuple[Any, Any] | None = None,
     regularization: Any = 0.0,
     tolerance: Any = 1e-6,
     second_order: bool = False,
     convex: bool = True,
-    execute: str = "mode",
+    execute: Annotated[str, MODE_OR_SAMPLE] = "mode",
     warm_start: bool = True,
     tail: str = "hold",
     keep: Sequence[str] = (),
@@ -63,19 +73,18 @@ def ilqr(
                 "prior must be planners.beliefs.gaussian(...) of uncorrelated steps or planners.priors.policy_prior"
                 f", got {type(prior).__name__}"
             )
-    choice("execute", execute, ("mode", "sample"))
     if execute == "sample" and temperature is None:
         raise ValueError("execute='sample' needs a temperature, got None")
     exponent = noise_exponent
     if isinstance(noise_exponent, str):
-        if noise_exponent != "brownian":
-            raise ValueError(f"noise_exponent must be a number, 'brownian' or None, got {noise_exponent!r}")
         exponent = 2.0
     if integer("num_samples", num_samples, 0) == 0:
         given = None if isinstance(noise_exponent, str) else noise_exponent
         check_unused("num_samples=0 draws no plans", std=std, noise_exponent=given)
     return IterativeLQR(
-        proposal=gaussian(mean=initial_plan, std=0.5 if std is None else std, noise_exponent=exponent),
+        proposal=gaussian(
+            mean=checked("initial_plan", initial_plan), std=0.5 if std is None else std, noise_exponent=exponent
+        ),
         temperature=checked("temperature", temperature),
         prior=None if prior is None else check_part("prior", prior),
         regularization=checked("regularization", regularization),

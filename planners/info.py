@@ -1,6 +1,7 @@
 """What planners report of an inference."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -73,7 +74,8 @@ class Info:
     names them, so that an episode of many steps fits into memory.
 
     Attributes: of all planners
-        best_return: of the best plan so far, which is `belief.best()`, reward units; −inf where none was valid.
+        best_return: of the best plan so far, `belief.best()` (`elbo_gradient` keeps none), reward units; −inf where
+            none was valid.
         num_invalid: how many plans had a return, a gradient or a log p that was NaN or infinite; they got no weight.
         degenerate: whether nothing could be learnt: no valid return or gradient, or returns that are all equal. The
             belief stayed as it was (of particles whose returns are equal, their proposal).
@@ -116,7 +118,7 @@ class Info:
         returns: of each plan as the rollout gave it, [..., K], reward units; under several scenarios the risk measure
             of its returns. Where later iterations evaluate fewer plans, their rows end in NaN.
         weights: of each plan, they sum to 1, [..., K]; where every step has its own, their mean over the steps.
-        lineage: of the particles, where plans were resampled on the way. Plans are then those that survived, and
+        lineage: of the particles, where plans were resampled. Plans are then those that survived, and
             `num_invalid` counts all that died of it; `elbo` is log_evidence itself, whose mean is a bound as well
             (Maddison et al., 2017), and `elbo_gap` None.
         refinement: the outcome of refining the plan, once for all iterations; None without a refiner.
@@ -200,8 +202,7 @@ def info_row(
 
 def check_keep(keep: Any) -> tuple[str, ...]:
     """Return the names of arrays to keep, or raise a `ValueError` if there is another."""
-    names = (keep,) if isinstance(keep, str) else tuple(keep)
-    for name in names:
-        if name not in KEEP:
-            raise ValueError(f"keep must be names among {', '.join(KEEP)}, got {name!r}")
-    return names
+    names = (keep,) if isinstance(keep, str) else keep
+    if not isinstance(names, Iterable) or not all(name in KEEP for name in names):
+        raise ValueError(f"keep must be names among {', '.join(KEEP)}, got {keep!r}")
+    return tuple(names)

@@ -1,17 +1,21 @@
 """A policy optimised for where it is, by policy gradients."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from jax.sharding import NamedSharding
 
-from ..dynamics.checks import choice, integer
+from ..dynamics.checks import integer
+from .factory import planner
 from .gradients.optimizers import optimizer as make_optimizer
 from .info import check_keep
-from .options import checked, planner
+from .option import narrowed
+from .options import MODE_OR_SAMPLE, OF_POSTERIOR, checked
 from .policies.ascent import PolicyPlanner
 from .policies.network import NetworkPolicy, network_policy
 from .rollouts.placement import check_sharding
+
+_MAX_KL = "greatest divergence of the policy from the given one, nats per step"
 
 
 @planner
@@ -20,17 +24,17 @@ def iterative_policy(
     *,
     policy: NetworkPolicy | None = None,
     hidden: Any = None,
-    std: Any = None,
+    std: Annotated[Any, narrowed(help="standard deviation of the perceptron's actions at first")] = None,
     num_samples: int = 128,
     num_iterations: int = 20,
-    temperature: Any = 0.01,
-    max_kl: Any = None,
+    temperature: Annotated[Any, OF_POSTERIOR] = 0.01,
+    max_kl: Annotated[Any, narrowed(help=_MAX_KL, none="for no such limit")] = None,
     gradient: str = "score",
     antithetic: bool = True,
     optimizer: Any = "adam",
     learning_rate: Any = 0.02,
     max_norm: Any = None,
-    execute: str = "mode",
+    execute: Annotated[str, MODE_OR_SAMPLE] = "mode",
     warm_start: bool = True,
     keep: Sequence[str] = (),
     rollout_chunk_size: int | None = None,
@@ -60,7 +64,6 @@ def iterative_policy(
     if antithetic and number % 2:
         raise ValueError(f"num_samples must be even where noise comes in pairs, got {num_samples!r}")
     checked("gradient", gradient)
-    choice("execute", execute, ("mode", "sample"))
     return PolicyPlanner(
         policy=policy,
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),

@@ -1,17 +1,24 @@
 """Model predictive path integral control."""
 
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 from ..dynamics.checks import check_unused
-from .beliefs.choice import by_space, gaussian_of, unless
+from .beliefs.categorical import categorical
+from .beliefs.choice import gaussian_of, unless
 from .beliefs.gaussian import gaussian
 from .composition import LoopOptions, compose
-from .options import checked, planner
+from .factory import planner
+from .option import narrowed
+from .options import checked
 from .rollouts.risk import risk_at
 from .sampling.likelihoods import exponential
 from .sampling.loop import SamplingPlanner
 from .sampling.priors import ShrunkPrior
 from .sampling.refinement import RefinedPlanner
+
+_TARGET = (
+    "effective sample size of the weights that adapts the temperature, as a fraction of the plans (two at least)"
+)
 
 
 @planner
@@ -21,12 +28,12 @@ def mppi(
     num_samples: int = 1024,
     num_iterations: int = 1,
     std: Any = None,
-    temperature: Any = None,
-    target_ess: Any = None,
+    temperature: Annotated[Any, narrowed(none="adapts it, see target_ess")] = None,
+    target_ess: Annotated[Any, narrowed(help=_TARGET, none="for 0.1")] = None,
     standardize: bool = False,
     rho: Any = None,
     cross_term: Any = None,
-    prior: Any = None,
+    prior: Annotated[Any, narrowed(none="leaves it out")] = None,
     covariance: str = "fixed",
     std_min: Any = None,
     smoothing: Any = None,
@@ -48,9 +55,11 @@ def mppi(
     return compose(
         "mppi",
         horizon,
-        by_space(gaussian_of(covariance, **parameters), covariance=unless("fixed", covariance), **parameters),
+        gaussian_of(covariance, **parameters),
         exponential(temperature, target_ess=target_ess, standardize=standardize),
         options,
+        discrete=categorical(),
+        family_options={"covariance": unless("fixed", covariance), **parameters},
         prior=prior,
         risk=risk_at(rho, temperature, standardize),
         num_samples=num_samples,
@@ -65,8 +74,8 @@ def pi2(
     *,
     num_samples: int = 256,
     num_iterations: int = 4,
-    std: Any = 0.5,
-    temperature: Any = 0.1,
+    std: Annotated[Any, narrowed(none="")] = 0.5,
+    temperature: Annotated[Any, narrowed(none="")] = 0.1,
     learn_std: bool = False,
     std_min: Any = None,
     smoothing: Any = None,
@@ -74,13 +83,12 @@ def pi2(
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner | RefinedPlanner:
-    """PI² (Theodorou et al., 2010): every step is weighed by what remains of the return from there on.
+    """PI² (Theodorou et al., 2010): every step is weighted by its return-to-go.
 
     Its fixed point is not the mean of the posterior over plans: a step is not blamed for what came before it, which
-    makes for less variance and another answer. The temperature is 1/h, in units of the difference between the
-    greatest and the least remaining return of a step, estimated from the better half of the plans. A learnt std is
-    measured about the old mean, as in PI²-CMA (Stulp and Sigaud, 2012). There are no knots: each step is weighed by
-    itself.
+    means less variance and another answer. The temperature is 1/h, in units of the range of the returns-to-go of a
+    step, estimated from the better half of the plans. A learnt std is measured about the old mean, as in PI²-CMA
+    (Stulp and Sigaud, 2012). There are no knots: each step is weighted by itself.
     """
     if options.get("num_knots") is not None:
         raise ValueError(f"num_knots must be None for pi2, which weighs steps, got {options['num_knots']!r}")
@@ -99,6 +107,13 @@ def pi2(
         ),
         exponential(temperature, by_range=True),
         options,
+        family_options={
+            "std": unless(0.5, std),
+            "learn_std": unless(False, learn_std),
+            "std_min": std_min,
+            "smoothing": smoothing,
+            "noise_exponent": noise_exponent,
+        },
         per_step=True,
         num_samples=num_samples,
         num_iterations=num_iterations,

@@ -1,9 +1,10 @@
 """What an option of a planner is: its kind, help and range, from which checks, docstrings and flags are made."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
-from ..dynamics.checks import boolean, choice, fraction, integer, real
+from ..dynamics.checks import boolean, choice, integer, number, real
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,7 +12,7 @@ class Option:
     """An option of planners.
 
     Attributes:
-        kind: "integer", "boolean", "choice" or "fraction" (static: they decide a size, or which code is compiled);
+        kind: "integer", "boolean", "choice" or "number" (static: they decide a size, or which code is compiled);
             "real" (a scalar) or "array" (a scalar, [A] or [H, A]), both traced; "object" for anything else.
         help: one or two sentences.
         none: what None stands for; empty where None is no value.
@@ -20,6 +21,7 @@ class Option:
         minimum: the least value.
         maximum: the greatest value.
         choices: the words, of a choice.
+        words: that stand for a number.
         word: whether a word on the command line can stand for an object.
     """
 
@@ -31,6 +33,7 @@ class Option:
     minimum: int | float | None = None
     maximum: int | float | None = None
     choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
     word: bool = False
 
     @property
@@ -46,19 +49,19 @@ class Option:
 
     def check(self, name: str, value: Any) -> Any:
         """The value, converted; or a `ValueError` that names the option, the constraint and the value."""
-        if value is None and self.none:
-            return None
+        if (value is None and self.none) or (isinstance(value, str) and value in self.words):
+            return value
+        bounds = {"above": self.above, "below": self.below, "minimum": self.minimum, "maximum": self.maximum}
         match self.kind:
             case "integer":
                 return integer(name, value, int(self.minimum or 0))
             case "boolean":
                 return boolean(name, value)
-            case "fraction":
-                return fraction(name, value)
             case "choice":
                 return choice(name, value, self.choices)
+            case "number":
+                return number(name, value, **bounds)
             case "real" | "array":
-                bounds = {"above": self.above, "below": self.below, "minimum": self.minimum, "maximum": self.maximum}
                 return real(name, value, shape=() if self.kind == "real" else None, **bounds)
         return value
 
@@ -69,9 +72,32 @@ class Option:
             text += "; a scalar, [A] or [H, A]"
         if self.range:
             text += f"; {self.range}"
-        if self.kind == "fraction":
-            text += "; in [0, 1]"
         return f"{text}. None {self.none}." if self.none else f"{text}."
+
+
+@dataclasses.dataclass(frozen=True)
+class Narrowing:
+    """How one planner's option differs from the declaration. Make one with `narrowed`."""
+
+    changes: Mapping[str, Any]
+
+    def of(self, general: Option) -> Option:
+        """The option of this planner."""
+        return dataclasses.replace(general, **self.changes)
+
+
+def narrowed(**changes: Any) -> Narrowing:
+    """Say how an option of one planner differs from the declaration, in the annotation of its parameter.
+
+    As in `std: Annotated[Any, narrowed(none="for 1")] = None`.
+
+    Args:
+        **changes: fields of `Option` that differ for this planner.
+
+    Returns:
+        The annotation, which checks, docstring and flags of the planner follow.
+    """
+    return Narrowing(changes)
 
 
 def option(kind: str, help: str, none: str = "", **constraints: Any) -> Any:

@@ -5,15 +5,9 @@ command line. An option means the same in every planner that has it.
 """
 
 import dataclasses
-import inspect
-import textwrap
-from collections.abc import Callable, Iterable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from .option import Option, option
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from .option import Option, narrowed, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +16,7 @@ class Options:
 
     # what is inferred, and how often
     horizon: int = option("integer", "number H of steps that plans look ahead", minimum=1)
-    num_samples: int = option("integer", "number K of plans (or particles, or trajectories) per iteration", minimum=1)
+    num_samples: int = option("integer", "number K of plans (or particles, or trajectories) per iteration", minimum=2)
     num_iterations: int = option("integer", "number I of iterations per planning", minimum=1)
     execute: str | None = option(
         "choice",
@@ -42,7 +36,7 @@ class Options:
     std: Any = option(
         "array",
         "standard deviation of plans where inference starts (and of each iteration, where it is not learnt)",
-        none="for 0.5 (random_shooting: 1)",
+        none="for 0.5",
         above=0.0,
     )
     std_min: Any = option(
@@ -62,7 +56,7 @@ class Options:
         "integer", "number of components; above 1 a mixture of diagonal Gaussians, for several ways to go", minimum=1
     )
     enumerate_plans: bool = option(
-        "boolean", "whether all plans of discrete actions are evaluated: exact inference, where they are few"
+        "boolean", "whether all plans of discrete actions are evaluated: exact inference, feasible where they are few"
     )
     noise_exponent: Any = option(
         "real",
@@ -74,7 +68,7 @@ class Options:
         "integer",
         "number of knots of a spline over which plans are inferred; std and the like are then those of the knots",
         none="for plans over steps",
-        minimum=1,
+        minimum=2,
     )
     interpolation: str | None = option(
         "choice",
@@ -85,13 +79,13 @@ class Options:
     bounds: str | None = option(
         "choice",
         "how plans are kept within the actuators' range: the centre of a belief is clipped to it and a margin of "
-        "half a standard deviation, plans that follow derivatives are clipped to it (clip), or a = tanh z (squash, "
-        "of gradient); none lets them go",
+        "half a standard deviation, plans that follow derivatives are clipped to it (clip), or are a = tanh z "
+        "(squash, of gradient); none lets them go",
         none="follows the model, see `dynamics.bounded`",
         choices=("clip", "squash", "none"),
     )
     clip_plans: bool = option(
-        "boolean", "whether plans are clipped to the range before they are tried and fitted to; not under a prior"
+        "boolean", "whether plans are clipped to the range before they are evaluated; not with a prior"
     )
 
     # how plans are weighed
@@ -99,7 +93,8 @@ class Options:
         "real",
         "temperature λ of exp(R/λ), in reward units; where returns are normalised first (standardize, dial, pi2) in "
         "units of their spread",
-        none="adapts it",
+        none="adapts it (mppi, smc), is 0.01 spreads of the better returns (vi_mpc), leaves elite_fraction in its "
+        "place (tsallis), or leaves out what it would weigh (gradient, ilqr)",
         above=0.0,
     )
     standardize: bool = option(
@@ -155,14 +150,23 @@ class Options:
         minimum=0,
     )
     explore_fraction: float = option(
-        "fraction", "share of the plans that have the initial spread around the present mode"
+        "number",
+        "share of the plans that are drawn with the initial spread around the current mode",
+        minimum=0.0,
+        below=1.0,
     )
     population_decay: float = option(
-        "real", "factor by which each iteration evaluates fewer plans, but twice the elites at least", minimum=1.0
+        "number", "factor by which each iteration evaluates fewer plans, but twice the elites at least", minimum=1.0
     )
-    keep_fraction: float = option("fraction", "share of the elites that the next iteration evaluates again")
+    keep_fraction: float = option(
+        "number", "share of the elites that the next iteration evaluates again", minimum=0.0, maximum=1.0
+    )
     shift_fraction: float | None = option(
-        "fraction", "share of the elites that the next time step evaluates again, shifted", none="for 0.3"
+        "number",
+        "share of the elites that the next time step evaluates again, shifted",
+        none="for 0.3",
+        minimum=0.0,
+        maximum=1.0,
     )
     iteration_factor: Any = option(
         "real",
@@ -188,7 +192,8 @@ class Options:
         minimum=1,
     )
     common_noise: bool = option(
-        "boolean", "whether all plans meet the same scenarios; with noise of their own, luck is selected as well"
+        "boolean",
+        "whether all plans meet the same scenarios; otherwise good luck is selected together with good plans",
     )
     risk: Any = option(
         "object",
@@ -235,7 +240,7 @@ class Options:
     learning_rate: Any = option("real", "learning rate of the optimiser", above=0.0)
     max_norm: Any = option(
         "real",
-        "norm to which a longer gradient is shortened, in reward units per action",
+        "largest norm of a gradient, to which longer ones are shortened, in reward units per action",
         none="for no limit",
         above=0.0,
     )
@@ -265,18 +270,18 @@ class Options:
     )
     limits: Any = option(
         "object",
-        "least and greatest action (low, high), scalars or [A]",
+        "smallest and largest action (low, high), scalars or [A]",
         none="for the range that the model's actions have, if they have one",
     )
     regularization: Any = option(
         "real", "μ of the first backward pass, in reward units per squared action; it then adapts", minimum=0.0
     )
-    tolerance: Any = option("real", "improvement that counts as none, relative to 1 + |return|", minimum=0.0)
+    tolerance: Any = option("real", "improvement that is too small to go on, relative to 1 + |return|", minimum=0.0)
     second_order: bool = option(
         "boolean", "whether dynamics are expanded to second order too: differential dynamic programming"
     )
     convex: bool = option(
-        "boolean", "whether positive curvatures of rewards are taken as 0, far from an optimum safer"
+        "boolean", "whether positive curvatures of rewards are taken as 0, which is safer far from an optimum"
     )
     policy: Any = option(
         "object", "policy to improve, a `planners.policies.network_policy`", none="for a perceptron that begins at 0"
@@ -284,9 +289,9 @@ class Options:
     hidden: Any = option("object", "sizes of the perceptron's hidden layers", none="for (32, 32)")
     refine: Any = option(
         "object",
-        "planner over the same horizon that goes on from where this ends, such as `planners.gradient(...)` or "
+        "planner over the same horizon that continues from the plan found, such as `planners.gradient(...)` or "
         "`planners.ilqr(...)`; its plan is executed if its rollout is better",
-        none="for none",
+        none="leaves it out",
     )
 
     # the parametrisation of Okada and Taniguchi
@@ -294,7 +299,9 @@ class Options:
     kappa: Any = option("real", "κ of W^(1/λ) q^(−κ)", above=0.0, maximum=1.0)
 
     # warm starts, reports, devices
-    warm_start: bool = option("boolean", "whether the next time step starts from this one's belief, shifted")
+    warm_start: bool = option(
+        "boolean", "whether the next time step starts from the present belief, shifted by one step"
+    )
     tail: str = option(
         "choice",
         "action that a warm start appends: the last again (hold), 0, or that of the initial belief",
@@ -302,13 +309,13 @@ class Options:
     )
     inflation: Any = option(
         "real",
-        "factor by which a warm start widens the variances that it carries on",
+        "factor by which a warm start inflates the variances that it carries over",
         none="starts from the initial ones again",
         minimum=1.0,
     )
     diagnostics: bool = option(
         "boolean",
-        "whether `info` has more than the best return and failures; counts where planning takes a millisecond",
+        "whether `info` has more than the best return and failures; without it a planning of a millisecond is faster",
     )
     keep: Any = option(
         "object", "arrays that `info` keeps of each iteration: returns and weights of all plans, lineage of particles"
@@ -323,6 +330,12 @@ class Options:
 
 OPTIONS: dict[str, Option] = {field.name: field.metadata["option"] for field in dataclasses.fields(Options)}
 
+# what several planners narrow in the same way
+MODE_OR_SAMPLE = narrowed(
+    help="what is executed: the mode of the belief, or a sample of it", choices=("mode", "sample"), none=""
+)
+OF_POSTERIOR = narrowed(help="temperature λ of exp(R/λ), in reward units", none="")
+
 
 def checked(name: str, value: Any, *, required: bool = False) -> Any:
     """The value of an option, converted; or a `ValueError` that names the option, the constraint and the value.
@@ -334,29 +347,3 @@ def checked(name: str, value: Any, *, required: bool = False) -> Any:
     """
     known = OPTIONS[name]
     return (dataclasses.replace(known, none="") if required else known).check(name, value)
-
-
-def described(names: Iterable[str]) -> str:
-    """The options of these names as a docstring lists them."""
-    lines = (f"{name}: {OPTIONS[name].describe()}" for name in names)
-    return "\n".join(textwrap.fill(line, 110, initial_indent=" " * 4, subsequent_indent=" " * 8) for line in lines)
-
-
-def planner(factory: Callable[P, R]) -> Callable[P, R]:
-    """Complete the docstring of a factory: its arguments are options, described by their declaration.
-
-    Raises:
-        TypeError: if it has a parameter that is no option.
-    """
-    parameters = inspect.signature(factory).parameters
-    shared = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    names = [name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
-    for name in names:
-        if name not in OPTIONS:
-            raise TypeError(f"{factory.__name__} has the parameter {name!r}, which planners.options does not declare")
-    arguments = described(names)
-    if shared:
-        arguments += "\n    **options: of all sampling planners, see `planners.LoopOptions`."
-    ends = "\n\nReturns:\n    The planner.\n\nRaises:\n    ValueError: for an option outside its range.\n"
-    factory.__doc__ = f"{inspect.cleandoc(factory.__doc__ or '')}\n\nArgs:\n{arguments}{ends}"
-    return factory

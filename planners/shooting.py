@@ -1,11 +1,13 @@
 """Random shooting: execute the best of many random plans."""
 
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
-from .beliefs.choice import by_space
+from .beliefs.categorical import categorical
+from .beliefs.choice import unless
 from .beliefs.gaussian import gaussian
 from .composition import LoopOptions, compose
-from .options import planner
+from .factory import planner
+from .option import narrowed
 from .sampling.likelihoods import Best
 from .sampling.loop import SamplingPlanner
 from .sampling.refinement import RefinedPlanner
@@ -13,7 +15,11 @@ from .sampling.refinement import RefinedPlanner
 
 @planner
 def random_shooting(
-    horizon: int, *, num_samples: int = 1024, std: Any = None, **options: Unpack[LoopOptions]
+    horizon: int,
+    *,
+    num_samples: int = 1024,
+    std: Annotated[Any, narrowed(none="for 1")] = None,
+    **options: Unpack[LoopOptions],
 ) -> SamplingPlanner | RefinedPlanner:
     """Random shooting: execute the best of many plans drawn anew at each step, the baseline of all planners.
 
@@ -22,9 +28,11 @@ def random_shooting(
     return compose(
         "random_shooting",
         horizon,
-        by_space(gaussian(std=1.0 if std is None else std, learn_std=False), std=std),
+        gaussian(std=1.0 if std is None else std, learn_std=False),
         Best(),
         options,
+        discrete=categorical(),
+        family_options={"std": std},
         num_samples=num_samples,
         warm_start=False,
     )
@@ -36,7 +44,7 @@ def predictive_sampling(
     *,
     num_samples: int = 128,
     num_iterations: int = 1,
-    std: Any = 0.3,
+    std: Annotated[Any, narrowed(none="")] = 0.3,
     noise_exponent: Any = None,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner | RefinedPlanner:
@@ -51,6 +59,7 @@ def predictive_sampling(
         gaussian(std=std, learn_std=False, noise_exponent=noise_exponent),
         Best(),
         options,
+        family_options={"std": unless(0.3, std), "noise_exponent": noise_exponent},
         num_samples=num_samples,
         num_iterations=num_iterations,
         include_mode=True,

@@ -1,17 +1,21 @@
-"""Sequential Monte Carlo: particles that are resampled on the way."""
+"""Sequential Monte Carlo: particles that are resampled during the rollout."""
 
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 from ..dynamics.checks import check_unused
 from .beliefs.choice import as_family, by_space, family_of, unless
 from .beliefs.gaussian import gaussian_prior
 from .composition import LoopOptions, compose
-from .options import planner
+from .factory import planner
+from .option import narrowed
 from .particles.belief import particles
 from .particles.resampling import resampler
 from .particles.tempering import tempering
 from .rollouts.risk import risk_at
 from .sampling.loop import SamplingPlanner
+
+_TARGET = "effective sample size that each step of tempering keeps, as a fraction of the particles"
+_MAX_KL = "divergence of the posterior from the proposal to which the temperature adapts, nats"
 
 
 @planner
@@ -21,11 +25,11 @@ def smc(
     num_samples: int = 256,
     num_iterations: int = 1,
     std: Any = None,
-    temperature: Any = None,
-    target_ess: Any = None,
-    max_kl: Any = None,
-    prior: Any = None,
-    prior_std: Any = None,
+    temperature: Annotated[Any, narrowed(none="cools on and on, from iteration to iteration")] = None,
+    target_ess: Annotated[Any, narrowed(help=_TARGET, none="for no tempering")] = None,
+    max_kl: Annotated[Any, narrowed(help=_MAX_KL, none="for 2, unless there is a temperature")] = None,
+    prior: Annotated[Any, narrowed(none="for the proposal")] = None,
+    prior_std: Annotated[Any, narrowed(none="for no such prior")] = None,
     proposal: Any = None,
     value: Any = None,
     resampling: Any = "systematic",
@@ -58,8 +62,9 @@ def smc(
     The belief has the particles, `plans` [K, H, A] and `log_weights` [K], and `roots()`. The weighted mean is
     executed unless `execute` says otherwise; of discrete actions the mode: the heaviest first action. The mode of
     continuous actions is the mean of the plans that share the heaviest first action. Options that change plans
-    after they were drawn have no meaning here. A policy as a `proposal` draws actions in states, in the place of a
-    belief that is fitted; errors of a look-ahead `value` cost variance only.
+    after they were drawn are refused: `num_knots`, `explore_fraction`, `clip_plans`, `num_kept`, `refine`. A policy
+    as a `proposal` draws actions in states, in the place of a belief that is fitted; errors of a look-ahead `value`
+    cost variance only.
     """
     chosen = {"covariance": unless("fixed", covariance), "num_components": unless(1, num_components)}
     parameters = {"std": std, "std_min": std_min, "noise_exponent": noise_exponent}
@@ -84,6 +89,7 @@ def smc(
         particles(family, num_samples),
         tempering(temperature, target_ess=target_ess, max_kl=max_kl),
         options,
+        family_options={},
         prior=prior,
         risk=risk_at(rho, temperature),
         resampler=resampler(resampling, ess_threshold=ess_threshold, value=value),

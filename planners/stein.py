@@ -1,20 +1,22 @@
 """Stein variational inference of plans."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from jax.sharding import NamedSharding
 
-from ..dynamics.checks import choice, integer
+from ..dynamics.checks import integer
 from .beliefs.gaussian import gaussian_prior
 from .beliefs.warm_start import optional_shift
+from .factory import planner
 from .gradients.objective import target
 from .gradients.optimizers import optimizer as make_optimizer
 from .gradients.planner import GradientPlanner
-from .gradients.points import points
+from .gradients.points import SCATTER, points
 from .gradients.stein import SteinAscent
 from .info import check_keep
-from .options import checked, planner
+from .option import narrowed
+from .options import OF_POSTERIOR, checked
 
 
 @planner
@@ -24,10 +26,10 @@ def stein(
     num_samples: int = 32,
     num_iterations: int = 50,
     initial_plan: Any = 0.0,
-    std: Any = 0.5,
-    temperature: Any = 1.0,
-    prior: Any = None,
-    prior_std: Any = None,
+    std: Annotated[Any, narrowed(help=SCATTER, none="", above=None, minimum=0.0)] = 0.5,
+    temperature: Annotated[Any, OF_POSTERIOR] = 1.0,
+    prior: Annotated[Any, narrowed(none="for N(0, prior_std²)")] = None,
+    prior_std: Annotated[Any, narrowed(none="for 1")] = None,
     gradient: str = "pathwise",
     num_perturbations: int | None = None,
     perturbation: Any = None,
@@ -38,7 +40,14 @@ def stein(
     max_norm: Any = None,
     num_scenarios: int | None = None,
     risk: Any = None,
-    execute: str = "mode",
+    execute: Annotated[
+        str,
+        narrowed(
+            help="what is executed: the plan of the greatest density, the mean of all, or one of them by chance",
+            choices=("mode", "mean", "sample"),
+            none="",
+        ),
+    ] = "mode",
     warm_start: bool = True,
     tail: str = "hold",
     keep: Sequence[str] = (),
@@ -58,9 +67,6 @@ def stein(
     """
     checked("gradient", gradient)
     checked("kernel", kernel)
-    choice("execute", execute, ("mode", "mean", "sample"))
-    if temperature is None:
-        raise ValueError("temperature must be a number: particles go to a posterior, got None")
     climbed = target(
         temperature,
         gaussian_prior(prior, prior_std),

@@ -1,12 +1,15 @@
 """Tsallis variational inference: from MPPI to CEM."""
 
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 from ..dynamics.checks import check_unused
-from .beliefs.choice import by_space, unless
+from .beliefs.categorical import categorical
+from .beliefs.choice import unless
 from .beliefs.gaussian import gaussian
 from .composition import LoopOptions, compose
-from .options import checked, planner
+from .factory import planner
+from .option import narrowed
+from .options import checked
 from .sampling.likelihoods import q_exponential
 from .sampling.loop import SamplingPlanner
 from .sampling.refinement import RefinedPlanner
@@ -21,7 +24,7 @@ def tsallis(
     std: Any = None,
     r: Any = 2.0,
     elite_fraction: Any = None,
-    temperature: Any = None,
+    temperature: Annotated[Any, narrowed(none="for a share of elites")] = None,
     learn_std: bool = False,
     std_min: Any = None,
     smoothing: Any = None,
@@ -39,22 +42,23 @@ def tsallis(
     return compose(
         "tsallis",
         horizon,
-        by_space(
-            gaussian(
-                std=0.5 if std is None else std,
-                std_min=0.05 if std_min is None else std_min,
-                smoothing=smoothing,
-                learn_std=learn_std,
-                noise_exponent=noise_exponent,
-            ),
-            std=std,
-            std_min=std_min,
+        gaussian(
+            std=0.5 if std is None else std,
+            std_min=0.05 if std_min is None else std_min,
             smoothing=smoothing,
+            learn_std=learn_std,
             noise_exponent=noise_exponent,
-            learn_std=unless(False, learn_std),
         ),
         q_exponential(r, elite_fraction=elite_fraction, temperature=temperature),
         options,
+        discrete=categorical(),
+        family_options={
+            "std": std,
+            "std_min": std_min,
+            "smoothing": smoothing,
+            "noise_exponent": noise_exponent,
+            "learn_std": unless(False, learn_std),
+        },
         num_samples=num_samples,
         num_iterations=num_iterations,
         include_mode=include_mode,

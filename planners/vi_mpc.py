@@ -1,41 +1,53 @@
 """Variational inference MPC: mirror descent on the ELBO."""
 
-from typing import Any, Unpack
+import dataclasses
+from typing import Annotated, Any, Unpack
 
 from ..dynamics.checks import check_unused
+from .beliefs.categorical import categorical
 from .beliefs.choice import by_space, family_of, unless
 from .beliefs.enumeration import enumeration
 from .beliefs.gaussian import gaussian
 from .beliefs.spline import splined
 from .composition import LoopOptions, compose
-from .options import checked, planner
+from .factory import planner
+from .option import narrowed
+from .options import checked
 from .rollouts.risk import risk_at
 from .sampling.likelihoods import exponential
 from .sampling.loop import SamplingPlanner
 from .sampling.refinement import RefinedPlanner
 from .sampling.step_sizes import step_size as choose_step
 
+_TARGET = "effective sample size of the weights that adapts the step size, as a fraction of the plans (two at least)"
+_OWN_TARGET = "for 0.1, or as many plans as a plan (or its knots) has numbers"
+_MAX_KL = "greatest divergence of an iteration's belief from the one before, nats"
+_NOISE = (
+    "exponent of the spectrum 1/f^exponent of the noise of the initial belief and the default prior; 'pink' is 1, "
+    "and white noise for mixtures"
+)
+
 
 @planner
 def vi_mpc(
     horizon: int,
     *,
-    num_samples: int | None = None,
+    num_samples: Annotated[int | None, narrowed(none="for 512")] = None,
     num_iterations: int = 2,
     std: Any = None,
-    temperature: Any = None,
+    temperature: Annotated[Any, narrowed(none="for 0.01 spreads of the better returns")] = None,
     standardize: bool = False,
     step_size: Any = None,
-    target_ess: Any = None,
-    max_kl: Any = None,
-    prior: Any = None,
-    prior_std: Any = None,
+    target_ess: Annotated[Any, narrowed(help=_TARGET, none=_OWN_TARGET)] = None,
+    max_kl: Annotated[Any, narrowed(help=_MAX_KL, none="for no such limit")] = None,
+    prior: Annotated[Any, narrowed(none="for N(0, prior_std²), of discrete actions all alike")] = None,
+    prior_std: Annotated[Any, narrowed(none="for std")] = None,
     rho: Any = None,
     covariance: str = "diagonal",
     num_components: int = 1,
     enumerate_plans: bool = False,
     std_min: Any = None,
-    noise_exponent: Any = "pink",
+    noise_exponent: Annotated[Any, narrowed(words=("pink",), help=_NOISE)] = "pink",
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
 ) -> SamplingPlanner | RefinedPlanner:
@@ -62,26 +74,24 @@ def vi_mpc(
         raise ValueError(
             f"prior_std is of the default prior of Gaussian beliefs: give it or another prior, got {prior_std!r}"
         )
-    color = noise_exponent
-    if isinstance(noise_exponent, str):
-        if noise_exponent != "pink":
-            raise ValueError(f"noise_exponent must be a number, 'pink' or None, got {noise_exponent!r}")
+    color, named = noise_exponent, isinstance(noise_exponent, str)
+    if named:
         color = 1.0 if num_components == 1 else None
-    given = {"covariance": unless("diagonal", covariance), "num_components": unless(1, num_components)}
-    given |= {"std": std, "std_min": std_min, "prior_std": prior_std}
-    if not isinstance(noise_exponent, str):
-        given["noise_exponent"] = noise_exponent
+    own = {"covariance": unless("diagonal", covariance), "num_components": unless(1, num_components)}
+    own |= {"std": std, "std_min": std_min}
+    exponent = None if named else noise_exponent
     continuous = family_of(
         covariance=covariance, num_components=num_components, std=std, std_min=std_min, noise_exponent=color
     )
     exhaustive = checked("enumerate_plans", enumerate_plans)
     if exhaustive:
-        check_unused("enumerate_plans tries all plans", num_samples=num_samples)
-    family = by_space(enumeration(), enumeration(), **given) if exhaustive else by_space(continuous, **given)
+        check_unused("enumerate_plans tries all plans", num_samples=num_samples, belief=options.get("belief"))
+    family = enumeration() if exhaustive else continuous
     if prior is None:
         spread = (0.5 if std is None else std) if prior_std is None else prior_std
         uninformed = gaussian(std=checked("prior_std", spread, required=True), noise_exponent=color)
-        prior = splined(by_space(uninformed), options.get("num_knots"), options.get("interpolation"))
+        prior = by_space(uninformed, prior_std=prior_std, noise_exponent=exponent)
+        prior = splined(prior, options.get("num_knots"), options.get("interpolation"))
     risk = risk_at(rho, temperature, checked("standardize", standardize))
     if temperature is None:
         temperature, standardize = 0.01, True
@@ -93,6 +103,8 @@ def vi_mpc(
         family,
         exponential(temperature, standardize=standardize),
         options,
+        discrete=enumeration() if exhaustive else categorical(),
+        family_options=own if options.get("belief") is not None else own | {"noise_exponent": exponent},
         prior=prior,
         step_size=choose_step(step_size, target_ess=target_ess, max_kl=max_kl),
         risk=risk,
@@ -104,19 +116,28 @@ def vi_mpc(
 
 @planner
 def okada(
-    horizon: int, *, temperature: Any = 1.0, lam: Any = 1.0, kappa: Any = 0.5, **options: Any
+    horizon: int,
+    *,
+    temperature: Annotated[Any, narrowed(none="")] = 1.0,
+    lam: Any = 1.0,
+    kappa: Any = 0.5,
+    **options: Annotated[Any, "those of `planners.vi_mpc`, but for its step size, which kappa is"],
 ) -> SamplingPlanner | RefinedPlanner:
     """VI-MPC as Okada and Taniguchi (2019, Eq. 6~) parametrise it: plans have the weights W^(1/λ) q^(−κ).
 
     With W = exp(R/β) that is mirror descent with step size κ to the posterior at the temperature c β, c = λ κ, which
     `info.temperature` shows: the two numbers are not independent of the temperature β, and the answer is exp(R/β)
     itself for c = 1 only. At κ = 0 nothing would be left to chance, at a stationary temperature of 0: that is `mppi`
-    at the temperature β λ with an adapted covariance. Other options are those of `vi_mpc`; the prior is flat unless
-    given.
+    at the temperature β λ with an adapted covariance. The prior is flat unless given.
     """
+    fixed = ("step_size", "target_ess", "max_kl", "standardize")
+    check_unused("kappa is the step size of okada", **{option: options.get(option) for option in fixed})
     step = checked("kappa", kappa)
     stationary = checked("temperature", temperature, required=True) * checked("lam", lam) * step
     options = {"prior": "flat"} | options
     if (rho := options.pop("rho", None)) is not None:  # of W itself, whose temperature is β
         options["risk"] = risk_at(rho, temperature)
-    return vi_mpc(horizon, temperature=stationary, step_size=step, **options)
+    planner = vi_mpc(horizon, temperature=stationary, step_size=step, **options)
+    if isinstance(planner, RefinedPlanner):
+        return dataclasses.replace(planner, planner=dataclasses.replace(planner.planner, name="okada"))
+    return dataclasses.replace(planner, name="okada")

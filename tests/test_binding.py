@@ -1,5 +1,6 @@
 """What `init` binds and checks: planners know no shapes before, and beliefs share no memory after."""
 
+import dataclasses
 import inspect
 
 import jax
@@ -131,17 +132,17 @@ def test_a_belief_of_another_horizon_is_named_with_planner_and_model(name):
     planner, model = PLANNERS[name], model_of(name)
     longer = COMPOSED[name](6) if name in COMPOSED else make(name, 6)
     # the planner that samples speaks for those that refine it
-    about = rf"^{name.split(',')[0].replace('okada', 'vi_mpc')} on .*\((action_size=2|num_actions=3)\): belief"
+    about = rf"^{name.split(',')[0]} on .*\((action_size=2|num_actions=3)\): belief"
     with pytest.raises(ValueError, match=about):
         planners.plan(planner, model, KEY, START, longer.init(model, START))
 
 
 @pytest.mark.parametrize("name", ["mppi", "smc", "gradient", "elbo_gradient", "iterative_policy", "ilqr"])
 def test_beliefs_that_do_not_fit_are_named_with_both_shapes(name):
-    planner, given = PLANNERS[name], "as the planner's init gives it, got"
-    with pytest.raises(ValueError, match=rf"belief\S* must have shape \((8, )?5, 2\), {given} \((8, )?6, 2\)$"):
+    planner = PLANNERS[name]
+    with pytest.raises(ValueError, match=r"belief\S* must have shape \((8, )?5, 2\), got \((8, )?6, 2\) "):
         planners.plan(planner, TARGET, KEY, START, make(name, 6).init(TARGET, START))
-    with pytest.raises(ValueError, match=rf"belief\S* must have shape .*, {given} \(.*[36],?\)$"):
+    with pytest.raises(ValueError, match=r"belief\S* must have shape .*, got \(.*[36],?\) "):
         planners.plan(planner, TARGET, KEY, START, planner.init(target(3), START))
 
 
@@ -158,8 +159,84 @@ def test_beliefs_that_do_not_fit_are_named_with_both_shapes(name):
 @pytest.mark.usefixtures("no_checks_of_types")
 def test_beliefs_of_other_planners_are_named(name, other, message):
     belief = PLANNERS[other].init(TARGET, START)
-    with pytest.raises(ValueError, match=f"belief must be one that the planner's init gives, {message}$"):
+    with pytest.raises(ValueError, match=f"belief must be {message} \\(planner.init gives a belief that fits\\)$"):
         planners.plan(PLANNERS[name], TARGET, KEY, START, belief)
+
+
+@pytest.mark.parametrize(
+    ("planner", "other", "message"),
+    [
+        (planners.mppi(5), planners.mppi(5, num_knots=3), r"belief\.belief must be Gaussian, got Splined"),
+        (
+            planners.mppi(5, num_knots=3),
+            planners.mppi(5, num_knots=2),
+            r"belief\.knots\.mean must have shape \(3, 2\), got \(2, 2\)",
+        ),
+        (
+            planners.icem(5),
+            planners.icem(5, keep_fraction=0.5),
+            r"belief\.elites must have shape \(4, 5, 2\), got \(6, 5, 2\)",
+        ),
+        (planners.vi_mpc(5), planners.vi_mpc(5, prior="flat"), r"\.initial\.prior must be FixedPrior, got None"),
+        (planners.vi_mpc(5), planners.vi_mpc(5, noise_exponent=None), r"belief\.color must be Color, got None"),
+        (planners.ilqr(5), planners.ilqr(5, temperature=1.0), r"belief\.scale_tril must be None, got an array"),
+    ],
+)
+def test_beliefs_of_another_structure_are_named_by_the_part_that_differs(planner, other, message):
+    with pytest.raises(ValueError, match=f"{message} "):
+        planners.plan(planner, TARGET, KEY, START, other.init(TARGET, START))
+
+
+@pytest.mark.usefixtures("no_checks_of_types")
+def test_a_belief_has_the_dtypes_that_init_gives():
+    planner = PLANNERS["mppi"]
+    belief = planner.init(TARGET, START)
+    of_integers = dataclasses.replace(belief, plan=jnp.zeros((5, 2), int))
+    with pytest.raises(ValueError, match=r"belief\.plan must be of float32, got int32"):
+        planners.infer(planner, TARGET, KEY, START, of_integers)
+    numbers_of_numpy = dataclasses.replace(belief, plan=np.zeros((5, 2)), best_return=-1.0)
+    planners.infer(planner, TARGET, KEY, START, numbers_of_numpy)
+
+
+@pytest.mark.parametrize("name", ["mppi", "ilqr", "gradient", "iterative_policy", "cem, refined"])
+@pytest.mark.usefixtures("no_checks_of_types")
+def test_what_is_no_model_is_named_with_the_planner(name):
+    planner = PLANNERS[name]
+    with pytest.raises(ValueError, match=f"^{planner.name}: model must be a model, got object"):
+        planner.init(object(), START)
+
+
+@pytest.mark.usefixtures("no_checks_of_types")
+def test_an_episode_wants_an_environment_that_takes_what_is_planned():
+    planner = PLANNERS["mppi"]
+    with pytest.raises(ValueError, match="env must be a model, got NoneType"):
+        planners.episode(planner, TARGET, None, KEY, 3)
+    with pytest.raises(
+        ValueError, match="env must take the actions that model takes, action_size=2, got action_size=3"
+    ):
+        planners.episode(planner, TARGET, target(3), KEY, 3)
+    with pytest.raises(
+        ValueError, match="env must take the actions that model takes, action_size=2, got num_actions=3"
+    ):
+        planners.episode(planner, TARGET, CHOOSING, KEY, 3)
+
+
+@pytest.mark.parametrize("name", [name for name in PLANNERS if name != "elbo_gradient"])  # a density of plans alone
+def test_beliefs_have_the_best_plan(name):
+    belief = PLANNERS[name].init(model_of(name), START)
+    assert belief.best().shape == belief.mode().shape
+
+
+@every
+def test_what_is_inferred_shares_no_memory_with_where_it_began(name):
+    planner, model = PLANNERS[name], model_of(name)
+    before = planner.init(model, START)
+    after, _ = planners.infer(planner, model, KEY, START, before)
+    first, second = (
+        {numbers(leaf).unsafe_buffer_pointer() for leaf in jax.tree.leaves(belief) if numbers(leaf).size}
+        for belief in (before, after)
+    )
+    assert not first & second
 
 
 @every

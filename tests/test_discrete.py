@@ -506,7 +506,7 @@ def test_a_model_must_have_one_kind_of_actions(model, message, use):
         ),
         (
             lambda: dynamics.from_function(towards, num_actions=3, action_range=(0, 1)),
-            "discrete actions have no range: action_range and bounded must not be given, got action_range",
+            "discrete actions have no range: action_range must not be given, got action_range",
         ),
         (lambda: dynamics.from_function(towards, num_actions=3, bounded=True), "must not be given, got bounded=True"),
         (lambda: dynamics.discretized(TRACK, [[0.0], [1.0]]), "model must have continuous actions to choose from"),

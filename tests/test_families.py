@@ -487,7 +487,7 @@ def start(planner):
             "explore_fraction must be 0 for Strategy, got 0.5",
         ),
         (lambda: planners.icem(3, population_decay=0.5), "population_decay must be finite and >= 1, got 0.5"),
-        (lambda: planners.icem(3, keep_fraction=-0.5), r"keep_fraction must lie in \[0, 1\], got -0.5"),
+        (lambda: planners.icem(3, keep_fraction=-0.5), "keep_fraction must be finite and >= 0 and <= 1, got -0.5"),
     ],
 )
 def test_mistakes_in_other_families_are_named(make, message):

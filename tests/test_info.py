@@ -52,5 +52,5 @@ def test_all_planners_report_the_best_return_and_what_went_wrong(factory):
 
 
 def test_only_known_arrays_can_be_kept():
-    with pytest.raises(ValueError, match="keep must be names among returns, weights, lineage, got 'plans'"):
+    with pytest.raises(ValueError, match=r"keep must be names among returns, weights, lineage, got \('plans',\)"):
         planners.mppi(4, keep=("plans",))

@@ -3,7 +3,7 @@
 import inspect
 import re
 import types
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import jax.numpy as jnp
 import jaxtyping
@@ -16,6 +16,7 @@ from mirrax.cli.flags import PLANNERS, takes_loop_options
 # what has no range, or is no number and no word
 FREE = {"hidden", "initial_plan", "limits", "optimizer", "params", "policy", "prior", "proposal", "refine"}
 FREE |= {"sharding", "strategy", "options"}
+FREE |= {"belief"}  # see test_options
 TARGET, START = target(2), jnp.zeros(())
 OWN: dict[str, tuple[Any, ...]] = {
     "explore_fraction": (1.0, 2.0, -0.1),
@@ -52,7 +53,7 @@ def wrong(planner, name, annotation):
 def test_what_is_out_of_range_is_named(planner):
     factory = getattr(planners, planner)
     own = {name: parameter.annotation for name, parameter in inspect.signature(factory).parameters.items()}
-    shared = planners.LoopOptions.__annotations__ if takes_loop_options(planner) else {}
+    shared = get_type_hints(planners.LoopOptions) if takes_loop_options(planner) else {}
     needed = {"temperature": 1.0} if planner in ("elbo_gradient", "stein") else {}
     for name, annotation in (shared | own).items():
         if (planner, name) in ELSEWHERE:

@@ -873,17 +873,17 @@ def test_an_unknown_option_is_refused_by_the_factorys_name(factory):
         (lambda: planners.cem(3, num_elites=3, elite_fraction=0.1), "give one, got 3 and 0.1"),
         (
             lambda: planners.infer(make("cem"), TARGET, KEY, START, bound(planners.beliefs.gaussian(), 2, 2)),
-            r"belief.mean must have shape \(5, 2\), as the planner's init gives it, got \(2, 2\)",
+            r"belief.mean must have shape \(5, 2\), got \(2, 2\)",
         ),
         (
             lambda: planners.infer(make("mppi"), TARGET, KEY, START, make("cem").init(TARGET, START).belief),
-            "belief must have the structure that the planner's init gives, .*, got ",
+            r"belief\.smoothing must be None, got an array",
         ),
         (
             lambda: planners.infer(
                 make("cem"), TARGET, KEY, START, make("vi_mpc, mixture").init(TARGET, START).belief
             ),
-            "belief must be one that the planner's init gives, Gaussian, got Mixture",
+            "belief must be Gaussian, got Mixture",
         ),
         (
             lambda: unchecked(planners.rollout)(TARGET, KEY, START, jnp.zeros((3, 2))),

@@ -518,7 +518,7 @@ def test_mistakes_are_named(make, message):
         (planners.icem, {"noise_exponent": 2.0}, "noise_exponent must not be given", CHOICE),
         (planners.tsallis, {"learn_std": True}, "learn_std must not be given", CHOICE),
         (planners.vi_mpc, {"num_components": 2, "noise_exponent": 1.0}, "noise_exponent=1.0", None),
-        (planners.okada, {"std": 0.3}, "vi_mpc on Discretized .*: std must not be given", CHOICE),
+        (planners.okada, {"std": 0.3}, "okada on Discretized .*: std must not be given", CHOICE),
         (planners.smc, {"std": 0.3}, "smc on Discretized .*: std must not be given", CHOICE),
         (planners.smc, {"std_min": 0.3}, "std_min=0.3", CHOICE),
         (planners.smc, {"noise_exponent": 1.0}, "smc on Discretized .*: noise_exponent must not be given", CHOICE),

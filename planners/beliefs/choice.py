@@ -23,7 +23,11 @@ COVARIANCES: dict[str, Callable[..., Any]] = {
 
 
 class _Given(tuple[str, ...]):
-    """Names of options, which are all the same to compilers: whether one was given changes no program."""
+    """Names of options, all the same to compilers: whether one was given changes no program, as its value does not.
+
+    So a program that is compiled for a model of discrete actions serves a planner whose options it would have
+    refused; they play no part in it.
+    """
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Given)
@@ -49,7 +53,7 @@ class BySpace:
         if not isinstance(space, Discrete):
             return self.continuous.bind(horizon, space)
         if self.given:
-            raise ValueError(f"{', '.join(self.given)} must not be given where actions are discrete, got {space}")
+            raise ValueError(f"{' and '.join(self.given)} must not be given where actions are discrete, got {space}")
         return self.discrete.bind(horizon, space)
 
 

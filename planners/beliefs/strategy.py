@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -192,6 +192,8 @@ def strategy(
         known = ", ".join(name for name, kind in sorted(algorithms.algorithms.items()) if _needs_size_alone(kind))
         raise ValueError(f"strategy must be a class or an instance of evosax, or one of {known}, got {algorithm!r}")
     fraction = None
+    if params is not None and not isinstance(params, Mapping):
+        raise ValueError(f"params must be a mapping of names to values, got {params!r}")
     if elite_fraction is not None:
         if not isinstance(chosen, type):
             raise ValueError(

@@ -13,10 +13,10 @@ from jaxtyping import Array, Float, Key
 from ...dynamics.base import Model, State
 from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree, static
-from ...dynamics.spaces import Continuous, action_space
+from ...dynamics.spaces import Continuous
 from ..beliefs.protocol import Plans, continuous_shape
 from ..beliefs.warm_start import Shift
-from ..checks import check_own_belief, fresh, named
+from ..checks import binding, check_own_belief, fresh
 from ..differentiation import constant, implicit, undifferentiable
 from ..info import Info
 from .ascent import Explicit, Implicit, ascend
@@ -82,8 +82,7 @@ class GradientPlanner:
         Raises:
             ValueError: naming planner, model, parameter and shapes, if they do not fit.
         """
-        space = action_space(model)
-        with named(self.name, f"{type(model).__name__} ({space})"):
+        with binding(self.name, model) as space:
             if not isinstance(self.family, PointsFamily):
                 real("initial_plan", self.family.mean, shape=continuous_shape(self.name, self.horizon, space))
             belief = self.family.bind(self.horizon, space)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...dynamics.checks import real
+from ...dynamics.checks import integer, real
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace
 from ..beliefs.moments import average
@@ -15,6 +15,8 @@ from ..beliefs.noise import white_noise
 from ..beliefs.protocol import Plan, Plans, continuous_shape
 from ..beliefs.warm_start import Shifting
 from ..options import checked
+
+SCATTER = "standard deviation of the noise by which all plans but the first start elsewhere"
 
 
 @pytree
@@ -100,5 +102,5 @@ def points(*, num_samples: int, initial_plan: Any = 0.0, std: Any = 0.5) -> Poin
     return PointsFamily(
         initial_plan=checked("initial_plan", initial_plan),
         std=real("std", std, minimum=0.0, shape=None),
-        num_samples=checked("num_samples", num_samples),
+        num_samples=integer("num_samples", num_samples),
     )

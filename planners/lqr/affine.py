@@ -77,6 +77,10 @@ class AffinePolicy:
         """The plan."""
         return self.plan
 
+    def best(self) -> Plan:
+        """The plan: of all that were tried the best."""
+        return self.plan
+
     def shift(self, initial: "AffinePolicy", how: Shifting) -> "AffinePolicy":
         """The policy from the second step on; at the end it has no feedback, and the noise of its last step."""
         plan = how.plans(self.plan, initial.plan)

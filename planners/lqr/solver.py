@@ -18,7 +18,7 @@ from ..beliefs.choice import Bound
 from ..beliefs.gaussian import Gaussian, GaussianFamily
 from ..beliefs.protocol import Plan, Plans, continuous_shape
 from ..beliefs.warm_start import Shift
-from ..checks import check_own_belief, fresh, named
+from ..checks import binding, check_own_belief, fresh, named
 from ..differentiation import Equations, constant, implicit
 from ..info import Info, info_row
 from ..rollouts.simulation import draw_scenarios, reuse_noise, with_new_noise
@@ -92,8 +92,7 @@ class IterativeLQR:
         Raises:
             ValueError: naming planner, model, parameter and shapes, if they do not fit.
         """
-        space = action_space(model)
-        with named(self.name, f"{type(model).__name__} ({space})"):
+        with binding(self.name, model) as space:
             real("initial_plan", self.proposal.mean, shape=continuous_shape("iLQR", self.horizon, space))
             proposal = self.proposal.bind(self.horizon, space)
             if isinstance(self.prior, GaussianFamily | Bound):

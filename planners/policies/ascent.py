@@ -12,9 +12,8 @@ from jaxtyping import Array, Float, Key
 
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree, static
-from ...dynamics.spaces import action_space
 from ..beliefs.warm_start import shift_by_one
-from ..checks import check_own_belief, fresh, named
+from ..checks import binding, check_own_belief, fresh
 from ..differentiation import undifferentiable
 from ..gradients.ascent import Climb, ascend
 from ..gradients.optimizers import Optimizer
@@ -77,7 +76,7 @@ class PolicyPlanner:
         Raises:
             ValueError: if its network does not fit what it observes, or the model's actuators.
         """
-        with named(self.name, f"{type(model).__name__} ({action_space(model)})"):
+        with binding(self.name, model):
             given = self.policy.init(model, state)
         mean, std = given.moments(given.outputs(given.observe(state)))
         mean, std = jnp.where(jnp.isfinite(mean), mean, 0.0), jnp.where(jnp.isfinite(std), std, given.scale)

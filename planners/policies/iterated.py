@@ -46,6 +46,10 @@ class IteratedPolicy:
         """The plan."""
         return self.plan
 
+    def best(self) -> Plan:
+        """The plan of the best policy that was found."""
+        return self.plan
+
     def shift(self, initial: "IteratedPolicy", how: Shifting) -> "IteratedPolicy":
         """The same policies, and the plan from the second step on."""
         std = jnp.concatenate([self.std[1:], self.std[-1:]])

@@ -11,10 +11,9 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree, static
-from ...dynamics.spaces import action_space
 from ..beliefs.protocol import Belief, Family, Multimodal, update
 from ..beliefs.warm_start import Shift
-from ..checks import check_belief, fresh, named
+from ..checks import binding, check_belief, fresh
 from ..info import Info
 from .compatibility import check_bound, check_bounds, check_execution, check_inflation
 from .containment import containment
@@ -68,8 +67,7 @@ class SamplingPlanner:
         Raises:
             ValueError: naming planner, model, parameter and shapes, if they do not fit.
         """
-        space = action_space(model)
-        with named(self.name, f"{type(model).__name__} ({space})"):
+        with binding(self.name, model) as space:
             belief = check_bound(self.family.bind(self.horizon, space), self.horizon, space)
             check_execution(self.execute, belief, space)
             check_bounds(self.bounds, space)
@@ -157,7 +155,7 @@ class SamplingPlanner:
         """The belief, if it is one that `init` gives, or of the family alone."""
         own = jax.eval_shape(lambda: self.init(model, state))
         alone = not isinstance(belief, Incumbent) and isinstance(belief, Belief)
-        with named(self.name, f"{type(model).__name__} ({action_space(model)})"):
+        with binding(self.name, model):
             check_belief(own.belief if alone else own, belief)
         return dataclasses.replace(self.init(model, state), belief=belief, plan=belief.mode()) if alone else belief
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree
-from ...dynamics.spaces import Discrete, action_space
+from ...dynamics.spaces import Discrete
 from ..beliefs.annealed import Annealed
 from ..beliefs.full import FullGaussian
 from ..beliefs.gaussian import Gaussian
@@ -18,7 +18,7 @@ from ..beliefs.kronecker import KroneckerGaussian
 from ..beliefs.memory import Remembering
 from ..beliefs.protocol import Plan, Plans
 from ..beliefs.spline import Splined
-from ..checks import check_own_belief, fresh, named
+from ..checks import binding, check_own_belief, fresh
 from ..info import Info, Refinement
 from .importance import ImportanceSampler
 from .incumbent import Incumbent
@@ -116,9 +116,8 @@ class RefinedPlanner:
     def init(self, model: Model, state: State) -> Refined:
         """The belief where inference starts; see `SamplingPlanner.init`."""
         found = self.planner.init(model, state)
-        space = action_space(model)
-        if isinstance(space, Discrete):
-            with named(self.planner.name, f"{type(model).__name__} ({space})"):
+        with binding(self.name, model) as space:
+            if isinstance(space, Discrete):
                 raise ValueError(f"refine moves actions freely: it needs continuous actions, got {space}")
         return fresh(Refined(found, found.belief.mode()))
 

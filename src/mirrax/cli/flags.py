@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mirrax import planners
-from mirrax.planners.options import OPTIONS, Option
+from mirrax.planners.factory import narrowed_options, options_of
+from mirrax.planners.option import Option
+from mirrax.planners.options import OPTIONS
 
 PLANNERS = tuple(factory.__name__ for factory in planners.PLANNERS)
 
 _ELSEWHERE = {"horizon"}  # a flag of the command itself
-_TYPES = {"integer": int, "boolean": bool, "choice": str, "fraction": float, "real": float, "array": float}
+_TYPES = {"integer": int, "boolean": bool, "choice": str, "number": float, "real": float, "array": float}
 
 NOTHING = object()  # the word None, where an option that is not given is None
 
@@ -56,9 +58,9 @@ def planner_flags(only: str | None = None) -> list[Flag]:
     for name in PLANNERS if only is None else (only,):
         for option in _options_of(name):
             takers.setdefault(option, []).append(name)
-    flags = []
+    flags, known = [], OPTIONS if only is None else _options_of(only)
     for option, names in takers.items():
-        text = OPTIONS[option].describe()
+        text = known[option].describe()
         if option == "risk":
             text = (
                 "Risk measure of a plan's returns in several scenarios: mean, worst, best, entropic:θ, var:α, cvar:α."
@@ -68,7 +70,7 @@ def planner_flags(only: str | None = None) -> list[Flag]:
             text = text if default is None else f"{text.removesuffix('.')} (default: {default})."
         elif names != list(PLANNERS) and option not in planners.LoopOptions.__annotations__:
             text = f"{text.removesuffix('.')} ({_takers(names)})."
-        flags.append(Flag(option, _type(OPTIONS[option]), _capitalized(text).replace("`", ""), tuple(names)))
+        flags.append(Flag(option, _type(known[option]), _capitalized(text).replace("`", ""), tuple(names)))
     return flags
 
 
@@ -85,13 +87,13 @@ def planner_arguments(planner: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: for an option that the planner does not have, or that cannot be None.
     """
-    own = {flag.name: flag for flag in planner_flags(planner)}
+    own, options = {flag.name: flag for flag in planner_flags(planner)}, _options_of(planner)
     arguments = {name: value for name, value in given.items() if value is not None}
     for name, value in arguments.items():
         if name not in own:
             takes = ", ".join(flag.flag for flag in own.values())
             raise ValueError(f"--{name.replace('_', '-')} is not an option of {planner}, which takes {takes}")
-        if value is NOTHING and not OPTIONS[name].none:
+        if value is NOTHING and not options[name].none:
             raise ValueError(f"{own[name].flag} must have a value, got None")
     arguments = {name: None if value is NOTHING else value for name, value in arguments.items()}
     if arguments.get("risk") is not None:
@@ -111,12 +113,13 @@ def _takers(names: list[str]) -> str:
     return ", ".join(names) if len(names) <= len(others) else f"all but {', '.join(others)}"
 
 
-def _options_of(planner: str) -> list[str]:
+def _options_of(planner: str) -> dict[str, Option]:
     """The options of a planner that have flags: its own first, then those of the loop."""
-    names = [name for name in _defaults(planner) if name in OPTIONS]
+    options = options_of(getattr(planners, planner))
     if takes_loop_options(planner):
-        names += [name for name in planners.LoopOptions.__annotations__ if name not in names]
-    return [name for name in names if name not in _ELSEWHERE and _has_flag(OPTIONS[name])]
+        shared = narrowed_options("LoopOptions", planners.LoopOptions.__annotations__)
+        options |= {name: known for name, known in shared.items() if name not in options}
+    return {name: known for name, known in options.items() if name not in _ELSEWHERE and _has_flag(known)}
 
 
 def _defaults(planner: str) -> dict[str, Any]:
