@@ -65,7 +65,7 @@ def planner(factory: Callable[P, R]) -> Callable[P, R]:
     options, signature = options_of(factory), inspect.signature(factory)
     differing = {name: known for name, known in options.items() if known != OPTIONS[name]}
 
-    @functools.wraps(factory)  # whose annotations `options_of` reads
+    @functools.wraps(factory)
     def checking(*args: P.args, **kwargs: P.kwargs) -> R:
         given = signature.bind(*args, **kwargs).arguments
         for name, known in differing.items():
@@ -81,10 +81,11 @@ def planner(factory: Callable[P, R]) -> Callable[P, R]:
                 f"\n    **options: {more[0] if more else 'of all sampling planners, `planners.LoopOptions`'}."
             )
     ends = "\n\nReturns:\n    The planner.\n\nRaises:\n    ValueError: for an option outside its range.\n"
-    checking.__doc__ = f"{inspect.cleandoc(factory.__doc__ or '')}\n\nArgs:\n{arguments}{ends}"
+    text = f"{inspect.cleandoc(factory.__doc__ or '')}\n\nArgs:\n{arguments}{ends}"
     shown = [own.replace(annotation=_plain(own.annotation)) for own in signature.parameters.values()]
-    made: Any = checking
-    made.__signature__ = signature.replace(parameters=shown)
+    made: Any
+    for made in (factory, checking):  # tools that read documentation look at either
+        made.__doc__, made.__signature__ = text, signature.replace(parameters=shown)
     return checking
 
 
@@ -94,6 +95,7 @@ def _plain(annotation: Any) -> Any:
 
 
 def _own(factory: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of a factory's own parameters."""
-    parameters = inspect.signature(inspect.unwrap(factory)).parameters.values()
-    return {own.name: own.annotation for own in parameters if own.kind is not own.VAR_KEYWORD}
+    """The annotations of a factory's own parameters, with what its signature does not show."""
+    annotations = inspect.get_annotations(factory)
+    parameters = inspect.signature(factory).parameters.values()
+    return {own.name: annotations[own.name] for own in parameters if own.kind is not own.VAR_KEYWORD}

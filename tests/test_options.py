@@ -103,6 +103,8 @@ def test_the_docstring_describes_every_option_as_it_is_for_this_planner(factory)
     text = " ".join(factory.__doc__.split())
     for name, option in options_of(factory).items():
         assert f"{name}: {option.describe()}" in text, name
+    assert "narrowed" not in str(inspect.signature(factory)).lower()  # as users read it
+    assert "Annotated" not in str(inspect.signature(factory))
 
 
 def test_a_narrowed_option_changes_no_other_planner():
