@@ -4,9 +4,13 @@ import jax
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
+import pytest
 from scipy import stats
 
 from mirrax import dynamics
+
+# tests of sharding: on the CPU there are always several devices (see `conftest`), of an accelerator perhaps one
+several_devices = pytest.mark.skipif(jax.device_count() < 4, reason="needs four devices")
 
 
 def unchecked(function):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from problems import tables, target, unchecked
+from problems import several_devices, tables, target, unchecked
 from scipy.special import logsumexp
 
 from mirrax import dynamics, planners
@@ -115,6 +115,7 @@ def test_a_warm_start_appends_an_action(tail, last):
     np.testing.assert_array_equal(shifted.best(), [2, 2, 2, last])
 
 
+@several_devices
 def test_blocks_and_devices_change_nothing():
     mesh = jax.make_mesh((2,), ("samples",), devices=jax.devices()[:2])
     plans = jax.random.randint(KEY, (13, HORIZON), 0, C)

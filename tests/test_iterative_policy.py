@@ -12,7 +12,7 @@ import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 from jax.sharding import NamedSharding, PartitionSpec
-from problems import noisy_walk, random_linear_quadratic, target, unchecked
+from problems import noisy_walk, random_linear_quadratic, several_devices, target, unchecked
 
 from mirrax import dynamics, planners
 from mirrax.planners.policies.imagination import Imagination, over_steps
@@ -445,6 +445,7 @@ class TestPolicies:
             infer(planners.iterative_policy(3, gradient="pathwise"), model, KEY, jnp.zeros(()), None)
 
 
+@several_devices
 def test_scenarios_chunks_and_devices_change_nothing():
     """Each trajectory meets a scenario of its own, wherever it is computed."""
     model = dynamics.randomized(dynamics.pendulum(), heavier, num=3)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import bound, noisy_walk, random_linear_quadratic, unchecked
+from problems import bound, noisy_walk, random_linear_quadratic, several_devices, unchecked
 
 from mirrax import dynamics, planners
 from mirrax.planners.rollouts.risk import as_risk
@@ -120,6 +120,7 @@ def test_common_noise_is_common_and_fresh_noise_is_not():
     np.testing.assert_allclose(path.rewards.sum(), alone[0], rtol=1e-6)
 
 
+@several_devices
 @pytest.mark.parametrize(("num_scenarios", "common_noise"), [(1, False), (3, True), (3, False)])
 def test_blocks_and_devices_change_no_return(num_scenarios, common_noise):
     model = dynamics.randomized(dynamics.pendulum(), heavier, num=num_scenarios)

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from problems import noisy_walk
+from problems import noisy_walk, several_devices
 
 from mirrax import dynamics, planners
 
 KEY = jax.random.key(0)
+pytestmark = several_devices
 
 
 def over(num_devices, spec=("samples",), **options):

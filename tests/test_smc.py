@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from problems import bound, noisy_walk, random_linear_quadratic, tables, target, unchecked
+from problems import bound, noisy_walk, random_linear_quadratic, several_devices, tables, target, unchecked
 
 from mirrax import dynamics, planners
 from mirrax.dynamics.pytrees import pytree, static
@@ -669,6 +669,7 @@ class TestActing:
         )
 
 
+@several_devices
 @pytest.mark.parametrize(
     ("num_devices", "chunk_size", "common_noise"), [(1, 5, True), (1, 5, False), (3, None, True), (4, 3, False)]
 )
