@@ -310,6 +310,7 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
                 continue
             if known_one is not None:  # of another planner of that name: its defaults have changed
                 known.remove(known_one)
+            print(f"{name}: {planner_name} with {budget} plans ...", file=sys.stderr, flush=True)
             program = jax.jit(play).lower(planner, model, keys).compile()
             began = time.perf_counter()
             returns = np.asarray(program(planner, model, keys))

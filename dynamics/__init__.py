@@ -2,7 +2,7 @@
 
 from .acrobot import Acrobot, acrobot
 from .action_wrappers import ActionRepeat, Discretized, action_repeat, discretized
-from .actions import bounded
+from .actions import bounded, to_range
 from .base import (
     HasBounds,
     HasCoordinates,
@@ -109,6 +109,7 @@ __all__ = [
     "steps",
     "tabular",
     "timed",
+    "to_range",
     "with_coordinates",
     "with_reward",
     "with_termination",

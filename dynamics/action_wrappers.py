@@ -4,9 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
-from .actions import check_choice
+from .actions import bounded, check_choice
 from .base import Model, State, Step, check_model, checked_step
 from .checks import integer, real
 from .pytrees import pytree, static
@@ -94,18 +95,21 @@ def discretized(model: Model, actions: Any) -> Discretized:
 
     Args:
         model: any model of continuous actions.
-        actions: the list, [C, A] with C >= 2; 1 is the end of the actuators' range.
+        actions: the list, [C, A] with C >= 2, on the scale of plans: 1 is the end of the actuators' range.
 
     Returns:
         The model with `num_actions` C, whose actions are numbers of entries of the list. Its states are those of
         `model`.
 
     Raises:
-        ValueError: if `model` has no continuous actions, or `actions` has another shape.
+        ValueError: if `model` has no continuous actions, `actions` has another shape, or some lie beyond the range of
+            a model that has one.
     """
     space, table = action_space(check_model("model", model)), real("actions", actions, shape=None)
     if isinstance(space, Discrete):
         raise ValueError(f"model must have continuous actions to choose from, {type(model).__name__} has {space}")
     if table.ndim != 2 or len(table) < 2 or table.shape[1] != space.size:
         raise ValueError(f"actions must have shape [C, {space.size}] with C >= 2, got {table.shape}")
+    if bounded(model) and not isinstance(table, jax.core.Tracer) and (np.abs(np.asarray(actions)) > 1.0).any():
+        raise ValueError(f"actions must lie in [-1, 1], the ends of the actuators' range, got {actions!r}")
     return Discretized(model, table)

@@ -92,5 +92,14 @@ def check_choice(action: Any) -> Int[Array, ""]:
 
 
 def to_range(action: Float[Array, " A"], low: Any, high: Any) -> Float[Array, " A"]:
-    """Clip `action` to [-1, 1] and map that affinely onto [`low`, `high`]."""
+    """Clip an action to [-1, 1], and map that affinely onto [`low`, `high`]: from the scale of plans to other units.
+
+    Args:
+        action: on the scale of plans, [A].
+        low: what -1 stands for, scalar or [A].
+        high: what 1 stands for, scalar or [A].
+
+    Returns:
+        The action in the units of `low` and `high`, [A].
+    """
     return low + (jnp.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from .checks import real, scalar
+from .pytrees import difference
 from .spaces import HasContinuousActions, HasDiscreteActions, action_space
 
 State = Any  # an opaque pytree: only the model looks inside
@@ -130,7 +131,7 @@ def steps(model: Any, seconds: float) -> int:
 
     Args:
         model: one that has `dt`, the duration of a step in seconds.
-        seconds: > 0.
+        seconds: a duration, greater than 0.
 
     Returns:
         The number of steps.
@@ -171,7 +172,8 @@ def check_model(name: str, model: Any) -> Any:
     if not isinstance(model, HasContinuousActions | HasDiscreteActions):
         missing.append("action_size or num_actions")
     if len(missing) == 4:
-        raise ValueError(f"{name} must be a model, got {kind}")
+        hint = "; dynamics.from_function makes a model of a function" if callable(model) else ""
+        raise ValueError(f"{name} must be a model, got {kind}{hint}")
     if missing:
         raise ValueError(f"{name} must have {', '.join(missing)} (see dynamics.Model), got {kind} without")
     action_space(model)
@@ -198,6 +200,8 @@ def checked_step(result: Any, before: State = None) -> Step:
         raise ValueError("discount of a step must be a number, 0 where the episode ends, got a boolean (Gym's done?)")
     if before is not None:
         _check_state(*jax.eval_shape(lambda *states: states, before, state))
+    if isinstance(discount, int | float) and not 0 <= discount <= 1:
+        raise ValueError(f"discount of a step must lie in [0, 1], got {discount!r}")
     return Step(state, scalar("reward of a step", reward), scalar("discount of a step", discount))
 
 
@@ -205,7 +209,7 @@ def _check_state(before: Any, after: Any) -> None:
     old_tree: Any = jax.tree.structure(before)
     new_tree: Any = jax.tree.structure(after)
     if old_tree != new_tree:
-        raise ValueError(f"the state must keep its structure in a step, got {new_tree} after {old_tree}")
+        raise ValueError(f"the state must keep its structure in a step: {difference('state', before, after)}")
     for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True):
         # the dtype of a Python number is weak: it becomes that of what it is added to
         if old.shape != new.shape or (old.dtype != new.dtype and not old.weak_type):

@@ -12,10 +12,18 @@ from jaxtyping import Array, Float
 
 def scalar(name: str, value: Any) -> Float[Array, ""]:
     """Return the result of a user's function as a float scalar, or raise a `ValueError` that names it."""
-    array = jnp.asarray(value)
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a scalar number, got {value!r}") from error
     if array.shape != () or array.dtype == bool:
         raise ValueError(f"{name} must be a scalar number, got {array.dtype} of shape {array.shape}")
     return array.astype(float)
+
+
+def optional_scalar(name: str, value: Any) -> Float[Array, ""] | None:
+    """The same of what may be None."""
+    return None if value is None else scalar(name, value)
 
 
 def integer(name: str, value: Any, minimum: int = 1) -> int:
@@ -24,6 +32,11 @@ def integer(name: str, value: Any, minimum: int = 1) -> int:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
+    if isinstance(value, jax.core.Tracer):
+        raise ValueError(
+            f"{name} must be an integer that is not traced (it decides a size: name it in static_argnames of jit), "
+            f"got {value!r}"
+        )
     if number is None or number < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
     return number
@@ -54,7 +67,7 @@ def number(
 ) -> float:
     """Return `value`, which decides a size, as a float, or raise a `ValueError`; the bounds are those of `real`."""
     try:
-        known = float(value)
+        known = float("word" if isinstance(value, str) else value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be a number that is not traced (it decides a size), got {value!r}") from error
     real(name, known, above=above, below=below, minimum=minimum, maximum=maximum)
@@ -99,7 +112,7 @@ def real(
     limits = [(sign, bound, holds) for sign, bound, holds in bounds if bound is not None]
     rule = " and ".join(["finite", *(f"{sign} {bound:g}" for sign, bound, _ in limits)])
     try:
-        array = jnp.asarray(value, float)
+        array = jnp.asarray(None if isinstance(value, str) else value, float)  # NumPy would read "1.0"
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be a number ({rule}), got {value!r}") from error
     if shape is not None:
@@ -136,11 +149,11 @@ def interval(name: str, value: Any, size: int | None = None) -> tuple[Float[Arra
         size: A, to which the arrays are broadcast; None leaves their shapes as they are.
     """
     if not isinstance(value, tuple | list) or len(value) != 2:
-        raise ValueError(f"{name} must be a pair (low, high), got {value!r}")
+        raise ValueError(f"{name} must be a pair (low, high) of numbers or of arrays [A], got {value!r}")
     shape = None if size is None else (size,)
     low, high = (real(f"{name} ({end})", x, shape=shape) for end, x in zip(("low", "high"), value, strict=True))
     if not any(isinstance(end, jax.core.Tracer) for end in (low, high)) and not (np.asarray(low) < high).all():
-        raise ValueError(f"{name} must have low < high, got {value!r}")
+        raise ValueError(f"{name} must be a pair (low, high), numbers or arrays [A], with low < high, got {value!r}")
     return low, high
 
 

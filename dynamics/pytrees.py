@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
+import jax.numpy as jnp
 
 C = TypeVar("C")
 
@@ -62,3 +63,52 @@ def traceable(function: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.ismethod(function) and not isinstance(owner, type) and not jax.tree_util.all_leaves([owner]):
         return jax.tree_util.Partial(function.__func__, owner)
     return jax.tree_util.Partial(function) if jax.tree_util.all_leaves([function]) else function
+
+
+def difference(path: str, own: Any, given: Any) -> str | None:
+    """Where one pytree differs in structure, shapes or dtypes from another, in words; None where they agree.
+
+    Args:
+        path: what to call the pytree.
+        own: what it must be like; its leaves may be `jax.ShapeDtypeStruct`.
+        given: the pytree. The dtype of a Python number fits any.
+    """
+    if jax.tree_util.all_leaves([own]) and jax.tree_util.all_leaves([given]):
+        if jnp.shape(own) != jnp.shape(given):
+            return f"{path} must have shape {jnp.shape(own)}, got {jnp.shape(given)}"
+        dtype = own.dtype if isinstance(given, int | float) else given.dtype
+        if not jnp.issubdtype(dtype, jax.dtypes.extended):  # keys
+            dtype = jax.dtypes.canonicalize_dtype(dtype)
+        return None if dtype == own.dtype else f"{path} must be of {own.dtype}, got {dtype}"
+    if type(own) is not type(given):
+        return f"{path} must be {_kind(own)}, got {_kind(given)}"
+    (own_parts, own_structure), (parts, structure) = _one_level(own), _one_level(given)
+    if own_parts.keys() != parts.keys():
+        return f"{path} must have the parts {', '.join(own_parts)}, got {', '.join(parts)}"
+    for key, part in own_parts.items():
+        if (found := difference(f"{path}{key}", part, parts[key])) is not None:
+            return found
+    if own_structure == structure:
+        return None
+    for field in dataclasses.fields(own) if dataclasses.is_dataclass(own) else ():
+        own_value, value = getattr(own, field.name), getattr(given, field.name)
+        if field.metadata.get("static") and own_value != value:
+            return f"{path}.{field.name} must be {_short(own_value)}, got {_short(value)}"
+    return f"{path} must be the same {type(given).__name__}, got another"
+
+
+def _one_level(tree: Any) -> tuple[dict[str, Any], Any]:
+    """The parts of a pytree, and its structure without theirs."""
+    parts, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda part: part is not tree)
+    return {jax.tree_util.keystr(path): part for path, part in parts}, structure
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 40 else f"another {type(value).__name__}"
+
+
+def _kind(part: Any) -> str:
+    if part is None:
+        return "None"
+    return "an array" if jax.tree_util.all_leaves([part]) else type(part).__name__

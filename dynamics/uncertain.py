@@ -16,7 +16,7 @@ from .base import HasDuration, Model, State, Step, check_model, scenario_count, 
 from .checks import integer
 from .coordinates import coordinates, with_coordinates
 from .figures import Figure, figure
-from .pytrees import pytree, static, traceable
+from .pytrees import difference, pytree, static, traceable
 from .randomness import redraw
 from .spaces import Continuous, Discrete, action_space
 from .wrapper import Wrapper
@@ -211,7 +211,7 @@ def ensemble(models: Sequence[Model]) -> Ensemble:
     for number, model in enumerate(models):
         if form(model) != form(models[0]):
             raise ValueError(
-                f"models must have the same structure and shapes, and share their functions (two lambdas are two); "
-                f"number {number} has {form(model)}, number 0 {form(models[0])}"
+                "models must have the same structure and shapes, and share their functions (two lambdas are two): "
+                f"{difference(f'number {number}', models[0], model)}"
             )
     return Ensemble(jax.tree.map(lambda *leaves: jnp.stack(leaves), *models), len(models))

@@ -1,5 +1,6 @@
 """The planner protocol, and the functions that drive any planner: infer, plan, episode."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -167,7 +168,8 @@ def episode(
 def _improved(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Info]:
     """What `infer` does, after checks of its arguments."""
     if not isinstance(planner, Planner):
-        raise ValueError(f"planner must be a planner, got {type(planner).__name__} (the planner comes first)")
+        hint = "call it: a factory makes a planner" if inspect.isroutine(planner) else "the planner comes first"
+        raise ValueError(f"planner must be a planner, got {type(planner).__name__} ({hint})")
     check_model("model", model)
     check_placed(sharding_of(planner), planner=planner, model=model, key=key, state=state, belief=belief)
     belief = planner.init(model, state) if belief is None else belief

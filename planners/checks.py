@@ -1,7 +1,7 @@
 """Checks of what users give to planners."""
 
 import contextlib
-import dataclasses
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
-from ..dynamics.base import check_model
+from ..dynamics.base import Step, check_model
+from ..dynamics.pytrees import difference
 from ..dynamics.spaces import ActionSpace, action_space
 
 
@@ -17,6 +18,8 @@ def check_part(name: str, part: Any, *methods: str) -> Any:
     """Return `part`, or raise a `ValueError` unless it is a pytree (so that jit can take it) with these methods."""
     if isinstance(part, type):
         raise ValueError(f"{name} must be an instance, got the class {part.__name__}")
+    if inspect.isfunction(part) and part.__module__.startswith("mirrax."):
+        raise ValueError(f"{name} must be what {part.__name__} returns: call it")
     missing = [method for method in methods if not callable(getattr(part, method, None))]
     if missing:
         raise ValueError(f"{name} must have {', '.join(missing)}, got {part!r}")
@@ -46,51 +49,12 @@ def check_belief(own: Any, given: Any) -> Any:
         own: a belief that the planner's `init` gives, or its shapes, from `jax.eval_shape`.
         given: by the user.
     """
-    difference = _difference("belief", own, given)
-    if difference is not None:
-        raise ValueError(f"{difference} (planner.init gives a belief that fits)")
+    if (found := difference("belief", own, given)) is not None:
+        raise ValueError(
+            f"{found}: it is of another planner, of other options or of another model; planner.init(model, state) "
+            "makes one that fits"
+        )
     return given
-
-
-def _difference(path: str, own: Any, given: Any) -> str | None:
-    """Where one pytree differs from another, what it must be there, and what it is; None where they agree."""
-    if jax.tree_util.all_leaves([own]) and jax.tree_util.all_leaves([given]):
-        if jnp.shape(own) != jnp.shape(given):
-            return f"{path} must have shape {jnp.shape(own)}, got {jnp.shape(given)}"
-        dtype = own.dtype if isinstance(given, int | float) else jax.dtypes.canonicalize_dtype(given.dtype)
-        return None if dtype == own.dtype else f"{path} must be of {own.dtype}, got {dtype}"
-    if type(own) is not type(given):
-        return f"{path} must be {_kind(own)}, got {_kind(given)}"
-    (own_parts, own_structure), (parts, structure) = _one_level(own), _one_level(given)
-    if own_parts.keys() != parts.keys():
-        return f"{path} must have the parts {', '.join(own_parts)}, got {', '.join(parts)}"
-    for key, part in own_parts.items():
-        if (difference := _difference(f"{path}{key}", part, parts[key])) is not None:
-            return difference
-    if own_structure == structure:
-        return None
-    for field in dataclasses.fields(own) if dataclasses.is_dataclass(own) else ():
-        own_value, value = getattr(own, field.name), getattr(given, field.name)
-        if field.metadata.get("static") and own_value != value:
-            return f"{path}.{field.name} must be {_short(own_value)}, got {_short(value)}"
-    return f"{path} must be as the planner has it, got another {type(given).__name__}"
-
-
-def _one_level(tree: Any) -> tuple[dict[str, Any], Any]:
-    """The parts of a pytree, and its structure without theirs."""
-    parts, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda part: part is not tree)
-    return {jax.tree_util.keystr(path): part for path, part in parts}, structure
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 40 else f"another {type(value).__name__}"
-
-
-def _kind(part: Any) -> str:
-    if part is None:
-        return "None"
-    return "an array" if jax.tree_util.all_leaves([part]) else type(part).__name__
 
 
 def check_own_belief(planner: Any, model: Any, state: Any, given: Any) -> Any:
@@ -103,7 +67,7 @@ def check_own_belief(planner: Any, model: Any, state: Any, given: Any) -> Any:
         given: by the user.
     """
     own = jax.eval_shape(lambda: planner.init(model, state))
-    with binding(planner.name, model):
+    with binding(planner.name, model, state):
         return check_belief(own, given)
 
 
@@ -117,10 +81,12 @@ def named(*parts: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def binding(planner: str, model: Any) -> Iterator[ActionSpace]:
+def binding(planner: str, model: Any, state: Any) -> Iterator[ActionSpace]:
     """The space of a model's actions; errors of this block name the planner, the model and its space."""
     with named(planner):
         space = action_space(check_model("model", model))
+        if isinstance(state, Step):
+            raise ValueError("state must be a state of the model, got a Step: take its `state`")
     with named(planner, f"{type(model).__name__} ({space})"):
         yield space
 

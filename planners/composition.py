@@ -1,5 +1,6 @@
 """How sampling planners are composed: the components and options that make one, checked together."""
 
+import difflib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from .beliefs.warm_start import optional_shift
 from .checks import check_part
 from .info import check_keep
 from .loop_options import BOUNDS, LoopOptions, document
-from .options import checked
+from .options import OPTIONS, checked
 from .particles.belief import ParticlesFamily
 from .particles.particle_filter import ParticleFilter
 from .particles.resampling import Resampler
@@ -212,7 +213,9 @@ def compose(
     """
     for option in options:
         if option not in LoopOptions.__annotations__:
-            raise TypeError(f"{name}() got an unexpected keyword argument {option!r}")
+            near = difflib.get_close_matches(option, OPTIONS, 1)
+            hint = f". Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{name}() got an unexpected keyword argument {option!r}{hint}")
     if own.get("risk") is not None and options.get("risk") is not None:
         raise ValueError("rho is a risk measure, where the expectation sits: give it or risk, got both")
     given: dict[str, Any] = own | options

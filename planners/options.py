@@ -137,7 +137,10 @@ class Options:
         none="for the planner's own: none (mppi, gradient, ilqr), the proposal (smc), N(0, prior_std²) (others)",
     )
     prior_std: Any = option(
-        "array", "standard deviation of a Gaussian prior", none="for std (vi_mpc) or 1", above=0.0
+        "array",
+        "standard deviation of a Gaussian prior",
+        none="for std (vi_mpc), 1 (elbo_gradient, stein) or no such prior (smc)",
+        above=0.0,
     )
     step_size: Any = option("real", "step size κ of the mirror descent", none="adapts it", above=0.0, maximum=1.0)
 

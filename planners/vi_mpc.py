@@ -61,8 +61,8 @@ def vi_mpc(
 
     Give one of `step_size`, `target_ess` and `max_kl`, or none: then the greatest κ is taken that leaves an
     effective sample size of a tenth of the plans, or of as many plans as a plan (or its knots) has numbers. A
-    temperature that is not given is 0.01 spreads of the better returns: as cold as this log p − log q, which the
-    samples know only up to some noise, does not drown the returns.
+    temperature that is not given is 0.01 spreads of the better returns: cold enough that the noise in the estimates
+    of log p − log q does not dominate the returns.
 
     The noise of the initial belief and of the default prior is pink, and white for mixtures; a diagonal covariance
     keeps its correlation. Of a mixture the heaviest component is executed: where there is but one way to go all

@@ -1,6 +1,7 @@
 """Derivatives of what is planned: right where there are some, and an error, no silent zero, where there are none."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -329,3 +330,16 @@ def test_what_has_no_derivative_says_so(name, closing):
     if not closing:
         told = jax.jit(jax.grad(functools.partial(function, hold=True)))(jnp.asarray(W))
         assert jnp.isfinite(told).all()
+
+
+@pytest.mark.parametrize("factory", planners.PLANNERS, ids=lambda factory: factory.__name__)
+def test_no_planner_gives_a_silent_zero(factory):
+    sizes = {"num_samples": 16, "num_iterations": 20 if factory is planners.ilqr else 2}
+    taken = inspect.signature(factory).parameters
+    planner = factory(4, **{name: size for name, size in sizes.items() if name in taken})
+    try:
+        slope = jax.jit(jax.jacfwd(lambda w: planned(planner, w)))(jnp.asarray(W))
+    except ValueError as error:
+        assert "derivatives" in str(error)  # noqa: PT017
+    else:
+        assert slope.any()

@@ -1,16 +1,19 @@
 """What is outside its range is refused by every planner, with a `ValueError` that names parameter and value."""
 
+import contextlib
+import dataclasses
 import inspect
 import re
 import types
 from typing import Any, get_args, get_type_hints
 
+import jax
 import jax.numpy as jnp
 import jaxtyping
 import pytest
 from problems import target
 
-from mirrax import planners
+from mirrax import dynamics, planners
 from mirrax.cli.flags import PLANNERS, takes_loop_options
 
 # what has no range, or is no number and no word
@@ -82,3 +85,197 @@ def test_what_is_out_of_range_is_named(planner):
 def test_mistakes_that_had_other_names(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@dynamics.pytree
+class Box:
+    """A belief that may break its protocol."""
+
+    mean: Any
+    broken: str = dynamics.static(default="")
+
+    def bind(self, horizon, space):
+        return dataclasses.replace(self, mean=space.zeros(horizon).astype(float))
+
+    def sample(self, key, num_samples):
+        return self.mean + jax.random.normal(key, (num_samples, *self.mean.shape))
+
+    def log_prob(self, plans):
+        return jnp.zeros(()) if self.broken == "log_prob" else -0.5 * (plans**2).sum((1, 2))
+
+    def fit(self, plans, weights):
+        mean = plans if self.broken == "fit" else jnp.einsum("k,kha->ha", weights, plans)
+        return None if self.broken == "no fit" else dataclasses.replace(self, mean=mean)
+
+    def mode(self):
+        return self.mean
+
+    def shift(self, initial, how):
+        return None if self.broken == "shift" else self
+
+    def entropy(self):
+        return jnp.zeros(3) if self.broken == "entropy" else None
+
+    def kl(self, other):
+        return jnp.zeros(3) if self.broken == "kl" else None
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("", None),
+        ("log_prob", r"log_prob of the belief must have shape \(8,\), one entry per plan, got \(\)"),
+        (
+            "no fit",
+            "Box must stay .* of the same structure, shapes and dtypes: what fit returns must be Box, got None",
+        ),
+        ("fit", r"what fit returns\.mean must have shape \(4, 2\), got \(8, 4, 2\)"),
+        ("shift", "what shift returns must be Box, got None"),
+        ("entropy", "entropy of the belief must be a scalar number"),
+        ("kl", "kl of the belief must be a scalar number"),
+    ],
+)
+@pytest.mark.usefixtures("no_checks_of_types")
+def test_what_beliefs_of_users_return_is_checked(broken, message):
+    family = Box(jnp.zeros(()), broken)
+    planner = planners.sampling_planner(
+        4, family, planners.likelihoods.exponential(1.0), prior="flat", num_samples=8, num_iterations=2
+    )
+    belief = planner.init(TARGET, START)
+    with contextlib.nullcontext() if message is None else pytest.raises(ValueError, match=message):
+        planners.plan(planner, TARGET, jax.random.key(0), START, belief)
+
+
+@dynamics.pytree
+class Half:
+    """What has but a part of the protocol of beliefs."""
+
+    def bind(self, horizon, space):
+        return self
+
+    def sample(self, key, num_samples):
+        raise AssertionError
+
+    def mode(self):
+        raise AssertionError
+
+
+CHOOSING = dynamics.discretized(TARGET, [[0.5, 0.5], [-1.0, 0.0]])
+RISKY = "risk .and rho. compares the returns of a plan in several scenarios: give num_scenarios, .*, got 1"
+KEY = jax.random.key(0)
+
+
+def gamble(key, state, action):
+    return state, 0.0, 1.5
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: planners.infer(planners.cem(4, risk="worst"), TARGET, KEY, START), f"cem on .*{RISKY}"),
+        (lambda: planners.infer(planners.gradient(4, risk="worst"), TARGET, KEY, START), f"gradient on .*{RISKY}"),
+        (lambda: planners.infer(planners.smc(4, temperature=1.0, rho=1.0), TARGET, KEY, START), RISKY),
+        (lambda: planners.rollout(TARGET, KEY, START, jnp.zeros((3, 4, 2)), risk="worst"), RISKY),
+        (
+            lambda: planners.cem(4, risk=planners.risk.value_at_risk),
+            r"risk must be what planners\.risk\.value_at_risk returns: call it",
+        ),
+        (
+            lambda: planners.infer(
+                planners.cem(4, risk=lambda returns: returns, num_scenarios=2), TARGET, KEY, START
+            ),
+            "what risk returns must be a scalar number",
+        ),
+        (
+            lambda: planners.trajectory(TARGET, KEY, START, jnp.zeros((1, 4, 2))),
+            r"plan must have shape \[H, 2\] \(vmap over several\), got \(1, 4, 2\)",
+        ),
+        (
+            lambda: jax.jit(planners.episode)(planners.mppi(4), TARGET, TARGET, KEY, 3),
+            "num_steps must be an integer that is not traced .*static_argnames",
+        ),
+        (
+            lambda: planners.infer(planners.cem, TARGET, KEY, START),
+            "planner must be a planner, got function .call it",
+        ),
+        (
+            lambda: planners.infer(planners.cem(4), TARGET, KEY, TARGET.step(KEY, START, jnp.zeros(2))),
+            "cem: state must be a state of the model, got a Step: take its `state`",
+        ),
+        (
+            lambda: planners.infer(planners.cem(4), gamble, KEY, START),
+            r"model must be a model, got function; dynamics\.from_function makes a model of a function",
+        ),
+        (
+            lambda: planners.mppi(4).init(TARGET, START).map_centers(jnp.zeros((4, 2))),
+            "function must map centres to others, as `lambda _: plan` does",
+        ),
+        (
+            lambda: planners.sampling_planner(
+                4, planners.beliefs.gaussian(), planners.likelihoods.elite, num_samples=8
+            ),
+            "likelihood must be what elite returns: call it",
+        ),
+        (lambda: planners.mppi(4, temperature="1.0"), "temperature must be a number .*, got '1.0'"),
+        (lambda: planners.cem(4, std="0.1"), "std must be a number .*, got '0.1'"),
+        (lambda: planners.cem(4, explore_fraction="0.1"), "explore_fraction must be a number .*, got '0.1'"),
+        (
+            lambda: dynamics.from_function(gamble, 1).step(KEY, START, jnp.zeros(1)),
+            r"discount of a step must lie in \[0, 1\], got 1.5",
+        ),
+        (
+            lambda: dynamics.from_function(lambda key, state, action: (state, None, 1.0), 1).step(
+                KEY, START, jnp.zeros(1)
+            ),
+            "reward of a step must be a scalar number, got None",
+        ),
+        (
+            lambda: dynamics.discretized(dynamics.pendulum(), [[0.0], [2.0]]),
+            r"actions must lie in \[-1, 1\], the ends of the actuators' range",
+        ),
+        (
+            lambda: dynamics.from_function(gamble, 2, action_range=[(0, 6), (0, 5)]),
+            r"action_range must be a pair \(low, high\), numbers or arrays \[A\], with low < high",
+        ),
+        (
+            lambda: dynamics.ensemble([dynamics.from_function(lambda *_: (), 1) for _ in range(2)]),
+            r"two lambdas are two\): number 1\.step_function must be the same Partial",
+        ),
+        (
+            lambda: planners.cem(6, num_knots=4).init(CHOOSING, START),
+            "interpolation of knots must be 'zero' where actions are discrete, got 'cubic' .the default",
+        ),
+        (
+            lambda: planners.sampling_planner(4, Half(), planners.likelihoods.elite(), num_samples=8).init(
+                TARGET, START
+            ),
+            "belief must be a family that binds .* which has log_prob, fit, shift, entropy, kl, got Half without",
+        ),
+        (
+            lambda: planners.cem(4, belief=Box(jnp.zeros(()))).init(CHOOSING, START),
+            "belief must be over plans of integer numbers where the model has num_actions=2, got Box of float32",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("no_checks_of_types")
+def test_mistakes_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: planners.cem(), "cem.. missing 1 required positional argument: 'horizon'"),
+        (lambda: planners.cem(10, 64), "cem.. takes 1 positional argument but 2 were given"),
+        (
+            lambda: planners.cem(10, num_sample=3),
+            "got an unexpected keyword argument 'num_sample'. Did you mean 'num_s",
+        ),
+        (lambda: planners.ilqr(10, num_sample=3), "ilqr.. got an unexpected keyword argument 'num_sample'"),
+    ],
+)
+@pytest.mark.usefixtures("no_checks_of_types")
+def test_mistakes_in_calls_are_those_of_python(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()

@@ -27,7 +27,7 @@ from .protocol import (
 )
 from .spline import Splined, SplinedFamily, splined
 from .strategy import Strategy, StrategyFamily, strategy
-from .warm_start import Shift, shift_by_one
+from .warm_start import Shift, Shifting, shift_by_one
 
 __all__ = [
     "COVARIANCES",
@@ -62,6 +62,7 @@ __all__ = [
     "RememberingFamily",
     "Sequential",
     "Shift",
+    "Shifting",
     "Splined",
     "SplinedFamily",
     "Strategy",

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from ...dynamics.base import State
+from ...dynamics.pytrees import difference
 from ...dynamics.spaces import ActionSpace, Discrete
 from .warm_start import Shifting
 
@@ -220,8 +221,20 @@ def update(belief: Any, plans: Plans, weights: Float[Array, " K *H"], returns: F
 
     Returns:
         A belief of the same structure.
+
+    Raises:
+        ValueError: if it is not.
     """
-    return belief.update(plans, weights, returns) if isinstance(belief, Updating) else belief.fit(plans, weights)
+    if isinstance(belief, Updating):
+        return check_same("what update returns", belief, belief.update(plans, weights, returns))
+    return check_same("what fit returns", belief, belief.fit(plans, weights))
+
+
+def check_same(name: str, belief: Any, changed: Any) -> Any:
+    """Return what a belief was changed to, or raise a `ValueError` unless it is a belief of the same structure."""
+    if (found := difference(name, belief, changed)) is not None:
+        raise ValueError(f"{type(belief).__name__} must stay one of the same structure, shapes and dtypes: {found}")
+    return changed
 
 
 def innermost(belief: Any) -> Any:

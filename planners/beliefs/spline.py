@@ -227,7 +227,10 @@ class SplinedFamily:
         if self.num_knots > horizon:
             raise ValueError(f"num_knots must be <= horizon ({horizon}), got {self.num_knots}")
         if isinstance(space, Discrete) and self.interpolation != "zero":
-            raise ValueError(f"interpolation must be zero where actions are discrete, got {self.interpolation!r}")
+            raise ValueError(
+                f"interpolation of knots must be 'zero' where actions are discrete, got {self.interpolation!r} (the "
+                "default is 'cubic')"
+            )
         return Splined(self.knots.bind(self.num_knots, space), horizon, self.num_knots, self.interpolation)
 
 

@@ -82,11 +82,12 @@ class GradientPlanner:
         Raises:
             ValueError: naming planner, model, parameter and shapes, if they do not fit.
         """
-        with binding(self.name, model) as space:
+        with binding(self.name, model, state) as space:
             if not isinstance(self.family, PointsFamily):
                 real("initial_plan", self.family.mean, shape=continuous_shape(self.name, self.horizon, space))
             belief = self.family.bind(self.horizon, space)
             self.objective.check(self.horizon, space)
+            self.objective.target.rollouts.check(model)
             return fresh(belief)
 
     def improve(self, model: Model, key: Key[Array, ""], state: State, belief: Any) -> tuple[Any, Info]:

@@ -92,7 +92,7 @@ class IterativeLQR:
         Raises:
             ValueError: naming planner, model, parameter and shapes, if they do not fit.
         """
-        with binding(self.name, model) as space:
+        with binding(self.name, model, state) as space:
             real("initial_plan", self.proposal.mean, shape=continuous_shape("iLQR", self.horizon, space))
             proposal = self.proposal.bind(self.horizon, space)
             if isinstance(self.prior, GaussianFamily | Bound):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from ...dynamics.checks import optional_scalar
 from ..beliefs.protocol import Belief, Plans
 from ..info import Info, Lineage, info_row
 from ..sampling.likelihoods import Optimality, regrets
@@ -103,8 +104,8 @@ def diagnose(
         log_evidence=reweighted.log_evidence,
         posterior_kl=jnp.where(reweighted.normalized.degenerate, 0.0, kl),  # E[log W p/q] − log Z, over the posterior
         evidence_ess=jnp.minimum(weighted.lineage.ess.min(), effective_sample_size(weights)),
-        entropy=after.entropy(),
-        kl=after.kl(before),
+        entropy=optional_scalar("entropy of the belief", after.entropy()),
+        kl=optional_scalar("kl of the belief", after.kl(before)),
         temperature=reweighted.optimality.temperature,
         num_invalid=weighted.num_invalid,
         degenerate=degenerate,

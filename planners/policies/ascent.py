@@ -76,7 +76,7 @@ class PolicyPlanner:
         Raises:
             ValueError: if its network does not fit what it observes, or the model's actuators.
         """
-        with binding(self.name, model):
+        with binding(self.name, model, state):
             given = self.policy.init(model, state)
         mean, std = given.moments(given.outputs(given.observe(state)))
         mean, std = jnp.where(jnp.isfinite(mean), mean, 0.0), jnp.where(jnp.isfinite(std), std, given.scale)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ...dynamics.base import Model, scenario_count
 from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree, traceable
 from ..checks import check_part
@@ -145,15 +146,30 @@ def conditional_value_at_risk(alpha: Any) -> ConditionalValueAtRisk:
     return ConditionalValueAtRisk(real("alpha", alpha, above=0.0, maximum=1.0))
 
 
-def as_risk(risk: Any) -> Risk:
+def check_risk(risk: Risk | None, model: Model, num_scenarios: int | None) -> None:
+    """Raise a `ValueError` if a risk measure has but one return to measure.
+
+    Args:
+        risk: the measure; None for the mean.
+        model: whose number of scenarios counts where none is given.
+        num_scenarios: given, or None.
+    """
+    if risk is not None and (num_scenarios or scenario_count(model) or 1) == 1:
+        raise ValueError(
+            "risk (and rho) compares the returns of a plan in several scenarios: give num_scenarios, or a model that "
+            "has several, got 1"
+        )
+
+
+def as_risk(risk: Any) -> Risk | None:
     """Check what a user gave for a risk measure.
 
     Args:
         risk: one of "mean", "worst", "best"; or a function that maps returns [M] to a scalar (a callable pytree
-            stays traced).
+            stays traced); or None.
 
     Returns:
-        The risk measure.
+        The risk measure; None for the mean.
 
     Raises:
         ValueError: if it is neither.
@@ -163,6 +179,10 @@ def as_risk(risk: Any) -> Risk:
         if risk not in named:
             raise ValueError(f"risk must be one of {', '.join(named)}, or a risk measure, got {risk!r}")
         risk = named[risk]
+    if risk is None or risk is mean:
+        return None
+    if risk in (entropic, value_at_risk, conditional_value_at_risk):
+        raise ValueError(f"risk must be what planners.risk.{risk.__name__} returns: call it")
     return check_part("risk", risk if isinstance(risk, type) or not callable(risk) else traceable(risk), "__call__")
 
 

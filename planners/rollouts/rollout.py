@@ -15,7 +15,7 @@ from ..beliefs.protocol import Plan, Plans
 from ..checks import check_key
 from .blocks import sizes, spread
 from .placement import check_placed
-from .risk import Risk
+from .risk import Risk, as_risk, check_risk
 from .simulation import RolloutState, draw_scenarios, masked_step, start_rollouts, with_new_noise
 
 
@@ -43,7 +43,7 @@ def rollout(
     *,
     num_scenarios: int | None = None,
     common_noise: bool = True,
-    risk: Risk | None = None,
+    risk: Any = None,
     chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
 ) -> Float[Array, " K"]:
@@ -61,7 +61,7 @@ def rollout(
             own number (`dynamics.randomized`, `dynamics.ensemble`), 1 for others.
         common_noise: whether all plans meet the same M scenarios. If each has its own, an average inside of the
             exponential exp(R/λ) acts, over many plans, like an expectation partly outside of it (ρ = 1/M).
-        risk: the risk measure of the returns in the M scenarios; None for their mean.
+        risk: the risk measure of the returns in the M scenarios, or its name, see `planners.risk`; None for the mean.
         chunk_size: the greatest number of plans at once on a device; None chooses for the kind of device.
         sharding: how to spread the plans over devices: its mesh, and the first axis of its spec.
 
@@ -77,6 +77,8 @@ def rollout(
         wanted = ", ".join(["K", "H", *map(str, shape)])
         raise ValueError(f"plans must have shape [{wanted}] with K >= 1, got {jnp.shape(plans)}")
     check_placed(sharding, model=model, key=key, state=state, plans=plans)
+    measure = as_risk(risk)
+    check_risk(measure, model, num_scenarios)
     return score(
         model,
         check_key(key),
@@ -84,7 +86,7 @@ def rollout(
         plans,
         num_scenarios=num_scenarios,
         common_noise=common_noise,
-        risk=risk,
+        risk=measure,
         chunk_size=chunk_size,
         sharding=sharding,
     ).returns
@@ -166,7 +168,14 @@ def trajectory(model: Model, key: PRNGKeyArray, state: State, plan: Plan) -> Tra
 
     Returns:
         States, rewards and discounts of the H steps, and the value of the last state.
+
+    Raises:
+        ValueError: if `plan` is not one plan, or `state` no state.
     """
+    shape = action_space(model).shape
+    if jnp.ndim(plan) != 1 + len(shape) or jnp.shape(plan)[1:] != shape:
+        wanted = ", ".join(["H", *map(str, shape)])
+        raise ValueError(f"plan must have shape [{wanted}] (vmap over several), got {jnp.shape(plan)}")
 
     def body(carry: tuple[State, Array], inputs: tuple[Array, Array]) -> tuple[tuple[State, Array], Step]:
         state, weight = carry

@@ -11,7 +11,7 @@ from ...dynamics.pytrees import pytree, static
 from ..beliefs.protocol import Plans
 from ..options import checked
 from .placement import check_sharding
-from .risk import Risk, as_risk
+from .risk import Risk, as_risk, check_risk
 from .rollout import Scores, score
 
 
@@ -33,6 +33,10 @@ class RolloutSettings:
     chunk_size: int | None = static()
     sharding: NamedSharding | None = static()
 
+    def check(self, model: Model) -> None:
+        """Raise a `ValueError` if a risk measure has nothing to compare."""
+        check_risk(self.risk, model, self.num_scenarios)
+
     def score(
         self,
         model: Model,
@@ -44,7 +48,7 @@ class RolloutSettings:
         to_go: bool = False,
         differentiable: bool = False,
     ) -> Scores:
-        """Roll plans out in this way; see `planners.rollouts.score`."""
+        """Roll plans out in this way; see `rollout`."""
         return score(
             model,
             key,
@@ -85,7 +89,7 @@ def rollout_settings(
         ValueError: for an option outside its range.
     """
     return RolloutSettings(
-        risk=None if risk is None else as_risk(risk),
+        risk=as_risk(risk),
         num_scenarios=checked("num_scenarios", num_scenarios),
         common_noise=checked("common_noise", common_noise),
         chunk_size=checked("rollout_chunk_size", rollout_chunk_size),

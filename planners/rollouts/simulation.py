@@ -226,7 +226,7 @@ def _risk_adjusted(risk: Risk | None, returns: Float[Array, "*K M"]) -> Float[Ar
     finite = jnp.where(valid[..., None], returns, 0.0)
     if risk is None:
         return jnp.where(valid, finite.mean(-1), jnp.nan)
-    values = jax.vmap(lambda own: scalar("risk", risk(own)))(finite.reshape(-1, finite.shape[-1]))
+    values = jax.vmap(lambda own: scalar("what risk returns", risk(own)))(finite.reshape(-1, finite.shape[-1]))
     return jnp.where(valid, values.reshape(valid.shape), jnp.nan)
 
 

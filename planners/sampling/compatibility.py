@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...dynamics.spaces import ActionSpace, Discrete
@@ -11,11 +12,21 @@ from ..beliefs.strategy import Strategy
 
 def check_bound(belief: Any, horizon: int, space: ActionSpace) -> Any:
     """Return what a family has bound, or raise a `ValueError` unless it is a belief over plans of that shape."""
-    if not isinstance(belief, Belief):
-        raise ValueError(f"belief must be a family that binds a planners.beliefs.Belief, got {type(belief).__name__}")
+    missing = [name for name in vars(Belief) if not (name.startswith("_") or callable(getattr(belief, name, None)))]
+    if missing:
+        raise ValueError(
+            f"belief must be a family that binds a planners.beliefs.Belief, which has {', '.join(missing)}, "
+            f"got {type(belief).__name__} without"
+        )
     shape, own = (horizon, *space.shape), belief.mode().shape
     if own != shape:
         raise ValueError(f"belief must be over plans of shape {shape}, got {own}")
+    kind = jnp.integer if isinstance(space, Discrete) else jnp.floating
+    if not jnp.issubdtype(belief.mode().dtype, kind):
+        raise ValueError(
+            f"belief must be over plans of {kind.__name__} numbers where the model has {space}, "
+            f"got {type(belief).__name__} of {belief.mode().dtype}"
+        )
     return belief
 
 

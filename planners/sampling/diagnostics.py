@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ...dynamics.checks import optional_scalar
 from ..beliefs.protocol import Belief
 from ..info import Info, info_row
 from .weighting import Weighed
@@ -63,8 +64,8 @@ def diagnose(
         elbo_gap=jnp.where(nothing, unknown, log_evidence - elbo),
         posterior_kl=jnp.where(nothing, unknown, (posterior * relative).sum()),  # Σ w log(w/b), b = 1/K
         evidence_ess=jnp.where(nothing, 0.0, 1.0 / (posterior**2).sum()),
-        entropy=after.entropy(),
-        kl=after.kl(before),
+        entropy=optional_scalar("entropy of the belief", after.entropy()),
+        kl=optional_scalar("kl of the belief", after.kl(before)),
         temperature=weighed.optimality.temperature,
         step_size=weighed.step_size,
         num_invalid=num_samples - valid.sum(),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.pytrees import pytree, static
-from ..beliefs.protocol import Plan, Plans
+from ..beliefs.protocol import Plan, Plans, check_same
 from ..beliefs.warm_start import Shifting
 
 
@@ -95,7 +95,7 @@ class Incumbent:
         """Belief and plan one step later; the return of the plan there is not known."""
         return dataclasses.replace(
             self,
-            belief=self.belief.shift(initial.belief, how),
+            belief=check_same("what shift returns", self.belief, self.belief.shift(initial.belief, how)),
             plan=how.plans(self.plan, self.plan),
             best_return=jnp.full_like(self.best_return, -jnp.inf),
         )
@@ -110,6 +110,8 @@ class Incumbent:
 
     def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> "Incumbent":
         """The belief around other centres; the best plan stays."""
+        if not callable(function):
+            raise ValueError(f"function must map centres to others, as `lambda _: plan` does, got {function!r}")
         return dataclasses.replace(self, belief=self.belief.map_centers(function))
 
     def spread(self) -> Float[Array, " A"]:

@@ -67,11 +67,12 @@ class SamplingPlanner:
         Raises:
             ValueError: naming planner, model, parameter and shapes, if they do not fit.
         """
-        with binding(self.name, model) as space:
+        with binding(self.name, model, state) as space:
             belief = check_bound(self.family.bind(self.horizon, space), self.horizon, space)
             check_execution(self.execute, belief, space)
             check_bounds(self.bounds, space)
             check_inflation(None if self.warm_start is None else self.warm_start.inflation, belief)
+            self.evaluator.rollouts.check(model)
             prior = self.evaluator.bind(belief, space, self.num_samples)
             return fresh(incumbent(belief, prior, executes=self.execute == "best"))
 
@@ -155,7 +156,7 @@ class SamplingPlanner:
         """The belief, if it is one that `init` gives, or of the family alone."""
         own = jax.eval_shape(lambda: self.init(model, state))
         alone = not isinstance(belief, Incumbent) and isinstance(belief, Belief)
-        with binding(self.name, model):
+        with binding(self.name, model, state):
             check_belief(own.belief if alone else own, belief)
         return dataclasses.replace(self.init(model, state), belief=belief, plan=belief.mode()) if alone else belief
 

@@ -44,7 +44,7 @@ class FixedPrior:
     def log_ratio(self, plans: Plans, belief: Density) -> Float[Array, " K"]:
         """Log p(a) − log q(a) of each plan."""
         log_prob = check_per_plan("log_prob of the prior", self.distribution.log_prob(plans), len(plans))
-        return log_prob - belief.log_prob(plans)
+        return log_prob - _log_density(belief, plans)
 
 
 @pytree
@@ -57,7 +57,7 @@ class FlatPrior:
 
     def log_ratio(self, plans: Plans, belief: Density) -> Float[Array, " K"]:
         """−log q(a) of each plan."""
-        return -belief.log_prob(plans)
+        return -_log_density(belief, plans)
 
 
 @pytree
@@ -76,7 +76,7 @@ class PolicyPrior:
 
     def log_ratio(self, plans: Plans, belief: Density) -> Float[Array, " K"]:
         """−log q(a) of each plan; the loop adds Σ log p(a_t | s_t), which only the rollout knows."""
-        return -belief.log_prob(plans)
+        return -_log_density(belief, plans)
 
 
 @pytree
@@ -94,7 +94,7 @@ class ShrunkPrior:
 
     def log_ratio(self, plans: Plans, belief: Belief) -> Float[Array, " K"]:
         """Log p(a) − log q(a) of each plan, p being q moved to (1 − shrinkage) times its mode."""
-        return belief.log_prob(plans + self.shrinkage * belief.mode()) - belief.log_prob(plans)
+        return _log_density(belief, plans + self.shrinkage * belief.mode()) - _log_density(belief, plans)
 
 
 def policy_prior(log_prob: Any) -> PolicyPrior:
@@ -193,6 +193,10 @@ def _of_shape(distribution: Any, shape: tuple[int, ...]) -> Any:
         if own[len(own) - len(shape) :] != shape:  # a batch to map over has more
             raise ValueError(f"prior must be over plans of shape {shape}, got {own}")
     return distribution
+
+
+def _log_density(belief: Density, plans: Plans) -> Float[Array, " K"]:
+    return check_per_plan("log_prob of the belief", belief.log_prob(plans), len(plans))
 
 
 def policy_of(prior: Any) -> Callable[..., Any] | None:

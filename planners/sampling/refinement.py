@@ -116,7 +116,7 @@ class RefinedPlanner:
     def init(self, model: Model, state: State) -> Refined:
         """The belief where inference starts; see `SamplingPlanner.init`."""
         found = self.planner.init(model, state)
-        with binding(self.name, model) as space:
+        with binding(self.name, model, state) as space:
             if isinstance(space, Discrete):
                 raise ValueError(f"refine moves actions freely: it needs continuous actions, got {space}")
         return fresh(Refined(found, found.belief.mode()))

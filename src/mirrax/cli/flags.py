@@ -60,7 +60,7 @@ def planner_flags(only: str | None = None) -> list[Flag]:
             takers.setdefault(option, []).append(name)
     flags, known = [], OPTIONS if only is None else _options_of(only)
     for option, names in takers.items():
-        text = known[option].describe()
+        text = known[option].describe().replace("; a scalar, [A] or [H, A]", "")  # here always a scalar
         if option == "risk":
             text = (
                 "Risk measure of a plan's returns in several scenarios: mean, worst, best, entropic:θ, var:α, cvar:α."

@@ -49,3 +49,16 @@ def interruptible(nothing_to_save: Callable[[], bool], leave: Callable[[], None]
         mouth.close()  # ends the listener
         listener.join()
         ears.close()
+
+
+@contextlib.contextmanager
+def pipe_may_close() -> Iterator[None]:
+    """Exit quietly where the reader of standard output has seen enough, as `mirrax run --help | head` does."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it exits
+        sys.exit(1)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from mirrax import __version__
-from mirrax.cli.interruption import interruptible
+from mirrax.cli.interruption import interruptible, pipe_may_close
 from mirrax.cli.listing import list_all
 from mirrax.cli.run import run, say_interrupted
 
@@ -52,7 +52,8 @@ BENCHMARKS = ("speed", "busy", "blocks", "derivatives", "agreement", "returns", 
 class Run:
     """Drive a model with a planner in closed loop; write result.json and report.html.
 
-    What is not given is taken from settings that work for the model.
+    What is not given is taken from settings that work for the model, which may differ from the defaults below;
+    result.json has them.
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given == ["--version"]:
         print(f"mirrax {__version__}")
         return
-    with interruptible(nothing_to_save=lambda: True, leave=say_interrupted):
+    with pipe_may_close(), interruptible(nothing_to_save=lambda: True, leave=say_interrupted):
         if given[:1] == ["bench"] and ((given[1:2] and given[1] in BENCHMARKS) or not HELP & set(given)):
             importlib.import_module(f"mirrax.benchmarks.{_benchmark(given[1:])}").main(given[2:])
             return
