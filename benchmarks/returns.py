@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -200,7 +200,7 @@ def checked_step(result: Any, before: State = None) -> Step:
         raise ValueError("discount of a step must be a number, 0 where the episode ends, got a boolean (Gym's done?)")
     if before is not None:
         _check_state(*jax.eval_shape(lambda *states: states, before, state))
-    if isinstance(discount, int | float) and not 0 <= discount <= 1:
+    if isinstance(discount, int | float) and (discount < 0 or discount > 1):
         raise ValueError(f"discount of a step must lie in [0, 1], got {discount!r}")
     return Step(state, scalar("reward of a step", reward), scalar("discount of a step", discount))
 

@@ -153,7 +153,7 @@ def interval(name: str, value: Any, size: int | None = None) -> tuple[Float[Arra
     shape = None if size is None else (size,)
     low, high = (real(f"{name} ({end})", x, shape=shape) for end, x in zip(("low", "high"), value, strict=True))
     if not any(isinstance(end, jax.core.Tracer) for end in (low, high)) and not (np.asarray(low) < high).all():
-        raise ValueError(f"{name} must be a pair (low, high), numbers or arrays [A], with low < high, got {value!r}")
+        raise ValueError(f"{name} must have low < high, a pair of numbers or of arrays [A], got {value!r}")
     return low, high
 
 

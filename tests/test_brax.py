@@ -293,7 +293,11 @@ def test_swimmer_steps():
         ((3,), {}, "name_or_env must be the name of a Brax environment or an instance"),
         ((training.VmapWrapper(Counter()),), {}, "single environment, got a batched one"),
         ((Counter(),), {"action_range": (1.0, -1.0)}, r"action_range must have low < high, got \(1.0, -1.0\)"),
-        ((Counter(),), {"action_range": 2.0}, r"action_range must be a pair \(low, high\), got 2.0"),
+        (
+            (Counter(),),
+            {"action_range": 2.0},
+            r"action_range must be a pair \(low, high\) of numbers or of arrays \[A\], got 2.0",
+        ),
         ((Counter(),), {"action_range": (0.0, float("nan"))}, r"action_range \(high\) must be finite, got nan"),
         (
             (training.AutoResetWrapper(training.VmapWrapper(Counter())),),

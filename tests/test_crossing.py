@@ -99,10 +99,15 @@ def refiner(name):
     return None if name is None else planners.ilqr(HORIZON, num_iterations=2, limits=None)
 
 
+def with_scenarios(options):
+    """A copy, in which a risk measure has scenarios to compare."""
+    return options | ({} if options["risk"] is None else {"num_scenarios": 2})
+
+
 @crossed
 @given(options=st.fixed_dictionaries(POSTERIOR))
 def test_a_posterior_does_not_depend_on_how_it_is_inferred(options):
-    options = dict(options)
+    options = with_scenarios(options)
     if options["execute"] == "sample":
         options["refine"] = None
     if options["family"] == "mixture":
@@ -186,7 +191,7 @@ WAYS = dynamics.from_function(two_ways, 1)
 @crossed
 @given(options=st.fixed_dictionaries(CONTROL))
 def test_control_is_sound_whatever_is_crossed(options):
-    options = dict(options)
+    options = with_scenarios(options)
     name, problem = options["planner"], options["problem"]
     if name in ("vi_mpc", "evolution"):
         options["clip_plans"] = False

@@ -124,7 +124,7 @@ def test_who_gambles_and_who_does_not():
 
 
 def test_plans_under_uncertainty():
-    names = block_with("docs/uncertainty.md", "dynamics.randomized")
+    names = block_with("docs/uncertainty.md", "conditional_value_at_risk")
     assert jnp.isfinite(names["episode"].rewards).all()
     assert names["episode"].infos.ess.shape == (20, 5)
     assert names["planner"].evaluator.rollouts.risk is not None

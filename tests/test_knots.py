@@ -139,7 +139,9 @@ def test_discrete_actions_are_held():
     assert (after[:-1] <= jnp.maximum(before[:-1], before[1:]) + 1e-5).all()
     still = dynamics.from_function(lambda key, state, action: (state, 0.0, 1.0), 1)
     planner, model = planners.vi_mpc(10, num_knots=4), dynamics.discretized(still, levels)
-    with pytest.raises(ValueError, match="interpolation must be zero where actions are discrete, got 'cubic'"):
+    with pytest.raises(
+        ValueError, match="interpolation of knots must be 'zero' where actions are discrete, got 'cubic'"
+    ):
         planner.init(model, jnp.zeros(()))
 
 

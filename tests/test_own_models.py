@@ -97,7 +97,7 @@ def test_a_class_of_ones_own_is_a_model(by, kind):
     [
         ("done", "discount of a step must be a number, 0 where the episode ends, got a boolean"),
         ("vector", "reward of a step must be a scalar number, got float32 of shape (2,)"),
-        ("structure", "the state must keep its structure in a step, got PyTreeDef((*,)) after PyTreeDef({'x': *})"),
+        ("structure", "the state must keep its structure in a step: state must be dict, got tuple"),
         ("shape", "state['x'] must keep its shape and dtype in a step, got float32[3] after float32[2]"),
         ("integers", "state['x'] must keep its shape and dtype in a step, got float32[2] after int32[2]"),
         ("pair", "step must return (state, reward, discount), got tuple"),

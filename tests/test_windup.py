@@ -157,7 +157,7 @@ def test_unbounded_actions_are_a_choice(bounds, is_bounded, expected):
 
 
 def test_discrete_actions_have_no_range():
-    levels = jnp.array([[-2.0], [0.0], [2.0]])
+    levels = jnp.array([[-1.0], [0.0], [1.0]])
 
     def step(key, state, action):
         return state, -jnp.sum((action - 2.0) ** 2), 1.0
@@ -171,7 +171,7 @@ def test_discrete_actions_have_no_range():
         belief = planner.init(model, jnp.zeros(()))
         assert not has_center(belief.belief)
         action, _, _ = jax.jit(planners.plan)(planner, model, KEY, jnp.zeros(()), belief)
-        np.testing.assert_allclose(levels[action], 2.0)
+        np.testing.assert_allclose(levels[action], 1.0)
 
 
 def test_an_executed_action_is_within_the_range_however_it_is_chosen():
