@@ -340,7 +340,11 @@ COLOURED = ("cem", "icem", "mppi", "tsallis", "vi_mpc", "smc")
         (EVERY, {"clip_plans": True}, "clip_plans"),
         (EVERY, {"execute": "mean"}, "execute='mean' needs a belief that has a mean"),
         (EVERY, {"num_knots": 2}, "interpolation of knots must be 'zero' where actions are discrete, got 'cubic'"),
-        (EVERY, {"num_knots": 2, "interpolation": "linear"}, "interpolation of knots must be 'zero' .*, got 'linear'"),
+        (
+            EVERY,
+            {"num_knots": 2, "interpolation": "linear"},
+            "interpolation of knots must be 'zero' .* 'linear'",
+        ),
         (("smc",), HELD, "dynamics.action_repeat holds actions instead"),
         (EVERY, {"refine": planners.ilqr(HORIZON)}, "refine"),
         (EVERY, {"refine": planners.gradient(HORIZON)}, "refine"),
