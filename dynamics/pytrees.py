@@ -76,10 +76,10 @@ def difference(path: str, own: Any, given: Any) -> str | None:
     if jax.tree_util.all_leaves([own]) and jax.tree_util.all_leaves([given]):
         if jnp.shape(own) != jnp.shape(given):
             return f"{path} must have shape {jnp.shape(own)}, got {jnp.shape(given)}"
-        dtype = own.dtype if isinstance(given, int | float) else given.dtype
-        if not jnp.issubdtype(dtype, jax.dtypes.extended):  # keys
-            dtype = jax.dtypes.canonicalize_dtype(dtype)
-        return None if dtype == own.dtype else f"{path} must be of {own.dtype}, got {dtype}"
+        if isinstance(own, int | float) or isinstance(given, int | float):
+            return None
+        wanted, dtype = (_canonical(leaf.dtype) for leaf in (own, given))
+        return None if dtype == wanted else f"{path} must be of {wanted}, got {dtype}"
     if type(own) is not type(given):
         return f"{path} must be {_kind(own)}, got {_kind(given)}"
     (own_parts, own_structure), (parts, structure) = _one_level(own), _one_level(given)
@@ -95,6 +95,11 @@ def difference(path: str, own: Any, given: Any) -> str | None:
         if field.metadata.get("static") and own_value != value:
             return f"{path}.{field.name} must be {_short(own_value)}, got {_short(value)}"
     return f"{path} must be the same {type(given).__name__}, got another"
+
+
+def _canonical(dtype: Any) -> Any:
+    """The dtype that JAX makes of one of NumPy's; keys stay what they are."""
+    return dtype if jnp.issubdtype(dtype, jax.dtypes.extended) else jax.dtypes.canonicalize_dtype(dtype)
 
 
 def _one_level(tree: Any) -> tuple[dict[str, Any], Any]:

@@ -71,7 +71,8 @@ def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belie
         key: of samples and noise.
         state: where plans start, a state of `model`.
         belief: where inference starts; None for `planner.init(model, state)`. It has what the family of the planner
-            was bound with (`std`, `std_min`, `smoothing`, ...): another family needs another belief.
+            was bound with (`std`, `std_min`, `smoothing`, ...), and the correlation in time of its prior: another
+            family, or another such correlation, needs another belief.
 
     Returns:
         The belief, whose `mode()` is the plan [H, A], and the planner's info, one row per iteration.

@@ -1,5 +1,6 @@
 """How sampling planners are composed: the components and options that make one, checked together."""
 
+import dataclasses
 import difflib
 import inspect
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from .particles.tempering import Tempering
 from .rollouts.settings import rollout_settings
 from .sampling.evaluation import Evaluator
 from .sampling.importance import ImportanceSampler
+from .sampling.incumbent import Incumbent
 from .sampling.likelihoods import Likelihood
 from .sampling.loop import SamplingPlanner
 from .sampling.priors import as_prior
@@ -103,7 +105,7 @@ def sampling_planner(
     Raises:
         ValueError: for a parameter outside its range.
     """
-    horizon, family = checked("horizon", horizon), as_family(belief)
+    horizon, family = checked("horizon", horizon), family_or_belief(belief)
     num_iterations = checked("num_iterations", num_iterations)
     sizes = _sizes(num_samples, num_iterations)
     include_mode, clip_plans = checked("include_mode", include_mode), checked("clip_plans", clip_plans)
@@ -221,13 +223,25 @@ def compose(
     given: dict[str, Any] = own | options
     if (belief := given.pop("belief", None)) is not None:
         check_unused("belief has options of its own", **family_options)
-        family = as_family(belief)
+        family = family_or_belief(belief)
     elif discrete is not None:
         family = by_space(family, discrete, **family_options)
     family = splined(family, given.pop("num_knots", None), given.pop("interpolation", None))
     if kept is not None and any(kept):
         family = remembering(family, num_kept=kept[0], num_shifted=kept[1])
     return sampling_planner(horizon, family, likelihood, name=name, **given)
+
+
+def family_or_belief(belief: Any) -> Any:
+    """A family, or a belief as one; of what `infer` returns the belief."""
+    return as_family(belief.belief if isinstance(belief, Incumbent) else belief)
+
+
+def renamed(planner: Any, name: str) -> Any:
+    """A sampling planner, or a refined one, of another name."""
+    if isinstance(planner, RefinedPlanner):
+        return dataclasses.replace(planner, planner=renamed(planner.planner, name))
+    return dataclasses.replace(planner, name=name)
 
 
 def _sizes(num_samples: Any, num_iterations: int) -> int | tuple[int, ...]:
@@ -247,7 +261,9 @@ def _tempering(likelihood: Any, prior: Any) -> Tempering:
             f"a resampler needs the likelihood planners.particles.tempering(...), got {type(likelihood).__name__}"
         )
     if likelihood.max_kl is not None and prior is not None:
-        raise ValueError("a prior needs a temperature, or target_ess: max_kl adapts it to the proposal, got max_kl")
+        raise ValueError(
+            "prior needs a temperature or target_ess: max_kl, the default, adapts to the proposal instead"
+        )
     return likelihood
 
 
@@ -257,14 +273,14 @@ def _check_resampled(sizes: int | tuple[int, ...], **given: bool) -> None:
         raise ValueError(f"num_samples must be one number where plans are resampled, got {sizes}")
     for name, value in given.items():
         if value:
-            raise ValueError(f"{name} has no meaning where plans are resampled (target_ess of tempering paces them)")
+            raise ValueError(f"{name} has no meaning where plans are resampled")
 
 
 def _refined(planner: SamplingPlanner, refine: Any) -> RefinedPlanner:
     """The planner around both, or a `ValueError` unless one can go on from the plans of the other."""
     if not isinstance(refine, Refiner) or isinstance(refine, type):
         raise ValueError(
-            f"refine must be a planner that goes on from plans (gradient, elbo_gradient, stein, ilqr), "
+            f"refine must be a planner that can start from given plans (gradient, elbo_gradient, stein, ilqr), "
             f"got {type(refine).__name__}"
         )
     if not isinstance(planner.evaluator, ImportanceSampler):

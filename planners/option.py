@@ -22,6 +22,7 @@ class Option:
         maximum: the greatest value.
         choices: the words, of a choice.
         words: that stand for a number.
+        several: whether there may be one integer for each iteration.
         word: whether a word on the command line can stand for an object.
     """
 
@@ -34,6 +35,7 @@ class Option:
     maximum: int | float | None = None
     choices: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    several: bool = False
     word: bool = False
 
     @property
@@ -53,6 +55,8 @@ class Option:
             return value
         bounds = {"above": self.above, "below": self.below, "minimum": self.minimum, "maximum": self.maximum}
         match self.kind:
+            case "integer" if self.several and isinstance(value, tuple | list):
+                return tuple(integer(name, part, int(self.minimum or 0)) for part in value)
             case "integer":
                 return integer(name, value, int(self.minimum or 0))
             case "boolean":
@@ -72,6 +76,8 @@ class Option:
             text += "; a scalar, [A] or [H, A]"
         if self.range:
             text += f"; {self.range}"
+        if self.several:
+            text += "; one, or one for each iteration"
         return f"{text}. None {self.none}." if self.none else f"{text}."
 
 

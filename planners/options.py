@@ -40,7 +40,7 @@ class Options:
         above=0.0,
     )
     std_min: Any = option(
-        "real", "floor of a learnt standard deviation, in every direction", none="for 0.05", above=0.0
+        "real", "floor of a learnt standard deviation, along every axis", none="for 0.05", above=0.0
     )
     smoothing: Any = option(
         "real", "share of the old mean and std that a fit keeps", none="for 0", minimum=0.0, below=1.0
@@ -207,7 +207,7 @@ class Options:
     )
     rho: Any = option(
         "real",
-        "place of the expectation over scenarios: 0 inside of exp(R/λ), 1 outside (optimistic about the noise), "
+        "where the expectation over scenarios is taken: 0 inside exp(R/λ), 1 outside (optimistic about the noise), "
         "below 0 averse; needs a temperature in reward units",
         none="for 0",
     )

@@ -3,9 +3,9 @@
 from typing import Annotated, Any, Unpack
 
 from ..dynamics.checks import check_unused
-from .beliefs.choice import as_family, by_space, family_of, unless
+from .beliefs.choice import by_space, family_of, unless
 from .beliefs.gaussian import gaussian_prior
-from .composition import LoopOptions, compose
+from .composition import LoopOptions, compose, family_or_belief
 from .factory import planner
 from .option import narrowed
 from .particles.belief import particles
@@ -25,9 +25,11 @@ def smc(
     num_samples: int = 256,
     num_iterations: int = 1,
     std: Any = None,
-    temperature: Annotated[Any, narrowed(none="cools on and on, from iteration to iteration")] = None,
+    temperature: Annotated[
+        Any, narrowed(none="adapts it to max_kl, or with target_ess lowers it in every iteration")
+    ] = None,
     target_ess: Annotated[Any, narrowed(help=_TARGET, none="for no tempering")] = None,
-    max_kl: Annotated[Any, narrowed(help=_MAX_KL, none="for 2, unless there is a temperature")] = None,
+    max_kl: Annotated[Any, narrowed(help=_MAX_KL, none="for 2, unless temperature or target_ess is given")] = None,
     prior: Annotated[Any, narrowed(none="for the proposal")] = None,
     prior_std: Annotated[Any, narrowed(none="for no such prior")] = None,
     proposal: Any = None,
@@ -80,7 +82,7 @@ def smc(
         )
     if (belief := options.pop("belief", None)) is not None:
         check_unused("belief draws plans", proposal=proposal, **chosen, **parameters)
-        family = as_family(belief)
+        family = family_or_belief(belief)
     if prior_std is not None:
         prior = gaussian_prior(prior, prior_std, noise_exponent=noise_exponent)
     return compose(

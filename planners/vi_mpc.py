@@ -1,6 +1,5 @@
 """Variational inference MPC: mirror descent on the ELBO."""
 
-import dataclasses
 from typing import Annotated, Any, Unpack
 
 from ..dynamics.checks import check_unused
@@ -9,7 +8,7 @@ from .beliefs.choice import by_space, family_of, unless
 from .beliefs.enumeration import enumeration
 from .beliefs.gaussian import gaussian
 from .beliefs.spline import splined
-from .composition import LoopOptions, compose
+from .composition import LoopOptions, compose, renamed
 from .factory import planner
 from .option import narrowed
 from .options import checked
@@ -20,7 +19,7 @@ from .sampling.refinement import RefinedPlanner
 from .sampling.step_sizes import step_size as choose_step
 
 _TARGET = "effective sample size of the weights that adapts the step size, as a fraction of the plans (two at least)"
-_OWN_TARGET = "for 0.1, or as many plans as a plan (or its knots) has numbers"
+_OWN_TARGET = "for 0.1, or as many plans as a plan (or its knots) has dimensions where these are fewer"
 _MAX_KL = "greatest divergence of an iteration's belief from the one before, nats"
 _NOISE = (
     "exponent of the spectrum 1/f^exponent of the noise of the initial belief and the default prior; 'pink' is 1, "
@@ -32,7 +31,7 @@ _NOISE = (
 def vi_mpc(
     horizon: int,
     *,
-    num_samples: Annotated[int | None, narrowed(none="for 512")] = None,
+    num_samples: Annotated[int | None, narrowed(none="for 512", several=True)] = None,
     num_iterations: int = 2,
     std: Any = None,
     temperature: Annotated[Any, narrowed(none="for 0.01 spreads of the better returns")] = None,
@@ -40,8 +39,8 @@ def vi_mpc(
     step_size: Any = None,
     target_ess: Annotated[Any, narrowed(help=_TARGET, none=_OWN_TARGET)] = None,
     max_kl: Annotated[Any, narrowed(help=_MAX_KL, none="for no such limit")] = None,
-    prior: Annotated[Any, narrowed(none="for N(0, prior_std²), of discrete actions all alike")] = None,
-    prior_std: Annotated[Any, narrowed(none="for std")] = None,
+    prior: Annotated[Any, narrowed(none="for N(0, prior_std²), uniform over discrete actions")] = None,
+    prior_std: Annotated[Any, narrowed(none="for std, 0.5 unless given")] = None,
     rho: Any = None,
     covariance: str = "diagonal",
     num_components: int = 1,
@@ -87,6 +86,8 @@ def vi_mpc(
     if exhaustive:
         check_unused("enumerate_plans tries all plans", num_samples=num_samples, belief=options.get("belief"))
     family = enumeration() if exhaustive else continuous
+    if prior is not None and options.get("belief") is not None:
+        check_unused("belief and prior have correlations of their own", noise_exponent=exponent)
     if prior is None:
         spread = (0.5 if std is None else std) if prior_std is None else prior_std
         uninformed = gaussian(std=checked("prior_std", spread, required=True), noise_exponent=color)
@@ -118,7 +119,7 @@ def vi_mpc(
 def okada(
     horizon: int,
     *,
-    temperature: Annotated[Any, narrowed(none="")] = 1.0,
+    temperature: Annotated[Any, narrowed(help="temperature β of W = exp(R/β), in reward units", none="")] = 1.0,
     lam: Any = 1.0,
     kappa: Any = 0.5,
     **options: Annotated[Any, "those of `planners.vi_mpc`, but for its step size, which kappa is"],
@@ -128,16 +129,19 @@ def okada(
     With W = exp(R/β) that is mirror descent with step size κ to the posterior at the temperature c β, c = λ κ, which
     `info.temperature` shows: the two numbers are not independent of the temperature β, and the answer is exp(R/β)
     itself for c = 1 only. At κ = 0 nothing would be left to chance, at a stationary temperature of 0: that is `mppi`
-    at the temperature β λ with an adapted covariance. The prior is flat unless given.
+    at the temperature β λ with an adapted covariance. The prior is flat unless it or `prior_std` is given.
     """
     fixed = ("step_size", "target_ess", "max_kl", "standardize")
-    check_unused("kappa is the step size of okada", **{option: options.get(option) for option in fixed})
+    check_unused(
+        "kappa is the step size, of a temperature in reward units", **{name: options.get(name) for name in fixed}
+    )
     step = checked("kappa", kappa)
     stationary = checked("temperature", temperature, required=True) * checked("lam", lam) * step
-    options = {"prior": "flat"} | options
+    options = ({} if "prior_std" in options else {"prior": "flat"}) | options
     if (rho := options.pop("rho", None)) is not None:  # of W itself, whose temperature is β
+        check_unused("rho is a risk measure", risk=options.get("risk"))
         options["risk"] = risk_at(rho, temperature)
-    planner = vi_mpc(horizon, temperature=stationary, step_size=step, **options)
-    if isinstance(planner, RefinedPlanner):
-        return dataclasses.replace(planner, planner=dataclasses.replace(planner.planner, name="okada"))
-    return dataclasses.replace(planner, name="okada")
+    try:
+        return renamed(vi_mpc(horizon, temperature=stationary, step_size=step, **options), "okada")
+    except TypeError as error:
+        raise TypeError(str(error).replace("vi_mpc()", "okada()")) from error

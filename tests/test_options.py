@@ -1,9 +1,11 @@
 """What the docstring of a planner says of its options is what the planner takes."""
 
+import dataclasses
 import inspect
 
 import jax
 import jaxtyping
+import numpy as np
 import pytest
 
 from mirrax import dynamics, planners
@@ -147,9 +149,7 @@ def test_options_of_the_own_family_are_refused_beside_another_belief(factory, op
 
 @pytest.mark.parametrize("option", ["step_size", "target_ess", "max_kl", "standardize"])
 def test_okada_has_its_own_step_size(option):
-    with pytest.raises(
-        ValueError, match=f"kappa is the step size of okada: {option} must not be given, got {option}=0.5"
-    ):
+    with pytest.raises(ValueError, match=f"kappa is the step size, .*: {option} must not be given, got {option}=0.5"):
         planners.okada(4, **{option: 0.5})
 
 
@@ -160,3 +160,54 @@ def test_okada_is_named_in_errors():
         )
     refined = planners.okada(4, refine=planners.gradient(4))
     assert refined.name == "okada"
+
+
+def test_okada_measures_risk_once_and_names_itself():
+    with pytest.raises(ValueError, match=r"rho is a risk measure: risk must not be given, got risk='worst'"):
+        planners.okada(4, rho=0.5, risk="worst")
+    with pytest.raises(TypeError, match=r"okada.. got an unexpected keyword argument 'stdd'. Did you mean 'std'"):
+        planners.okada(4, stdd=1.0)
+    assert planners.okada(4, prior_std=1.0).evaluator.prior is not None
+
+
+@pytest.mark.parametrize(
+    ("planner", "kind"),
+    [
+        (planners.vi_mpc(4, num_components=2, execute=None), "Mixture"),
+        (planners.evolution(4, execute=None), "Strategy"),
+    ],
+)
+def test_what_has_no_mean_executes_none(planner, kind):
+    model = dynamics.point_mass()
+    with pytest.raises(ValueError, match=rf"execute=None executes the mean, .*, got {kind}"):
+        planner.init(model, model.init(jax.random.key(0)))
+
+
+@pytest.mark.parametrize("factory", [planners.mppi, planners.pi2, planners.smc, planners.vi_mpc])
+def test_what_was_inferred_is_a_belief_to_start_from(factory):
+    model = dynamics.point_mass()
+    state, key = model.init(jax.random.key(0)), jax.random.key(1)
+    start, _ = planners.infer(planners.mppi(4, num_samples=8), model, key, state)
+    planner = factory(4, num_samples=8, belief=start)
+    belief, _ = planners.infer(planner, model, key, state)
+    assert jax.numpy.isfinite(belief.mode()).all()
+
+
+def test_plans_of_each_iteration_may_be_given():
+    assert planners.vi_mpc(4, num_samples=[64, 32]).num_samples == (64, 32)
+    with pytest.raises(ValueError, match="num_samples must be an integer of at least 2, got 1"):
+        planners.vi_mpc(4, num_samples=[64, 1])
+
+
+def test_strategies_without_elites_take_no_fraction_of_them():
+    model = dynamics.point_mass()
+    with pytest.raises(ValueError, match=r"elite_fraction is of strategies with elites, got 0\.2 for PSO"):
+        planners.evolution(4, strategy="PSO", elite_fraction=0.2).init(model, model.init(jax.random.key(0)))
+
+
+def test_numbers_of_numpy_make_a_belief_too():
+    model = dynamics.point_mass()
+    state, planner = model.init(jax.random.key(0)), planners.mppi(4, num_samples=8)
+    belief = jax.tree.map(np.asarray, planner.init(model, state))
+    belief = dataclasses.replace(belief, plan=np.zeros((4, 2)))
+    planners.infer(planner, model, jax.random.key(0), state, belief)

@@ -114,7 +114,7 @@ def test_episodes_are_refined_at_every_step():
     [
         (
             {"refine": planners.mppi(HORIZON)},
-            "refine must be a planner that goes on from plans .gradient, elbo_gradient, stein, ilqr., got S",
+            "refine must be a planner that can start from given plans .gradient, elbo_gradient, stein, ilqr., got S",
         ),
         (
             {"refine": planners.ilqr(HORIZON + 1)},

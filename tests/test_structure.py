@@ -145,7 +145,7 @@ def test_files_are_short(path):
 @pytest.mark.parametrize("name", PLANNER_FILES)
 def test_planner_files_only_choose_components(name):
     text = (ROOT / name.replace(".", "/")).with_suffix(".py").read_text()
-    assert len(text.splitlines()) <= 145
+    assert len(text.splitlines()) <= 150
     for node in ast.walk(ast.parse(text)):
         assert not isinstance(node, ast.ClassDef | ast.For | ast.While), f"{name} does more than choose components"
 

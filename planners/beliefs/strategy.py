@@ -229,5 +229,9 @@ def _instance(chosen: Any, num_samples: int, shape: tuple[int, ...], dtype: Any,
     except AssertionError as error:
         raise ValueError(f"num_samples must suit {chosen.__name__}, got {num_samples}: {error}") from error
     if elite_fraction is not None:
+        if made.elite_ratio == 1.0:
+            raise ValueError(
+                f"elite_fraction is of strategies with elites, got {elite_fraction:g} for {chosen.__name__}"
+            )
         made.elite_ratio = elite_fraction
     return made

@@ -36,6 +36,8 @@ def check_execution(execute: str | None, belief: Any, space: ActionSpace) -> Non
     kind = type(inner).__name__
     if execute == "mean" and (isinstance(space, Discrete) or not isinstance(inner, HasMean)):
         raise ValueError(f"execute='mean' needs a belief that has a mean, got {kind}")
+    if execute is None and not isinstance(space, Discrete) and not isinstance(inner, HasMean):
+        raise ValueError(f"execute=None executes the mean, and needs a belief that has one, got {kind}")
     if execute == "sample" and isinstance(inner, Strategy):
         raise ValueError(f"execute='sample' needs a belief to draw from, got {kind}")
     if execute == "component" and not isinstance(inner, Multimodal):
