@@ -789,7 +789,7 @@ def bind(planner, model=None):
         ),
         (
             lambda: SMC(4, prior_std=1.0),
-            "a prior needs a temperature, or target_ess: max_kl adapts it to the prop",
+            "prior needs a temperature or target_ess: max_kl, the default, adapts to the prop",
         ),
         (
             lambda: SMC(4, proposal=Table(jnp.zeros((1, 1))), covariance="full", std=1.0),
