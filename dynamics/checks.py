@@ -56,27 +56,12 @@ def choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
     return value
 
 
-def number(
-    name: str,
-    value: Any,
-    *,
-    above: float | None = None,
-    below: float | None = None,
-    minimum: float | None = None,
-    maximum: float | None = None,
-) -> float:
+def number(name: str, value: Any, **bounds: Any) -> float:
     """Return `value`, which decides a size, as a float, or raise a `ValueError`; the bounds are those of `real`."""
-    try:
-        known = float("word" if isinstance(value, str) else value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be a number that is not traced (it decides a size), got {value!r}") from error
-    real(name, known, above=above, below=below, minimum=minimum, maximum=maximum)
-    return known
-
-
-def fraction(name: str, value: Any) -> float:
-    """Return `value`, which decides a size, as a float, or raise a `ValueError` unless it lies in [0, 1]."""
-    return number(name, value, minimum=0.0, maximum=1.0)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+        raise ValueError(f"{name} must be a number that is not traced (it decides a size), got {value!r}")
+    real(name, value, **bounds)
+    return float(value)
 
 
 def real(
@@ -112,7 +97,9 @@ def real(
     limits = [(sign, bound, holds) for sign, bound, holds in bounds if bound is not None]
     rule = " and ".join(["finite", *(f"{sign} {bound:g}" for sign, bound, _ in limits)])
     try:
-        array = jnp.asarray(None if isinstance(value, str) else value, float)  # NumPy would read "1.0"
+        if any(isinstance(leaf, str) for leaf in jax.tree.leaves(value)):
+            raise TypeError("a word is no number, even if NumPy would read it")
+        array = jnp.asarray(value, float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be a number ({rule}), got {value!r}") from error
     if shape is not None:

@@ -188,7 +188,7 @@ def compose(
     likelihood: Likelihood,
     options: LoopOptions,
     *,
-    family_options: Mapping[str, Any],
+    family_options: Mapping[str, Any] | None = None,
     discrete: Any = None,
     kept: tuple[int, int] | None = None,
     **own: Any,
@@ -202,6 +202,7 @@ def compose(
         likelihood: how returns become weights.
         options: those that the user gave.
         family_options: those that are of the planner's own family: name -> value, None where it was not given.
+            None for no such options.
         discrete: the family of discrete actions; None for the same.
         kept: how many plans are evaluated again in the next iteration and in the next time step; None for `num_kept`.
         **own: arguments of `sampling_planner` that the factory chooses.
@@ -222,10 +223,10 @@ def compose(
         raise ValueError("rho is a risk measure, where the expectation sits: give it or risk, got both")
     given: dict[str, Any] = own | options
     if (belief := given.pop("belief", None)) is not None:
-        check_unused("belief has options of its own", **family_options)
+        check_unused("belief has options of its own", **(family_options or {}))
         family = family_or_belief(belief)
     elif discrete is not None:
-        family = by_space(family, discrete, **family_options)
+        family = by_space(family, discrete, **(family_options or {}))
     family = splined(family, given.pop("num_knots", None), given.pop("interpolation", None))
     if kept is not None and any(kept):
         family = remembering(family, num_kept=kept[0], num_shifted=kept[1])

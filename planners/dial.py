@@ -44,8 +44,7 @@ def dial(
     finds, `belief.mode()`, and start this one around it: `planner.init(model, state).map_centers(lambda _: plan)`
     (over knots `lambda _: belief.reduce @ plan`).
     """
-    if options.get("belief") is not None:
-        raise ValueError("belief must not be given: dial anneals a Gaussian of its own")
+    check_unused("dial anneals a Gaussian of its own", belief=options.get("belief"))
     across = checked("horizon_factor", horizon_factor)
     if checked("diffusion", diffusion):
         check_unused("diffusion has a schedule of its own", iteration_factor=iteration_factor)
@@ -59,7 +58,6 @@ def dial(
         annealed(gaussian(std=std, learn_std=False), schedule, horizon_factor=across),
         exponential(temperature, standardize=True),
         options,
-        family_options={},
         num_samples=num_samples,
         num_iterations=num_iterations,
         include_mode=include_mode,

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Unpack
 
+from ..dynamics.checks import check_unused
 from .beliefs.strategy import strategy as evolving
 from .composition import LoopOptions, compose
 from .factory import planner
@@ -32,8 +33,7 @@ def evolution(
     optimizer=optax.adam(0.1))`; with N knots its solution has the shape [N, A]. An instance has an elite fraction of
     its own.
     """
-    if options.get("belief") is not None:
-        raise ValueError("belief must not be given: the strategy is the belief")
+    check_unused("the strategy is the belief", belief=options.get("belief"))
     return compose(
         "evolution",
         horizon,
@@ -46,7 +46,6 @@ def evolution(
         ),
         elite(0.5 if elite_fraction is None else elite_fraction),  # for `info` only: the strategy ranks by itself
         options,
-        family_options={},
         num_samples=num_samples,
         num_iterations=num_iterations,
         include_mode=include_mode,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from ..dynamics.checks import check_unused, integer, interval
-from .beliefs.choice import Bound
+from .beliefs.choice import Bound, unless
 from .beliefs.gaussian import Gaussian, GaussianFamily, gaussian
 from .beliefs.warm_start import optional_shift
 from .checks import check_part
@@ -75,12 +75,10 @@ def ilqr(
             )
     if execute == "sample" and temperature is None:
         raise ValueError("execute='sample' needs a temperature, got None")
-    exponent = noise_exponent
-    if isinstance(noise_exponent, str):
-        exponent = 2.0
     if integer("num_samples", num_samples, 0) == 0:
-        given = None if isinstance(noise_exponent, str) else noise_exponent
+        given = unless("brownian", noise_exponent)
         check_unused("num_samples=0 draws no plans", std=std, noise_exponent=given)
+    exponent = 2.0 if isinstance(noise_exponent, str) else noise_exponent
     return IterativeLQR(
         proposal=gaussian(
             mean=checked("initial_plan", initial_plan), std=0.5 if std is None else std, noise_exponent=exponent

@@ -307,7 +307,8 @@ class Options:
     )
     tail: str = option(
         "choice",
-        "action that a warm start appends: the last again (hold), 0, or that of the initial belief",
+        "action that a warm start appends: the last again (hold), 0, or that of the initial belief; of discrete "
+        "actions to the best plan alone, for the belief's last step is then the initial one",
         choices=("hold", "zero", "initial"),
     )
     inflation: Any = option(
@@ -321,7 +322,9 @@ class Options:
         "whether `info` has more than the best return and failures; without it a planning of a millisecond is faster",
     )
     keep: Any = option(
-        "object", "arrays that `info` keeps of each iteration: returns and weights of all plans, lineage of particles"
+        "object",
+        "names of arrays that `info` keeps of each iteration: returns (all planners), weights (those that sample), "
+        "lineage (smc); of others they are None",
     )
     rollout_chunk_size: int | None = option(
         "integer", "number of rollouts at once on a device", none="chooses for the kind of device", minimum=1

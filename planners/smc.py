@@ -91,7 +91,6 @@ def smc(
         particles(family, num_samples),
         tempering(temperature, target_ess=target_ess, max_kl=max_kl),
         options,
-        family_options={},
         prior=prior,
         risk=risk_at(rho, temperature),
         resampler=resampler(resampling, ess_threshold=ess_threshold, value=value),

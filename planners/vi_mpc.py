@@ -73,12 +73,11 @@ def vi_mpc(
         raise ValueError(
             f"prior_std is of the default prior of Gaussian beliefs: give it or another prior, got {prior_std!r}"
         )
-    color, named = noise_exponent, isinstance(noise_exponent, str)
-    if named:
+    exponent, color = unless("pink", noise_exponent), noise_exponent
+    if isinstance(noise_exponent, str):
         color = 1.0 if num_components == 1 else None
     own = {"covariance": unless("diagonal", covariance), "num_components": unless(1, num_components)}
     own |= {"std": std, "std_min": std_min}
-    exponent = None if named else noise_exponent
     continuous = family_of(
         covariance=covariance, num_components=num_components, std=std, std_min=std_min, noise_exponent=color
     )

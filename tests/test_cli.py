@@ -19,8 +19,8 @@ import mirrax
 from mirrax import dynamics, planners
 from mirrax.benchmarks import open_loop
 from mirrax.benchmarks.tasks import TASKS
-from mirrax.cli.flags import PLANNERS, planner_flags
-from mirrax.cli.main import BENCHMARKS, main
+from mirrax.cli.flags import PLANNERS, planner_arguments, planner_flags
+from mirrax.cli.main import BENCHMARKS, main, parse
 from mirrax.planners.options import OPTIONS
 
 SMALL = ["--horizon", "4", "--num-samples", "32", "--steps", "5"]
@@ -378,3 +378,23 @@ def test_the_hopper_of_open_loop_plans_earns_its_place(monkeypatch):
         step = model.step(jax.random.key(0), at_rest, jnp.array([2.0, 0.0, height]))
         np.testing.assert_allclose(step.reward, reward, rtol=1e-6)
         assert step.discount == 1.0
+
+
+def test_words_that_stand_for_numbers_arrive():
+    for planner, word in (("vi_mpc", "pink"), ("ilqr", "brownian")):
+        command = parse(["run", "point_mass", "--planner", planner, "--noise-exponent", word])
+        assert planner_arguments(planner, command.planner_options)["noise_exponent"] == word
+    with pytest.raises(ValueError, match=r"noise_exponent must be a number .*, got 'pink'"):
+        planners.mppi(4, noise_exponent="pink")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    program = "from mirrax.cli import main; main(['run', '--help'])"
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = subprocess.run([sys.executable, "-c", program], stdout=writing, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writing)
+    assert ended.returncode == 1
+    assert b"Traceback" not in ended.stderr

@@ -138,8 +138,8 @@ def test_a_parameter_that_is_no_option_is_an_error_of_the_factory():
         (planners.vi_mpc, {"num_components": 2}, "num_components must not be given"),
         (planners.vi_mpc, {"enumerate_plans": True}, "belief must not be given"),
         (planners.smc, {"std": 0.3}, "std must not be given"),
-        (planners.dial, {}, "belief must not be given: dial anneals a Gaussian of its own"),
-        (planners.evolution, {}, "belief must not be given: the strategy is the belief"),
+        (planners.dial, {}, "dial anneals a Gaussian of its own: belief must not be given"),
+        (planners.evolution, {}, "the strategy is the belief: belief must not be given"),
     ],
 )
 def test_options_of_the_own_family_are_refused_beside_another_belief(factory, options, message):
@@ -211,3 +211,11 @@ def test_numbers_of_numpy_make_a_belief_too():
     belief = jax.tree.map(np.asarray, planner.init(model, state))
     belief = dataclasses.replace(belief, plan=np.zeros((4, 2)))
     planners.infer(planner, model, jax.random.key(0), state, belief)
+
+
+def test_options_that_would_do_nothing_are_refused():
+    model = dynamics.point_mass()
+    with pytest.raises(ValueError, match=r"explore_fraction must be at least one of 16 plans, or 0, got 0\.03"):
+        planners.mppi(4, num_samples=16, explore_fraction=0.03).init(model, model.init(jax.random.key(0)))
+    with pytest.raises(ValueError, match=r"std must be a number .*, got \['0.1'\]"):
+        planners.mppi(4, std=["0.1"])

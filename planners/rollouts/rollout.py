@@ -170,7 +170,7 @@ def trajectory(model: Model, key: PRNGKeyArray, state: State, plan: Plan) -> Tra
         States, rewards and discounts of the H steps, and the value of the last state.
 
     Raises:
-        ValueError: if `plan` is not one plan, or `state` no state.
+        ValueError: if `plan` is not one plan.
     """
     shape = action_space(model).shape
     if jnp.ndim(plan) != 1 + len(shape) or jnp.shape(plan)[1:] != shape:

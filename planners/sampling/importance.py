@@ -65,6 +65,10 @@ class ImportanceSampler:
         kept = max(belief.num_kept, belief.num_shifted) if isinstance(belief, Remembering) else 0
         if isinstance(inner, Enumeration) and (kept or self.include_mode):
             raise ValueError("num_kept and include_mode replace plans: an enumeration has them all already")
+        if self.explore_fraction and round(self.explore_fraction * fewest) == 0:
+            raise ValueError(
+                f"explore_fraction must be at least one of {fewest} plans, or 0, got {self.explore_fraction:g}"
+            )
         if fewest - kept - round(self.explore_fraction * fewest) - self.include_mode < 1:
             raise ValueError(
                 f"num_samples must leave plans to draw beside {kept} kept ones, the fraction "

@@ -32,12 +32,14 @@ class Flag(NamedTuple):
         type: int, float, bool or str.
         help: what it does, and of which planners it is.
         planners: that take it.
+        words: that stand for a number.
     """
 
     name: str
     type: type
     help: str
     planners: tuple[str, ...]
+    words: frozenset[str] = frozenset()
 
     @property
     def flag(self) -> str:
@@ -55,9 +57,11 @@ def planner_flags(only: str | None = None) -> list[Flag]:
         The flags, those that belong to several planners once.
     """
     takers: dict[str, list[str]] = {}
+    words: dict[str, frozenset[str]] = {}
     for name in PLANNERS if only is None else (only,):
-        for option in _options_of(name):
+        for option, own in _options_of(name).items():
             takers.setdefault(option, []).append(name)
+            words[option] = words.get(option, frozenset()) | {*own.words}
     flags, known = [], OPTIONS if only is None else _options_of(only)
     for option, names in takers.items():
         text = known[option].describe().replace("; a scalar, [A] or [H, A]", "")  # here always a scalar
@@ -70,7 +74,8 @@ def planner_flags(only: str | None = None) -> list[Flag]:
             text = text if default is None else f"{text.removesuffix('.')} (default: {default})."
         elif names != list(PLANNERS) and option not in planners.LoopOptions.__annotations__:
             text = f"{text.removesuffix('.')} ({_takers(names)})."
-        flags.append(Flag(option, _type(known[option]), _capitalized(text).replace("`", ""), tuple(names)))
+        text = _capitalized(text).replace("`", "")
+        flags.append(Flag(option, _type(known[option]), text, tuple(names), words[option]))
     return flags
 
 

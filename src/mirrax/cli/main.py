@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,14 +20,16 @@ def _option(metavar: str) -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
 
 
-def _read(kind: type, nothing: Any = None) -> Any:
-    """How to read one word as an int, float, bool or str; the word None is `nothing`, if that is anything."""
+def _read(kind: type, nothing: Any = None, kept: Collection[str] = ()) -> Any:
+    """How to read a word as an int, float, bool or str; None is `nothing`, if that is anything; `kept` stay words."""
     named = {int: "an integer", float: "a number", bool: "True or False", str: "a word"}
 
     def read(words: list[str]) -> Any:
         (word,) = words
         if nothing is not None and word == "None":
             return nothing
+        if word in kept:
+            return word
         try:
             return {"True": True, "False": False}[word] if kind is bool else kind(word)
         except (ValueError, KeyError):
@@ -151,7 +153,7 @@ def _run_with_options(given: Sequence[str]) -> Any:
             option.name,
             Annotated[
                 option.type | None,
-                _read(option.type, NOTHING),
+                _read(option.type, NOTHING, option.words),
                 tyro.conf.arg(metavar=metavars[option.type], help=option.help, help_behavior_hint=""),
             ],
             None,
