@@ -139,7 +139,8 @@ def interval(name: str, value: Any, size: int | None = None) -> tuple[Float[Arra
         raise ValueError(f"{name} must be a pair (low, high) of numbers or of arrays [A], got {value!r}")
     shape = None if size is None else (size,)
     low, high = (real(f"{name} ({end})", x, shape=shape) for end, x in zip(("low", "high"), value, strict=True))
-    if not any(isinstance(end, jax.core.Tracer) for end in (low, high)) and not (np.asarray(low) < high).all():
+    known = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+    if known and not (np.asarray(value[0], float) < np.asarray(value[1], float)).all():  # as in `real`, within jit
         raise ValueError(f"{name} must have low < high, a pair of numbers or of arrays [A], got {value!r}")
     return low, high
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Num, PRNGKeyArray
 from ..dynamics.base import Model, State, check_model, checked_step
 from ..dynamics.checks import integer
 from ..dynamics.spaces import action_space
-from .checks import check_key, fresh
+from .checks import check_key, fresh, noted
 from .info import Info
 from .rollouts.placement import check_placed, place, sharding_of
 from .rollouts.simulation import frozen_if
@@ -173,5 +173,7 @@ def _improved(planner: Planner, model: Model, key: PRNGKeyArray, state: State, b
         raise ValueError(f"planner must be a planner, got {type(planner).__name__} ({hint})")
     check_model("model", model)
     check_placed(sharding_of(planner), planner=planner, model=model, key=key, state=state, belief=belief)
-    belief = planner.init(model, state) if belief is None else belief
-    return planner.improve(model, check_key(key), state, belief)
+    key = check_key(key)
+    with noted(planner, model, state):
+        belief = planner.init(model, state) if belief is None else belief
+        return planner.improve(model, key, state, belief)

@@ -81,6 +81,25 @@ def named(*parts: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def noted(planner: Any, model: Any, state: Any) -> Iterator[None]:
+    """Add to an error of this block, which may come from deep within a user's function, what was planned on what.
+
+    The note also says where `state` has another structure, shape or dtype than the states that the model's `init`
+    gives.
+    """
+    try:
+        yield
+    except Exception as error:
+        note = f"raised while {getattr(planner, 'name', type(planner).__name__)} planned on {type(model).__name__}"
+        with contextlib.suppress(Exception):  # whatever is wrong with the model, the first error says it
+            own = jax.eval_shape(model.init, jax.random.key(0))
+            if (found := difference("state", own, state)) is not None:
+                note += f"; unlike what model.init gives, {found}"
+        error.add_note(note)
+        raise
+
+
+@contextlib.contextmanager
 def binding(planner: str, model: Any, state: Any) -> Iterator[ActionSpace]:
     """The space of a model's actions; errors of this block name the planner, the model and its space."""
     with named(planner):

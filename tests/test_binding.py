@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 
 import jax
 import jax.numpy as jnp
@@ -371,3 +372,26 @@ def test_a_prior_of_many_widths_under_one_belief():
 
     plans = jax.vmap(plan)(jnp.array([0.05, 0.3, 3.0]))
     assert np.abs(np.diff(plans, axis=0)).max((1, 2)).min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("state", "difference"),
+    [(None, "state must be an array, got None"), (jnp.zeros((5, 4)), r"state must have shape \(4,\), got \(5, 4\)")],
+    ids=["none", "stacked"],
+)
+def test_an_error_within_a_model_says_what_planned_on_it_from_which_state(state, difference):
+    with pytest.raises((TypeError, ValueError)) as raised:
+        planners.infer(planners.mppi(4), dynamics.cartpole(), jax.random.key(0), state)
+    assert re.search(f"raised while mppi planned on CartPole; unlike .*{difference}", raised.value.__notes__[-1])
+
+
+def test_an_error_within_a_user_s_prior_says_what_planned():
+    prior = planners.priors.policy_prior(lambda state, action: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as raised:
+        planners.infer(planners.vi_mpc(4, prior=prior), dynamics.cartpole(), jax.random.key(0), jnp.zeros(4))
+    assert raised.value.__notes__[-1] == "raised while vi_mpc planned on CartPole"
+
+
+def test_limits_are_checked_within_jit():
+    with pytest.raises(ValueError, match="limits must have low < high"):
+        jax.jit(lambda key: planners.ilqr(4, limits=(1.0, -1.0)))(jax.random.key(0))

@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(f"docs/{path.relative_to(ROOT / 'docs')}" for path in (ROOT / "docs").glob("*.md"))]
 LINKED = [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "benchmarks/results/README.md"]
 TEXT = {page: (ROOT / page).read_text() for page in LINKED}
-BLOCKS = {page: re.findall(r"```python\n(.*?)```", TEXT[page], re.DOTALL) for page in PAGES}
+BLOCKS = {page: re.findall(r"```python\n(.*?)```", TEXT[page], re.DOTALL) for page in [*PAGES, "CONTRIBUTING.md"]}
 EXCERPTS = "docs/risky_bridge.md"  # of a script, to which tests/test_example.py holds them
 SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
 
@@ -72,10 +72,22 @@ def plans_through(model):
 
 @pytest.mark.parametrize(
     ("page", "number"),
-    [(page, n) for page in PAGES if page != EXCERPTS for n in range(len(BLOCKS[page]))],
+    [(page, n) for page in BLOCKS if page != EXCERPTS for n in range(len(BLOCKS[page]))],
 )
 def test_blocks_run(page, number, capsys):
     run(page, number)
+
+
+def test_the_planner_of_contributing_plans():
+    half_cem = block_with("CONTRIBUTING.md", "def half_cem")["half_cem"]
+    assert "std: " in half_cem.__doc__
+    with pytest.raises(ValueError, match="std must be finite and > 0, got 0"):
+        half_cem(4, std=0.0)
+    model = dynamics.from_function(
+        lambda key, state, action: (state, -((action - 0.7) ** 2).sum(), 1.0), action_size=1
+    )
+    belief, _ = planners.infer(half_cem(4, num_iterations=16), model, jax.random.key(0), jnp.zeros(()))
+    assert abs(belief.mode() - 0.7).max() < 0.1
 
 
 def test_the_example_drives_the_ant():
