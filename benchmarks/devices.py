@@ -1,11 +1,14 @@
 """All cores, or accelerators, as devices to spread plans over."""
 
 import contextlib
+import inspect
 import os
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mirrax import planners
 
 
 def use_cores(count: int | None = None) -> None:
@@ -40,3 +43,13 @@ def sample_sharding(num_devices: int) -> NamedSharding | None:
     if num_devices == 1:
         return None
     return NamedSharding(Mesh(np.array(available[:num_devices]), ("samples",)), PartitionSpec("samples"))
+
+
+def spreads(planner: str) -> bool:
+    """Whether the plans of a planner can be spread over devices.
+
+    Args:
+        planner: its name.
+    """
+    parameters = inspect.signature(getattr(planners, planner)).parameters.values()
+    return any(own.name == "sharding" or own.kind is own.VAR_KEYWORD for own in parameters)

@@ -22,6 +22,7 @@ from scipy.stats import t as student
 
 from mirrax import planners
 from mirrax.benchmarks.arguments import parse
+from mirrax.benchmarks.devices import spreads
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.tasks import Task, find_task
 from mirrax.benchmarks.timing import print_table
@@ -94,13 +95,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figure(known, options).savefig(options.out / "returns.svg", bbox_inches="tight")
 
 
-def make_planner(name: str, task: Task, budget: int) -> planners.Planner:
+def make_planner(name: str, task: Task, budget: int, sharding: Any = None) -> planners.Planner:
     """The planner of that name, with as many plans per iteration as the budget allows (or one fewer, if they shrink).
 
     Args:
         name: as `parse_planner` takes it.
-        task: whose horizon it looks ahead; and whose std, where the planner's noise is one of all plans.
+        task: whose horizon it looks ahead, unless that is one of the options; and whose std, where the planner's
+            noise is one of all plans.
         budget: plans per time step, over all iterations.
+        sharding: how to spread plans over devices, where the planner can; None for one device.
 
     Returns:
         The planner.
@@ -108,11 +111,14 @@ def make_planner(name: str, task: Task, budget: int) -> planners.Planner:
     Raises:
         ValueError: if the budget is too small for it, it does not take an option, or not in this range.
     """
-    factory, own = parse_planner(name, SETTINGS)
+    factory, own = parse_planner(name, SETTINGS, beside=("horizon",))
+    horizon = integer("horizon", own.pop("horizon", task.horizon))
     own = task.std_of(factory) | own
     if own.get("num_knots") is not None:
-        own["num_knots"] = min(integer("num_knots", own["num_knots"]), task.horizon)
-    own |= refiner(own, task.horizon)
+        own["num_knots"] = min(integer("num_knots", own["num_knots"]), horizon)
+    own |= refiner(own, horizon)
+    if sharding is not None and spreads(factory):
+        own["sharding"] = sharding
 
     def make(size: int) -> planners.Planner:
         """With so many plans per iteration; what searches along a line, with so many iterations."""
@@ -120,7 +126,7 @@ def make_planner(name: str, task: Task, budget: int) -> planners.Planner:
             sizes = {} if "num_iterations" in own else {"num_iterations": size}
         else:
             sizes = {"num_samples": size - size % 2 if factory in PAIRED else size}
-        return getattr(planners, factory)(task.horizon, **sizes, **own)
+        return getattr(planners, factory)(horizon, **sizes, **own)
 
     iterations = integer("num_iterations", own.get("num_iterations", 1))
     if budget < (least := 2 * iterations):
@@ -173,13 +179,16 @@ def fitting(planner: planners.Planner, model: Model) -> planners.Planner:
     return planner
 
 
-def parse_planner(name: str, settings: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, Any]]:
+def parse_planner(
+    name: str, settings: Mapping[str, Mapping[str, Any]], *, beside: Sequence[str] = ()
+) -> tuple[str, dict[str, Any]]:
     """What a planner of a benchmark is called, and what it takes.
 
     Args:
         name: a key of `settings`, where what follows a comma sets it apart from another; with options after a colon,
             if any, as Python writes them: "vi_mpc:target_ess=0.2,std=[0.5, 0.3],execute='best'".
         settings: what each takes besides its defaults.
+        beside: options that most benchmarks choose themselves, but not this one.
 
     Returns:
         The name of its factory in `planners`, and the arguments.
@@ -200,7 +209,7 @@ def parse_planner(name: str, settings: Mapping[str, Mapping[str, Any]]) -> tuple
     except SyntaxError:
         raise ValueError(f"options of a planner are written name=value, got {words!r} in {name!r}") from None
     for option in given:
-        if option not in takes - {"horizon", "num_samples", "options"}:
+        if option not in takes - ({"horizon", "num_samples", "options"} - {*beside}):
             raise ValueError(f"{factory} takes no {option} here, got {name!r}")
     return factory, dict(settings[known]) | given
 
@@ -306,8 +315,8 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
         for budget in options.budgets:
             planner = make_planner(planner_name, task, budget)
             known_one = _find(known, planner_name, budget, options)
-            fingerprint = _fingerprint(planner, planner.init(model, state))
-            if known_one is not None and known_one.get("fingerprint") == fingerprint:
+            digest = fingerprint(planner, planner.init(model, state))
+            if known_one is not None and known_one.get("fingerprint") == digest:
                 continue
             if known_one is not None:  # of another planner of that name: its defaults have changed
                 known.remove(known_one)
@@ -319,7 +328,7 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
                 {
                     "planner": planner_name,
                     "budget": budget,
-                    "fingerprint": fingerprint,
+                    "fingerprint": digest,
                     "model_steps": plans_per_step(planner) * task.horizon,
                     "steps": options.steps,
                     "returns": [round(float(value), 4) for value in returns],
@@ -331,7 +340,7 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
             beside.replace(options.out / f"{name}.json")
 
 
-def _fingerprint(planner: planners.Planner, belief: Any) -> str:
+def fingerprint(planner: planners.Planner, belief: Any) -> str:
     """A digest of a planner's numbers, three digits of each, by which planners of one name are distinguished.
 
     Args:

@@ -1,11 +1,29 @@
 """The tasks that have settings of their own: what `mirrax run MODEL` uses, and what benchmarks run on."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mirrax import dynamics
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from mirrax import dynamics, planners
 from mirrax.dynamics import Model
+from mirrax.dynamics.base import State
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """What "solved and held" means where an episode has no end that says so.
+
+    Attributes:
+        summary: in words.
+        reached: (model, state) -> whether it holds in a state, a scalar.
+    """
+
+    summary: str
+    reached: Callable[[Any, State], Bool[Array, ""]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,19 +35,23 @@ class Task:
         make: backend (a name, or None for the model's choice) -> model.
         horizon: in steps of the model.
         num_samples: plans per iteration.
-        num_iterations: per step.
-        num_steps: of an episode.
+        num_steps: of a run, unless the user says otherwise.
+        episode_steps: of the whole episode.
+        goal: what is to hold during the last quarter of an episode; None where it is to last, no more.
         std: of the plans, where the planners' own does less well; None for their own.
-        options: of the default planner, MPPI, by name.
+        planner: that `mirrax run` takes unless the user names another.
+        options: of that planner, by name.
     """
 
     summary: str
     make: Callable[[str | None], Model]
     horizon: int = 20
     num_samples: int = 256
-    num_iterations: int = 1
     num_steps: int = 200
+    episode_steps: int = 1000
+    goal: Goal | None = None
     std: float | None = None
+    planner: str = "mppi"
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def std_of(self, planner: str) -> dict[str, float]:
@@ -40,18 +62,50 @@ class Task:
         """
         return {} if self.std is None or planner == "predictive_sampling" else {"std": self.std}
 
+    def settings(self, planner: str) -> dict[str, Any]:
+        """The arguments of a planner's factory that work for this task.
+
+        Args:
+            planner: its name.
+
+        Returns:
+            The horizon, the number of plans, and what else the task decides.
+        """
+        parameters = inspect.signature(getattr(planners, planner)).parameters
+        settings = {"horizon": self.horizon} | self.std_of(planner)
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            settings["num_samples"] = self.num_samples
+        if planner == self.planner:
+            settings |= self.options
+        return settings
+
 
 def _brax(name: str, summary: str, **settings: Any) -> Task:
     return Task(summary, lambda backend: dynamics.brax(name, backend), **settings)
 
 
-def _analytic(make: Callable[[], Model], name: str, summary: str, **settings: Any) -> Task:
+def _analytic(
+    make: Callable[[], Model], name: str, summary: str, *, episode_steps: int = 400, **settings: Any
+) -> Task:
     def build(backend: str | None) -> Model:
         if backend is not None:
             raise ValueError(f"backend chooses the physics of a Brax environment; {name} has none, got {backend!r}")
         return make()
 
-    return Task(summary, build, **settings)
+    return Task(summary, build, episode_steps=episode_steps, **settings)
+
+
+def _upright(*angles: int) -> Goal:
+    """All of these entries of a state are angles from upright, and small."""
+    return Goal("within 0.3 rad of upright", lambda model, state: (jnp.cos(state[jnp.array(angles)]) > 0.955).all())
+
+
+_REACHED = Goal("tip within 2 cm of the target", lambda model, state: jnp.linalg.norm(state.obs[-3:]) < 0.02)
+_AT_GOAL = Goal("within 0.2 m of the goal", lambda model, state: jnp.linalg.norm(state[:2] - model.goal) < 0.2)
+_UPRIGHT_TORSO = Goal(
+    "torso within 60 degrees of level",
+    lambda model, state: 1.0 - 2.0 * (state.pipeline_state.x.rot[0, 1:3] ** 2).sum() > 0.5,
+)
 
 
 # Reasons: MPPI at its default temperature (adapted to an ESS of a tenth of the plans) and its default noise, unless
@@ -61,26 +115,48 @@ def _analytic(make: Callable[[], Model], name: str, summary: str, **settings: An
 TASKS: Mapping[str, Task] = {
     "ant": _brax("ant", "walk forward on four legs", horizon=16, num_samples=512, options={"temperature": 5.0}),
     "fast": _brax("fast", "Brax's own dummy without physics", num_steps=20),
-    "halfcheetah": _brax("halfcheetah", "run forward on two legs", num_samples=128),
+    "halfcheetah": _brax("halfcheetah", "run forward on two legs", num_samples=128, goal=_UPRIGHT_TORSO),
     "hopper": _brax("hopper", "hop forward on one leg", horizon=40, std=1.0),
     "humanoid": _brax("humanoid", "walk forward on two legs, with arms", std=0.6),
     "humanoidstandup": _brax("humanoidstandup", "stand up from lying", num_samples=128),
     "inverted_double_pendulum": _brax("inverted_double_pendulum", "balance two poles in a row on a cart"),
     "inverted_pendulum": _brax("inverted_pendulum", "balance a pole on a cart"),
-    "pusher": _brax("pusher", "push a cylinder to a goal with an arm", horizon=12, num_samples=64, num_steps=60),
-    "reacher": _brax("reacher", "reach a target with a two-joint arm"),
+    "pusher": _brax(
+        "pusher", "push a cylinder to a goal with an arm", horizon=12, num_samples=64, num_steps=60, episode_steps=100
+    ),
+    "reacher": _brax("reacher", "reach a target with a two-joint arm", goal=_REACHED),
     "swimmer": _brax("swimmer", "swim forward with three links", num_samples=64),
     "walker2d": _brax("walker2d", "walk forward on two legs in a plane", horizon=40, std=1.0),
     "acrobot": _analytic(
-        dynamics.acrobot, "acrobot", "stand two links up, with a motor between them", horizon=80, std=1.0
+        dynamics.acrobot,
+        "acrobot",
+        "stand two links up, with a motor between them",
+        horizon=80,
+        std=1.0,
+        goal=_upright(0, 1),
     ),
-    "cartpole": _analytic(dynamics.cartpole, "cartpole", "swing a pole up within the ends of a track", horizon=30),
+    "cartpole": _analytic(
+        dynamics.cartpole, "cartpole", "swing a pole up within the ends of a track", horizon=30, goal=_upright(1)
+    ),
     "double_cartpole": _analytic(
-        dynamics.double_cartpole, "double_cartpole", "swing two poles up, one on the other", horizon=60, std=1.0
+        dynamics.double_cartpole,
+        "double_cartpole",
+        "swing two poles up, one on the other",
+        horizon=60,
+        std=1.0,
+        goal=_upright(1, 2),
     ),
-    "pendulum": _analytic(dynamics.pendulum, "pendulum", "swing up with too weak a motor", horizon=50, std=1.0),
+    "pendulum": _analytic(
+        dynamics.pendulum, "pendulum", "swing up with too weak a motor", horizon=50, std=1.0, goal=_upright(0)
+    ),
     "point_mass": _analytic(
-        dynamics.point_mass, "point_mass", "find the way around an obstacle", horizon=30, num_steps=100
+        dynamics.point_mass,
+        "point_mass",
+        "find the way around an obstacle",
+        horizon=30,
+        num_steps=100,
+        episode_steps=200,
+        goal=_AT_GOAL,
     ),
 }
 

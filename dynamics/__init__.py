@@ -7,6 +7,7 @@ from .base import (
     HasBounds,
     HasCoordinates,
     HasDuration,
+    HasMotion,
     HasNoise,
     HasScenarios,
     Model,
@@ -21,10 +22,12 @@ from .double_cartpole import DoubleCartPole, double_cartpole
 from .figures import Figure, HasFigure, Shape, figure
 from .function import FunctionModel, from_function
 from .linear_quadratic import LinearQuadratic, linear_quadratic
+from .motion import mean_squared_speed
 from .pendulum import Pendulum, pendulum
 from .point_mass import PointMass, point_mass
 from .pytrees import pytree, static
 from .randomness import redraw
+from .resting import Resting, RestingState, resting
 from .spaces import (
     ActionSpace,
     Continuous,
@@ -68,6 +71,7 @@ __all__ = [
     "HasDiscreteActions",
     "HasDuration",
     "HasFigure",
+    "HasMotion",
     "HasNoise",
     "HasScenarios",
     "LinearQuadratic",
@@ -75,6 +79,8 @@ __all__ = [
     "Pendulum",
     "PointMass",
     "Randomized",
+    "Resting",
+    "RestingState",
     "Shape",
     "Step",
     "Tabular",
@@ -100,11 +106,13 @@ __all__ = [
     "figure",
     "from_function",
     "linear_quadratic",
+    "mean_squared_speed",
     "pendulum",
     "point_mass",
     "pytree",
     "randomized",
     "redraw",
+    "resting",
     "static",
     "steps",
     "tabular",

@@ -71,6 +71,10 @@ class Acrobot:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
         return jnp.zeros(())
 
+    def mean_squared_speed(self, state: Float[Array, "4"]) -> Float[Array, ""]:
+        """Of both rods, (rad/s)²."""
+        return (state[2:] ** 2).mean()
+
     def figure(self) -> Figure:
         """How it looks."""
         first, second = (float(length) for length in self.rods.lengths)

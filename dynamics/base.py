@@ -93,6 +93,15 @@ class HasDuration(Protocol):
 
 
 @runtime_checkable
+class HasMotion(Protocol):
+    """A model that may know how fast it moves. Ask by `dynamics.mean_squared_speed`."""
+
+    def mean_squared_speed(self, state: State) -> Float[Array, ""] | None:
+        """The mean squared speed, (m/s)², 0 at rest; None where it is not known."""
+        ...
+
+
+@runtime_checkable
 class HasBounds(Protocol):
     """A model that knows whether its actuators have a range. Ask by `bounded`."""
 

@@ -139,6 +139,11 @@ class BraxModel:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
         return jnp.zeros(())
 
+    def mean_squared_speed(self, state: State) -> Float[Array, ""] | None:
+        """The mean over all links, (m/s)²; None for an environment without links."""
+        physics: Any = getattr(state, "pipeline_state", None)
+        return None if getattr(physics, "xd", None) is None else (physics.xd.vel**2).sum(-1).mean()
+
     def figure(self) -> Figure | None:
         """How it looks: the bodies of the MuJoCo model that Brax loaded; None for one without."""
         return brax_figure(self)

@@ -84,6 +84,10 @@ class CartPole:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
         return jnp.zeros(())
 
+    def mean_squared_speed(self, state: Float[Array, "4"]) -> Float[Array, ""]:
+        """Of cart and pole, (m/s)² and (rad/s)²."""
+        return (state[2:] ** 2).mean()
+
     def figure(self) -> Figure:
         """How it looks."""
         return cartpole_figure((float(self.length),), float(self.track))

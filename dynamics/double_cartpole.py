@@ -89,6 +89,10 @@ class DoubleCartPole:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
         return jnp.zeros(())
 
+    def mean_squared_speed(self, state: Float[Array, "6"]) -> Float[Array, ""]:
+        """Of cart and poles, (m/s)² and (rad/s)²."""
+        return (state[3:] ** 2).mean()
+
     def figure(self) -> Figure:
         """How it looks."""
         return cartpole_figure(tuple(float(length) for length in self.poles.lengths), float(self.track))

@@ -70,6 +70,10 @@ class Pendulum:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
         return jnp.zeros(())
 
+    def mean_squared_speed(self, state: Float[Array, "2"]) -> Float[Array, ""]:
+        """Of the rod, (rad/s)²."""
+        return state[1] ** 2
+
     def figure(self) -> Figure:
         """How it looks."""
         return pendulum_figure(float(self.length))

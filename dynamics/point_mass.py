@@ -66,6 +66,10 @@ class PointMass:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
         return jnp.zeros(())
 
+    def mean_squared_speed(self, state: Float[Array, "4"]) -> Float[Array, ""]:
+        """Of the point, (m/s)²."""
+        return (state[2:] ** 2).sum()
+
     def figure(self) -> Figure:
         """How it looks."""
         return point_mass_figure(np.asarray(self.goal, float), np.asarray(self.obstacles, float))

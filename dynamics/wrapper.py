@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from .actions import bounded
-from .base import HasDuration, Model, State, Step, checked_step, scenario_count, scenarios
+from .base import HasDuration, HasMotion, Model, State, Step, checked_step, scenario_count, scenarios
 from .coordinates import coordinates, with_coordinates
 from .figures import Figure, figure
 from .randomness import redraw, redrawn, used_as_keys
@@ -82,6 +82,10 @@ class Wrapper:
     def dt(self) -> Any:
         """The duration of one step of the model underneath, s; None where it is not known."""
         return self.model.dt if isinstance(self.model, HasDuration) else None
+
+    def mean_squared_speed(self, state: State) -> Float[Array, ""] | None:
+        """How fast the model underneath moves; None where it is not known."""
+        return self.model.mean_squared_speed(self.inner(state)) if isinstance(self.model, HasMotion) else None
 
     @property
     def bounded(self) -> bool | None:

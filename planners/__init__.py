@@ -13,6 +13,7 @@ from .ilqr import ilqr
 from .info import Info
 from .iterative_policy import iterative_policy
 from .mppi import mppi, pi2
+from .rest import resting
 from .rollouts import risk
 from .rollouts.rollout import Trajectory, rollout, trajectory
 from .sampling import likelihoods, priors, step_sizes
@@ -73,6 +74,7 @@ __all__ = [
     "predictive_sampling",
     "priors",
     "random_shooting",
+    "resting",
     "risk",
     "rollout",
     "rollouts",

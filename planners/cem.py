@@ -6,13 +6,11 @@ from ..dynamics.checks import check_unused, integer
 from .beliefs.categorical import categorical
 from .beliefs.choice import unless
 from .beliefs.gaussian import gaussian
-from .composition import LoopOptions, compose
+from .composition import ComposedPlanner, LoopOptions, compose
 from .factory import planner
 from .option import narrowed
 from .options import checked
 from .sampling.likelihoods import elite
-from .sampling.loop import SamplingPlanner
-from .sampling.refinement import RefinedPlanner
 
 
 @planner
@@ -29,7 +27,7 @@ def cem(
     noise_exponent: Any = None,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner | RefinedPlanner:
+) -> ComposedPlanner:
     """The cross-entropy method (Rubinstein, 1999): refit mean and std to the best plans."""
     return compose(
         "cem",
@@ -64,7 +62,7 @@ def icem(
     shift_fraction: float | None = None,
     include_mode: bool = True,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner | RefinedPlanner:
+) -> ComposedPlanner:
     """The improved cross-entropy method (Pinneri et al., 2020): coloured noise, elites kept, the best executed.
 
     Elites are part of the budget here, and the mean is among the plans of every iteration, not only the last. The

@@ -21,6 +21,7 @@ from .particles.belief import ParticlesFamily
 from .particles.particle_filter import ParticleFilter
 from .particles.resampling import Resampler
 from .particles.tempering import Tempering
+from .rest import RestingPlanner, resting
 from .rollouts.settings import rollout_settings
 from .sampling.evaluation import Evaluator
 from .sampling.importance import ImportanceSampler
@@ -30,6 +31,8 @@ from .sampling.loop import SamplingPlanner
 from .sampling.priors import as_prior
 from .sampling.refinement import RefinedPlanner, Refiner
 from .sampling.step_sizes import StepSize
+
+ComposedPlanner = SamplingPlanner | RefinedPlanner | RestingPlanner  # what factories return
 
 
 def sampling_planner(
@@ -51,6 +54,8 @@ def sampling_planner(
     bounds: str | None = None,
     clip_plans: bool = False,
     num_kept: int = 0,
+    rest_steps: int | None = None,
+    rest_speed: Any = None,
     refine: Any = None,
     execute: str | None = "mode",
     diagnostics: bool = True,
@@ -61,7 +66,7 @@ def sampling_planner(
     rollout_chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
     name: str = "sampling_planner",
-) -> SamplingPlanner | RefinedPlanner:
+) -> ComposedPlanner:
     """Compose a planner of any components; the factories do no more. `LoopOptions` describes the other options.
 
     Args:
@@ -88,6 +93,8 @@ def sampling_planner(
         bounds: see `LoopOptions`.
         clip_plans: see `LoopOptions`.
         num_kept: see `LoopOptions`.
+        rest_steps: see `LoopOptions`.
+        rest_speed: see `LoopOptions`.
         refine: see `LoopOptions`.
         execute: see `LoopOptions`.
         diagnostics: see `LoopOptions`.
@@ -175,7 +182,7 @@ def sampling_planner(
         keep=check_keep(keep),
         name=name,
     )
-    return planner if refine is None else _refined(planner, refine)
+    return resting(planner if refine is None else _refined(planner, refine), rest_steps, rest_speed)
 
 
 document(inspect.signature(sampling_planner))
@@ -239,8 +246,8 @@ def family_or_belief(belief: Any) -> Any:
 
 
 def renamed(planner: Any, name: str) -> Any:
-    """A sampling planner, or a refined one, of another name."""
-    if isinstance(planner, RefinedPlanner):
+    """A sampling planner, or one around it, of another name."""
+    if isinstance(planner, RefinedPlanner | RestingPlanner):
         return dataclasses.replace(planner, planner=renamed(planner.planner, name))
     return dataclasses.replace(planner, name=name)
 

@@ -8,13 +8,11 @@ from jaxtyping import Array, Float
 from ..dynamics.checks import check_unused
 from .beliefs.annealed import annealed
 from .beliefs.gaussian import gaussian
-from .composition import LoopOptions, compose
+from .composition import ComposedPlanner, LoopOptions, compose
 from .factory import planner
 from .option import narrowed
 from .options import checked
 from .sampling.likelihoods import exponential
-from .sampling.loop import SamplingPlanner
-from .sampling.refinement import RefinedPlanner
 
 
 @planner
@@ -30,7 +28,7 @@ def dial(
     diffusion: bool = False,
     include_mode: bool = True,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner | RefinedPlanner:
+) -> ComposedPlanner:
     """DIAL-MPC (Xue et al., 2024): MPPI on standardised returns whose noise is annealed over iterations and horizon.
 
     In iteration i the std of step (or knot) h of H is `std` · iteration_factor^i · horizon_factor^(H−1−h): coarse

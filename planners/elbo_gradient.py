@@ -16,6 +16,7 @@ from .gradients.planner import GradientPlanner
 from .info import check_keep
 from .option import narrowed
 from .options import MODE_OR_SAMPLE, OF_POSTERIOR, checked
+from .rest import RestingPlanner, resting
 
 
 @planner
@@ -45,10 +46,12 @@ def elbo_gradient(
     warm_start: bool = True,
     tail: str = "hold",
     inflation: Any = None,
+    rest_steps: int | None = None,
+    rest_speed: Any = None,
     keep: Sequence[str] = (),
     rollout_chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
-) -> GradientPlanner:
+) -> GradientPlanner | RestingPlanner:
     """Variational inference by pathwise gradients: a Gaussian posterior over plans climbs its own evidence bound.
 
     What `vi_mpc` finds by weighing plans this finds by differentiating them, on the same model and in the same
@@ -71,7 +74,7 @@ def elbo_gradient(
         rollout_chunk_size=rollout_chunk_size,
         sharding=sharding,
     )
-    return GradientPlanner(
+    made = GradientPlanner(
         family=makers[covariance](mean=checked("initial_plan", initial_plan), std=std, std_min=std_min),
         objective=ElboAscent(climbed, None, number, antithetic, checked("stick", stick)),
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),
@@ -83,3 +86,4 @@ def elbo_gradient(
         keep=check_keep(keep),
         name="elbo_gradient",
     )
+    return resting(made, rest_steps, rest_speed)

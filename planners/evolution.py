@@ -4,12 +4,10 @@ from typing import Annotated, Any, Unpack
 
 from ..dynamics.checks import check_unused
 from .beliefs.strategy import strategy as evolving
-from .composition import LoopOptions, compose
+from .composition import ComposedPlanner, LoopOptions, compose
 from .factory import planner
 from .option import narrowed
 from .sampling.likelihoods import elite
-from .sampling.loop import SamplingPlanner
-from .sampling.refinement import RefinedPlanner
 
 
 @planner
@@ -24,7 +22,7 @@ def evolution(
     params: Any = None,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner | RefinedPlanner:
+) -> ComposedPlanner:
     """Any evolution strategy of evosax (Lange, 2022), CMA-ES unless another is named.
 
     `num_samples` is the size of the population, `std` the unit in which the strategy searches. Strategies that follow

@@ -16,6 +16,7 @@ from .gradients.points import SCATTER, points
 from .info import check_keep
 from .option import narrowed
 from .options import checked
+from .rest import RestingPlanner, resting
 
 _BOUNDS = (
     "how plans are kept within the actuators' range: clipped to it (clip), by a = tanh z (squash), or not (none)"
@@ -40,10 +41,12 @@ def gradient(
     risk: Any = None,
     warm_start: bool = True,
     tail: str = "hold",
+    rest_steps: int | None = None,
+    rest_speed: Any = None,
     keep: Sequence[str] = (),
     rollout_chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
-) -> GradientPlanner:
+) -> GradientPlanner | RestingPlanner:
     """Gradient ascent on plans from several starts, through the model (Srinivas et al., 2018).
 
     Reverse mode goes through the rollout step by step, and computes each step anew on the way back: memory holds the
@@ -66,7 +69,7 @@ def gradient(
         rollout_chunk_size=rollout_chunk_size,
         sharding=sharding,
     )
-    return GradientPlanner(
+    made = GradientPlanner(
         family=points(num_samples=num_samples, initial_plan=initial_plan, std=0.5 if std is None else std),
         objective=PlanAscent(climbed, None, bounds),
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),
@@ -78,3 +81,4 @@ def gradient(
         keep=check_keep(keep),
         name="gradient",
     )
+    return resting(made, rest_steps, rest_speed)

@@ -13,6 +13,7 @@ from .info import check_keep
 from .lqr.solver import IterativeLQR
 from .option import narrowed
 from .options import MODE_OR_SAMPLE, checked
+from .rest import RestingPlanner, resting
 from .sampling.priors import PolicyPrior
 
 _NOISE = "exponent of the spectrum 1/f^exponent of the noise of random plans; 'brownian' is 2"
@@ -43,8 +44,10 @@ def ilqr(
     execute: Annotated[str, MODE_OR_SAMPLE] = "mode",
     warm_start: bool = True,
     tail: str = "hold",
+    rest_steps: int | None = None,
+    rest_speed: Any = None,
     keep: Sequence[str] = (),
-) -> IterativeLQR:
+) -> IterativeLQR | RestingPlanner:
     """Iterative LQR (Tassa et al., 2012, 2014): the optimal plan and policy of the problem expanded around a plan.
 
     Dynamics are expanded to first order and rewards to second, by forward-mode derivatives with respect to the
@@ -79,7 +82,7 @@ def ilqr(
         given = unless("brownian", noise_exponent)
         check_unused("num_samples=0 draws no plans", std=std, noise_exponent=given)
     exponent = 2.0 if isinstance(noise_exponent, str) else noise_exponent
-    return IterativeLQR(
+    made = IterativeLQR(
         proposal=gaussian(
             mean=checked("initial_plan", initial_plan), std=0.5 if std is None else std, noise_exponent=exponent
         ),
@@ -98,3 +101,4 @@ def ilqr(
         keep=check_keep(keep),
         name="ilqr",
     )
+    return resting(made, rest_steps, rest_speed)

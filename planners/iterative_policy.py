@@ -13,6 +13,7 @@ from .option import narrowed
 from .options import MODE_OR_SAMPLE, OF_POSTERIOR, checked
 from .policies.ascent import PolicyPlanner
 from .policies.network import NetworkPolicy, network_policy
+from .rest import RestingPlanner, resting
 from .rollouts.placement import check_sharding
 
 _MAX_KL = "greatest divergence of the policy from the given one, nats per step"
@@ -36,10 +37,12 @@ def iterative_policy(
     max_norm: Any = None,
     execute: Annotated[str, MODE_OR_SAMPLE] = "mode",
     warm_start: bool = True,
+    rest_steps: int | None = None,
+    rest_speed: Any = None,
     keep: Sequence[str] = (),
     rollout_chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
-) -> PolicyPlanner:
+) -> PolicyPlanner | RestingPlanner:
     """Iterative inference of a policy: it begins as a given one φ, and is improved for the states ahead.
 
     Trajectories that the policy imagines from the current state climb E_θ[R/λ + log π_φ − log π_θ], the evidence
@@ -64,7 +67,7 @@ def iterative_policy(
     if antithetic and number % 2:
         raise ValueError(f"num_samples must be even where noise comes in pairs, got {num_samples!r}")
     checked("gradient", gradient)
-    return PolicyPlanner(
+    made = PolicyPlanner(
         policy=policy,
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),
         temperature=checked("temperature", temperature, required=True),
@@ -81,3 +84,4 @@ def iterative_policy(
         keep=check_keep(keep),
         name="iterative_policy",
     )
+    return resting(made, rest_steps, rest_speed)

@@ -32,6 +32,8 @@ class LoopOptions(TypedDict, total=False):
     ]
     clip_plans: bool
     num_kept: int
+    rest_steps: int | None
+    rest_speed: Any
     refine: Any
     execute: str | None
     diagnostics: bool

@@ -6,15 +6,13 @@ from ..dynamics.checks import check_unused
 from .beliefs.categorical import categorical
 from .beliefs.choice import gaussian_of, unless
 from .beliefs.gaussian import gaussian
-from .composition import LoopOptions, compose
+from .composition import ComposedPlanner, LoopOptions, compose
 from .factory import planner
 from .option import narrowed
 from .options import checked
 from .rollouts.risk import risk_at
 from .sampling.likelihoods import exponential
-from .sampling.loop import SamplingPlanner
 from .sampling.priors import ShrunkPrior
-from .sampling.refinement import RefinedPlanner
 
 _TARGET = (
     "effective sample size of the weights that adapts the temperature, as a fraction of the plans (two at least)"
@@ -40,7 +38,7 @@ def mppi(
     noise_exponent: Any = None,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner | RefinedPlanner:
+) -> ComposedPlanner:
     """Model predictive path integral control (Williams et al., 2017): the mean of plans weighted by exp(R/λ).
 
     A covariance that is learnt without a prior collapses to `std_min` sooner or later. The cross term is a prior
@@ -82,7 +80,7 @@ def pi2(
     noise_exponent: Any = None,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner | RefinedPlanner:
+) -> ComposedPlanner:
     """PI² (Theodorou et al., 2010): every step is weighted by its return-to-go.
 
     Its fixed point is not the mean of the posterior over plans: a step is not blamed for what came before it, which

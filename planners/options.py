@@ -187,6 +187,20 @@ class Options:
     )
     params: Any = option("object", "hyperparameters of the strategy by name", none="for its own")
 
+    rest_steps: int | None = option(
+        "integer",
+        "number of last steps of a plan that earn nothing but for coming to rest: each is worth the mean reward of "
+        "the steps before, and less the faster the model moves, so that plans are chosen that can be ended safely",
+        none="for no such steps",
+        minimum=1,
+    )
+    rest_speed: Any = option(
+        "real",
+        "speed at which a step of coming to rest is worth half, m/s (or as the model's `mean_squared_speed` says)",
+        none="for 1",
+        above=0.0,
+    )
+
     # scenarios and risk
     num_scenarios: int | None = option(
         "integer",

@@ -5,12 +5,10 @@ from typing import Annotated, Any, Unpack
 from .beliefs.categorical import categorical
 from .beliefs.choice import unless
 from .beliefs.gaussian import gaussian
-from .composition import LoopOptions, compose
+from .composition import ComposedPlanner, LoopOptions, compose
 from .factory import planner
 from .option import narrowed
 from .sampling.likelihoods import Best
-from .sampling.loop import SamplingPlanner
-from .sampling.refinement import RefinedPlanner
 
 
 @planner
@@ -20,7 +18,7 @@ def random_shooting(
     num_samples: int = 1024,
     std: Annotated[Any, narrowed(none="for 1")] = None,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner | RefinedPlanner:
+) -> ComposedPlanner:
     """Random shooting: execute the best of many plans drawn anew at each step, the baseline of all planners.
 
     There is no warm start unless it is asked for.
@@ -47,7 +45,7 @@ def predictive_sampling(
     std: Annotated[Any, narrowed(none="")] = 0.3,
     noise_exponent: Any = None,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner | RefinedPlanner:
+) -> ComposedPlanner:
     """Predictive sampling (Howell et al., 2022): the best of the present plan and Gaussian variations of it.
 
     With a deterministic model the return of the plan never falls from one iteration to the next. `std` is that of the

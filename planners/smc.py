@@ -5,14 +5,13 @@ from typing import Annotated, Any, Unpack
 from ..dynamics.checks import check_unused
 from .beliefs.choice import by_space, family_of, unless
 from .beliefs.gaussian import gaussian_prior
-from .composition import LoopOptions, compose, family_or_belief
+from .composition import ComposedPlanner, LoopOptions, compose, family_or_belief
 from .factory import planner
 from .option import narrowed
 from .particles.belief import particles
 from .particles.resampling import resampler
 from .particles.tempering import tempering
 from .rollouts.risk import risk_at
-from .sampling.loop import SamplingPlanner
 
 _TARGET = "effective sample size that each step of tempering keeps, as a fraction of the particles"
 _MAX_KL = "divergence of the posterior from the proposal to which the temperature adapts, nats"
@@ -42,7 +41,7 @@ def smc(
     std_min: Any = None,
     noise_exponent: Any = None,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner:
+) -> ComposedPlanner:
     """Sequential Monte Carlo: plans grow step by step, and those that earn little give way to copies of others.
 
     Whatever the proposal q and the look-ahead, the evidence is unbiased, and the weighted plans are, as their number

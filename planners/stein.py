@@ -17,6 +17,7 @@ from .gradients.stein import SteinAscent
 from .info import check_keep
 from .option import narrowed
 from .options import OF_POSTERIOR, checked
+from .rest import RestingPlanner, resting
 
 
 @planner
@@ -50,10 +51,12 @@ def stein(
     ] = "mode",
     warm_start: bool = True,
     tail: str = "hold",
+    rest_steps: int | None = None,
+    rest_speed: Any = None,
     keep: Sequence[str] = (),
     rollout_chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
-) -> GradientPlanner:
+) -> GradientPlanner | RestingPlanner:
     """Stein variational inference (Liu & Wang, 2016; Lambert et al., 2020): particles that move to the posterior.
 
     Plans go up the gradient of log p(a) exp(R/λ), their own and that of their neighbours, and push each other away:
@@ -82,7 +85,7 @@ def stein(
         )
     std_of = 0.1 if perturbation is None else perturbation
     smoothing = checked("perturbation", std_of, required=True)
-    return GradientPlanner(
+    made = GradientPlanner(
         family=points(num_samples=integer("num_samples", num_samples, 2), initial_plan=initial_plan, std=std),
         objective=SteinAscent(
             climbed,
@@ -100,3 +103,4 @@ def stein(
         keep=check_keep(keep),
         name="stein",
     )
+    return resting(made, rest_steps, rest_speed)

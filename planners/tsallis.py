@@ -6,13 +6,11 @@ from ..dynamics.checks import check_unused
 from .beliefs.categorical import categorical
 from .beliefs.choice import unless
 from .beliefs.gaussian import gaussian
-from .composition import LoopOptions, compose
+from .composition import ComposedPlanner, LoopOptions, compose
 from .factory import planner
 from .option import narrowed
 from .options import checked
 from .sampling.likelihoods import q_exponential
-from .sampling.loop import SamplingPlanner
-from .sampling.refinement import RefinedPlanner
 
 
 @planner
@@ -31,7 +29,7 @@ def tsallis(
     noise_exponent: Any = None,
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner | RefinedPlanner:
+) -> ComposedPlanner:
     """Tsallis variational inference (Wang et al., 2021): MPPI at r = 1, CEM at r = ∞, and what lies between.
 
     With a temperature the weights fall like exp(R/λ) near the best return, and r → 1 is MPPI; with a fraction of

@@ -8,14 +8,12 @@ from .beliefs.choice import by_space, family_of, unless
 from .beliefs.enumeration import enumeration
 from .beliefs.gaussian import gaussian
 from .beliefs.spline import splined
-from .composition import LoopOptions, compose, renamed
+from .composition import ComposedPlanner, LoopOptions, compose, renamed
 from .factory import planner
 from .option import narrowed
 from .options import checked
 from .rollouts.risk import risk_at
 from .sampling.likelihoods import exponential
-from .sampling.loop import SamplingPlanner
-from .sampling.refinement import RefinedPlanner
 from .sampling.step_sizes import step_size as choose_step
 
 _TARGET = "effective sample size of the weights that adapts the step size, as a fraction of the plans (two at least)"
@@ -49,7 +47,7 @@ def vi_mpc(
     noise_exponent: Annotated[Any, narrowed(words=("pink",), help=_NOISE)] = "pink",
     include_mode: bool = False,
     **options: Unpack[LoopOptions],
-) -> SamplingPlanner | RefinedPlanner:
+) -> ComposedPlanner:
     """Variational inference MPC: mirror descent to the posterior p(a) exp(R/λ) over plans, q⁺ ∝ q^(1−κ) (p W)^κ.
 
     Plans have the weights softmax(κ (R/λ + log p − log q)). For every step size κ in (0, 1] the iterations end at the
@@ -122,7 +120,7 @@ def okada(
     lam: Any = 1.0,
     kappa: Any = 0.5,
     **options: Annotated[Any, "those of `planners.vi_mpc`, but for its step size, which kappa is"],
-) -> SamplingPlanner | RefinedPlanner:
+) -> ComposedPlanner:
     """VI-MPC as Okada and Taniguchi (2019, Eq. 6~) parametrise it: plans have the weights W^(1/λ) q^(−κ).
 
     With W = exp(R/β) that is mirror descent with step size κ to the posterior at the temperature c β, c = λ κ, which

@@ -47,7 +47,7 @@ def _read(kind: type, nothing: Any = None, kept: Collection[str] = ()) -> Any:
 OptionalInt = Annotated[int | None, _read(int), _option("INT")]
 
 HELP = {"-h", "--help"}
-BENCHMARKS = ("speed", "busy", "blocks", "derivatives", "agreement", "returns", "open_loop", "peers")
+BENCHMARKS = ("speed", "busy", "blocks", "derivatives", "agreement", "returns", "survival", "open_loop", "peers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Run:
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Name of a model; `mirrax list` shows them."""
-    planner: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mppi"
-    """Name of a planner; `mirrax list` shows them."""
+    planner: Annotated[str | None, _option("NAME")] = None
+    """Name of a planner; `mirrax list` shows them. Unless given, the one that does best on the model."""
     horizon: OptionalInt = None
     """Steps that plans look ahead."""
     backend: Annotated[str | None, _option("NAME")] = None
@@ -88,13 +88,14 @@ class Bench:
     """Run a benchmark and print its table; `mirrax bench NAME --help` shows its options."""
 
     name: Annotated[
-        Literal["speed", "busy", "blocks", "derivatives", "agreement", "returns", "open_loop", "peers"],
+        Literal["speed", "busy", "blocks", "derivatives", "agreement", "returns", "survival", "open_loop", "peers"],
         tyro.conf.Positional,
     ]
     """speed: the loop against a bare scan. busy: the same planning on an idle and on a busy machine. blocks: what
     blocks and devices gain, model by model. derivatives: iLQR per solve, and slopes of plans against returns.
-    agreement: where derivatives agree with finite differences. returns: what planners earn for equal numbers of model
-    steps. open_loop: how good an open-loop plan each planner finds. peers: cost of hydrax's tasks at its settings."""
+    agreement: where derivatives agree with finite differences. returns: what planners earn for equal numbers of model steps.
+    survival: whole episodes, and how many of them are survived. open_loop: how good an open-loop plan each planner
+    finds. peers: cost of hydrax's tasks at its settings."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

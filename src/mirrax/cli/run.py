@@ -27,7 +27,8 @@ def run(command: "Run") -> None:
     from mirrax.cli.results import write_results
 
     with one_clear_line():
-        check_planner(command.planner)
+        if command.planner is not None:
+            check_planner(command.planner)
         most = 8 * (os.cpu_count() or 1)
         if command.devices is not None and not 1 <= command.devices <= most:
             raise ValueError(f"devices must lie between 1 and {most}, got {command.devices}")
@@ -40,15 +41,16 @@ def run(command: "Run") -> None:
         if num_steps < 1:
             raise ValueError(f"steps must be an integer of at least 1, got {num_steps}")
         model = task.make(command.backend)
-        factory = getattr(planners, command.planner)
+        name = task.planner if command.planner is None else command.planner
+        factory = getattr(planners, name)
         settings = _settings(command, task, factory)
         num_devices, spread = _devices(command, settings, factory)
         planner = factory(**settings, **spread)
         jax.eval_shape(lambda key: planner.init(model, model.init(key)), jax.random.key(0))  # do they fit?
-        out = _folder(command)
+        out = _folder(command, name)
 
     record = Record()
-    progress = ProgressLine(f"{command.model}, {command.planner}", num_steps)
+    progress = ProgressLine(f"{command.model}, {name}", num_steps)
     with interruptible(nothing_to_save=lambda: not record.moments, leave=progress.abandon) as asked_to_end:
         interrupted = False
         try:
@@ -61,7 +63,7 @@ def run(command: "Run") -> None:
             with one_clear_line():
                 raise ValueError(f"this does not fit the machine: {' '.join(str(error).split())[:200]}") from error
         settings |= {"steps": num_steps, "devices": num_devices}
-        names = (command.model, command.planner)
+        names = (command.model, name)
         interrupted = interrupted and not record.done and len(record.moments) < num_steps
         write_results(
             out, *names, planner, model, record, settings=settings, seed=command.seed, interrupted=interrupted
@@ -92,17 +94,13 @@ def _keep_compiled_programs() -> None:
 
 def _settings(command: "Run", task: Any, factory: Callable[..., Any]) -> dict[str, Any]:
     """The factory's arguments: the task's, overruled by the user's; an option that the planner lacks is a mistake."""
-    from mirrax.cli.flags import planner_arguments, takes_loop_options
+    from mirrax.cli.flags import planner_arguments
 
-    given = planner_arguments(command.planner, command.planner_options or {})
+    given = planner_arguments(factory.__name__, command.planner_options or {})
     parameters = inspect.signature(factory).parameters
     shown = ("num_samples", "num_iterations", "std", "elite_fraction")
     usual = {name: parameters[name].default for name in shown if name in parameters}
-    usual |= {"horizon": task.horizon} | task.std_of(command.planner)
-    if takes_loop_options(command.planner):
-        usual |= {"num_samples": task.num_samples}
-    if command.planner == "mppi":
-        usual |= {"num_iterations": task.num_iterations} | task.options
+    usual |= task.settings(factory.__name__)
     if given.get("target_ess") is not None:
         usual.pop("temperature", None)
     if command.horizon is not None:
@@ -114,22 +112,21 @@ def _devices(command: "Run", settings: dict[str, Any], factory: Callable[..., An
     """The number of devices over which plans are spread, and the factory's argument for it."""
     import jax
 
-    from mirrax.benchmarks.devices import sample_sharding
-    from mirrax.cli.flags import takes_loop_options
+    from mirrax.benchmarks.devices import sample_sharding, spreads
 
     number = command.devices
     if number is None:  # fewer than 16 plans each are not worth a device
         number = max(1, min(len(jax.devices()), (settings.get("num_samples") or 0) // 16))
-    if "sharding" in inspect.signature(factory).parameters or takes_loop_options(command.planner):
+    if spreads(factory.__name__):
         return number, {"sharding": sample_sharding(number)}
     if command.devices in (None, 1):
         return 1, {}
-    raise ValueError(f"devices must be 1 for {command.planner}, which has no plans to spread, got {command.devices}")
+    raise ValueError(f"devices must be 1 for {factory.__name__}, which has no plans to spread, got {command.devices}")
 
 
-def _folder(command: "Run") -> Path:
+def _folder(command: "Run", planner: str) -> Path:
     """The folder to write to, made."""
-    out = Path("runs") / f"{command.model}-{command.planner}" if command.out is None else command.out
+    out = Path("runs") / f"{command.model}-{planner}" if command.out is None else command.out
     try:
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()  # not writable? better now than after the run

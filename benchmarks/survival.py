@@ -1,0 +1,446 @@
+"""Whole episodes: how often a planner stays up, or solves its task and holds it, and what a plan costs.
+
+`python -m mirrax.benchmarks.survival` prints a table per model, keeps every episode in a folder (a run that was
+interrupted goes on where it was), and draws the share of episodes still up against time; see --help.
+"""
+
+import dataclasses
+import functools
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from scipy.stats import binomtest
+
+from mirrax import planners
+from mirrax.benchmarks.arguments import parse
+from mirrax.benchmarks.devices import sample_sharding, spreads, use_cores
+from mirrax.benchmarks.disturbances import heavier, push
+from mirrax.benchmarks.mistakes import one_clear_line, some
+from mirrax.benchmarks.returns import fingerprint, fitting, make_planner, plans_per_step, told
+from mirrax.benchmarks.tasks import TASKS, Goal, Task, find_task
+from mirrax.benchmarks.timing import print_table
+from mirrax.dynamics import Model
+from mirrax.dynamics.base import duration
+from mirrax.dynamics.checks import integer
+from mirrax.planners.rollouts.placement import place, sharding_of
+
+SHIPPED = "shipped"  # what `mirrax run MODEL` takes
+_SHORT = 100  # steps of the episodes of `mirrax bench returns`
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    models: tuple[str, ...] = tuple(name for name in TASKS if name != "fast")
+    """Names of models."""
+    planners: tuple[str, ...] = (SHIPPED, "mppi", "vi_mpc", "icem")
+    """Names of planners, with options of their own after a colon: icem:std=0.7,horizon=80. "shipped" is what
+    `mirrax run MODEL` takes."""
+    budget: int | None = None
+    """Plans per time step, over all iterations, but for the shipped settings; as many as these have unless given."""
+    seeds: int = 8
+    """Episodes per planner."""
+    first_seed: int = 0
+    """Seed of the first of them: choose settings on some seeds, and report others."""
+    steps: int | None = None
+    """Time steps of an episode; those of the task's own episode unless given."""
+    push: float = 0.0
+    """A push every 100 steps, of which the planner does not know, m/s (rad/s for pendulums)."""
+    mass: float = 0.0
+    """Share by which what acts is heavier than what the planner imagines; 0.2 is 20 % more."""
+    devices: int | None = None
+    """Devices to spread plans over; all cores (or accelerators) unless given."""
+    out: Path = Path("runs/survival")
+    """Folder of the episodes, one file per model, and of the figure; a run goes on with what it finds there."""
+    draw_only: bool = False
+    """Print and draw what is there, measure nothing."""
+
+
+class Entry(NamedTuple):
+    """A planner of a table, and under which conditions.
+
+    Attributes:
+        planner: with what it takes on the task.
+        conditions: what a record must agree with to be one of these episodes, but for the seed.
+    """
+
+    planner: Any
+    conditions: dict[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what is not known yet, print the tables, draw the figure."""
+    options = parse(Options, arguments)
+    with one_clear_line():
+        integer("seeds", options.seeds)
+        integer("first_seed", options.first_seed, 0)
+        if options.steps is not None:
+            integer("steps", options.steps)
+        use_cores(None if options.devices is None else integer("devices", options.devices))
+        sharding = sample_sharding(len(jax.devices()) if options.devices is None else options.devices)
+        for name in some("models", options.models):
+            task = find_task(name)
+            _disturbed(task.make(None), options)
+            for planner in some("planners", options.planners):
+                make(planner, task, options.budget)
+        options.out.mkdir(parents=True, exist_ok=True)
+        known = {name: _read(options.out / f"{name}.jsonl") for name in options.models}
+    drawn = {}
+    for name in options.models:
+        task = find_task(name)
+        model = task.make(None)
+        entries = {planner: entry(planner, task, model, options, sharding) for planner in options.planners}
+        if not options.draw_only:
+            for one in entries.values():
+                _measure(name, task, model, one, options, known[name])
+        drawn[name] = {planner: _found(known[name], one, options) for planner, one in entries.items()}
+        _print(name, task, model, drawn[name])
+    figure(drawn).savefig(options.out / "survival.svg", bbox_inches="tight")
+
+
+def make(name: str, task: Task, budget: int | None, sharding: Any = None) -> planners.Planner:
+    """The planner of that name for a task.
+
+    Args:
+        name: "shipped", or as `parse_planner` takes it; the horizon may be one of the options.
+        task: whose settings it takes.
+        budget: plans per time step, of others than the shipped one; None for as many as that one has.
+        sharding: how to spread plans over devices; None for one.
+
+    Returns:
+        The planner.
+
+    Raises:
+        ValueError: if there is none, or an option is not in its range.
+    """
+    if name == SHIPPED:
+        spread = {"sharding": sharding} if sharding is not None and spreads(task.planner) else {}
+        return getattr(planners, task.planner)(**task.settings(task.planner), **spread)
+    if budget is None:
+        budget = plans_per_step(make(SHIPPED, task, None))
+    return make_planner(name, task, integer("budget", budget, 2), sharding)
+
+
+def play(
+    planner: Any, model: Model, env: Model, task: Task, seed: int, num_steps: int, kick: float
+) -> Iterator[dict[str, Any]]:
+    """Drive `env` for a whole episode, planning with `model`.
+
+    Args:
+        planner: how to plan.
+        model: what to imagine with.
+        env: what to act in.
+        task: whose goal is looked at.
+        seed: of everything random.
+        num_steps: of the episode, if it does not end.
+        kick: the size of the push that comes every 100 steps; 0 for none.
+
+    Yields:
+        After each step the `reward`, `ended`, `reached`, and the `ms` of the planning.
+    """
+    sharding = sharding_of(planner)
+    keys = jax.random.split(jax.random.key(seed), 3)
+    planner, model, env, (reset_key, plan_key, step_key) = place((planner, model, env, keys), sharding)
+    programs = _programs(task.goal)
+    state = place(programs.init(env, reset_key), sharding)
+    belief = programs.start(planner, model, state)
+    for t in range(num_steps):
+        if kick and t and t % 100 == 0:
+            state = programs.push(env, state, kick)
+        began = time.perf_counter()
+        action, belief = jax.block_until_ready(
+            programs.plan(planner, model, jax.random.fold_in(plan_key, t), state, belief)
+        )
+        ms = 1e3 * (time.perf_counter() - began)
+        step, reached = programs.step(env, jax.random.fold_in(step_key, t), state, action)
+        state = step.state
+        ended = bool(step.discount == 0)
+        yield {"reward": float(step.reward), "ended": ended, "reached": bool(reached), "ms": ms}
+        if ended:
+            return
+
+
+class _Programs(NamedTuple):
+    """The compiled parts of an episode."""
+
+    init: Callable[..., Any]
+    start: Callable[..., Any]
+    plan: Callable[..., Any]
+    step: Callable[..., Any]
+    push: Callable[..., Any]
+
+
+@functools.lru_cache
+def _programs(goal: Goal | None) -> _Programs:
+    """Functions whose compiled programs the episodes of one planner on one task share."""
+
+    def plan(planner: Any, model: Any, key: Any, state: Any, belief: Any) -> tuple[Any, Any]:
+        return planners.plan(planner, model, key, state, belief)[:2]
+
+    def step(env: Any, key: Any, state: Any, action: Any) -> tuple[Any, Any]:
+        after = env.step(key, state, action)
+        return after, True if goal is None else goal.reached(env, after.state)
+
+    return _Programs(
+        init=jax.jit(lambda env, key: env.init(key)),
+        start=jax.jit(lambda planner, model, state: planner.init(model, state)),
+        plan=jax.jit(plan),
+        step=jax.jit(step),
+        push=jax.jit(push),
+    )
+
+
+def figure(drawn: Mapping[str, Mapping[str, Sequence[dict[str, Any]]]]) -> Any:
+    """The share of episodes still up against time, one panel per model.
+
+    Args:
+        drawn: model -> planner -> episodes.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    columns = min(4, len(drawn))
+    rows = -(-len(drawn) // columns)
+    made = Figure(figsize=(3.4 * columns, 2.6 * rows + 0.5), layout="constrained")
+    axes = made.subplots(rows, columns, squeeze=False).ravel()
+    names = list(dict.fromkeys(name for episodes in drawn.values() for name in episodes))
+    for axis, (model, of_planners) in zip(axes, drawn.items(), strict=False):
+        for name, episodes in of_planners.items():
+            if not episodes:
+                continue
+            number = names.index(name)
+            steps, share = curve(episodes)
+            axis.step(
+                steps, share - 0.006 * number, where="post", color=colormaps["tab10"](number % 10), label=name, lw=1.2
+            )
+        axis.set_title(model, fontsize=10)
+        axis.set_ylim(-0.08, 1.05)
+        axis.set_xlabel("time step", fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.grid(alpha=0.25)
+    for axis in axes[len(drawn) :]:
+        axis.set_axis_off()
+    for axis in axes[::columns]:
+        axis.set_ylabel("share still up", fontsize=8)
+    labelled: dict[str, Any] = {}
+    for axis in axes:
+        labelled |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    if labelled:
+        made.legend(
+            labelled.values(), labelled.keys(), loc="outside lower center", ncols=6, fontsize=8, frameon=False
+        )
+    return made
+
+
+def curve(episodes: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """The share of episodes that have not ended, against time.
+
+    Args:
+        episodes: of one planner, of equal length but for those that ended.
+
+    Returns:
+        The steps at which the share changes, from 0 to the last; and the share from each of them on.
+    """
+    lengths = np.array([episode["steps"] for episode in episodes])
+    ended = np.array([episode["ended"] for episode in episodes])
+    steps = np.unique(np.concatenate([[0], lengths]))
+    return steps, np.array([1.0 - (ended & (lengths <= step)).mean() for step in steps])
+
+
+def summarize(steps: Sequence[Mapping[str, Any]], num_steps: int) -> dict[str, Any]:
+    """What is kept of an episode.
+
+    Args:
+        steps: as `play` gives them.
+        num_steps: that the episode has if it does not end.
+
+    Returns:
+        Its length, whether it `ended`, whether the goal was `held` during the last quarter, the return, also that of
+        the first 100 steps, and the median of the milliseconds per plan.
+    """
+    rewards = [step["reward"] for step in steps]
+    ended = steps[-1]["ended"]
+    last = steps[-max(1, num_steps // 4) :]
+    return {
+        "steps": len(steps),
+        "ended": ended,
+        "held": not ended and all(step["reached"] for step in last),
+        "return": round(sum(rewards), 3),
+        "return_short": round(sum(rewards[:_SHORT]), 3),
+        "ms": round(statistics.median(step["ms"] for step in steps), 3),
+    }
+
+
+def entry(name: str, task: Task, model: Model, options: Options, sharding: Any) -> Entry:
+    """The planner of that name, and what its episodes have in common.
+
+    Args:
+        name: as `make` takes it.
+        task: whose settings it takes.
+        model: of the task.
+        options: of the benchmark.
+        sharding: how to spread plans over devices; None for one.
+
+    Returns:
+        The entry.
+
+    Raises:
+        ValueError: if the planner does not fit.
+    """
+    planner: Any = fitting(make(name, task, options.budget, sharding), model)
+    state = jax.jit(model.init)(jax.random.key(0))
+    return Entry(
+        planner,
+        {
+            "planner": name,
+            "kind": planner.name,
+            "horizon": planner.horizon,
+            "plans": plans_per_step(planner),
+            "fingerprint": fingerprint(planner, planner.init(model, state)),
+            "push": options.push,
+            "mass": options.mass,
+            "of": task.episode_steps if options.steps is None else options.steps,
+        },
+    )
+
+
+def _disturbed(model: Model, options: Options) -> Any:
+    """What acts: the model, with other masses if they are asked for."""
+    env = heavier(model, options.mass) if options.mass else model
+    if options.push:
+        jax.eval_shape(lambda key: push(env, env.init(key), options.push), jax.random.key(0))  # can it be?
+    return env
+
+
+def _measure(name: str, task: Task, model: Model, one: Entry, options: Options, known: list[dict[str, Any]]) -> None:
+    env, num_steps = _disturbed(model, options), one.conditions["of"]
+    for seed in _seeds(options):
+        conditions = one.conditions | {"seed": seed}
+        if _matching(known, conditions):
+            continue
+        line = ProgressLine(f"{name}, {one.conditions['planner']}, seed {seed}", num_steps)
+        steps: list[dict[str, Any]] = []
+        for step in play(one.planner, model, env, task, seed, num_steps, options.push):
+            steps.append(step)
+            line.show(steps)
+        record = conditions | summarize(steps, num_steps)
+        line.end(record)
+        known.append(record)
+        with (options.out / f"{name}.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+class ProgressLine:
+    """How far an episode is, on stderr: a line that changes on a terminal, a line per episode elsewhere.
+
+    Args:
+        name: of the episode.
+        num_steps: that it has if it does not end.
+    """
+
+    def __init__(self, name: str, num_steps: int) -> None:
+        self.name, self.num_steps = name, num_steps
+        self.began = time.perf_counter()
+
+    def show(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        """Say how far it is."""
+        if sys.stderr.isatty():
+            earned = sum(step["reward"] for step in steps)
+            print(
+                f"\r{self.name}: step {len(steps)}/{self.num_steps}, return {earned:.1f}, "
+                f"{steps[-1]['ms']:.0f} ms/plan",
+                end="\x1b[K",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def end(self, record: Mapping[str, Any]) -> None:
+        """Say how it went."""
+        how = "ended at" if record["ended"] else "up after"
+        before = "\r" if sys.stderr.isatty() else ""
+        seconds = time.perf_counter() - self.began
+        print(
+            f"{before}{self.name}: {how} {record['steps']} steps, return {record['return']:.1f}, {seconds:.0f} s",
+            end="\x1b[K\n" if before else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _seeds(options: Options) -> range:
+    return range(options.first_seed, options.first_seed + options.seeds)
+
+
+def _matching(known: Sequence[dict[str, Any]], conditions: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [record for record in known if conditions.items() <= record.items()]
+
+
+def _found(known: Sequence[dict[str, Any]], one: Entry, options: Options) -> list[dict[str, Any]]:
+    """The episodes of an entry that are known, one for each seed."""
+    of_seeds = [_matching(known, one.conditions | {"seed": seed}) for seed in _seeds(options)]
+    return [records[-1] for records in of_seeds if records]
+
+
+def _print(name: str, task: Task, model: Model, drawn: Mapping[str, Sequence[dict[str, Any]]]) -> None:
+    dt = duration(model)
+    steps = max((record["of"] for episodes in drawn.values() for record in episodes), default=task.episode_steps)
+    goal = "" if task.goal is None else f"; held: {task.goal.summary} during the last quarter"
+    of_step = "" if dt is None else f", a step takes {1e3 * dt:.0f} ms"
+    print_table(
+        f"\n`{name}`: episodes of {steps} steps{goal}{of_step}",
+        (
+            "planner",
+            "survived",
+            "95 %",
+            *(["held"] if task.goal else []),
+            "first end",
+            "return",
+            "of 100",
+            "ms / plan",
+        ),
+        (_row(planner, episodes, task) for planner, episodes in drawn.items() if episodes),
+        width=8,
+    )
+
+
+def _row(planner: str, episodes: Sequence[dict[str, Any]], task: Task) -> list[str]:
+    up, number = sum(not episode["ended"] for episode in episodes), len(episodes)
+    interval = binomtest(up, number).proportion_ci(method="wilson")
+    ends = [episode["steps"] for episode in episodes if episode["ended"]]
+    held = [f"{sum(episode['held'] for episode in episodes)}/{number}"] if task.goal else []
+    return [
+        planner,
+        f"{up}/{number}",
+        f"{interval.low:.2f}-{interval.high:.2f}",
+        *held,
+        str(min(ends)) if ends else "–",
+        told([episode["return"] for episode in episodes], 1),
+        told([episode["return_short"] for episode in episodes], 1),
+        f"{statistics.median(episode['ms'] for episode in episodes):.1f}",
+    ]
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The episodes of a file; a last line that an interruption left unfinished is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    if len(whole) < len(lines):
+        path.write_text("".join(whole))
+    return [json.loads(line) for line in whole]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""How fast a state moves: what tells rest from motion."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .base import HasDuration, HasMotion, State
+from .coordinates import coordinates
+
+
+def mean_squared_speed(model: Any, before: State, after: State) -> Float[Array, ""]:
+    """The mean squared speed of a model after a step; 0 at rest.
+
+    Args:
+        model: whose `mean_squared_speed(state)` it is, where it has that (see `HasMotion`); of all others the mean
+            square of the rates at which its coordinates have changed, per second, or per step where a step has no
+            duration.
+        before: the state before the step.
+        after: the state after it.
+
+    Returns:
+        A scalar, in (m/s)² where the model says so.
+    """
+    known = model.mean_squared_speed(after) if isinstance(model, HasMotion) else None
+    if known is not None:
+        return known
+    change = coordinates(model, after) - coordinates(model, before)
+    if change.size == 0:  # a state without numbers that vary continuously
+        return jnp.zeros(())
+    dt = model.dt if isinstance(model, HasDuration) else None
+    return ((change if dt is None else change / dt) ** 2).mean()

@@ -1,0 +1,93 @@
+"""A planner around another, whose plans end at rest."""
+
+from typing import Any
+
+from jax.sharding import NamedSharding
+from jaxtyping import Array, Float, Num, PRNGKeyArray
+
+from ..dynamics.base import Model, State
+from ..dynamics.pytrees import pytree, static
+from ..dynamics.resting import Resting, RestingState
+from .checks import named
+from .info import Info
+from .options import checked
+from .rollouts.placement import sharding_of
+
+
+@pytree
+class RestingPlanner:
+    """A planner that looks for plans which earn, and can be brought to rest afterwards. Make one with `resting`.
+
+    Attributes:
+        planner: any.
+        rest_speed: the speed at which a step of coming to rest is worth half, a scalar.
+        rest_steps: how many of the steps of a plan are for coming to rest.
+    """
+
+    planner: Any
+    rest_speed: Float[Array, ""]
+    rest_steps: int = static()
+
+    @property
+    def name(self) -> str:
+        """Of the planner."""
+        return self.planner.name
+
+    @property
+    def horizon(self) -> int:
+        """The number H of steps, those of coming to rest included."""
+        return self.planner.horizon
+
+    @property
+    def sharding(self) -> NamedSharding | None:
+        """How plans are spread over devices; None for one device."""
+        return sharding_of(self.planner)
+
+    def init(self, model: Model, state: State) -> Any:
+        """The belief of the planner where inference starts."""
+        return self.planner.init(*self._imagined(model, state))
+
+    def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Info]:
+        """Run the planner on the model whose rewards end before the plan does; returns are those of that model."""
+        model, state = self._imagined(model, state)
+        return self.planner.improve(model, key, state, belief)
+
+    def act(self, key: PRNGKeyArray, belief: Any) -> Num[Array, "*a"]:
+        """The action to execute now."""
+        return self.planner.act(key, belief)
+
+    def shift(self, belief: Any) -> Any:
+        """The belief from which to plan at the next time step."""
+        return self.planner.shift(belief)
+
+    def _imagined(self, model: Model, state: State) -> tuple[Resting, RestingState]:
+        imagined = Resting(model, self.rest_speed, self.horizon - self.rest_steps)
+        return imagined, imagined.begin(state)
+
+
+def resting(planner: Any, rest_steps: Any, rest_speed: Any = None) -> Any:
+    """Make the last steps of a planner's plans earn nothing but for coming to rest, see `dynamics.resting`.
+
+    Args:
+        planner: any that has a `horizon`.
+        rest_steps: how many, fewer than the horizon; None leaves the planner as it is.
+        rest_speed: the speed at which such a step is worth half; None for 1.
+
+    Returns:
+        The planner.
+
+    Raises:
+        ValueError: for an option outside its range.
+    """
+    speed = checked("rest_speed", 1.0 if rest_speed is None else rest_speed)
+    if checked("rest_steps", rest_steps) is None:
+        if rest_speed is not None:
+            raise ValueError(f"rest_speed is of the steps that rest_steps counts: give both, got {rest_speed!r}")
+        return planner
+    with named(planner.name):
+        if rest_steps >= planner.horizon:
+            raise ValueError(
+                f"rest_steps must leave steps that earn something, fewer than the horizon {planner.horizon}, "
+                f"got {rest_steps}"
+            )
+    return RestingPlanner(planner, speed, rest_steps)
