@@ -120,7 +120,7 @@ def _solve(name: str, problem: Problem, rounds: int) -> list[str]:
 
 
 def _differentiate(name: str, model: Model, options: Options) -> list[str]:
-    planner = planners.gradient(
+    planner: Any = planners.gradient(
         options.horizon, num_samples=options.num_samples, rollout_chunk_size=options.num_samples
     )
     objective: Any = planner.objective

@@ -31,7 +31,7 @@ def push(model: Model, state: State, size: Any) -> State:
         ValueError: if it is not known which of the state's numbers are velocities.
     """
     x = coordinates(model, state)
-    if isinstance(model, BraxModel):
+    if isinstance(model, BraxModel) and model.sys is not None:
         physics = state.pipeline_state
         if hasattr(physics, "x_i"):  # of every link
             links = len(x) // _LINK

@@ -29,6 +29,7 @@ from mirrax.benchmarks.timing import print_table
 from mirrax.dynamics.base import Model
 from mirrax.dynamics.checks import integer
 from mirrax.planners.lqr.solver import FRACTIONS
+from mirrax.planners.rest import RestingPlanner
 
 # What planners take here besides their defaults: iterations that leave the smallest budget enough plans for each.
 # After a comma stands what sets a second entry of the same planner apart.
@@ -368,6 +369,8 @@ def plans_per_step(planner: Any) -> int:
     """
     if isinstance(planner, planners.sampling.RefinedPlanner):
         return plans_per_step(planner.planner) + plans_per_step(planner.refiner) + 3  # which are compared
+    if isinstance(planner, RestingPlanner):
+        return plans_per_step(planner.planner)
     iterations = planner.num_iterations
     if isinstance(planner, planners.lqr.IterativeLQR):
         first = planner.num_samples if planner.num_samples > len(FRACTIONS) - 2 else 0

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from .actions import bounded
-from .base import HasDuration, Model, State, Step, check_model, scenario_count, scenarios
+from .base import HasDuration, HasMotion, Model, State, Step, check_model, scenario_count, scenarios
 from .checks import integer
 from .coordinates import coordinates, with_coordinates
 from .figures import Figure, figure
@@ -135,6 +135,11 @@ class Ensemble:
         """Step a member drawn for this step only (TS1 of Chua et al., 2018); in a rollout one member stays (TS∞)."""
         member_key, step_key = jax.random.split(key)
         return self._any(member_key).step(step_key, state, action)
+
+    def mean_squared_speed(self, state: State) -> Float[Array, ""] | None:
+        """How fast a member moves; None where it is not known."""
+        member = self.member(0)
+        return member.mean_squared_speed(state) if isinstance(member, HasMotion) else None
 
     def coordinates(self, state: State) -> Float[Array, " n"]:
         """The coordinates of a member's state."""

@@ -1,6 +1,7 @@
 """What the documentation shows works: its Python runs, its commands parse, its links, names and tables are right."""
 
 import functools
+import importlib
 import importlib.util
 import inspect
 import pathlib
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from mirrax import dynamics, planners
+from mirrax.benchmarks.arguments import parse as read_options
 from mirrax.cli.flags import PLANNERS
 from mirrax.cli.main import Run, parse
 from mirrax.planners.options import OPTIONS
@@ -214,9 +216,12 @@ def commands():
 @pytest.mark.parametrize("line", commands())
 def test_commands_parse(line):
     arguments = shlex.split(line)[1:]
-    if "--help" not in arguments:
+    if arguments[0] == "bench":
+        benchmark = importlib.import_module(f"mirrax.benchmarks.{arguments[1]}")
+        assert read_options(benchmark.Options, arguments[2:])
+    elif "--help" not in arguments:
         command = parse(arguments)
-        assert not isinstance(command, Run) or command.planner in PLANNERS
+        assert not isinstance(command, Run) or command.planner in (None, *PLANNERS)
 
 
 def test_targets_of_make_exist():

@@ -32,7 +32,7 @@ FLOORS = [
     {"planners.sampling"},
     {"planners.particles", "planners.gradients", "planners.lqr", "planners.exact"},
     {"planners.policies"},
-    {"planners.composition", "planners.api"},
+    {"planners.composition", "planners.api", "planners.rest"},
 ]
 PLANNER_FILES = sorted({factory.__module__.removeprefix("mirrax.") for factory in planners.PLANNERS})
 # what of `dynamics` is no model
@@ -44,6 +44,7 @@ BASE = [
     "drawings",
     "figures",
     "integration",
+    "motion",
     "pytrees",
     "randomness",
     "rods",
@@ -61,6 +62,7 @@ LONG = {
     "benchmarks.peer_tasks": "the peers' tasks, side by side",
     "benchmarks.peers": "one benchmark",
     "benchmarks.returns": "one benchmark",
+    "benchmarks.survival": "one benchmark",
 }
 
 

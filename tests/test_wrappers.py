@@ -76,6 +76,9 @@ class Turned:
     def value(self, state):
         return jnp.zeros(())
 
+    def mean_squared_speed(self, state):
+        return self.pendulum.mean_squared_speed(state["pendulum"])
+
     def coordinates(self, state):
         return state["pendulum"]
 
@@ -95,6 +98,7 @@ def test_every_wrapper_forwards_every_capability(name):
     state = model.init(KEY)
     np.testing.assert_array_equal(dynamics.coordinates(model, state), inner(state)["pendulum"])
     moved = dynamics.with_coordinates(model, state, jnp.array([0.5, 0.25]))
+    np.testing.assert_allclose(dynamics.mean_squared_speed(model, state, moved), 0.0625)
     assert jax.tree.structure(moved) == jax.tree.structure(state)
     np.testing.assert_array_equal(inner(moved)["pendulum"], [0.5, 0.25])
     own = next((number for part, number in NUM_SCENARIOS.items() if part in name), None)
@@ -117,6 +121,7 @@ def test_what_a_model_does_not_tell_is_told_apart(name):
         dynamics.duration(model)
     assert (scenario_count(model) is None) == (not any(part in name for part in NUM_SCENARIOS))
     assert dynamics.coordinates(model, model.init(KEY)).shape == (1,)  # all that there is
+    assert dynamics.mean_squared_speed(model, model.init(KEY), model.init(KEY)) == 0.0  # nothing has changed
     assert figure(model) is None
     assert figure(WRAPPERS[name](dynamics.pendulum())) is not None
     assert not dynamics.bounded(WRAPPERS[name](random_linear_quadratic()))

@@ -93,8 +93,8 @@ class Bench:
     ]
     """speed: the loop against a bare scan. busy: the same planning on an idle and on a busy machine. blocks: what
     blocks and devices gain, model by model. derivatives: iLQR per solve, and slopes of plans against returns.
-    agreement: where derivatives agree with finite differences. returns: what planners earn for equal numbers of model steps.
-    survival: whole episodes, and how many of them are survived. open_loop: how good an open-loop plan each planner
+    agreement: where derivatives agree with finite differences. returns: what planners earn for equal numbers of model
+    steps. survival: whole episodes, and how many are survived. open_loop: how good an open-loop plan each planner
     finds. peers: cost of hydrax's tasks at its settings."""
 
 

@@ -1,0 +1,239 @@
+"""Plans that end at rest: what a step of coming to rest is worth, and that what would crash stops in time."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mirrax import dynamics, planners
+
+HORIZON, REST, SPEED = 9, 5, 0.7
+KEY, ACTIONS = jax.random.key(0), jnp.array([[0.5], [-0.2], [0.9], [0.1], [-1.0], [-0.6]])
+FACTORIES = {factory.__name__: factory for factory in (*planners.PLANNERS, planners.okada)}
+SMALL = {
+    "gradient": {"num_iterations": 20},
+    "elbo_gradient": {"num_iterations": 20, "temperature": 0.1},
+    "stein": {"num_iterations": 20, "temperature": 0.1},
+    "iterative_policy": {"num_iterations": 10, "num_samples": 32, "hidden": (8,)},
+    "okada": {"temperature": 1.0},
+}
+infer = jax.jit(planners.infer)
+
+
+def car(wall=6.0, discount=1.0, pay=1.0):
+    """A car that is paid for its speed, and for each step before the wall."""
+
+    def step(key, state, action):
+        x, v = state
+        v = jnp.clip(v + 0.2 * jnp.clip(action[0], -1.0, 1.0), 0.0, 4.0)
+        x = x + 0.2 * v
+        return jnp.stack([x, v]), pay + v, jnp.where(x > wall, 0.0, discount)
+
+    return dynamics.from_function(step, 1, init=lambda key: jnp.zeros(2), bounded=True)
+
+
+@dynamics.pytree
+class Rolling:
+    """A car that knows its speed."""
+
+    model: dynamics.FunctionModel
+    action_size: int = dynamics.static(default=1)
+
+    def init(self, key):
+        return self.model.init(key)
+
+    def step(self, key, state, action):
+        return self.model.step(key, state, action)
+
+    def value(self, state):
+        return jnp.zeros(())
+
+    def mean_squared_speed(self, state):
+        return state[1] ** 2
+
+
+@pytest.mark.parametrize("pay", [1.0, -3.0], ids=["earns", "costs"])
+@pytest.mark.parametrize("discount", [1.0, 0.9])
+def test_a_step_of_coming_to_rest_is_worth_the_mean_reward_but_for_its_speed(discount, pay):
+    model = Rolling(car(wall=np.inf, discount=discount, pay=pay))
+    start = jnp.array([0.0, 1.0])
+    path = planners.trajectory(model, KEY, start, ACTIONS)
+    resting = dynamics.resting(model, 4, speed=SPEED)
+    found = planners.trajectory(resting, KEY, resting.begin(start), ACTIONS).rewards
+    weights = discount ** np.arange(4)
+    mean = (weights * path.rewards[:4]).sum() / weights.sum()
+    squared = np.asarray(path.states[4:, 1]) ** 2
+    np.testing.assert_allclose(found[:4], path.rewards[:4], rtol=1e-6)
+    np.testing.assert_allclose(found[4:], mean - abs(mean) * squared / (squared + SPEED**2), rtol=1e-5)
+
+
+def test_after_an_end_rest_is_worth_nothing():
+    model = Rolling(car(wall=0.5))
+    resting = dynamics.resting(model, 2)
+    path = planners.trajectory(resting, KEY, resting.begin(jnp.array([0.0, 1.0])), ACTIONS)
+    ended = int(np.argmin(np.asarray(path.discounts)))
+    assert 1 < ended < 5
+    assert not path.rewards[ended + 1 :].any()
+
+
+def test_what_diverges_while_coming_to_rest_is_invalid():
+    model = dynamics.from_function(
+        lambda key, state, action: (state + 1.0, jnp.where(state > 3.0, jnp.nan, 1.0), 1.0),
+        1,
+        init=lambda key: jnp.zeros(()),
+    )
+    _, info = planners.infer(planners.mppi(HORIZON, num_samples=8, rest_steps=REST), model, KEY, jnp.zeros(()))
+    assert info.num_invalid[-1] == 8
+
+
+def test_speeds():
+    """Those of the models that know them; of others the rates of their coordinates; of none, of a discrete state."""
+    for name in ("cartpole", "acrobot", "double_cartpole", "pendulum", "point_mass"):
+        model = getattr(dynamics, name)()
+        state = model.init(KEY)
+        still = jnp.concatenate([state[: len(state) // 2], jnp.zeros(len(state) // 2)])
+        assert dynamics.mean_squared_speed(model, state, still) == 0.0
+        assert dynamics.mean_squared_speed(model, still, still.at[-1].set(2.0)) > 0.5
+        wrapped = dynamics.timed(model)
+        first = wrapped.init(KEY)
+        np.testing.assert_allclose(
+            dynamics.mean_squared_speed(wrapped, first, first), model.mean_squared_speed(first.state)
+        )
+    before, after = jnp.array([0.0, 1.0]), jnp.array([0.2, 1.0])
+    np.testing.assert_allclose(dynamics.mean_squared_speed(car(), before, after), 0.02, rtol=1e-6)
+    wrapped = dynamics.discounted(car(), 0.9)
+    np.testing.assert_allclose(dynamics.mean_squared_speed(wrapped, before, after), 0.02, rtol=1e-6)
+    table = dynamics.tabular(jnp.ones((2, 2, 2)) / 2, jnp.ones((2, 2)))
+    assert dynamics.mean_squared_speed(table, table.init(KEY), table.init(KEY)) == 0.0
+
+
+def test_the_speed_of_a_robot_is_that_of_its_links():
+    model = dynamics.brax("inverted_pendulum", "generalized")
+    state = jax.jit(model.init)(KEY)
+    speed = model.mean_squared_speed(state)
+    np.testing.assert_allclose(speed, (state.pipeline_state.xd.vel**2).sum(-1).mean())
+    assert dynamics.brax("fast").mean_squared_speed(dynamics.brax("fast").init(KEY)) is not None
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_every_planner_looks_for_plans_that_end_at_rest(name):
+    """The return of a plan is that on the resting model, whoever found it."""
+    model, options = car(), SMALL.get(name, {})
+    planner = FACTORIES[name](HORIZON, rest_steps=REST, rest_speed=SPEED, **options)
+    assert (planner.name, planner.horizon) == (name, HORIZON)
+    state = model.init(KEY)
+    belief, info = infer(planner, model, KEY, state)
+    assert belief.mode().shape == (HORIZON, 1)
+    resting = dynamics.resting(model, HORIZON - REST, speed=SPEED)
+    plan = belief.best() if hasattr(belief, "best") else belief.mode()
+    again = planners.rollout(resting, KEY, resting.begin(state), plan[None])[0]
+    if name in ("elbo_gradient", "stein", "iterative_policy"):  # whose plan need not be one that was tried
+        assert info.best_return[-1] > 0.8 * again
+    else:
+        np.testing.assert_allclose(info.best_return[-1], again, rtol=1e-5)
+    changed = FACTORIES[name](HORIZON, rest_steps=REST, rest_speed=10.0, **options)
+    before = infer._cache_size()
+    infer(changed, model, KEY, state)
+    assert infer._cache_size() == before, "the speed is traced"
+
+
+@pytest.mark.parametrize("name", ["icem", "mppi", "vi_mpc", "smc", "ilqr", "dial"])
+def test_what_crashes_without_stops_in_time(name):
+    """One speed is paid for now, and another can be held: a short horizon does not see the wall in time."""
+    model, options = car(), {"num_samples": 256} if name != "ilqr" else {"num_iterations": 8}
+
+    play = jax.jit(lambda planner: planners.episode(planner, model, model, KEY, 50).discounts)
+    crashed, held = (
+        int((play(FACTORIES[name](horizon, rest_steps=rest, **options)) > 0).sum())
+        for horizon, rest in ((6, None), (26, 20))
+    )
+    assert crashed < 25
+    assert held == 50
+
+
+def test_rest_under_scenarios_and_risk():
+    """What was earned is that of each scenario."""
+
+    @dynamics.pytree
+    class Slippery:
+        """A car whose brakes grip as they will."""
+
+        grip: jax.Array
+        action_size: int = dynamics.static(default=1)
+
+        def init(self, key):
+            return jnp.zeros(2)
+
+        def step(self, key, state, action):
+            return car().step(key, state, self.grip * action)
+
+        def value(self, state):
+            return jnp.zeros(())
+
+    def draw(key, model):
+        return Slippery(jax.random.uniform(key, minval=0.5, maxval=1.0))
+
+    model = dynamics.randomized(Slippery(jnp.ones(())), draw, num=3)
+    planner = planners.mppi(HORIZON, num_samples=16, rest_steps=REST, risk="worst")
+    state = model.init(KEY)
+    belief, info = jax.jit(planners.infer)(planner, model, KEY, state)
+    resting = dynamics.resting(model, HORIZON - REST)
+    again = planners.rollout(resting, KEY, resting.begin(state), belief.best()[None], num_scenarios=64)
+    assert jnp.isfinite(again).all()
+    assert info.best_return[-1] < again.max() + 1.0
+    assert info.num_invalid[-1] == 0
+
+
+def test_ilqr_and_gradient_climb_the_same_objective():
+    """What was earned is a coordinate, so that expansions know what rest is worth."""
+    model, state = car(wall=np.inf), jnp.array([0.0, 1.0])
+    options = {"rest_steps": REST, "rest_speed": SPEED}
+    found = [
+        infer(planner, model, KEY, state)[1].best_return[-1]
+        for planner in (
+            planners.ilqr(HORIZON, tolerance=0.0, **options),
+            planners.gradient(HORIZON, num_iterations=300, learning_rate=0.05, **options),
+        )
+    ]
+    np.testing.assert_allclose(found[0], found[1], rtol=2e-3)
+
+
+def test_plans_of_ilqr_have_derivatives():
+    def step(key, state, action):
+        """Without a limit of speed, and with a price of acceleration: a return with slopes everywhere."""
+        x, v = state
+        v = v + 0.2 * action[0]
+        return jnp.stack([x + 0.2 * v, v]), 1.0 + v - 0.5 * v**2 - 0.1 * action[0] ** 2, 1.0
+
+    model = dynamics.from_function(step, 1, init=lambda key: jnp.zeros(2), bounded=False)
+
+    def function(speed):
+        planner = planners.ilqr(HORIZON, tolerance=0.0, num_samples=0, rest_steps=REST, rest_speed=speed)
+        return planners.infer(planner, model, KEY, jnp.array([0.0, 1.0]))[0].mode().sum()
+
+    slope = jax.jit(jax.grad(function))(SPEED)
+    ahead, back = (jax.jit(function)(SPEED + change) for change in (0.1, -0.1))
+    np.testing.assert_allclose(slope, (ahead - back) / 0.2, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rest_steps": HORIZON}, r"mppi: rest_steps must leave steps that earn something, fewer than .* 9, got 9"),
+        ({"rest_steps": 0}, "rest_steps must be an integer of at least 1, got 0"),
+        ({"rest_steps": 2, "rest_speed": 0.0}, "rest_speed must be finite and > 0, got 0"),
+        ({"rest_speed": 1.0}, "rest_speed is of the steps that rest_steps counts"),
+    ],
+)
+def test_mistakes(options, message):
+    with pytest.raises(ValueError, match=message):
+        planners.mppi(HORIZON, **options)
+
+
+def test_planners_of_one_s_own_can_rest_too():
+    assert "rest_steps" in inspect.signature(planners.resting).parameters
+    planner = planners.resting(planners.mppi(HORIZON), REST)
+    assert planner.planner.horizon == HORIZON
+    assert planners.resting(planner.planner, None) is planner.planner

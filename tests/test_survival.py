@@ -1,0 +1,129 @@
+"""The benchmark of whole episodes: what it keeps, what it goes on with, and what disturbs a planner."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mirrax import dynamics
+from mirrax.benchmarks import survival
+from mirrax.benchmarks.disturbances import heavier, push
+from mirrax.benchmarks.tasks import TASKS, find_task
+
+ARGUMENTS = (
+    "--models",
+    "pendulum",
+    "--planners",
+    "shipped",
+    "icem:horizon=8,rest_steps=3",
+    "--budget",
+    "32",
+    "--steps",
+    "12",
+)
+
+
+def measure(folder, *more, capsys):
+    survival.main([*ARGUMENTS, "--devices", "1", "--out", str(folder), *more])
+    return capsys.readouterr()
+
+
+def episodes(folder):
+    return [json.loads(line) for line in (folder / "pendulum.jsonl").read_text().splitlines()]
+
+
+def test_episodes_are_kept_and_not_played_again(tmp_path, capsys):
+    first = measure(tmp_path, "--seeds", "2", capsys=capsys)
+    assert first.err.count("up after 12 steps") == 4
+    known = episodes(tmp_path)
+    assert [(record["planner"], record["seed"]) for record in known] == [
+        (planner, seed) for planner in ("shipped", "icem:horizon=8,rest_steps=3") for seed in (0, 1)
+    ]
+    assert {record["horizon"] for record in known} == {TASKS["pendulum"].horizon, 8}
+    assert "| shipped             |      2/2 |" in first.out
+    assert (tmp_path / "survival.svg").stat().st_size > 1000
+
+    with (tmp_path / "pendulum.jsonl").open("a") as file:
+        file.write('{"planner": "shipped", "se')  # an interruption
+    second = measure(tmp_path, "--seeds", "3", capsys=capsys)
+    assert second.err.count("up after") == 2
+    assert len(episodes(tmp_path)) == 6
+    again = measure(tmp_path, "--seeds", "3", "--draw-only", capsys=capsys)
+    assert not again.err
+    assert again.out == second.out
+    pushed = measure(tmp_path, "--seeds", "1", "--push", "0.5", "--mass", "0.2", capsys=capsys)
+    assert pushed.err.count("up after") == 2, "other conditions are other episodes"
+
+
+def test_what_is_kept_of_an_episode():
+    steps = [{"reward": 1.0, "ended": False, "reached": number >= 6, "ms": 2.0} for number in range(8)]
+    kept = survival.summarize(steps, 8)
+    assert kept == {"steps": 8, "ended": False, "held": True, "return": 8.0, "return_short": 8.0, "ms": 2.0}
+    assert not survival.summarize(steps, 12)["held"], "the last quarter are three steps"
+    steps[-1]["ended"] = True
+    assert not survival.summarize(steps, 8)["held"]
+
+
+def test_the_share_still_up():
+    lengths = [(10, False), (3, True), (3, True), (7, True)]
+    steps, share = survival.curve([{"steps": length, "ended": ended} for length, ended in lengths])
+    np.testing.assert_array_equal(steps, [0, 3, 7, 10])
+    np.testing.assert_allclose(share, [1.0, 0.5, 0.25, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--models", "nothing"], "unknown model 'nothing'"),
+        (["--planners", "nothing"], "unknown planner 'nothing'"),
+        (["--seeds", "0"], "seeds must be an integer of at least 1, got 0"),
+        (["--mass", "-1"], "mass must be greater than -1, got -1.0"),
+        (["--planners", "icem:horizon=0"], "horizon must be an integer of at least 1, got 0"),
+        (["--models", "fast", "--push", "1", "--planners", "shipped"], "push must be 0 for"),
+    ],
+)
+def test_mistakes_are_one_line(words, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as raised:
+        survival.main([*ARGUMENTS, "--out", str(tmp_path), *words])
+    assert raised.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["acrobot", "cartpole", "double_cartpole", "pendulum", "point_mass"])
+def test_pushes_and_masses(name):
+    model = find_task(name).make(None)
+    state = model.init(jax.random.key(0))
+    moved = push(model, state, 0.5) - state
+    assert jnp.count_nonzero(moved) == 1
+    assert model.mean_squared_speed(state.at[len(state) // 2 :].set(0.0) + moved) > 0.0
+    changed = heavier(model, 0.2)
+    before, after = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(m)]) for m in (model, changed))
+    ratio = after / np.where(before == 0.0, 1.0, before)
+    assert set(np.round(ratio[after != before], 5)) == {np.float32(1.2).round(5)}
+
+
+def test_a_robot_is_pushed_as_a_whole():
+    model = dynamics.brax("inverted_pendulum", "spring")
+    state = jax.jit(model.init)(jax.random.key(0))
+    moved = jax.jit(lambda state: push(model, state, 0.5))(state)
+    change = moved.pipeline_state.xd_i.vel - state.pipeline_state.xd_i.vel
+    np.testing.assert_allclose(change, np.tile([0.5, 0.0, 0.0], (len(change), 1)), atol=1e-6)
+    heavy = heavier(model, -0.2)
+    np.testing.assert_allclose(heavy.sys.link.inertia.mass, 0.8 * model.sys.link.inertia.mass, rtol=1e-6)
+
+
+def test_goals():
+    """Each holds where its words say, and not where the episode starts."""
+    goals = {name: task.goal for name, task in TASKS.items() if task.goal is not None}
+    upright = {"acrobot": 4, "cartpole": 4, "double_cartpole": 6, "pendulum": 2}
+    for name, size in upright.items():
+        model = find_task(name).make(None)
+        assert goals[name].reached(model, jnp.zeros(size))
+        assert not goals[name].reached(model, model.init(jax.random.key(0)))
+    model = find_task("point_mass").make(None)
+    assert goals["point_mass"].reached(model, jnp.array([3.0, 0.1, 0.0, 0.0]))
+    assert not goals["point_mass"].reached(model, model.init(jax.random.key(0)))
+    cheetah = find_task("halfcheetah").make(None)
+    assert goals["halfcheetah"].reached(cheetah, jax.jit(cheetah.init)(jax.random.key(0)))
