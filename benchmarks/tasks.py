@@ -122,7 +122,7 @@ TASKS: Mapping[str, Task] = {
         horizon=40,
         std=1.0,
         planner="icem",
-        options={"horizon": 140, "rest_steps": 100, "num_samples": 64, "std": 0.5},
+        options={"horizon": 140, "rest_steps": 100, "num_samples": 64, "std": 0.5, "population_decay": 1.0},
     ),
     "humanoid": _brax("humanoid", "walk forward on two legs, with arms", std=0.6),
     "humanoidstandup": _brax("humanoidstandup", "stand up from lying", num_samples=128),
@@ -130,13 +130,13 @@ TASKS: Mapping[str, Task] = {
         "inverted_double_pendulum",
         "balance two poles in a row on a cart",
         planner="icem",
-        options={"horizon": 50, "num_samples": 64, "std": 0.3},
+        options={"horizon": 50, "num_samples": 64, "std": 0.3, "population_decay": 1.0},
     ),
     "inverted_pendulum": _brax(
         "inverted_pendulum",
         "balance a pole on a cart",
         planner="icem",
-        options={"horizon": 50, "num_samples": 64, "std": 0.3},
+        options={"horizon": 50, "num_samples": 64, "std": 0.3, "population_decay": 1.0},
     ),
     "pusher": _brax(
         "pusher", "push a cylinder to a goal with an arm", horizon=12, num_samples=64, num_steps=60, episode_steps=100

@@ -61,7 +61,7 @@ class Run:
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Name of a model; `mirrax list` shows them."""
     planner: Annotated[str | None, _option("NAME")] = None
-    """Name of a planner; `mirrax list` shows them. Unless given, the one that does best on the model."""
+    """Name of a planner; `mirrax list` shows them. Unless given, one that suits the model."""
     horizon: OptionalInt = None
     """Steps that plans look ahead."""
     backend: Annotated[str | None, _option("NAME")] = None

@@ -96,7 +96,13 @@ def _settings(command: "Run", task: Any, factory: Callable[..., Any]) -> dict[st
     """The factory's arguments: the task's, overruled by the user's; an option that the planner lacks is a mistake."""
     from mirrax.cli.flags import planner_arguments
 
-    given = planner_arguments(factory.__name__, command.planner_options or {})
+    try:
+        given = planner_arguments(factory.__name__, command.planner_options or {})
+    except ValueError as error:
+        if command.planner is not None:
+            raise
+        name = factory.__name__
+        raise ValueError(f"{error} ({name} is what {command.model} takes unless --planner names another)") from error
     parameters = inspect.signature(factory).parameters
     shown = ("num_samples", "num_iterations", "std", "elite_fraction")
     usual = {name: parameters[name].default for name in shown if name in parameters}
@@ -104,6 +110,7 @@ def _settings(command: "Run", task: Any, factory: Callable[..., Any]) -> dict[st
     if given.get("target_ess") is not None:
         usual.pop("temperature", None)
     if command.horizon is not None:
+        usual.pop("rest_steps", None)  # which are of the task's own horizon
         given["horizon"] = command.horizon
     return {name: value for name, value in usual.items() if value is not None} | given
 
