@@ -216,14 +216,13 @@ def figure(drawn: Mapping[str, Mapping[str, Sequence[dict[str, Any]]]]) -> Any:
     axes = made.subplots(rows, columns, squeeze=False).ravel()
     names = list(dict.fromkeys(name for episodes in drawn.values() for name in episodes))
     for axis, (model, of_planners) in zip(axes, drawn.items(), strict=False):
-        for name, episodes in of_planners.items():
-            if not episodes:
-                continue
-            number = names.index(name)
+        shown = {name: episodes for name, episodes in of_planners.items() if episodes}
+        for number, (name, episodes) in enumerate(shown.items()):
             steps, share = curve(episodes)
-            axis.step(
-                steps, share - 0.006 * number, where="post", color=colormaps["tab10"](number % 10), label=name, lw=1.2
-            )
+            beside = 0.012 * (number - (len(shown) - 1) / 2)  # or they would hide each other
+            color = colormaps["tab20"](2 * names.index(name) % 20 + names.index(name) // 10 % 2)
+            axis.step(steps, share - beside, where="post", color=color, label=name, lw=1.2)
+        axis.set_xlim(0, max((episode["of"] for episodes in shown.values() for episode in episodes), default=1))
         axis.set_title(model, fontsize=10)
         axis.set_ylim(-0.08, 1.05)
         axis.set_xlabel("time step", fontsize=8)
@@ -237,9 +236,9 @@ def figure(drawn: Mapping[str, Mapping[str, Sequence[dict[str, Any]]]]) -> Any:
     for axis in axes:
         labelled |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     if labelled:
-        made.legend(
-            labelled.values(), labelled.keys(), loc="outside lower center", ncols=6, fontsize=8, frameon=False
-        )
+        handles, labels = [*labelled.values()], [*labelled]
+        num_columns = max(1, 3 * columns // 2)
+        made.legend(handles, labels, loc="outside lower center", ncols=num_columns, fontsize=8, frameon=False)
     return made
 
 
@@ -250,11 +249,11 @@ def curve(episodes: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
         episodes: of one planner, of equal length but for those that ended.
 
     Returns:
-        The steps at which the share changes, from 0 to the last; and the share from each of them on.
+        The steps at which the share changes, from 0 to the last of a whole episode; the share from each of them on.
     """
     lengths = np.array([episode["steps"] for episode in episodes])
     ended = np.array([episode["ended"] for episode in episodes])
-    steps = np.unique(np.concatenate([[0], lengths]))
+    steps = np.unique(np.concatenate([[0], lengths, [episode["of"] for episode in episodes]]))
     return steps, np.array([1.0 - (ended & (lengths <= step)).mean() for step in steps])
 
 

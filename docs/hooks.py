@@ -29,7 +29,10 @@ INCLUDED = {  # files of the repository that are pages of the site
     "CHANGELOG.md": "changelog.md",
     "benchmarks/results/README.md": "results.md",
 }
-COPIED = {"benchmarks/results/returns/returns.svg": "results/returns.svg"}
+COPIED = {
+    "benchmarks/results/returns/returns.svg": "results/returns.svg",
+    "benchmarks/results/survival/survival.svg": "results/survival.svg",
+}
 SUBPACKAGES = (
     "planners",
     *(f"planners.{name}" for name in ("beliefs", "likelihoods", "priors", "step_sizes", "risk", "particles")),

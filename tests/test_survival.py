@@ -67,9 +67,9 @@ def test_what_is_kept_of_an_episode():
 
 
 def test_the_share_still_up():
-    lengths = [(10, False), (3, True), (3, True), (7, True)]
-    steps, share = survival.curve([{"steps": length, "ended": ended} for length, ended in lengths])
-    np.testing.assert_array_equal(steps, [0, 3, 7, 10])
+    lengths = [(12, False), (3, True), (3, True), (7, True)]
+    steps, share = survival.curve([{"steps": length, "ended": ended, "of": 12} for length, ended in lengths])
+    np.testing.assert_array_equal(steps, [0, 3, 7, 12])
     np.testing.assert_allclose(share, [1.0, 0.5, 0.25, 0.25])
 
 
