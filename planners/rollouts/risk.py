@@ -55,7 +55,8 @@ class Entropic:
         mean = returns.mean()
         away = returns - mean
         exponent = self.theta * away
-        small, great = jnp.abs(exponent).max() < 1e-2, exponent.max() > 30.0
+        # of either sign: by the rounding of the mean all may lie on one side of it
+        small, great = jnp.abs(exponent).max() < 1e-2, jnp.abs(exponent).max() > 30.0
         # θ/2 κ₂ + θ²/6 κ₃, whose derivative is right at θ = 0 too
         series = away.mean() + (exponent * away).mean() / 2 + (exponent**2 * away).mean() / 6
         # what is not taken must be finite, and so its gradient; the mean of exp − 1 is never below 0 (Jensen)
