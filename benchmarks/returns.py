@@ -314,7 +314,7 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
 
     for planner_name in options.planners:
         for budget in options.budgets:
-            planner = make_planner(planner_name, task, budget)
+            planner: Any = make_planner(planner_name, task, budget)
             known_one = _find(known, planner_name, budget, options)
             digest = fingerprint(planner, planner.init(model, state))
             if known_one is not None and known_one.get("fingerprint") == digest:
@@ -330,7 +330,7 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
                     "planner": planner_name,
                     "budget": budget,
                     "fingerprint": digest,
-                    "model_steps": plans_per_step(planner) * task.horizon,
+                    "model_steps": plans_per_step(planner) * planner.horizon,
                     "steps": options.steps,
                     "returns": [round(float(value), 4) for value in returns],
                     "seconds": round((time.perf_counter() - began) / options.seeds, 3),

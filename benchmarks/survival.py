@@ -304,6 +304,7 @@ def entry(name: str, task: Task, model: Model, options: Options, sharding: Any) 
         {
             "planner": name,
             "kind": planner.name,
+            "settings": task.settings(task.planner) if name == SHIPPED else {},  # of others the name tells them
             "horizon": planner.horizon,
             "plans": plans_per_step(planner),
             "fingerprint": fingerprint(planner, planner.init(model, state)),

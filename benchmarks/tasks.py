@@ -108,10 +108,12 @@ _UPRIGHT_TORSO = Goal(
 )
 
 
-# Reasons: MPPI at its default temperature (adapted to an ESS of a tenth of the plans) and its default noise, unless
-# another did better in closed loop; half a second ahead for robots that fall, two where energy must be pumped first;
-# as few plans as do well, so that two CPU cores come near real time. The ant, at a lower temperature, runs faster but
-# falls in every other episode (three seeds, 200 steps: 36 to 44 m at 5, 42 to 61 m and a fall at 3).
+# Horizon, plans and std are those of MPPI, and of benchmarks that compare planners; `options` those of another
+# default planner, where one did better over whole episodes (benchmarks/results/README.md, Whole episodes).
+# Reasons for MPPI's: its default temperature (adapted to an ESS of a tenth of the plans) and its default noise,
+# unless another did better in closed loop; half a second ahead for robots that fall, two where energy must be pumped
+# first; as few plans as do well, so that two CPU cores come near real time. The ant, at a lower temperature, runs
+# faster but falls in every other episode (three seeds, 200 steps: 36 to 44 m at 5, 42 to 61 m and a fall at 3).
 TASKS: Mapping[str, Task] = {
     "ant": _brax("ant", "walk forward on four legs", horizon=16, num_samples=512, options={"temperature": 5.0}),
     "fast": _brax("fast", "Brax's own dummy without physics", num_steps=20),

@@ -187,6 +187,7 @@ class Options:
     )
     params: Any = option("object", "hyperparameters of the strategy by name", none="for its own")
 
+    # what lies beyond what pays
     rest_steps: int | None = option(
         "integer",
         "number of last steps of a plan that earn nothing but for coming to rest: each is worth the mean reward of "

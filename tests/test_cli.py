@@ -123,7 +123,7 @@ def test_an_episode_that_ends_is_done(tmp_path):
             ("run", "pendulum", "--planner", "mppi", "--risk", "median"),
             "risk must be one of mean, worst, best, entropic:",
         ),
-        (("run", "acrobot", "--rho", "0.1"), "ilqr is what acrobot takes unless --planner names another"),
+        (("run", "acrobot", "--rho", "0.1"), "ilqr is the default planner of acrobot; choose another"),
         (
             ("run", "pendulum", "--planner", "evolution", "--strategy", "CMA"),
             "strategy must be a class or an instance",

@@ -102,7 +102,9 @@ def _settings(command: "Run", task: Any, factory: Callable[..., Any]) -> dict[st
         if command.planner is not None:
             raise
         name = factory.__name__
-        raise ValueError(f"{error} ({name} is what {command.model} takes unless --planner names another)") from error
+        raise ValueError(
+            f"{error} ({name} is the default planner of {command.model}; choose another with --planner)"
+        ) from error
     parameters = inspect.signature(factory).parameters
     shown = ("num_samples", "num_iterations", "std", "elite_fraction")
     usual = {name: parameters[name].default for name in shown if name in parameters}
