@@ -60,6 +60,8 @@ class Options:
     """Devices to spread plans over; all cores (or accelerators) unless given."""
     out: Path = Path("runs/survival")
     """Folder of the episodes, one file per model, and of the figure; a run goes on with what it finds there."""
+    beyond: bool = False
+    """Tell every planner what the task knows of the time beyond the horizon; otherwise only the shipped one."""
     draw_only: bool = False
     """Print and draw what is there, measure nothing."""
 
@@ -69,10 +71,12 @@ class Entry(NamedTuple):
 
     Attributes:
         planner: with what it takes on the task.
+        informed: whether it is told what the task knows of the time beyond the horizon.
         conditions: what a record must agree with to be one of these episodes, but for the seed.
     """
 
     planner: Any
+    informed: bool
     conditions: dict[str, Any]
 
 
@@ -299,8 +303,10 @@ def entry(name: str, task: Task, model: Model, options: Options, sharding: Any) 
     """
     planner: Any = fitting(make(name, task, options.budget, sharding), model)
     state = jax.jit(model.init)(jax.random.key(0))
+    informed = task.beyond is not None and (options.beyond or name == SHIPPED)
     return Entry(
         planner,
+        informed,
         {
             "planner": name,
             "kind": planner.name,
@@ -311,6 +317,7 @@ def entry(name: str, task: Task, model: Model, options: Options, sharding: Any) 
             "push": options.push,
             "mass": options.mass,
             "of": task.episode_steps if options.steps is None else options.steps,
+            "beyond": informed,
         },
     )
 
@@ -325,13 +332,13 @@ def _disturbed(model: Model, options: Options) -> Any:
 
 def _measure(name: str, task: Task, model: Model, one: Entry, options: Options, known: list[dict[str, Any]]) -> None:
     env, num_steps = _disturbed(model, options), one.conditions["of"]
-    for seed in _seeds(options):
+    unknown = [seed for seed in _seeds(options) if not _matching(known, one.conditions | {"seed": seed})]
+    imagined = task.imagined(model) if unknown and one.informed else model
+    for seed in unknown:
         conditions = one.conditions | {"seed": seed}
-        if _matching(known, conditions):
-            continue
         line = ProgressLine(f"{name}, {one.conditions['planner']}, seed {seed}", num_steps)
         steps: list[dict[str, Any]] = []
-        for step in play(one.planner, model, env, task, seed, num_steps, options.push):
+        for step in play(one.planner, imagined, env, task, seed, num_steps, options.push):
             steps.append(step)
             line.show(steps)
         record = conditions | summarize(steps, num_steps)
@@ -439,7 +446,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     whole = [line for line in lines if line.endswith("\n")]
     if len(whole) < len(lines):
         path.write_text("".join(whole))
-    return [json.loads(line) for line in whole]
+    return [{"beyond": False} | json.loads(line) for line in whole]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
@@ -27,6 +28,19 @@ class Goal:
 
 
 @dataclasses.dataclass(frozen=True)
+class Beyond:
+    """What is known of the return beyond a planner's horizon.
+
+    Attributes:
+        summary: in words.
+        value: model -> a function of states, their value.
+    """
+
+    summary: str
+    value: Callable[[Any], Callable[[State], Any]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Task:
     """A model and settings that work for it.
 
@@ -41,6 +55,7 @@ class Task:
         std: of the plans, where the planners' own does less well; None for their own.
         planner: that `mirrax run` takes unless the user names another.
         options: of that planner, by name.
+        beyond: what planners are told of the time beyond their horizon; None for nothing.
     """
 
     summary: str
@@ -53,6 +68,15 @@ class Task:
     std: float | None = None
     planner: str = "mppi"
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    beyond: Beyond | None = None
+
+    def imagined(self, model: Model) -> Model:
+        """The model to plan with: with a value beyond the horizon, where the task knows one.
+
+        Args:
+            model: of the task.
+        """
+        return model if self.beyond is None else dynamics.with_value(model, self.beyond.value(model))
 
     def std_of(self, planner: str) -> dict[str, float]:
         """The `std` of a planner for this task as an argument of its factory, or no argument.
@@ -102,6 +126,22 @@ def _upright(*angles: int) -> Goal:
 
 _REACHED = Goal("tip within 2 cm of the target", lambda model, state: jnp.linalg.norm(state.obs[-3:]) < 0.02)
 _AT_GOAL = Goal("within 0.2 m of the goal", lambda model, state: jnp.linalg.norm(state[:2] - model.goal) < 0.2)
+
+
+def _regulator(**costs: Any) -> Beyond:
+    """The linear-quadratic regulator about the reference pose of a Brax robot that can stand in it."""
+
+    @jax.jit
+    def solve(model: Any) -> Any:
+        key, still = jax.random.key(0), jnp.zeros(model.action_size)
+        state = model.with_joints(model.init(key), model.sys.init_q)
+        # springs that stand for joints give way a little at first
+        state = jax.lax.fori_loop(0, 25, lambda _, state: model.step(key, state, still).state, state)
+        return planners.lqr.regulator(model, state, **costs)
+
+    return Beyond("the regulator at rest upright", solve)
+
+
 _UPRIGHT_TORSO = Goal(
     "torso within 60 degrees of level",
     lambda model, state: 1.0 - 2.0 * (state.pipeline_state.x.rot[0, 1:3] ** 2).sum() > 0.5,
@@ -124,28 +164,42 @@ TASKS: Mapping[str, Task] = {
         horizon=40,
         std=1.0,
         planner="icem",
-        options={"horizon": 140, "rest_steps": 100, "num_samples": 64, "std": 0.5, "population_decay": 1.0},
+        options={"horizon": 170, "rest_steps": 130, "num_samples": 64, "std": 0.5, "population_decay": 1.0},
     ),
     "humanoid": _brax("humanoid", "walk forward on two legs, with arms", std=0.6),
     "humanoidstandup": _brax("humanoidstandup", "stand up from lying", num_samples=128),
     "inverted_double_pendulum": _brax(
         "inverted_double_pendulum",
         "balance two poles in a row on a cart",
-        planner="icem",
-        options={"horizon": 50, "num_samples": 64, "std": 0.3, "population_decay": 1.0},
+        options={"horizon": 15, "num_samples": 128, "std": 0.1},
+        beyond=_regulator(),
     ),
     "inverted_pendulum": _brax(
         "inverted_pendulum",
         "balance a pole on a cart",
-        planner="icem",
-        options={"horizon": 50, "num_samples": 64, "std": 0.3, "population_decay": 1.0},
+        options={"horizon": 15, "num_samples": 128, "std": 0.1},
+        beyond=_regulator(state_cost=0.01),  # the reward is the same in all states
     ),
     "pusher": _brax(
         "pusher", "push a cylinder to a goal with an arm", horizon=12, num_samples=64, num_steps=60, episode_steps=100
     ),
     "reacher": _brax("reacher", "reach a target with a two-joint arm", goal=_REACHED),
     "swimmer": _brax("swimmer", "swim forward with three links", num_samples=64),
-    "walker2d": _brax("walker2d", "walk forward on two legs in a plane", horizon=40, std=1.0),
+    "walker2d": _brax(
+        "walker2d",
+        "walk forward on two legs in a plane",
+        horizon=40,
+        std=1.0,
+        planner="icem",
+        options={
+            "horizon": 100,
+            "rest_steps": 60,
+            "rest_distance": 0.25,
+            "num_samples": 64,
+            "std": 0.5,
+            "population_decay": 1.0,
+        },
+    ),
     "acrobot": _analytic(
         dynamics.acrobot,
         "acrobot",

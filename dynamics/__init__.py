@@ -9,6 +9,7 @@ from .base import (
     HasDuration,
     HasMotion,
     HasNoise,
+    HasPose,
     HasScenarios,
     Model,
     Step,
@@ -22,7 +23,7 @@ from .double_cartpole import DoubleCartPole, double_cartpole
 from .figures import Figure, HasFigure, Shape, figure
 from .function import FunctionModel, from_function
 from .linear_quadratic import LinearQuadratic, linear_quadratic
-from .motion import mean_squared_speed
+from .motion import mean_squared_displacement, mean_squared_speed
 from .pendulum import Pendulum, pendulum
 from .point_mass import PointMass, point_mass
 from .pytrees import pytree, static
@@ -73,6 +74,7 @@ __all__ = [
     "HasFigure",
     "HasMotion",
     "HasNoise",
+    "HasPose",
     "HasScenarios",
     "LinearQuadratic",
     "Model",
@@ -106,6 +108,7 @@ __all__ = [
     "figure",
     "from_function",
     "linear_quadratic",
+    "mean_squared_displacement",
     "mean_squared_speed",
     "pendulum",
     "point_mass",

@@ -75,6 +75,10 @@ class Acrobot:
         """Of both rods, (rad/s)²."""
         return (state[2:] ** 2).mean()
 
+    def mean_squared_displacement(self, state: Float[Array, "4"]) -> Float[Array, ""]:
+        """Of both rods from upright, rad² where small: (2 sin ½θ)²."""
+        return ((2.0 * jnp.sin(0.5 * state[:2])) ** 2).mean()
+
     def figure(self) -> Figure:
         """How it looks."""
         first, second = (float(length) for length in self.rods.lengths)

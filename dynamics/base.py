@@ -102,6 +102,15 @@ class HasMotion(Protocol):
 
 
 @runtime_checkable
+class HasPose(Protocol):
+    """A model that may have a pose in which it can stay at rest. Ask by `dynamics.mean_squared_displacement`."""
+
+    def mean_squared_displacement(self, state: State) -> Float[Array, ""] | None:
+        """The mean squared distance from that pose, m², 0 in it; None where there is none."""
+        ...
+
+
+@runtime_checkable
 class HasBounds(Protocol):
     """A model that knows whether its actuators have a range. Ask by `bounded`."""
 

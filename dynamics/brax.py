@@ -20,7 +20,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from .actions import check_action, to_range
 from .base import State, Step
 from .brax_figure import brax_figure
-from .checks import integer, interval
+from .brax_motion import squared_displacement, squared_speed
+from .checks import integer, interval, real
 from .figures import Figure
 from .pytrees import pytree, static
 from .randomness import is_key, raw_keys, redrawn
@@ -116,6 +117,28 @@ class BraxModel:
                     moved = moved.replace(qacc_warmstart=physics.qacc_warmstart)
         return state.replace(pipeline_state=moved)
 
+    def with_joints(self, state: State, q: Any, qd: Any = 0.0) -> State:
+        """The state with the joints elsewhere; its observation is that of the next step only.
+
+        Args:
+            state: any.
+            q: the joints' positions, as the environment's `sys.init_q` has them.
+            qd: their speeds, a scalar or one for each.
+
+        Returns:
+            The state.
+
+        Raises:
+            ValueError: for a shape that does not fit.
+        """
+        physics = _physics(state)
+        q, qd = (
+            real(name, value, shape=now.shape) for name, value, now in (("q", q, physics.q), ("qd", qd, physics.qd))
+        )
+        env: Any = _with_sys(self.env, self.sys)
+        with _quiet():
+            return state.replace(pipeline_state=env.unwrapped.pipeline_init(q, qd))
+
     def redraw(self, key: PRNGKeyArray, state: State) -> State:
         """The state with its keys drawn anew, which make the noise that is yet to come.
 
@@ -140,9 +163,19 @@ class BraxModel:
         return jnp.zeros(())
 
     def mean_squared_speed(self, state: State) -> Float[Array, ""] | None:
-        """The mean over all links, (m/s)²; None for an environment without links."""
+        """The mean over the centres of mass of all links, (m/s)²; None for an environment without links."""
         physics: Any = getattr(state, "pipeline_state", None)
-        return None if getattr(physics, "xd", None) is None else (physics.xd.vel**2).sum(-1).mean()
+        return None if getattr(physics, "xd", None) is None else squared_speed(self.sys, physics)
+
+    def mean_squared_displacement(self, state: State) -> Float[Array, ""] | None:
+        """The mean over all links, from the environment's reference pose `sys.init_q`, m²; None where there is none.
+
+        Where on the ground a robot is, and where one that can turn about is heading, does not count.
+        """
+        physics: Any = getattr(state, "pipeline_state", None)
+        if self.sys is None or getattr(physics, "x", None) is None:
+            return None
+        return squared_displacement(self.sys, physics)
 
     def figure(self) -> Figure | None:
         """How it looks: the bodies of the MuJoCo model that Brax loaded; None for one without."""

@@ -88,6 +88,10 @@ class CartPole:
         """Of cart and pole, (m/s)² and (rad/s)²."""
         return (state[2:] ** 2).mean()
 
+    def mean_squared_displacement(self, state: Float[Array, "4"]) -> Float[Array, ""]:
+        """Of the pole from upright, rad² where small: (2 sin ½θ)²."""
+        return ((2.0 * jnp.sin(0.5 * state[1:2])) ** 2).mean()
+
     def figure(self) -> Figure:
         """How it looks."""
         return cartpole_figure((float(self.length),), float(self.track))

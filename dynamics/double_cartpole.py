@@ -93,6 +93,10 @@ class DoubleCartPole:
         """Of cart and poles, (m/s)² and (rad/s)²."""
         return (state[3:] ** 2).mean()
 
+    def mean_squared_displacement(self, state: Float[Array, "6"]) -> Float[Array, ""]:
+        """Of both poles from upright, rad² where small: (2 sin ½θ)²."""
+        return ((2.0 * jnp.sin(0.5 * state[1:3])) ** 2).mean()
+
     def figure(self) -> Figure:
         """How it looks."""
         return cartpole_figure(tuple(float(length) for length in self.poles.lengths), float(self.track))

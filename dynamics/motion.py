@@ -1,11 +1,11 @@
-"""How fast a state moves: what tells rest from motion."""
+"""How fast a state moves, and how far it is from a pose of rest."""
 
 from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .base import HasDuration, HasMotion, State
+from .base import HasDuration, HasMotion, HasPose, State
 from .coordinates import coordinates
 
 
@@ -30,3 +30,25 @@ def mean_squared_speed(model: Any, before: State, after: State) -> Float[Array, 
         return jnp.zeros(())
     dt = model.dt if isinstance(model, HasDuration) else None
     return ((change if dt is None else change / dt) ** 2).mean()
+
+
+def mean_squared_displacement(model: Any, state: State) -> Float[Array, ""]:
+    """The mean squared distance of a state from the pose in which its model can stay at rest.
+
+    Args:
+        model: whose `mean_squared_displacement(state)` it is, see `HasPose`.
+        state: any.
+
+    Returns:
+        A scalar, in m² where the model says so.
+
+    Raises:
+        ValueError: if the model has no such pose.
+    """
+    known = model.mean_squared_displacement(state) if isinstance(model, HasPose) else None
+    if known is None:
+        raise ValueError(
+            "a model must have a pose of rest for distances from it, see `dynamics.HasPose`, "
+            f"got {type(model).__name__} without one"
+        )
+    return known

@@ -74,6 +74,10 @@ class Pendulum:
         """Of the rod, (rad/s)²."""
         return state[1] ** 2
 
+    def mean_squared_displacement(self, state: Float[Array, "2"]) -> Float[Array, ""]:
+        """Of the rod from upright, rad² where small: (2 sin ½θ)²."""
+        return ((2.0 * jnp.sin(0.5 * state[:1])) ** 2).mean()
+
     def figure(self) -> Figure:
         """How it looks."""
         return pendulum_figure(float(self.length))

@@ -2,13 +2,14 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from .base import Model, State, Step, checked_step
 from .checks import integer, real
 from .coordinates import coordinates, with_coordinates
-from .motion import mean_squared_speed
+from .motion import mean_squared_displacement, mean_squared_speed
 from .pytrees import pytree, static
 from .wrapper import Wrapper
 
@@ -38,11 +39,13 @@ class Resting(Wrapper):
     Attributes:
         model: underneath.
         speed: at which a step of coming to rest is worth half, a scalar.
+        distance: from the pose of rest at which it is worth half, a scalar; None where any pose will do.
         reward_steps: after how many steps rewards count no more.
     """
 
     model: Any
     speed: Float[Array, ""]
+    distance: Float[Array, ""] | None
     reward_steps: int = static()
 
     def inner(self, state: RestingState) -> State:
@@ -62,12 +65,14 @@ class Resting(Wrapper):
         return self.begin(self.model.init(key))
 
     def step(self, key: PRNGKeyArray, state: RestingState, action: Num[Array, "*a"]) -> Step:
-        """Step the model underneath; beyond `reward_steps` the reward is r̄ − |r̄| v²/(v² + s²), see `resting`."""
+        """Step the model underneath; beyond `reward_steps` the reward is r̄ − |r̄| e/(1 + e), see `resting`."""
         step = checked_step(self.model.step(key, state.inner, action))
         counts = state.num_steps < self.reward_steps
         mean = state.earned / jnp.maximum(state.weights, jnp.finfo(state.weights.dtype).tiny)  # r̄
-        squared = mean_squared_speed(self.model, state.inner, step.state)  # v²
-        rest = mean - jnp.abs(mean) * squared / (squared + self.speed**2)
+        unrest = mean_squared_speed(self.model, state.inner, step.state) / self.speed**2  # e = v²/s² + d²/l²
+        if self.distance is not None:
+            unrest += mean_squared_displacement(self.model, step.state) / self.distance**2
+        rest = mean - jnp.abs(mean) * unrest / (1.0 + unrest)
         # what diverges stays NaN, so that planners see it
         reward = jnp.where(counts | ~jnp.isfinite(step.reward), step.reward, rest)
         weight = jnp.where(counts, state.weight, 0.0)
@@ -89,24 +94,31 @@ class Resting(Wrapper):
         return state._replace(inner=with_coordinates(self.model, state.inner, x[:-1]), earned=x[-1])
 
 
-def resting(model: Model, reward_steps: int, *, speed: Any = 1.0) -> Resting:
-    """A model whose rewards count for some steps; after these it earns r̄ per step at rest, and less in motion.
+def resting(model: Model, reward_steps: int, *, speed: Any = 1.0, distance: Any = None) -> Resting:
+    """A model whose rewards count for some steps; after these it earns r̄ per step at rest, and less otherwise.
 
-    A step beyond is worth r̄ − |r̄| v²/(v² + s²): r̄ is the mean reward of the steps that counted, v² the mean squared
-    speed (see `mean_squared_speed`), s² that at which it is worth half. A plan over such a model has its return
-    multiplied by how well it can be brought to rest without an end: a state is worth what it earned only if it can
-    still be left safely. Plans that end in a safe state are how receding-horizon planners avoid what they do not see
-    (Schouwenaars, How & Feron, 2004, which asks for it as a constraint).
+    A step beyond is worth r̄ − |r̄| e/(1 + e), where e = v²/s² + d²/l² says how far it is from rest: r̄ is the mean
+    reward of the steps that counted, v² the mean squared speed (see `mean_squared_speed`), d² the mean squared
+    distance from the pose in which the model can stay at rest (see `mean_squared_displacement`). A plan over such a
+    model has its return multiplied by how well it can be brought to rest without an end: a state is worth what it
+    earned only if it can still be left safely. Plans that end in a safe state are how receding-horizon planners avoid
+    what they do not see (Schouwenaars, How & Feron, 2004, which asks for it as a constraint).
 
     Args:
         model: any.
         reward_steps: how many steps rewards count, >= 1.
         speed: s, > 0, m/s, or in the units of the model's coordinates.
+        distance: l, > 0, m, or as the model measures it; None where rest in any pose will do.
 
     Returns:
         The model; `begin(state)` makes its states of those of the model underneath.
 
     Raises:
-        ValueError: for a parameter outside its range.
+        ValueError: for a parameter outside its range, or a distance for a model that has no pose of rest.
     """
-    return Resting(model, real("speed", speed, above=0.0), integer("reward_steps", reward_steps, 1))
+    steps = integer("reward_steps", reward_steps, 1)
+    if distance is not None:
+        distance = real("distance", distance, above=0.0)
+        key = jax.random.key(0)
+        jax.eval_shape(lambda model, key: mean_squared_displacement(model, model.init(key)), model, key)
+    return Resting(model, real("speed", speed, above=0.0), distance, steps)

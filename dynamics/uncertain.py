@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from .actions import bounded
-from .base import HasDuration, HasMotion, Model, State, Step, check_model, scenario_count, scenarios
+from .base import HasDuration, HasMotion, HasPose, Model, State, Step, check_model, scenario_count, scenarios
 from .checks import integer
 from .coordinates import coordinates, with_coordinates
 from .figures import Figure, figure
@@ -140,6 +140,11 @@ class Ensemble:
         """How fast a member moves; None where it is not known."""
         member = self.member(0)
         return member.mean_squared_speed(state) if isinstance(member, HasMotion) else None
+
+    def mean_squared_displacement(self, state: State) -> Float[Array, ""] | None:
+        """How far a member is from its pose of rest; None where it has none."""
+        member = self.member(0)
+        return member.mean_squared_displacement(state) if isinstance(member, HasPose) else None
 
     def coordinates(self, state: State) -> Float[Array, " n"]:
         """The coordinates of a member's state."""

@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from .actions import bounded
-from .base import HasDuration, HasMotion, Model, State, Step, checked_step, scenario_count, scenarios
+from .base import HasDuration, HasMotion, HasPose, Model, State, Step, checked_step, scenario_count, scenarios
 from .coordinates import coordinates, with_coordinates
 from .figures import Figure, figure
 from .randomness import redraw, redrawn, used_as_keys
@@ -86,6 +86,11 @@ class Wrapper:
     def mean_squared_speed(self, state: State) -> Float[Array, ""] | None:
         """How fast the model underneath moves; None where it is not known."""
         return self.model.mean_squared_speed(self.inner(state)) if isinstance(self.model, HasMotion) else None
+
+    def mean_squared_displacement(self, state: State) -> Float[Array, ""] | None:
+        """How far the model underneath is from its pose of rest; None where it has none."""
+        model = self.model
+        return model.mean_squared_displacement(self.inner(state)) if isinstance(model, HasPose) else None
 
     @property
     def bounded(self) -> bool | None:

@@ -56,6 +56,7 @@ def sampling_planner(
     num_kept: int = 0,
     rest_steps: int | None = None,
     rest_speed: Any = None,
+    rest_distance: Any = None,
     refine: Any = None,
     execute: str | None = "mode",
     diagnostics: bool = True,
@@ -95,6 +96,7 @@ def sampling_planner(
         num_kept: see `LoopOptions`.
         rest_steps: see `LoopOptions`.
         rest_speed: see `LoopOptions`.
+        rest_distance: see `LoopOptions`.
         refine: see `LoopOptions`.
         execute: see `LoopOptions`.
         diagnostics: see `LoopOptions`.
@@ -182,7 +184,7 @@ def sampling_planner(
         keep=check_keep(keep),
         name=name,
     )
-    return resting(planner if refine is None else _refined(planner, refine), rest_steps, rest_speed)
+    return resting(planner if refine is None else _refined(planner, refine), rest_steps, rest_speed, rest_distance)
 
 
 document(inspect.signature(sampling_planner))

@@ -48,6 +48,7 @@ def elbo_gradient(
     inflation: Any = None,
     rest_steps: int | None = None,
     rest_speed: Any = None,
+    rest_distance: Any = None,
     keep: Sequence[str] = (),
     rollout_chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
@@ -86,4 +87,4 @@ def elbo_gradient(
         keep=check_keep(keep),
         name="elbo_gradient",
     )
-    return resting(made, rest_steps, rest_speed)
+    return resting(made, rest_steps, rest_speed, rest_distance)

@@ -43,6 +43,7 @@ def gradient(
     tail: str = "hold",
     rest_steps: int | None = None,
     rest_speed: Any = None,
+    rest_distance: Any = None,
     keep: Sequence[str] = (),
     rollout_chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
@@ -81,4 +82,4 @@ def gradient(
         keep=check_keep(keep),
         name="gradient",
     )
-    return resting(made, rest_steps, rest_speed)
+    return resting(made, rest_steps, rest_speed, rest_distance)

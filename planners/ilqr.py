@@ -46,6 +46,7 @@ def ilqr(
     tail: str = "hold",
     rest_steps: int | None = None,
     rest_speed: Any = None,
+    rest_distance: Any = None,
     keep: Sequence[str] = (),
 ) -> IterativeLQR | RestingPlanner:
     """Iterative LQR (Tassa et al., 2012, 2014): the optimal plan and policy of the problem expanded around a plan.
@@ -101,4 +102,4 @@ def ilqr(
         keep=check_keep(keep),
         name="ilqr",
     )
-    return resting(made, rest_steps, rest_speed)
+    return resting(made, rest_steps, rest_speed, rest_distance)

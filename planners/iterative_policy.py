@@ -39,6 +39,7 @@ def iterative_policy(
     warm_start: bool = True,
     rest_steps: int | None = None,
     rest_speed: Any = None,
+    rest_distance: Any = None,
     keep: Sequence[str] = (),
     rollout_chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
@@ -84,4 +85,4 @@ def iterative_policy(
         keep=check_keep(keep),
         name="iterative_policy",
     )
-    return resting(made, rest_steps, rest_speed)
+    return resting(made, rest_steps, rest_speed, rest_distance)

@@ -34,6 +34,7 @@ class LoopOptions(TypedDict, total=False):
     num_kept: int
     rest_steps: int | None
     rest_speed: Any
+    rest_distance: Any
     refine: Any
     execute: str | None
     diagnostics: bool

@@ -201,6 +201,13 @@ class Options:
         none="for 1",
         above=0.0,
     )
+    rest_distance: Any = option(
+        "real",
+        "distance from the model's pose of rest at which a step of coming to rest is worth half, m (or as the "
+        "model's `mean_squared_displacement` says)",
+        none="where rest in any pose will do",
+        above=0.0,
+    )
 
     # scenarios and risk
     num_scenarios: int | None = option(

@@ -21,11 +21,13 @@ class RestingPlanner:
     Attributes:
         planner: any.
         rest_speed: the speed at which a step of coming to rest is worth half, a scalar.
+        rest_distance: the distance from the model's pose of rest at which it is, a scalar; None for any pose.
         rest_steps: how many of the steps of a plan are for coming to rest.
     """
 
     planner: Any
     rest_speed: Float[Array, ""]
+    rest_distance: Float[Array, ""] | None
     rest_steps: int = static()
 
     @property
@@ -61,17 +63,18 @@ class RestingPlanner:
         return self.planner.shift(belief)
 
     def _imagined(self, model: Model, state: State) -> tuple[Resting, RestingState]:
-        imagined = Resting(model, self.rest_speed, self.horizon - self.rest_steps)
+        imagined = Resting(model, self.rest_speed, self.rest_distance, self.horizon - self.rest_steps)
         return imagined, imagined.begin(state)
 
 
-def resting(planner: Any, rest_steps: Any, rest_speed: Any = None) -> Any:
+def resting(planner: Any, rest_steps: Any, rest_speed: Any = None, rest_distance: Any = None) -> Any:
     """Make the last steps of a planner's plans earn nothing but for coming to rest, see `dynamics.resting`.
 
     Args:
         planner: any that has a `horizon`.
         rest_steps: how many, fewer than the horizon; None leaves the planner as it is.
         rest_speed: the speed at which such a step is worth half; None for 1.
+        rest_distance: the distance from the model's pose of rest at which it is; None where any pose will do.
 
     Returns:
         The planner.
@@ -80,9 +83,11 @@ def resting(planner: Any, rest_steps: Any, rest_speed: Any = None) -> Any:
         ValueError: for an option outside its range.
     """
     speed = checked("rest_speed", 1.0 if rest_speed is None else rest_speed)
+    distance = checked("rest_distance", rest_distance)
     if checked("rest_steps", rest_steps) is None:
-        if rest_speed is not None:
-            raise ValueError(f"rest_speed is of the steps that rest_steps counts: give both, got {rest_speed!r}")
+        for name, value in (("rest_speed", rest_speed), ("rest_distance", rest_distance)):
+            if value is not None:
+                raise ValueError(f"{name} is of the steps that rest_steps counts: give both, got {value!r}")
         return planner
     with named(planner.name):
         if rest_steps >= planner.horizon:
@@ -90,4 +95,4 @@ def resting(planner: Any, rest_steps: Any, rest_speed: Any = None) -> Any:
                 f"rest_steps must leave steps that earn something, fewer than the horizon {planner.horizon}, "
                 f"got {rest_steps}"
             )
-    return RestingPlanner(planner, speed, rest_steps)
+    return RestingPlanner(planner, speed, distance, rest_steps)

@@ -53,6 +53,7 @@ def stein(
     tail: str = "hold",
     rest_steps: int | None = None,
     rest_speed: Any = None,
+    rest_distance: Any = None,
     keep: Sequence[str] = (),
     rollout_chunk_size: int | None = None,
     sharding: NamedSharding | None = None,
@@ -103,4 +104,4 @@ def stein(
         keep=check_keep(keep),
         name="stein",
     )
-    return resting(made, rest_steps, rest_speed)
+    return resting(made, rest_steps, rest_speed, rest_distance)

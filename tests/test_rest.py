@@ -1,13 +1,16 @@
 """Plans that end at rest: what a step of coming to rest is worth, and that what would crash stops in time."""
 
 import inspect
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from brax import kinematics, math
 
 from mirrax import dynamics, planners
+from mirrax.dynamics.brax_motion import squared_displacement
 
 HORIZON, REST, SPEED = 9, 5, 0.7
 KEY, ACTIONS = jax.random.key(0), jnp.array([[0.5], [-0.2], [0.9], [0.1], [-1.0], [-0.6]])
@@ -53,6 +56,10 @@ class Rolling:
     def mean_squared_speed(self, state):
         return state[1] ** 2
 
+    def mean_squared_displacement(self, state):
+        """It can be parked at 1 m."""
+        return (state[0] - 1.0) ** 2
+
 
 @pytest.mark.parametrize("pay", [1.0, -3.0], ids=["earns", "costs"])
 @pytest.mark.parametrize("discount", [1.0, 0.9])
@@ -67,6 +74,40 @@ def test_a_step_of_coming_to_rest_is_worth_the_mean_reward_but_for_its_speed(dis
     squared = np.asarray(path.states[4:, 1]) ** 2
     np.testing.assert_allclose(found[:4], path.rewards[:4], rtol=1e-6)
     np.testing.assert_allclose(found[4:], mean - abs(mean) * squared / (squared + SPEED**2), rtol=1e-5)
+
+
+def test_far_from_the_pose_of_rest_a_step_is_worth_less():
+    model, start = Rolling(car(wall=np.inf)), jnp.array([0.0, 1.0])
+    path = planners.trajectory(model, KEY, start, ACTIONS)
+    resting = dynamics.resting(model, 4, speed=SPEED, distance=0.4)
+    found = planners.trajectory(resting, KEY, resting.begin(start), ACTIONS).rewards
+    x, v = np.asarray(path.states[4:]).T
+    unrest = (v / SPEED) ** 2 + ((x - 1.0) / 0.4) ** 2
+    np.testing.assert_allclose(found[4:], path.rewards[:4].mean() / (1.0 + unrest), rtol=1e-5)  # r̄ − |r̄| e/(1 + e)
+
+
+def test_a_pose_of_rest_is_reached():
+    """The car stops anywhere; with a distance it is where it can be parked at the end of its plan."""
+    model = Rolling(car(wall=np.inf))
+    state, ends = model.init(KEY), []
+    for distance in (None, 0.2):
+        planner = planners.icem(24, num_samples=256, num_iterations=8, rest_steps=20, rest_distance=distance)
+        belief, _ = infer(planner, model, KEY, state)
+        ends.append(planners.trajectory(model, KEY, state, belief.best()).states[-1])
+    assert abs(ends[1][0] - 1.0) < 0.1
+    assert abs(ends[1][1]) < 0.1
+    assert abs(ends[0][0] - 1.0) > 0.2
+
+
+def test_a_model_without_a_pose_of_rest_is_refused():
+    message = "must have a pose of rest for distances from it, see `dynamics.HasPose`, got FunctionModel without one"
+    with pytest.raises(ValueError, match=message):
+        dynamics.resting(car(), 3, distance=0.1)
+    planner = planners.mppi(HORIZON, rest_steps=REST, rest_distance=0.1)
+    bare = car()
+    for model in (bare, dynamics.timed(bare), dynamics.ensemble([bare, bare])):
+        with pytest.raises(ValueError, match="must have a pose of rest"):
+            planners.infer(planner, model, KEY, model.init(KEY))
 
 
 def test_after_an_end_rest_is_worth_nothing():
@@ -113,8 +154,50 @@ def test_the_speed_of_a_robot_is_that_of_its_links():
     model = dynamics.brax("inverted_pendulum", "generalized")
     state = jax.jit(model.init)(KEY)
     speed = model.mean_squared_speed(state)
-    np.testing.assert_allclose(speed, (state.pipeline_state.xd.vel**2).sum(-1).mean())
+    x, xd = state.pipeline_state.x, state.pipeline_state.xd
+    centres = jax.vmap(math.rotate)(model.sys.link.inertia.transform.pos, x.rot)
+    np.testing.assert_allclose(speed, ((xd.vel + np.cross(xd.ang, centres)) ** 2).sum(-1).mean(), rtol=1e-5)
+    spring = dynamics.brax("inverted_pendulum", "spring")
+    state = jax.jit(spring.init)(KEY)
+    np.testing.assert_allclose(
+        spring.mean_squared_speed(state), (state.pipeline_state.xd_i.vel**2).sum(-1).mean(), rtol=1e-5
+    )
     assert dynamics.brax("fast").mean_squared_speed(dynamics.brax("fast").init(KEY)) is not None
+
+
+def test_where_a_robot_is_and_where_it_is_heading_does_not_count():
+    sys = dynamics.brax("ant").sys
+
+    def displacement(q):
+        x, _ = kinematics.forward(sys, q, jnp.zeros(sys.qd_size()))
+        return squared_displacement(sys, types.SimpleNamespace(x=x))
+
+    def elsewhere(q):
+        turn = jnp.array([jnp.cos(0.6), 0.0, 0.0, jnp.sin(0.6)])
+        return q.at[:2].add(jnp.array([3.0, -2.0])).at[3:7].set(math.quat_mul(turn, q[3:7]))
+
+    displacement, q = jax.jit(displacement), sys.init_q
+    np.testing.assert_allclose([displacement(q), displacement(elsewhere(q))], 0.0, atol=1e-9)
+    bent = q.at[7].add(0.5)
+    assert displacement(bent) > 1e-3
+    np.testing.assert_allclose(displacement(elsewhere(bent)), displacement(bent), rtol=1e-4)
+    np.testing.assert_allclose(displacement(q.at[2].add(0.1)), 0.01, rtol=1e-3)  # height counts
+    leaning = q.at[3:7].set(jnp.array([jnp.cos(0.2), jnp.sin(0.2), 0.0, 0.0]))
+    assert displacement(leaning) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["cartpole", "acrobot", "double_cartpole", "pendulum"])
+def test_the_small_models_can_stay_upright(name):
+    model = getattr(dynamics, name)()
+    state = jnp.zeros_like(model.init(KEY))
+    assert dynamics.mean_squared_displacement(model, state) == 0.0
+    moved = jnp.full_like(state, 0.1)
+    np.testing.assert_allclose(dynamics.mean_squared_displacement(model, moved), 0.01, rtol=1e-2)
+    for wrapped in (dynamics.timed(model), dynamics.timed(dynamics.ensemble([model, model]))):
+        first = wrapped.init(KEY)
+        np.testing.assert_allclose(
+            dynamics.mean_squared_displacement(wrapped, first), model.mean_squared_displacement(first.state)
+        )
 
 
 @pytest.mark.parametrize("name", FACTORIES)
@@ -225,6 +308,8 @@ def test_plans_of_ilqr_have_derivatives():
         ({"rest_steps": 0}, "rest_steps must be an integer of at least 1, got 0"),
         ({"rest_steps": 2, "rest_speed": 0.0}, "rest_speed must be finite and > 0, got 0"),
         ({"rest_speed": 1.0}, "rest_speed is of the steps that rest_steps counts"),
+        ({"rest_distance": 1.0}, "rest_distance is of the steps that rest_steps counts"),
+        ({"rest_steps": 2, "rest_distance": 0.0}, "rest_distance must be finite and > 0, got 0"),
     ],
 )
 def test_mistakes(options, message):

@@ -206,13 +206,7 @@ class Problem(NamedTuple):
     def _shaped(self, hessian: Float[Array, "*H z z"]) -> Float[Array, "*H z z"]:
         """The nearest matrix of no negative curvature, if so wanted."""
         hessian = 0.5 * (hessian + hessian.mT)
-        if not self.convex:
-            return hessian
-        known = jnp.isfinite(hessian).all((-2, -1), keepdims=True)
-        values, vectors = jnp.linalg.eigh(jnp.where(known, hessian, 0.0))
-        nearest = jnp.einsum("...ij,...j,...kj->...ik", vectors, jnp.maximum(values, 0.0), vectors)
-        convex = (values >= 0.0).all(-1)[..., None, None]  # leave alone, to the last bit, what is convex already
-        return jnp.where(known, jnp.where(convex, hessian, nearest), hessian)
+        return nearest_convex(hessian) if self.convex else hessian
 
 
 class Followed(NamedTuple):
@@ -237,6 +231,15 @@ class Followed(NamedTuple):
     discounts: Float[Array, "... H"]
     last: State
     last_weight: Float[Array, "..."]
+
+
+def nearest_convex(hessian: Float[Array, "*H z z"]) -> Float[Array, "*H z z"]:
+    """The nearest symmetric matrix of no negative curvature; what is not finite stays as it is."""
+    known = jnp.isfinite(hessian).all((-2, -1), keepdims=True)
+    values, vectors = jnp.linalg.eigh(jnp.where(known, hessian, 0.0))
+    nearest = jnp.einsum("...ij,...j,...kj->...ik", vectors, jnp.maximum(values, 0.0), vectors)
+    convex = (values >= 0.0).all(-1)[..., None, None]  # leave alone, to the last bit, what is convex already
+    return jnp.where(known, jnp.where(convex, hessian, nearest), hessian)
 
 
 def _over_steps(function: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -19,6 +19,7 @@ class Improvement(NamedTuple):
         steps: k, [H, A].
         gains: K, [H, A, n].
         curvatures: Q_uu without what regularises it, [H, A, A].
+        curvature: V_xx of the cost of the whole problem by its first state, [n, n].
         slope: Σ kᵀQ_u, a scalar ≤ 0.
         bend: Σ kᵀQ_uu k, a scalar: the cost changes by α slope + ½ α² bend.
         solved: whether all Q_uu were positive definite.
@@ -27,6 +28,7 @@ class Improvement(NamedTuple):
     steps: Float[Array, "H A"]
     gains: Float[Array, "H A n"]
     curvatures: Float[Array, "H A A"]
+    curvature: Float[Array, "n n"]
     slope: Float[Array, ""]
     bend: Float[Array, ""]
     solved: Bool[Array, ""]
@@ -84,5 +86,5 @@ def backward(
     start = (expansion.v_x, expansion.v_xx, zero, zero, jnp.array(True))
     inputs = (expansion.f_z, expansion.c_z, expansion.c_zz, expansion.lasts, plan, expansion.at)
     with jax.default_matmul_precision("highest"):
-        (_, _, slope, bend, solved), (k, gains, curvatures) = jax.lax.scan(solve, start, inputs, reverse=True)
-    return Improvement(k, gains, curvatures, slope, bend, solved)
+        (_, v_xx, slope, bend, solved), (k, gains, curvatures) = jax.lax.scan(solve, start, inputs, reverse=True)
+    return Improvement(k, gains, curvatures, v_xx, slope, bend, solved)

@@ -55,6 +55,8 @@ def run(command: "Run") -> None:
         interrupted = False
         try:
             with progress:
+                progress.show("compiling", record)
+                model = task.imagined(model)
                 for stage in drive(planner, model, record, num_steps=num_steps, seed=command.seed):
                     progress.show(stage, record)
                     if interrupted := asked_to_end():
@@ -112,7 +114,8 @@ def _settings(command: "Run", task: Any, factory: Callable[..., Any]) -> dict[st
     if given.get("target_ess") is not None:
         usual.pop("temperature", None)
     if command.horizon is not None:
-        usual.pop("rest_steps", None)  # which are of the task's own horizon
+        for name in ("rest_steps", "rest_speed", "rest_distance"):  # which are of the task's own horizon
+            usual.pop(name, None)
         given["horizon"] = command.horizon
     return {name: value for name, value in usual.items() if value is not None} | given
 

@@ -1,0 +1,138 @@
+"""The linear-quadratic regulator about a state at rest: what it does, and what it leaves to be earned."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ...dynamics.base import Model, State, Step, checked_step, scenario_count
+from ...dynamics.checks import integer, real
+from ...dynamics.coordinates import coordinates, with_coordinates
+from ...dynamics.pytrees import pytree
+from ...dynamics.spaces import action_space
+from ..beliefs.protocol import continuous_shape
+from ..rollouts.simulation import draw_scenarios, reuse_noise
+from .expansion import Expansion, nearest_convex
+from .riccati import backward
+
+
+@pytree
+class Regulator:
+    """A linear policy about a state at rest, and the return that it leaves. Make one with `regulator`.
+
+    It is a function of states, their value: `dynamics.with_value(model, regulator)`.
+
+    Attributes:
+        model: that gives the coordinates of states.
+        state: coordinates x̄ at rest, [n].
+        action: ū that keeps it there, [A].
+        gain: K, [A, n].
+        curvature: P, [n, n].
+        earned: at rest, over all steps that count, a scalar.
+        drift: the greatest change of a coordinate in one step from x̄, a scalar: 0 if it is at rest indeed.
+    """
+
+    model: Model
+    state: Float[Array, " n"]
+    action: Float[Array, " A"]
+    gain: Float[Array, "A n"]
+    curvature: Float[Array, "n n"]
+    earned: Float[Array, ""]
+    drift: Float[Array, ""]
+
+    def __call__(self, state: State) -> Float[Array, ""]:
+        """The return from a state on, N r̄ − ½ (x − x̄)ᵀ P (x − x̄)."""
+        deviation = coordinates(self.model, state) - self.state
+        with jax.default_matmul_precision("highest"):
+            return self.earned - 0.5 * deviation @ self.curvature @ deviation
+
+    def mean(self, state: State) -> Float[Array, " A"]:
+        """The action of the policy, ū + K (x − x̄), which may lie beyond the actuators' range."""
+        deviation = coordinates(self.model, state) - self.state
+        return self.action + jnp.matmul(self.gain, deviation, precision="highest")
+
+
+def regulator(
+    model: Model,
+    state: State,
+    action: Any = None,
+    *,
+    num_steps: int = 300,
+    state_cost: Any = 0.0,
+    action_cost: Any = 1e-3,
+) -> Regulator:
+    """Linearise a model about a state at rest, and solve for the best linear policy of many steps (Kalman, 1960).
+
+    The dynamics are expanded to first order and the reward to second, without negative curvatures of the cost, as
+    `planners.ilqr` does; slopes are taken as 0, as they are where no neighbouring state at rest is better. As the
+    value beyond the horizon of a planner it makes a short one do where a task is to balance: what it costs to come
+    back is known from there on (the terminal cost of stabilising predictive control; Mayne et al., 2000). Far from
+    rest it is an extrapolation.
+
+    Args:
+        model: any that is smooth about the state. Of one with scenarios, the first.
+        state: at rest.
+        action: that keeps it there, [A]; None for zeros.
+        num_steps: how many steps count, >= 1. Few forget what is slow; in coordinates that cannot all be reached, as
+            those of links held together by springs, more than some hundreds add up errors.
+        state_cost: what is added to the curvature of the cost, >= 0, a scalar or [n]: where the reward is the same in
+            all states, deviations cost no more than this says.
+        action_cost: what is added to that of the actions, > 0, a scalar or [A].
+
+    Returns:
+        The regulator. Compile it as `jax.jit(planners.lqr.regulator)(model, state)`.
+
+    Raises:
+        ValueError: for a parameter outside its range, or discrete actions.
+    """
+    num_steps = integer("num_steps", num_steps, 1)
+    shape = continuous_shape("regulator", 1, action_space(model))[1:]
+    key, scenario_key = jax.random.split(jax.random.key(0))
+    at: Any = model
+    if scenario_count(model) is not None:
+        _, models = draw_scenarios(model, scenario_key, 1)
+        at = jax.tree.map(lambda leaf: leaf[0], models)
+    x = coordinates(at, state)
+    size = len(x)
+    costs = jnp.concatenate(
+        [
+            real("state_cost", state_cost, minimum=0.0, shape=(size,)),
+            real("action_cost", action_cost, above=0.0, shape=shape),
+        ]
+    )
+    still = jnp.zeros(shape) if action is None else real("action", action, shape=shape)
+
+    def follow(z: Float[Array, " z"]) -> Step:
+        moved = with_coordinates(at, reuse_noise(state), z[:size])
+        return checked_step(at.step(jax.random.clone(key), moved, z[size:]))
+
+    z = jnp.concatenate([x, still])
+    step = follow(z)
+    f_z = _derivatives(lambda z: coordinates(at, follow(z).state), z).T
+    c_zz = _derivatives(lambda z: _derivatives(lambda z: -follow(z).reward, z), z)
+    weights = jnp.concatenate([jnp.ones(1), jnp.cumprod(jnp.full(num_steps - 1, step.discount))])
+    ahead = Expansion(
+        x=_repeated(x, num_steps),
+        f_z=_repeated(f_z, num_steps),
+        c_z=jnp.zeros((num_steps, len(z))),
+        c_zz=weights[:, None, None] * (nearest_convex(0.5 * (c_zz + c_zz.T)) + jnp.diag(costs)),
+        counts=jnp.ones(num_steps, bool),
+        lasts=jnp.ones(num_steps, bool),
+        v_x=jnp.zeros(size),
+        v_xx=jnp.zeros((size, size)),
+        at=None,
+    )
+    solved = backward(ahead, _repeated(still, num_steps), jnp.zeros(()), limits=None)
+    drift = jnp.abs(coordinates(at, step.state) - x).max()
+    return Regulator(at, x, still, solved.gains[0], solved.curvature, weights.sum() * step.reward, drift)
+
+
+def _derivatives(function: Callable[[Array], Array], z: Float[Array, " z"]) -> Float[Array, "z ..."]:
+    """By each entry of z, one after the other: of a simulator that compiles faster than all at once."""
+    return jax.lax.map(lambda tangent: jax.jvp(function, (z,), (tangent,))[1], jnp.eye(len(z)))
+
+
+def _repeated(leaf: Array, num: int) -> Array:
+    return jnp.broadcast_to(leaf, (num, *leaf.shape))

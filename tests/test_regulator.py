@@ -1,0 +1,149 @@
+"""The regulator at rest: gains and values against Riccati's, and what it does for planners that balance."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+from problems import random_linear_quadratic
+
+from mirrax import dynamics, planners
+
+KEY = jax.random.key(0)
+regulator = jax.jit(planners.lqr.regulator, static_argnames="num_steps")
+
+
+def at_rest(n=3, m=2, **changes):
+    """A linear-quadratic problem whose best state is 0, with nothing at its end."""
+    zero = {"c": np.zeros(n), "q": np.zeros(n), "r": np.zeros(m), "qf": np.zeros(n), "Qf": np.zeros((n, n))}
+    return random_linear_quadratic(3, n, m, **zero, **changes)
+
+
+@pytest.mark.parametrize("num_steps", [1, 7])
+def test_gain_and_curvature_are_riccatis(num_steps):
+    with jax.enable_x64(True):
+        model = at_rest()
+        found = regulator(model, jnp.zeros(3), num_steps=num_steps, action_cost=0.3)
+        dearer = dynamics.linear_quadratic(
+            model.A, model.B, model.Q, model.R + 0.3 * jnp.eye(2), N=model.N, Qf=model.Qf
+        )
+        exact = dearer.policy(num_steps, 1.0)
+        np.testing.assert_allclose(found.gain, exact.gain[0], atol=1e-9)
+        np.testing.assert_allclose(found.curvature, exact.cost_hessian[0], atol=1e-9)
+        assert found.drift == 0.0
+
+
+def test_many_steps_solve_the_algebraic_equation():
+    with jax.enable_x64(True):
+        model = at_rest()
+        found = regulator(model, jnp.zeros(3), num_steps=400, state_cost=0.2, action_cost=1e-9)
+        exact = scipy.linalg.solve_discrete_are(model.A, model.B, model.Q + 0.2 * np.eye(3), model.R, s=model.N.T)
+        np.testing.assert_allclose(found.curvature, exact, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("discount", [1.0, 0.9])
+def test_the_value_is_the_return_of_the_policy(discount):
+    """Reward at rest included, discounted as the model does."""
+    with jax.enable_x64(True):
+        model = dynamics.discounted(
+            dynamics.with_reward(at_rest(), lambda state, action, after: 2.0 - state @ state - 0.1 * action @ action),
+            discount,
+        )
+        found = regulator(model, jnp.zeros(3), num_steps=30, action_cost=1e-12)
+        state, total = jnp.array([0.3, -0.2, 0.5]), 0.0
+        value = found(state)
+        np.testing.assert_allclose(found(jnp.zeros(3)), 2.0 * (discount ** np.arange(30)).sum(), rtol=1e-12)
+        for t in range(30):
+            step = model.step(KEY, state, regulator(model, jnp.zeros(3), num_steps=30 - t).mean(state))
+            total, state = total + discount**t * step.reward, step.state
+        np.testing.assert_allclose(value, total, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["pendulum", "cartpole", "acrobot", "double_cartpole"])
+def test_the_policy_balances(name):
+    model = getattr(dynamics, name)()
+    upright = jnp.zeros_like(model.init(KEY))
+    found = regulator(model, upright)
+    assert found.drift < 1e-6
+
+    def step(state, key):
+        return model.step(key, state, jnp.clip(found.mean(state), -1.0, 1.0)).state, state
+
+    start = upright + 0.003 * jax.random.normal(KEY, upright.shape)
+    last, _ = jax.jit(lambda start: jax.lax.scan(step, start, jax.random.split(KEY, 400)))(start)
+    np.testing.assert_allclose(last, 0.0, atol=1e-2)
+
+
+def test_with_the_value_a_short_horizon_balances():
+    """Two poles, 4 steps ahead: what a lean costs later is all in the value."""
+    model = dynamics.double_cartpole()
+    upright = jnp.zeros(6)
+    valued = dynamics.with_value(model, regulator(model, upright))
+    start = upright.at[1].set(0.03)
+    planner = planners.icem(4, num_samples=64, std=0.3, std_min=0.005)
+
+    @jax.jit
+    def last(imagined):
+        def act(carry, key):
+            state, belief = carry
+            action, belief, _ = planners.plan(planner, imagined, key, state, belief)
+            return (model.step(key, state, action).state, belief), None
+
+        (state, _), _ = jax.lax.scan(act, (start, planner.init(imagined, start)), jax.random.split(KEY, 150))
+        return jnp.cos(state[1:3]).min()
+
+    bare, held = last(model), last(valued)
+    assert held > 0.99
+    assert bare < 0.9
+
+
+def test_where_the_reward_says_nothing_the_state_cost_does():
+    def step(key, state, action):
+        x, v = state
+        return jnp.stack([x + 0.1 * v, v + 0.1 * (x + action[0])]), 1.0, 1.0
+
+    model = dynamics.from_function(step, 1, init=lambda key: jnp.zeros(2), bounded=False)
+    free = regulator(model, jnp.zeros(2))
+    held = regulator(model, jnp.zeros(2), state_cost=jnp.array([1.0, 0.0]))
+    assert not np.allclose(held.gain, free.gain)
+    closed = jnp.array([[1.0, 0.1], [0.1, 1.0]]) + jnp.array([[0.0], [0.1]]) @ held.gain
+    assert np.abs(np.linalg.eigvals(closed)).max() < 1.0
+    np.testing.assert_allclose(held(jnp.zeros(2)), 300.0)
+
+
+def test_a_model_with_scenarios_has_the_regulator_of_one():
+    member = at_rest()
+    exact = regulator(member, jnp.zeros(3))
+    found = regulator(dynamics.ensemble([member, member]), jnp.zeros(3))
+    np.testing.assert_allclose(found.gain, exact.gain, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_steps": 0}, "num_steps must be an integer of at least 1, got 0"),
+        ({"state_cost": -1.0}, r"state_cost must be finite and >= 0, got -1.0"),
+        ({"state_cost": np.ones(2)}, r"state_cost must have shape \(3,\), or broadcast to it, got \(2,\)"),
+        ({"action_cost": 0.0}, r"action_cost must be finite and > 0, got 0.0"),
+        ({"action": np.zeros(5)}, r"action must have shape \(2,\), or broadcast to it, got \(5,\)"),
+    ],
+)
+def test_mistakes(options, message):
+    with pytest.raises(ValueError, match=message):
+        planners.lqr.regulator(at_rest(), jnp.zeros(3), **options)
+
+
+def test_discrete_actions_are_refused():
+    table = dynamics.tabular(jnp.ones((2, 2, 2)) / 2, jnp.ones((2, 2)))
+    with pytest.raises(ValueError, match="regulator needs continuous actions"):
+        planners.lqr.regulator(table, table.init(KEY))
+
+
+def test_joints_of_a_robot_are_put_where_they_are_wanted():
+    model = dynamics.brax("inverted_pendulum", "generalized")
+    state = jax.jit(model.init)(KEY)
+    moved = jax.jit(model.with_joints)(state, jnp.array([0.2, 0.1]))
+    np.testing.assert_allclose(moved.pipeline_state.q, [0.2, 0.1], atol=1e-6)
+    np.testing.assert_allclose(moved.pipeline_state.qd, 0.0)
+    with pytest.raises(ValueError, match=r"q must have shape \(2,\), or broadcast to it, got \(3,\)"):
+        model.with_joints(state, jnp.zeros(3))
