@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mirrax import dynamics
-from mirrax.benchmarks import survival
+from mirrax import dynamics, planners
+from mirrax.benchmarks import survival, tasks
 from mirrax.benchmarks.disturbances import heavier, push
-from mirrax.benchmarks.tasks import TASKS, find_task
+from mirrax.benchmarks.tasks import TASKS, Beyond, Task, find_task
 
 ARGUMENTS = (
     "--models",
@@ -23,6 +23,19 @@ ARGUMENTS = (
     "--steps",
     "12",
 )
+
+
+def standing(model):
+    """The same model, whose episodes begin nearly upright."""
+
+    @dynamics.pytree
+    class Standing(dynamics.Wrapper):
+        model: dynamics.Model
+
+        def init(self, key):
+            return jnp.zeros(6).at[1].set(0.03)
+
+    return Standing(model)
 
 
 def measure(folder, *more, capsys):
@@ -55,6 +68,45 @@ def test_episodes_are_kept_and_not_played_again(tmp_path, capsys):
     assert again.out == second.out
     pushed = measure(tmp_path, "--seeds", "1", "--push", "0.5", "--mass", "0.2", capsys=capsys)
     assert pushed.err.count("up after") == 2, "other conditions are other episodes"
+
+
+def test_who_is_told_of_the_time_beyond_the_horizon(tmp_path, monkeypatch, capsys):
+    """The shipped planner, and all others if so wanted: these are other episodes."""
+    regulator = jax.jit(planners.lqr.regulator)
+    task = Task(
+        "two poles that stand at first",
+        lambda backend: standing(dynamics.double_cartpole()),
+        horizon=4,
+        num_samples=64,
+        std=0.3,
+        episode_steps=120,
+        goal=find_task("double_cartpole").goal,
+        planner="icem",
+        options={"std_min": 0.005},
+        beyond=Beyond("the regulator upright", lambda model: regulator(model, jnp.zeros(6))),
+    )
+    monkeypatch.setattr(tasks, "TASKS", {"standing": task})
+    arguments = ["--models", "standing", "--seeds", "1", "--devices", "1", "--out", str(tmp_path), "--planners"]
+    survival.main([*arguments, "shipped", "icem:std_min=0.005"])
+    survival.main([*arguments, "shipped", "icem:std_min=0.005", "--beyond"])
+    assert capsys.readouterr().err.count(", seed 0: ") == 3, "the shipped one is played once"
+    records = [json.loads(line) for line in (tmp_path / "standing.jsonl").read_text().splitlines()]
+    assert [(record["planner"], record["beyond"], record["held"]) for record in records] == [
+        ("shipped", True, True),
+        ("icem:std_min=0.005", False, False),
+        ("icem:std_min=0.005", True, True),
+    ]
+
+
+def test_a_robot_is_told_of_the_regulator_in_its_reference_pose():
+    task = find_task("inverted_pendulum")
+    model = task.make("generalized")
+    imagined = task.imagined(model)
+    value = jax.jit(lambda q: imagined.value(model.with_joints(model.init(jax.random.key(0)), q)))
+    upright, beside, leaning = (float(value(jnp.array(q))) for q in ([0.0, 0.0], [0.1, 0.0], [0.0, 0.1]))
+    np.testing.assert_allclose(upright, 300.0, rtol=1e-3)  # the reward of so many steps
+    assert upright > beside > 0.0
+    assert upright > leaning > 0.0
 
 
 def test_what_is_kept_of_an_episode():

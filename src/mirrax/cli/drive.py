@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -60,7 +60,15 @@ class Record:
     done: bool = False
 
 
-def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: int) -> Iterator[str]:
+def drive(
+    planner: Any,
+    model: Model,
+    record: Record,
+    *,
+    num_steps: int,
+    seed: int,
+    prepare: Callable[[Model], Model] = lambda model: model,
+) -> Iterator[str]:
     """Drive `model` and fill `record` on the way.
 
     Args:
@@ -69,12 +77,14 @@ def drive(planner: Any, model: Model, record: Record, *, num_steps: int, seed: i
         record: filled as the run goes, so that an interrupted run has its beginning.
         num_steps: the greatest number of steps.
         seed: of everything random.
+        prepare: makes of the model the one to plan with and to act in, which may take its time.
 
     Yields:
         "compiling" once, then "running" after compilation and after each step.
     """
     yield "compiling"
     started = time.perf_counter()
+    model = prepare(model)
     sharding = sharding_of(planner)
     # Everything but the plans lives on all devices: where results change place, JAX would compile once more.
     everything = (planner, model, *jax.random.split(jax.random.key(seed), 3))

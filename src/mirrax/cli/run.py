@@ -55,9 +55,9 @@ def run(command: "Run") -> None:
         interrupted = False
         try:
             with progress:
-                progress.show("compiling", record)
-                model = task.imagined(model)
-                for stage in drive(planner, model, record, num_steps=num_steps, seed=command.seed):
+                for stage in drive(
+                    planner, model, record, num_steps=num_steps, seed=command.seed, prepare=task.imagined
+                ):
                     progress.show(stage, record)
                     if interrupted := asked_to_end():
                         break
@@ -65,6 +65,8 @@ def run(command: "Run") -> None:
             with one_clear_line():
                 raise ValueError(f"this does not fit the machine: {' '.join(str(error).split())[:200]}") from error
         settings |= {"steps": num_steps, "devices": num_devices}
+        if task.beyond is not None:
+            settings["beyond"] = task.beyond.summary
         names = (command.model, name)
         interrupted = interrupted and not record.done and len(record.moments) < num_steps
         write_results(
