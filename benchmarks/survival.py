@@ -27,7 +27,7 @@ from mirrax.benchmarks.returns import fingerprint, fitting, make_planner, plans_
 from mirrax.benchmarks.tasks import TASKS, Goal, Task, find_task
 from mirrax.benchmarks.timing import print_table
 from mirrax.dynamics import Model
-from mirrax.dynamics.base import duration
+from mirrax.dynamics.base import HasDuration
 from mirrax.dynamics.checks import integer
 from mirrax.planners.rollouts.placement import place, sharding_of
 
@@ -317,7 +317,7 @@ def entry(name: str, task: Task, model: Model, options: Options, sharding: Any) 
             "push": options.push,
             "mass": options.mass,
             "of": task.episode_steps if options.steps is None else options.steps,
-            "beyond": informed,
+            "beyond": task.beyond.summary if informed and task.beyond else None,
         },
     )
 
@@ -400,7 +400,7 @@ def _found(known: Sequence[dict[str, Any]], one: Entry, options: Options) -> lis
 
 
 def _print(name: str, task: Task, model: Model, drawn: Mapping[str, Sequence[dict[str, Any]]]) -> None:
-    dt = duration(model)
+    dt = model.dt if isinstance(model, HasDuration) else None
     steps = max((record["of"] for episodes in drawn.values() for record in episodes), default=task.episode_steps)
     goal = "" if task.goal is None else f"; held: {task.goal.summary} during the last quarter"
     of_step = "" if dt is None else f", a step takes {1e3 * dt:.0f} ms"
@@ -446,7 +446,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     whole = [line for line in lines if line.endswith("\n")]
     if len(whole) < len(lines):
         path.write_text("".join(whole))
-    return [{"beyond": False} | json.loads(line) for line in whole]
+    return [{"beyond": None} | json.loads(line) for line in whole]
 
 
 if __name__ == "__main__":

@@ -139,7 +139,8 @@ def _regulator(**costs: Any) -> Beyond:
         state = jax.lax.fori_loop(0, 5, lambda _, state: model.step(key, state, still).state, state)
         return planners.lqr.regulator(model, state, **costs)
 
-    return Beyond("the regulator at rest upright", solve)
+    words = "".join(f", {name}={value}" for name, value in costs.items())
+    return Beyond(f"the regulator in the reference pose{words}", solve)
 
 
 _UPRIGHT_TORSO = Goal(

@@ -111,10 +111,7 @@ class BraxModel:
             if hasattr(physics, "x_i"):
                 moved = _with_links(self.sys, physics, *ravel_pytree((physics.x_i, physics.xd_i))[1](x))
             else:
-                q, qd = ravel_pytree((physics.q, physics.qd))[1](x)
-                moved = _with_sys(self.env, self.sys).unwrapped.pipeline_init(q, qd)
-                if hasattr(physics, "qacc_warmstart"):  # where MuJoCo's solver begins
-                    moved = moved.replace(qacc_warmstart=physics.qacc_warmstart)
+                moved = self._with_joints(physics, *ravel_pytree((physics.q, physics.qd))[1](x))
         return state.replace(pipeline_state=moved)
 
     def with_joints(self, state: State, q: Any, qd: Any = 0.0) -> State:
@@ -132,12 +129,18 @@ class BraxModel:
             ValueError: for a shape that does not fit.
         """
         physics = _physics(state)
-        q, qd = (
-            real(name, value, shape=now.shape) for name, value, now in (("q", q, physics.q), ("qd", qd, physics.qd))
-        )
-        env: Any = _with_sys(self.env, self.sys)
+        q, qd = real("q", q, shape=None), real("qd", qd, shape=physics.qd.shape)
+        if q.shape != physics.q.shape:
+            raise ValueError(f"q must have shape {physics.q.shape}, as sys.init_q has, got {q.shape}")
         with _quiet():
-            return state.replace(pipeline_state=env.unwrapped.pipeline_init(q, qd))
+            return state.replace(pipeline_state=self._with_joints(physics, q, qd))
+
+    def _with_joints(self, physics: Any, q: Float[Array, " q"], qd: Float[Array, " n"]) -> Any:
+        env: Any = _with_sys(self.env, self.sys)
+        moved = env.unwrapped.pipeline_init(q, qd)
+        if hasattr(physics, "qacc_warmstart"):  # where MuJoCo's solver begins
+            moved = moved.replace(qacc_warmstart=physics.qacc_warmstart)
+        return moved
 
     def redraw(self, key: PRNGKeyArray, state: State) -> State:
         """The state with its keys drawn anew, which make the noise that is yet to come.

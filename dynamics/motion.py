@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .base import HasDuration, HasMotion, HasPose, State
+from .checks import scalar
 from .coordinates import coordinates
 
 
@@ -24,7 +25,7 @@ def mean_squared_speed(model: Any, before: State, after: State) -> Float[Array, 
     """
     known = model.mean_squared_speed(after) if isinstance(model, HasMotion) else None
     if known is not None:
-        return known
+        return scalar("mean_squared_speed", known)
     change = coordinates(model, after) - coordinates(model, before)
     if change.size == 0:  # a state without numbers that vary continuously
         return jnp.zeros(())
@@ -51,4 +52,4 @@ def mean_squared_displacement(model: Any, state: State) -> Float[Array, ""]:
             "a model must have a pose of rest for distances from it, see `dynamics.HasPose`, "
             f"got {type(model).__name__} without one"
         )
-    return known
+    return scalar("mean_squared_displacement", known)

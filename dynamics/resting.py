@@ -2,11 +2,10 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
-from .base import Model, State, Step, checked_step
+from .base import HasPose, Model, State, Step, check_model, checked_step
 from .checks import integer, real
 from .coordinates import coordinates, with_coordinates
 from .motion import mean_squared_displacement, mean_squared_speed
@@ -18,14 +17,14 @@ class RestingState(NamedTuple):
     """A state, and what was earned on the way there.
 
     Attributes:
-        inner: of the model underneath.
+        state: of the model underneath.
         num_steps: how many steps there were.
         weight: the product of their discounts.
         earned: the weighted sum of the rewards that counted.
         weights: the sum of their weights.
     """
 
-    inner: State
+    state: State
     num_steps: Int[Array, ""]
     weight: Float[Array, ""]
     earned: Float[Array, ""]
@@ -50,11 +49,11 @@ class Resting(Wrapper):
 
     def inner(self, state: RestingState) -> State:
         """The state of the model underneath."""
-        return state.inner
+        return state.state
 
     def outer(self, state: RestingState, inner: State) -> RestingState:
         """`state` with that of the model underneath replaced."""
-        return state._replace(inner=inner)
+        return state._replace(state=inner)
 
     def begin(self, state: State) -> RestingState:
         """A state of the model underneath as the first of a plan."""
@@ -66,10 +65,10 @@ class Resting(Wrapper):
 
     def step(self, key: PRNGKeyArray, state: RestingState, action: Num[Array, "*a"]) -> Step:
         """Step the model underneath; beyond `reward_steps` the reward is r̄ − |r̄| e/(1 + e), see `resting`."""
-        step = checked_step(self.model.step(key, state.inner, action))
+        step = checked_step(self.model.step(key, state.state, action))
         counts = state.num_steps < self.reward_steps
         mean = state.earned / jnp.maximum(state.weights, jnp.finfo(state.weights.dtype).tiny)  # r̄
-        unrest = mean_squared_speed(self.model, state.inner, step.state) / self.speed**2  # e = v²/s² + d²/l²
+        unrest = mean_squared_speed(self.model, state.state, step.state) / self.speed**2  # e = v²/s² + d²/l²
         if self.distance is not None:
             unrest += mean_squared_displacement(self.model, step.state) / self.distance**2
         rest = mean - jnp.abs(mean) * unrest / (1.0 + unrest)
@@ -87,11 +86,11 @@ class Resting(Wrapper):
 
     def coordinates(self, state: RestingState) -> Float[Array, " n"]:
         """Those of the state underneath, and what was earned, on which the worth of rest depends."""
-        return jnp.append(coordinates(self.model, state.inner), state.earned)
+        return jnp.append(coordinates(self.model, state.state), state.earned)
 
     def with_coordinates(self, state: RestingState, x: Float[Array, " n"]) -> RestingState:
         """The state with these coordinates."""
-        return state._replace(inner=with_coordinates(self.model, state.inner, x[:-1]), earned=x[-1])
+        return state._replace(state=with_coordinates(self.model, state.state, x[:-1]), earned=x[-1])
 
 
 def resting(model: Model, reward_steps: int, *, speed: Any = 1.0, distance: Any = None) -> Resting:
@@ -102,7 +101,8 @@ def resting(model: Model, reward_steps: int, *, speed: Any = 1.0, distance: Any 
     distance from the pose in which the model can stay at rest (see `mean_squared_displacement`). A plan over such a
     model has its return multiplied by how well it can be brought to rest without an end: a state is worth what it
     earned only if it can still be left safely. Plans that end in a safe state are how receding-horizon planners avoid
-    what they do not see (Schouwenaars, How & Feron, 2004, which asks for it as a constraint).
+    what they do not see (Schouwenaars, How & Feron, 2004, which asks for it as a constraint). The model's own value
+    of the last state is added as it is; a model without one is meant, since coming to rest stands for what follows.
 
     Args:
         model: any.
@@ -114,11 +114,12 @@ def resting(model: Model, reward_steps: int, *, speed: Any = 1.0, distance: Any 
         The model; `begin(state)` makes its states of those of the model underneath.
 
     Raises:
-        ValueError: for a parameter outside its range, or a distance for a model that has no pose of rest.
+        ValueError: for a parameter outside its range, what is no model, or a distance for one without a pose of rest.
     """
+    check_model("model", model)
     steps = integer("reward_steps", reward_steps, 1)
     if distance is not None:
         distance = real("distance", distance, above=0.0)
-        key = jax.random.key(0)
-        jax.eval_shape(lambda model, key: mean_squared_displacement(model, model.init(key)), model, key)
+        if not isinstance(model, HasPose):  # of others some learn from a state that they have none
+            mean_squared_displacement(model, None)
     return Resting(model, real("speed", speed, above=0.0), distance, steps)

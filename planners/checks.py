@@ -11,6 +11,7 @@ from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from ..dynamics.base import Step, check_model
 from ..dynamics.pytrees import difference
+from ..dynamics.resting import Resting
 from ..dynamics.spaces import ActionSpace, action_space
 
 
@@ -90,7 +91,7 @@ def noted(planner: Any, model: Any, state: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        note = f"raised while {getattr(planner, 'name', type(planner).__name__)} planned on {type(model).__name__}"
+        note = f"raised while {getattr(planner, 'name', type(planner).__name__)} planned on {_kind(model)}"
         with contextlib.suppress(Exception):  # whatever is wrong with the model, the first error says it
             own = jax.eval_shape(model.init, jax.random.key(0))
             if (found := difference("state", own, state)) is not None:
@@ -106,8 +107,13 @@ def binding(planner: str, model: Any, state: Any) -> Iterator[ActionSpace]:
         space = action_space(check_model("model", model))
         if isinstance(state, Step):
             raise ValueError("state must be a state of the model, got a Step: take its `state`")
-    with named(planner, f"{type(model).__name__} ({space})"):
+    with named(planner, f"{_kind(model)} ({space})"):
         yield space
+
+
+def _kind(model: Any) -> str:
+    """What the user knows the model as, who may have asked for plans that end at rest but for no such model."""
+    return type(model.model if isinstance(model, Resting) else model).__name__
 
 
 def check_per_plan(name: str, values: Any, num_samples: int) -> Shaped[Array, " K"]:

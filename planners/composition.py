@@ -288,6 +288,8 @@ def _check_resampled(sizes: int | tuple[int, ...], **given: bool) -> None:
 
 def _refined(planner: SamplingPlanner, refine: Any) -> RefinedPlanner:
     """The planner around both, or a `ValueError` unless one can go on from the plans of the other."""
+    if isinstance(refine, RestingPlanner):
+        raise ValueError("refine must have no rest_steps: give them to the planner that it refines")
     if not isinstance(refine, Refiner) or isinstance(refine, type):
         raise ValueError(
             f"refine must be a planner that can start from given plans (gradient, elbo_gradient, stein, ilqr), "

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import jax
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from ..dynamics.base import Model, State
+from ..dynamics.motion import mean_squared_displacement
 from ..dynamics.pytrees import pytree, static
 from ..dynamics.resting import Resting, RestingState
 from .checks import named
@@ -33,7 +35,7 @@ class RestingPlanner:
     @property
     def name(self) -> str:
         """Of the planner."""
-        return self.planner.name
+        return _name(self.planner)
 
     @property
     def horizon(self) -> int:
@@ -46,7 +48,14 @@ class RestingPlanner:
         return sharding_of(self.planner)
 
     def init(self, model: Model, state: State) -> Any:
-        """The belief of the planner where inference starts."""
+        """The belief of the planner where inference starts.
+
+        Raises:
+            ValueError: if the planner does not fit, or a distance is given and the model has no pose of rest.
+        """
+        if self.rest_distance is not None:
+            with named(self.name):
+                jax.eval_shape(mean_squared_displacement, model, state)
         return self.planner.init(*self._imagined(model, state))
 
     def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Info]:
@@ -71,7 +80,7 @@ def resting(planner: Any, rest_steps: Any, rest_speed: Any = None, rest_distance
     """Make the last steps of a planner's plans earn nothing but for coming to rest, see `dynamics.resting`.
 
     Args:
-        planner: any that has a `horizon`.
+        planner: any that has a `horizon`, and does not look for such plans already.
         rest_steps: how many, fewer than the horizon; None leaves the planner as it is.
         rest_speed: the speed at which such a step is worth half; None for 1.
         rest_distance: the distance from the model's pose of rest at which it is; None where any pose will do.
@@ -89,10 +98,18 @@ def resting(planner: Any, rest_steps: Any, rest_speed: Any = None, rest_distance
             if value is not None:
                 raise ValueError(f"{name} is of the steps that rest_steps counts: give both, got {value!r}")
         return planner
-    with named(planner.name):
+    if isinstance(planner, RestingPlanner):
+        raise ValueError(f"planner looks for plans that end at rest already, got {_name(planner)} with rest_steps")
+    if not isinstance(getattr(planner, "horizon", None), int):
+        raise ValueError(f"planner must have a horizon, a number of steps, got {type(planner).__name__} without")
+    with named(_name(planner)):
         if rest_steps >= planner.horizon:
             raise ValueError(
                 f"rest_steps must leave steps that earn something, fewer than the horizon {planner.horizon}, "
                 f"got {rest_steps}"
             )
     return RestingPlanner(planner, speed, distance, rest_steps)
+
+
+def _name(planner: Any) -> str:
+    return getattr(planner, "name", type(planner).__name__)

@@ -1,11 +1,13 @@
 """The regulator at rest: gains and values against Riccati's, and what it does for planners that balance."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
-from problems import random_linear_quadratic
+from problems import random_linear_quadratic, unchecked
 
 from mirrax import dynamics, planners
 
@@ -20,16 +22,25 @@ def at_rest(n=3, m=2, **changes):
 
 
 @pytest.mark.parametrize("num_steps", [1, 7])
-def test_gain_and_curvature_are_riccatis(num_steps):
+def test_policy_and_value_are_riccatis(num_steps):
+    """Slopes of the reward included."""
     with jax.enable_x64(True):
-        model = at_rest()
+        nothing = {"c": np.zeros(3), "qf": np.zeros(3), "Qf": np.zeros((3, 3))}
+        model = random_linear_quadratic(3, 3, 2, **nothing)
         found = regulator(model, jnp.zeros(3), num_steps=num_steps, action_cost=0.3)
-        dearer = dynamics.linear_quadratic(
-            model.A, model.B, model.Q, model.R + 0.3 * jnp.eye(2), N=model.N, Qf=model.Qf
-        )
-        exact = dearer.policy(num_steps, 1.0)
+        dearer = dataclasses.replace(model, R=model.R + 0.3 * jnp.eye(2))
+        exact = dearer.policy(num_steps, 1e-9)
         np.testing.assert_allclose(found.gain, exact.gain[0], atol=1e-9)
+        np.testing.assert_allclose(found.action, exact.offset[0], atol=1e-9)
         np.testing.assert_allclose(found.curvature, exact.cost_hessian[0], atol=1e-9)
+        np.testing.assert_allclose(found.gradient, exact.cost_gradient[0], atol=1e-9)
+        state, total = model.start, 0.0
+        for t in range(num_steps):  # the return of its actions, without noise
+            action = exact.gain[t] @ state + exact.offset[t]
+            total -= 0.15 * action @ action
+            step = model.step(KEY, state, action)
+            state, total = step.state, total + step.reward
+        np.testing.assert_allclose(found(model.start), total, atol=1e-9)
         assert found.drift == 0.0
 
 
@@ -49,14 +60,17 @@ def test_the_value_is_the_return_of_the_policy(discount):
             dynamics.with_reward(at_rest(), lambda state, action, after: 2.0 - state @ state - 0.1 * action @ action),
             discount,
         )
-        found = regulator(model, jnp.zeros(3), num_steps=30, action_cost=1e-12)
+
+        def found(num_steps):
+            return regulator(model, jnp.zeros(3), num_steps=num_steps, action_cost=1e-13)
+
         state, total = jnp.array([0.3, -0.2, 0.5]), 0.0
-        value = found(state)
-        np.testing.assert_allclose(found(jnp.zeros(3)), 2.0 * (discount ** np.arange(30)).sum(), rtol=1e-12)
-        for t in range(30):
-            step = model.step(KEY, state, regulator(model, jnp.zeros(3), num_steps=30 - t).mean(state))
+        value = found(8)(state)
+        np.testing.assert_allclose(found(8)(jnp.zeros(3)), 2.0 * (discount ** np.arange(8)).sum(), rtol=1e-12)
+        for t in range(8):
+            step = model.step(KEY, state, found(8 - t).mean(state))
             total, state = total + discount**t * step.reward, step.state
-        np.testing.assert_allclose(value, total, rtol=1e-3)
+        np.testing.assert_allclose(value, total, rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["pendulum", "cartpole", "acrobot", "double_cartpole"])
@@ -112,10 +126,52 @@ def test_where_the_reward_says_nothing_the_state_cost_does():
 
 
 def test_a_model_with_scenarios_has_the_regulator_of_one():
-    member = at_rest()
-    exact = regulator(member, jnp.zeros(3))
-    found = regulator(dynamics.ensemble([member, member]), jnp.zeros(3))
+    first = at_rest()
+    others = [dataclasses.replace(first, A=scale * first.A) for scale in (0.7, 1.1)]
+    exact = regulator(first, jnp.zeros(3))
+    found = regulator(dynamics.ensemble([first, *others]), jnp.zeros(3))
     np.testing.assert_allclose(found.gain, exact.gain, rtol=1e-6)
+
+
+def test_actuators_have_their_whole_effect_at_the_end_of_their_range():
+    model = dynamics.from_function(
+        lambda key, state, action: (0.9 * state + jnp.clip(action, -1.0, 1.0), -(state @ state), 1.0),
+        1,
+        init=lambda key: jnp.zeros(1),
+        bounded=True,
+    )
+    inside = regulator(model, jnp.array([5.0]), jnp.array([0.5]))
+    np.testing.assert_allclose(regulator(model, jnp.array([10.0]), jnp.array([1.0])).gain, inside.gain, rtol=1e-5)
+    with pytest.raises(ValueError, match="action must be finite and >= -1 and <= 1, got 2"):
+        planners.lqr.regulator(model, jnp.array([20.0]), 2.0)
+
+
+def test_what_has_no_solution_is_nan():
+    """The distance to a goal has no curvature there; what no action reaches cannot be held."""
+
+    def norm(state, action, after):
+        return 1.0 - jnp.linalg.norm(state)
+
+    found = regulator(dynamics.with_reward(at_rest(), norm), jnp.zeros(3))
+    assert np.isnan(found.gain).all()
+    assert np.isnan(found(jnp.ones(3)))
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (jnp.zeros((5, 3)), r"state must have shape \(3,\), got \(5, 3\)"),
+        (jnp.zeros(3, int), "state must be of float32, got int32"),
+    ],
+)
+def test_a_state_of_another_model_is_refused(state, message):
+    with pytest.raises(ValueError, match=message):
+        planners.lqr.regulator(at_rest(), state)
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(ValueError, match="model must be a model, got str"):
+        unchecked(planners.lqr.regulator)("x", jnp.zeros(3))
 
 
 @pytest.mark.parametrize(
@@ -145,5 +201,5 @@ def test_joints_of_a_robot_are_put_where_they_are_wanted():
     moved = jax.jit(model.with_joints)(state, jnp.array([0.2, 0.1]))
     np.testing.assert_allclose(moved.pipeline_state.q, [0.2, 0.1], atol=1e-6)
     np.testing.assert_allclose(moved.pipeline_state.qd, 0.0)
-    with pytest.raises(ValueError, match=r"q must have shape \(2,\), or broadcast to it, got \(3,\)"):
+    with pytest.raises(ValueError, match=r"q must have shape \(2,\), as sys.init_q has, got \(3,\)"):
         model.with_joints(state, jnp.zeros(3))

@@ -1,6 +1,5 @@
 """Plans that end at rest: what a step of coming to rest is worth, and that what would crash stops in time."""
 
-import inspect
 import types
 
 import jax
@@ -8,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from brax import kinematics, math
+from problems import unchecked
 
 from mirrax import dynamics, planners
 from mirrax.dynamics.brax_motion import squared_displacement
+from mirrax.planners.info import info_row
 
 HORIZON, REST, SPEED = 9, 5, 0.7
 KEY, ACTIONS = jax.random.key(0), jnp.array([[0.5], [-0.2], [0.9], [0.1], [-1.0], [-0.6]])
@@ -317,8 +318,101 @@ def test_mistakes(options, message):
         planners.mppi(HORIZON, **options)
 
 
+def test_messages_name_the_model_that_the_user_knows():
+    planner = planners.mppi(HORIZON, rest_steps=REST, std=np.ones(3))
+    with pytest.raises(ValueError, match=r"mppi on FunctionModel .*std"):
+        planners.infer(planner, car(), KEY, jnp.zeros(2))
+
+
 def test_planners_of_one_s_own_can_rest_too():
-    assert "rest_steps" in inspect.signature(planners.resting).parameters
-    planner = planners.resting(planners.mppi(HORIZON), REST)
-    assert planner.planner.horizon == HORIZON
-    assert planners.resting(planner.planner, None) is planner.planner
+    class Own:
+        """One that tries full speed and no speed, without a name."""
+
+        horizon = HORIZON
+
+        def init(self, model, state):
+            return jnp.zeros((HORIZON, 1))
+
+        def improve(self, model, key, state, belief):
+            plans = jnp.stack([jnp.full((HORIZON, 1), pace) for pace in (1.0, 0.0)])
+            returns, *_ = planners.rollout(model, key, state, plans)
+            return plans[jnp.argmax(returns)], info_row(best_return=returns.max())
+
+        def act(self, key, belief):
+            return belief[0]
+
+        def shift(self, belief):
+            return belief
+
+    model, state = Rolling(car(wall=1.0)), jnp.zeros(2)
+
+    def action(planner):
+        return planners.plan(planner, model, KEY, state, planner.init(model, state))[0]
+
+    assert action(Own()) == 1.0
+    resting = planners.resting(Own(), REST)
+    assert (resting.name, resting.horizon) == ("Own", HORIZON)
+    assert action(resting) == 0.0
+    assert planners.resting(Own, None) is Own
+
+
+@pytest.mark.parametrize(
+    ("planner", "message"),
+    [
+        (object(), "planner must have a horizon, a number of steps, got object without"),
+        (planners.mppi(HORIZON, rest_steps=2), "planner looks for plans that end at rest already, got mppi"),
+    ],
+)
+def test_what_cannot_rest_is_refused(planner, message):
+    with pytest.raises(ValueError, match=message):
+        planners.resting(planner, REST)
+
+
+def test_what_is_no_model_cannot_rest():
+    for model in ("x", dynamics.pendulum):
+        with pytest.raises(ValueError, match="model must be"):
+            unchecked(dynamics.resting)(model, 3)
+
+
+def test_policies_see_the_observation_of_the_state_underneath():
+    """What they are made for is the same with plans that end at rest and without."""
+
+    @dynamics.pytree
+    class Observed:
+        obs: jax.Array
+        hidden: jax.Array
+
+    @dynamics.pytree
+    class Robot:
+        action_size: int = dynamics.static(default=1)
+
+        def init(self, key):
+            return Observed(jnp.zeros(2), jnp.zeros(50))
+
+        def step(self, key, state, action):
+            return state, jnp.ones(()), jnp.ones(())
+
+        def value(self, state):
+            return jnp.zeros(())
+
+    model, shapes = Robot(), []
+    for options in ({}, {"rest_steps": 2}):
+        planner = planners.iterative_policy(5, hidden=(8,), **options)
+        belief = planner.init(model, model.init(KEY))
+        shapes.append([leaf.shape for leaf in jax.tree.leaves(belief)])
+    assert shapes[0] == shapes[1]
+
+
+def test_what_refines_takes_no_rest_of_its_own():
+    with pytest.raises(ValueError, match="refine must have no rest_steps: give them to the planner that it refines"):
+        planners.mppi(HORIZON, rest_steps=REST, refine=planners.gradient(HORIZON, rest_steps=REST))
+
+
+def test_a_speed_of_a_model_that_is_no_scalar_is_named():
+    class Wide(Rolling):
+        def mean_squared_speed(self, state):
+            return jnp.ones(2)
+
+    model = dynamics.pytree(Wide)(car())
+    with pytest.raises(ValueError, match="mean_squared_speed must be a scalar number, got float32 of shape"):
+        dynamics.mean_squared_speed(model, jnp.zeros(2), jnp.zeros(2))

@@ -91,10 +91,11 @@ def test_who_is_told_of_the_time_beyond_the_horizon(tmp_path, monkeypatch, capsy
     survival.main([*arguments, "shipped", "icem:std_min=0.005", "--beyond"])
     assert capsys.readouterr().err.count(", seed 0: ") == 3, "the shipped one is played once"
     records = [json.loads(line) for line in (tmp_path / "standing.jsonl").read_text().splitlines()]
+    told = task.beyond.summary
     assert [(record["planner"], record["beyond"], record["held"]) for record in records] == [
-        ("shipped", True, True),
-        ("icem:std_min=0.005", False, False),
-        ("icem:std_min=0.005", True, True),
+        ("shipped", told, True),
+        ("icem:std_min=0.005", None, False),
+        ("icem:std_min=0.005", told, True),
     ]
 
 
@@ -133,6 +134,7 @@ def test_the_share_still_up():
         (["--seeds", "0"], "seeds must be an integer of at least 1, got 0"),
         (["--mass", "-1"], "mass must be greater than -1, got -1.0"),
         (["--planners", "icem:horizon=0"], "horizon must be an integer of at least 1, got 0"),
+        (["--planners", "mppi:horizon=6,rest_steps=3,rest_distance=0.1", "--models", "point_mass"], "pose of rest"),
         (["--models", "fast", "--push", "1", "--planners", "shipped"], "push must be 0 for"),
     ],
 )

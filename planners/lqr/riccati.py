@@ -19,7 +19,8 @@ class Improvement(NamedTuple):
         steps: k, [H, A].
         gains: K, [H, A, n].
         curvatures: Q_uu without what regularises it, [H, A, A].
-        curvature: V_xx of the cost of the whole problem by its first state, [n, n].
+        gradient: V_x of the cost of the whole problem by its first state, [n].
+        curvature: V_xx of it, [n, n].
         slope: Σ kᵀQ_u, a scalar ≤ 0.
         bend: Σ kᵀQ_uu k, a scalar: the cost changes by α slope + ½ α² bend.
         solved: whether all Q_uu were positive definite.
@@ -28,6 +29,7 @@ class Improvement(NamedTuple):
     steps: Float[Array, "H A"]
     gains: Float[Array, "H A n"]
     curvatures: Float[Array, "H A A"]
+    gradient: Float[Array, " n"]
     curvature: Float[Array, "n n"]
     slope: Float[Array, ""]
     bend: Float[Array, ""]
@@ -86,5 +88,5 @@ def backward(
     start = (expansion.v_x, expansion.v_xx, zero, zero, jnp.array(True))
     inputs = (expansion.f_z, expansion.c_z, expansion.c_zz, expansion.lasts, plan, expansion.at)
     with jax.default_matmul_precision("highest"):
-        (_, v_xx, slope, bend, solved), (k, gains, curvatures) = jax.lax.scan(solve, start, inputs, reverse=True)
-    return Improvement(k, gains, curvatures, v_xx, slope, bend, solved)
+        (v_x, v_xx, slope, bend, solved), (k, gains, curvatures) = jax.lax.scan(solve, start, inputs, reverse=True)
+    return Improvement(k, gains, curvatures, v_x, v_xx, slope, bend, solved)
