@@ -61,7 +61,7 @@ class Options:
     out: Path = Path("runs/survival")
     """Folder of the episodes, one file per model, and of the figure; a run goes on with what it finds there."""
     beyond: bool = False
-    """Tell every planner what the task knows of the time beyond the horizon; otherwise only the shipped one."""
+    """Give every planner the value beyond the horizon that the task has, not the shipped one alone."""
     draw_only: bool = False
     """Print and draw what is there, measure nothing."""
 
