@@ -92,9 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sharding = sample_sharding(len(jax.devices()) if options.devices is None else options.devices)
         for name in some("models", options.models):
             task = find_task(name)
-            _disturbed(task.make(None), options)
+            model = task.make(None)
+            _disturbed(model, options)
             for planner in some("planners", options.planners):
-                make(planner, task, options.budget)
+                fitting(make(planner, task, options.budget), model)
         options.out.mkdir(parents=True, exist_ok=True)
         known = {name: _read(options.out / f"{name}.jsonl") for name in options.models}
     drawn = {}

@@ -29,7 +29,7 @@ from .sampling.incumbent import Incumbent
 from .sampling.likelihoods import Likelihood
 from .sampling.loop import SamplingPlanner
 from .sampling.priors import as_prior
-from .sampling.refinement import RefinedPlanner, Refiner
+from .sampling.refinement import RefinedPlanner, refined
 from .sampling.step_sizes import StepSize
 
 ComposedPlanner = SamplingPlanner | RefinedPlanner | RestingPlanner  # what factories return
@@ -184,7 +184,10 @@ def sampling_planner(
         keep=check_keep(keep),
         name=name,
     )
-    return resting(planner if refine is None else _refined(planner, refine), rest_steps, rest_speed, rest_distance)
+    if isinstance(refine, RestingPlanner):
+        raise ValueError("refine must have no rest_steps: give them to the planner that it refines")
+    made = planner if refine is None else refined(planner, refine)
+    return resting(made, rest_steps, rest_speed, rest_distance)
 
 
 document(inspect.signature(sampling_planner))
@@ -284,21 +287,3 @@ def _check_resampled(sizes: int | tuple[int, ...], **given: bool) -> None:
     for name, value in given.items():
         if value:
             raise ValueError(f"{name} has no meaning where plans are resampled")
-
-
-def _refined(planner: SamplingPlanner, refine: Any) -> RefinedPlanner:
-    """The planner around both, or a `ValueError` unless one can go on from the plans of the other."""
-    if isinstance(refine, RestingPlanner):
-        raise ValueError("refine must have no rest_steps: give them to the planner that it refines")
-    if not isinstance(refine, Refiner) or isinstance(refine, type):
-        raise ValueError(
-            f"refine must be a planner that can start from given plans (gradient, elbo_gradient, stein, ilqr), "
-            f"got {type(refine).__name__}"
-        )
-    if not isinstance(planner.evaluator, ImportanceSampler):
-        raise ValueError("refine goes on from the mode of a belief: smc has particles; give it to another planner")
-    if planner.execute in ("sample", "component"):
-        raise ValueError(f"refine executes the plan that it finds: execute must not be {planner.execute!r}")
-    if refine.horizon != planner.horizon:
-        raise ValueError(f"refine must have the horizon {planner.horizon}, got {refine.horizon}")
-    return RefinedPlanner(planner, check_part("refine", refine))

@@ -335,7 +335,7 @@ def test_planners_of_one_s_own_can_rest_too():
 
         def improve(self, model, key, state, belief):
             plans = jnp.stack([jnp.full((HORIZON, 1), pace) for pace in (1.0, 0.0)])
-            returns, *_ = planners.rollout(model, key, state, plans)
+            returns = planners.rollout(model, key, state, plans)
             return plans[jnp.argmax(returns)], info_row(best_return=returns.max())
 
         def act(self, key, belief):

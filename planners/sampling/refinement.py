@@ -18,7 +18,7 @@ from ..beliefs.kronecker import KroneckerGaussian
 from ..beliefs.memory import Remembering
 from ..beliefs.protocol import Plan, Plans
 from ..beliefs.spline import Splined
-from ..checks import binding, check_own_belief, fresh
+from ..checks import binding, check_own_belief, check_part, fresh
 from ..info import Info, Refinement
 from .importance import ImportanceSampler
 from .incumbent import Incumbent
@@ -182,3 +182,19 @@ def _recentred(belief: Any, plan: Plan) -> Any:
             knots = jnp.einsum("nh,ha->na", belief.reduce, plan, precision="highest")
             return dataclasses.replace(belief, knots=_recentred(belief.knots, knots))
     return belief
+
+
+def refined(planner: SamplingPlanner, refine: Any) -> RefinedPlanner:
+    """The planner around both, or a `ValueError` unless one can go on from the plans of the other."""
+    if not isinstance(refine, Refiner) or isinstance(refine, type):
+        raise ValueError(
+            f"refine must be a planner that can start from given plans (gradient, elbo_gradient, stein, ilqr), "
+            f"got {type(refine).__name__}"
+        )
+    if not isinstance(planner.evaluator, ImportanceSampler):
+        raise ValueError("refine goes on from the mode of a belief: smc has particles; give it to another planner")
+    if planner.execute in ("sample", "component"):
+        raise ValueError(f"refine executes the plan that it finds: execute must not be {planner.execute!r}")
+    if refine.horizon != planner.horizon:
+        raise ValueError(f"refine must have the horizon {planner.horizon}, got {refine.horizon}")
+    return RefinedPlanner(planner, check_part("refine", refine))
