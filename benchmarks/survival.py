@@ -71,12 +71,11 @@ class Entry(NamedTuple):
 
     Attributes:
         planner: with what it takes on the task.
-        informed: whether it is told what the task knows of the time beyond the horizon.
-        conditions: what a record must agree with to be one of these episodes, but for the seed.
+        conditions: what a record must agree with to be one of these episodes, but for the seed; with the value beyond
+            the horizon that the planner is given, in words, or None.
     """
 
     planner: Any
-    informed: bool
     conditions: dict[str, Any]
 
 
@@ -304,10 +303,9 @@ def entry(name: str, task: Task, model: Model, options: Options, sharding: Any) 
     """
     planner: Any = fitting(make(name, task, options.budget, sharding), model)
     state = jax.jit(model.init)(jax.random.key(0))
-    informed = task.beyond is not None and (options.beyond or name == SHIPPED)
+    beyond = task.beyond if options.beyond or name == SHIPPED else None
     return Entry(
         planner,
-        informed,
         {
             "planner": name,
             "kind": planner.name,
@@ -318,7 +316,7 @@ def entry(name: str, task: Task, model: Model, options: Options, sharding: Any) 
             "push": options.push,
             "mass": options.mass,
             "of": task.episode_steps if options.steps is None else options.steps,
-            "beyond": task.beyond.summary if informed and task.beyond else None,
+            "beyond": None if beyond is None else beyond.summary,
         },
     )
 
@@ -334,7 +332,7 @@ def _disturbed(model: Model, options: Options) -> Any:
 def _measure(name: str, task: Task, model: Model, one: Entry, options: Options, known: list[dict[str, Any]]) -> None:
     env, num_steps = _disturbed(model, options), one.conditions["of"]
     unknown = [seed for seed in _seeds(options) if not _matching(known, one.conditions | {"seed": seed})]
-    imagined = task.imagined(model) if unknown and one.informed else model
+    imagined = task.imagined(model) if unknown and one.conditions["beyond"] is not None else model
     for seed in unknown:
         conditions = one.conditions | {"seed": seed}
         line = ProgressLine(f"{name}, {one.conditions['planner']}, seed {seed}", num_steps)

@@ -115,7 +115,7 @@ class BraxModel:
         return state.replace(pipeline_state=moved)
 
     def with_joints(self, state: State, q: Any, qd: Any = 0.0) -> State:
-        """The state with the joints elsewhere; its observation is that of the next step only.
+        """The state with the joints elsewhere; its observation and reward stay as they are until the next step.
 
         Args:
             state: any.

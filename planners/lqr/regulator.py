@@ -125,11 +125,17 @@ def regulator(
         moved = with_coordinates(at, reuse_noise(state), z[:size])
         return checked_step(at.step(jax.random.clone(key), moved, z[size:]), moved)
 
+    def cost(z: Float[Array, " z"]) -> Float[Array, ""]:
+        return -follow(z).reward
+
+    def both(z: Float[Array, " z"]) -> Float[Array, " y"]:
+        after = follow(z)
+        return jnp.append(coordinates(at, after.state), -after.reward)
+
     z = jnp.concatenate([x, still])
-    step = follow(z)
-    f_z = _derivatives(lambda z: coordinates(at, follow(z).state), z).T
-    c_z = _derivatives(lambda z: -follow(z).reward, z)
-    c_zz = _derivatives(lambda z: _derivatives(lambda z: -follow(z).reward, z), z)
+    step, first = follow(z), _derivatives(both, z)
+    f_z, c_z = first[:, :-1].T, first[:, -1]
+    c_zz = _derivatives(lambda z: _derivatives(cost, z), z)
     weights = jnp.concatenate([jnp.ones(1), jnp.cumprod(jnp.full(num_steps - 1, step.discount))])
     ahead = Expansion(
         x=_repeated(x, num_steps),
