@@ -13,7 +13,7 @@ TESTS ?= tests
 
 .PHONY: demo test test-newest lint docs clean
 
-demo: .venv/runtime  ## MPPI drives the Brax ant forward; the report is runs/ant-mppi/report.html
+demo: .venv/runtime  ## iCEM drives the Brax ant forward; the report is runs/ant-icem/report.html
 	$(BIN)/mirrax run ant --steps $(STEPS)
 
 test: .venv/test  ## all tests, as many files at once as there are cores

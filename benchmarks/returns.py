@@ -24,7 +24,9 @@ from mirrax import planners
 from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.devices import spreads
 from mirrax.benchmarks.mistakes import one_clear_line, some
-from mirrax.benchmarks.tasks import Task, find_task
+from mirrax.benchmarks.panels import label_outside, panels
+from mirrax.benchmarks.task import Task
+from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import print_table
 from mirrax.dynamics.base import Model
 from mirrax.dynamics.checks import integer
@@ -234,16 +236,14 @@ def figure(known: Mapping[str, Sequence[dict[str, Any]]], options: Options) -> A
         A matplotlib figure.
     """
     from matplotlib import colormaps
-    from matplotlib.figure import Figure
 
-    columns = min(4, len(known))
-    rows = -(-len(known) // columns)
-    drawn = Figure(figsize=(3.4 * columns, 2.9 * rows + 0.5), layout="constrained")
-    axes = drawn.subplots(rows, columns, squeeze=False).ravel()
+    drawn, axes = panels(
+        [*known], height=2.9, x_label="model steps per time step", y_label=f"return of {options.steps} steps"
+    )
     shades = [colormaps["tab20"](number) for number in (*range(0, 20, 2), *range(1, 20, 2))]
     names = [*SETTINGS, *(name for name in options.planners if name not in SETTINGS)]
     styles = {name: (shades[number % 20], "osD^v<>Ph*X"[number % 11]) for number, name in enumerate(names)}
-    for axis, (name, records) in zip(axes, known.items(), strict=False):
+    for axis, (name, records) in zip(axes, known.items(), strict=True):
         for number, planner in enumerate(options.planners):
             found = [_find(records, planner, budget, options) for budget in options.budgets]
             chosen = [record for record in found if record is not None]
@@ -256,19 +256,11 @@ def figure(known: Mapping[str, Sequence[dict[str, Any]]], options: Options) -> A
             axis.errorbar(
                 steps, middle, yerr=half, color=color, marker=marker, ms=4, lw=1.0, elinewidth=0.8, label=planner
             )
-        axis.set_title(name, fontsize=10)
         axis.set_xscale("log")
-        axis.set_xlabel("model steps per time step", fontsize=8)
         axis.set_xticks([budget * find_task(name).horizon for budget in options.budgets])
         axis.minorticks_off()
         axis.xaxis.set_major_formatter("{x:.0f}")
-        axis.tick_params(labelsize=7)
-        axis.grid(alpha=0.25)
-    for axis in axes[len(known) :]:
-        axis.set_axis_off()
-    for axis in axes[::columns]:
-        axis.set_ylabel(f"return of {options.steps} steps", fontsize=8)
-    drawn.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    label_outside(drawn)
     return drawn
 
 

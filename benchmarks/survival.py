@@ -5,34 +5,31 @@ interrupted goes on where it was), and draws the share of episodes still up agai
 """
 
 import dataclasses
-import functools
 import json
 import statistics
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from scipy.stats import binomtest
 
 from mirrax import planners
 from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.devices import sample_sharding, spreads, use_cores
 from mirrax.benchmarks.disturbances import heavier, push
+from mirrax.benchmarks.episodes import ProgressLine, play, summarize
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.returns import fingerprint, fitting, make_planner, plans_per_step, told
-from mirrax.benchmarks.tasks import TASKS, Goal, Task, find_task
+from mirrax.benchmarks.survival_figure import figure
+from mirrax.benchmarks.task import Task
+from mirrax.benchmarks.tasks import TASKS, find_task
 from mirrax.benchmarks.timing import print_table
 from mirrax.dynamics import Model
 from mirrax.dynamics.base import HasDuration
 from mirrax.dynamics.checks import integer
-from mirrax.planners.rollouts.placement import place, sharding_of
 
 SHIPPED = "shipped"  # what `mirrax run MODEL` takes
-_SHORT = 100  # steps of the episodes of `mirrax bench returns`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,158 +130,6 @@ def make(name: str, task: Task, budget: int | None, sharding: Any = None) -> pla
     return make_planner(name, task, integer("budget", budget, 2), sharding)
 
 
-def play(
-    planner: Any, model: Model, env: Model, task: Task, seed: int, num_steps: int, kick: float
-) -> Iterator[dict[str, Any]]:
-    """Drive `env` for a whole episode, planning with `model`.
-
-    Args:
-        planner: how to plan.
-        model: what to imagine with.
-        env: what to act in.
-        task: whose goal is looked at.
-        seed: of everything random.
-        num_steps: of the episode, if it does not end.
-        kick: the size of the push that comes every 100 steps; 0 for none.
-
-    Yields:
-        After each step the `reward`, `ended`, `reached`, and the `ms` of the planning.
-    """
-    sharding = sharding_of(planner)
-    keys = jax.random.split(jax.random.key(seed), 3)
-    planner, model, env, (reset_key, plan_key, step_key) = place((planner, model, env, keys), sharding)
-    programs = _programs(task.goal)
-    state = place(programs.init(env, reset_key), sharding)
-    belief = programs.start(planner, model, state)
-    for t in range(num_steps):
-        if kick and t and t % 100 == 0:
-            state = programs.push(env, state, kick)
-        began = time.perf_counter()
-        action, belief = jax.block_until_ready(
-            programs.plan(planner, model, jax.random.fold_in(plan_key, t), state, belief)
-        )
-        ms = 1e3 * (time.perf_counter() - began)
-        step, reached = programs.step(env, jax.random.fold_in(step_key, t), state, action)
-        state = step.state
-        ended = bool(step.discount == 0)
-        yield {"reward": float(step.reward), "ended": ended, "reached": bool(reached), "ms": ms}
-        if ended:
-            return
-
-
-class _Programs(NamedTuple):
-    """The compiled parts of an episode."""
-
-    init: Callable[..., Any]
-    start: Callable[..., Any]
-    plan: Callable[..., Any]
-    step: Callable[..., Any]
-    push: Callable[..., Any]
-
-
-@functools.lru_cache
-def _programs(goal: Goal | None) -> _Programs:
-    """Functions whose compiled programs the episodes of one planner on one task share."""
-
-    def plan(planner: Any, model: Any, key: Any, state: Any, belief: Any) -> tuple[Any, Any]:
-        return planners.plan(planner, model, key, state, belief)[:2]
-
-    def step(env: Any, key: Any, state: Any, action: Any) -> tuple[Any, Any]:
-        after = env.step(key, state, action)
-        return after, True if goal is None else goal.reached(env, after.state)
-
-    return _Programs(
-        init=jax.jit(lambda env, key: env.init(key)),
-        start=jax.jit(lambda planner, model, state: planner.init(model, state)),
-        plan=jax.jit(plan),
-        step=jax.jit(step),
-        push=jax.jit(push),
-    )
-
-
-def figure(drawn: Mapping[str, Mapping[str, Sequence[dict[str, Any]]]]) -> Any:
-    """The share of episodes still up against time, one panel per model.
-
-    Args:
-        drawn: model -> planner -> episodes.
-
-    Returns:
-        A matplotlib figure.
-    """
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-
-    columns = min(4, len(drawn))
-    rows = -(-len(drawn) // columns)
-    made = Figure(figsize=(3.4 * columns, 2.6 * rows + 0.5), layout="constrained")
-    axes = made.subplots(rows, columns, squeeze=False).ravel()
-    names = list(dict.fromkeys(name for episodes in drawn.values() for name in episodes))
-    for axis, (model, of_planners) in zip(axes, drawn.items(), strict=False):
-        shown = {name: episodes for name, episodes in of_planners.items() if episodes}
-        for number, (name, episodes) in enumerate(shown.items()):
-            steps, share = curve(episodes)
-            beside = 0.012 * (number - (len(shown) - 1) / 2)  # or they would hide each other
-            color = colormaps["tab20"](2 * names.index(name) % 20 + names.index(name) // 10 % 2)
-            axis.step(steps, share - beside, where="post", color=color, label=name, lw=1.2)
-        axis.set_xlim(0, max((episode["of"] for episodes in shown.values() for episode in episodes), default=1))
-        axis.set_title(model, fontsize=10)
-        axis.set_ylim(-0.08, 1.05)
-        axis.set_xlabel("time step", fontsize=8)
-        axis.tick_params(labelsize=7)
-        axis.grid(alpha=0.25)
-    for axis in axes[len(drawn) :]:
-        axis.set_axis_off()
-    for axis in axes[::columns]:
-        axis.set_ylabel("share still up", fontsize=8)
-    labelled: dict[str, Any] = {}
-    for axis in axes:
-        labelled |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-    if labelled:
-        handles, labels = [*labelled.values()], [*labelled]
-        num_columns = max(1, 3 * columns // 2)
-        made.legend(handles, labels, loc="outside lower center", ncols=num_columns, fontsize=8, frameon=False)
-    return made
-
-
-def curve(episodes: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """The share of episodes that have not ended, against time.
-
-    Args:
-        episodes: of one planner, of equal length but for those that ended.
-
-    Returns:
-        The steps at which the share changes, from 0 to the last of a whole episode; the share from each of them on.
-    """
-    lengths = np.array([episode["steps"] for episode in episodes])
-    ended = np.array([episode["ended"] for episode in episodes])
-    steps = np.unique(np.concatenate([[0], lengths, [episode["of"] for episode in episodes]]))
-    return steps, np.array([1.0 - (ended & (lengths <= step)).mean() for step in steps])
-
-
-def summarize(steps: Sequence[Mapping[str, Any]], num_steps: int) -> dict[str, Any]:
-    """What is kept of an episode.
-
-    Args:
-        steps: as `play` gives them.
-        num_steps: that the episode has if it does not end.
-
-    Returns:
-        Its length, whether it `ended`, whether the goal was `held` during the last quarter, the return, also that of
-        the first 100 steps, and the median of the milliseconds per plan.
-    """
-    rewards = [step["reward"] for step in steps]
-    ended = steps[-1]["ended"]
-    last = steps[-max(1, num_steps // 4) :]
-    return {
-        "steps": len(steps),
-        "ended": ended,
-        "held": not ended and all(step["reached"] for step in last),
-        "return": round(sum(rewards), 3),
-        "return_short": round(sum(rewards[:_SHORT]), 3),
-        "ms": round(statistics.median(step["ms"] for step in steps), 3),
-    }
-
-
 def entry(name: str, task: Task, model: Model, options: Options, sharding: Any) -> Entry:
     """The planner of that name, and what its episodes have in common.
 
@@ -345,43 +190,6 @@ def _measure(name: str, task: Task, model: Model, one: Entry, options: Options, 
         known.append(record)
         with (options.out / f"{name}.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
-
-
-class ProgressLine:
-    """How far an episode is, on stderr: a line that changes on a terminal, a line per episode elsewhere.
-
-    Args:
-        name: of the episode.
-        num_steps: that it has if it does not end.
-    """
-
-    def __init__(self, name: str, num_steps: int) -> None:
-        self.name, self.num_steps = name, num_steps
-        self.began = time.perf_counter()
-
-    def show(self, steps: Sequence[Mapping[str, Any]]) -> None:
-        """Say how far it is."""
-        if sys.stderr.isatty():
-            earned = sum(step["reward"] for step in steps)
-            print(
-                f"\r{self.name}: step {len(steps)}/{self.num_steps}, return {earned:.1f}, "
-                f"{steps[-1]['ms']:.0f} ms/plan",
-                end="\x1b[K",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def end(self, record: Mapping[str, Any]) -> None:
-        """Say how it went."""
-        how = "ended at" if record["ended"] else "up after"
-        before = "\r" if sys.stderr.isatty() else ""
-        seconds = time.perf_counter() - self.began
-        print(
-            f"{before}{self.name}: {how} {record['steps']} steps, return {record['return']:.1f}, {seconds:.0f} s",
-            end="\x1b[K\n" if before else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 def _seeds(options: Options) -> range:

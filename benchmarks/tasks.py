@@ -1,107 +1,14 @@
 """The tasks that have settings of their own: what `mirrax run MODEL` uses, and what benchmarks run on."""
 
-import dataclasses
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
 
 from mirrax import dynamics, planners
+from mirrax.benchmarks.task import Beyond, Goal, Task
 from mirrax.dynamics import Model
-from mirrax.dynamics.base import State
-
-
-@dataclasses.dataclass(frozen=True)
-class Goal:
-    """What "solved and held" means where an episode has no end that says so.
-
-    Attributes:
-        summary: in words.
-        reached: (model, state) -> whether it holds in a state, a scalar.
-    """
-
-    summary: str
-    reached: Callable[[Any, State], Bool[Array, ""]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Beyond:
-    """What is known of the return beyond a planner's horizon.
-
-    Attributes:
-        summary: in words.
-        value: model -> a function of states, their value.
-    """
-
-    summary: str
-    value: Callable[[Any], Callable[[State], Any]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """A model and settings that work for it.
-
-    Attributes:
-        summary: one line.
-        make: backend (a name, or None for the model's choice) -> model.
-        horizon: in steps of the model.
-        num_samples: plans per iteration.
-        num_steps: of a run, unless the user says otherwise.
-        episode_steps: of the whole episode.
-        goal: what is to hold during the last quarter of an episode; None where it is to last, no more.
-        std: of the plans, where the planners' own does less well; None for their own.
-        planner: that `mirrax run` takes unless the user names another.
-        options: of that planner, by name.
-        beyond: what planners are told of the time beyond their horizon; None for nothing.
-    """
-
-    summary: str
-    make: Callable[[str | None], Model]
-    horizon: int = 20
-    num_samples: int = 256
-    num_steps: int = 200
-    episode_steps: int = 1000
-    goal: Goal | None = None
-    std: float | None = None
-    planner: str = "mppi"
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    beyond: Beyond | None = None
-
-    def imagined(self, model: Model) -> Model:
-        """The model to plan with: with a value beyond the horizon, where the task knows one.
-
-        Args:
-            model: of the task.
-        """
-        return model if self.beyond is None else dynamics.with_value(model, self.beyond.value(model))
-
-    def std_of(self, planner: str) -> dict[str, float]:
-        """The `std` of a planner for this task as an argument of its factory, or no argument.
-
-        Args:
-            planner: its name; the variations of predictive sampling are those of a local search, and stay its own.
-        """
-        return {} if self.std is None or planner == "predictive_sampling" else {"std": self.std}
-
-    def settings(self, planner: str) -> dict[str, Any]:
-        """The arguments of a planner's factory that work for this task.
-
-        Args:
-            planner: its name.
-
-        Returns:
-            The horizon, the number of plans, and what else the task decides.
-        """
-        parameters = inspect.signature(getattr(planners, planner)).parameters
-        settings = {"horizon": self.horizon} | self.std_of(planner)
-        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-            settings["num_samples"] = self.num_samples
-        if planner == self.planner:
-            settings |= self.options
-        return settings
 
 
 def _brax(name: str, summary: str, **settings: Any) -> Task:
@@ -149,16 +56,39 @@ _UPRIGHT_TORSO = Goal(
 )
 
 
+# What runs need not stop, but must end on its feet: 10 m/s are more than it runs.
+_ON_ITS_FEET = {
+    "horizon": 30,
+    "rest_steps": 10,
+    "rest_speed": 10.0,
+    "rest_distance": 0.3,
+    "num_samples": 48,
+    "population_decay": 1.0,
+}
+
 # Horizon, plans and std are those of MPPI, and of benchmarks that compare planners; `options` those of another
 # default planner, where one did better over whole episodes (benchmarks/results/README.md, Whole episodes).
 # Reasons for MPPI's: its default temperature (adapted to an ESS of a tenth of the plans) and its default noise,
 # unless another did better in closed loop; half a second ahead for robots that fall, two where energy must be pumped
-# first; as few plans as do well, so that two CPU cores come near real time. The ant, at a lower temperature, runs
-# faster but falls in every other episode (three seeds, 200 steps: 36 to 44 m at 5, 42 to 61 m and a fall at 3).
+# first; as few plans as do well, so that two CPU cores come near real time.
 TASKS: Mapping[str, Task] = {
-    "ant": _brax("ant", "walk forward on four legs", horizon=16, num_samples=512, options={"temperature": 5.0}),
+    "ant": _brax(
+        "ant",
+        "walk forward on four legs",
+        horizon=16,
+        num_samples=512,
+        planner="icem",
+        options=_ON_ITS_FEET,
+    ),
     "fast": _brax("fast", "Brax's own dummy without physics", num_steps=20),
-    "halfcheetah": _brax("halfcheetah", "run forward on two legs", num_samples=128, goal=_UPRIGHT_TORSO),
+    "halfcheetah": _brax(
+        "halfcheetah",
+        "run forward on two legs",
+        num_samples=128,
+        planner="icem",
+        goal=_UPRIGHT_TORSO,
+        options=_ON_ITS_FEET,
+    ),
     "hopper": _brax(
         "hopper",
         "hop forward on one leg",

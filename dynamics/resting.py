@@ -37,13 +37,13 @@ class Resting(Wrapper):
 
     Attributes:
         model: underneath.
-        speed: at which a step of coming to rest is worth half, a scalar.
+        speed: at which a step of coming to rest is worth half, a scalar; None where any speed will do.
         distance: from the pose of rest at which it is worth half, a scalar; None where any pose will do.
         reward_steps: after how many steps rewards count no more.
     """
 
     model: Any
-    speed: Float[Array, ""]
+    speed: Float[Array, ""] | None
     distance: Float[Array, ""] | None
     reward_steps: int = static()
 
@@ -68,7 +68,9 @@ class Resting(Wrapper):
         step = checked_step(self.model.step(key, state.state, action))
         counts = state.num_steps < self.reward_steps
         mean = state.earned / jnp.maximum(state.weights, jnp.finfo(state.weights.dtype).tiny)  # r̄
-        unrest = mean_squared_speed(self.model, state.state, step.state) / self.speed**2  # e = v²/s² + d²/l²
+        unrest = jnp.zeros(())  # e = v²/s² + d²/l²
+        if self.speed is not None:
+            unrest += mean_squared_speed(self.model, state.state, step.state) / self.speed**2
         if self.distance is not None:
             unrest += mean_squared_displacement(self.model, step.state) / self.distance**2
         rest = mean - jnp.abs(mean) * unrest / (1.0 + unrest)
@@ -107,8 +109,9 @@ def resting(model: Model, reward_steps: int, *, speed: Any = 1.0, distance: Any 
     Args:
         model: any.
         reward_steps: how many steps rewards count, >= 1.
-        speed: s, > 0, m/s, or in the units of the model's coordinates.
-        distance: l, > 0, m, or as the model measures it; None where rest in any pose will do.
+        speed: s, > 0, m/s, or in the units of the model's coordinates; None where any speed will do. With neither
+            speed nor distance, nothing counts in these steps but that the model does not end.
+        distance: l, > 0, m, or as the model measures it; None where any pose will do.
 
     Returns:
         The model; `begin(state)` makes its states of those of the model underneath.
@@ -122,4 +125,6 @@ def resting(model: Model, reward_steps: int, *, speed: Any = 1.0, distance: Any 
         distance = real("distance", distance, above=0.0)
         if not isinstance(model, HasPose):  # of others some learn from a state that they have none
             mean_squared_displacement(model, None)
-    return Resting(model, real("speed", speed, above=0.0), distance, steps)
+    if speed is not None:
+        speed = real("speed", speed, above=0.0)
+    return Resting(model, speed, distance, steps)

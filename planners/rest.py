@@ -22,13 +22,13 @@ class RestingPlanner:
 
     Attributes:
         planner: any.
-        rest_speed: the speed at which a step of coming to rest is worth half, a scalar.
+        rest_speed: the speed at which a step of coming to rest is worth half, a scalar; None for any speed.
         rest_distance: the distance from the model's pose of rest at which it is, a scalar; None for any pose.
         rest_steps: how many of the steps of a plan are for coming to rest.
     """
 
     planner: Any
-    rest_speed: Float[Array, ""]
+    rest_speed: Float[Array, ""] | None
     rest_distance: Float[Array, ""] | None
     rest_steps: int = static()
 
@@ -82,7 +82,7 @@ def resting(planner: Any, rest_steps: Any, rest_speed: Any = None, rest_distance
     Args:
         planner: any that has a `horizon`, and does not look for such plans already.
         rest_steps: how many, fewer than the horizon; None leaves the planner as it is.
-        rest_speed: the speed at which such a step is worth half; None for 1.
+        rest_speed: the speed at which such a step is worth half; None for 1, "any" where any speed will do.
         rest_distance: the distance from the model's pose of rest at which it is; None where any pose will do.
 
     Returns:
@@ -108,7 +108,7 @@ def resting(planner: Any, rest_steps: Any, rest_speed: Any = None, rest_distance
                 f"rest_steps must leave steps that earn something, fewer than the horizon {planner.horizon}, "
                 f"got {rest_steps}"
             )
-    return RestingPlanner(planner, speed, distance, rest_steps)
+    return RestingPlanner(planner, None if isinstance(speed, str) else speed, distance, rest_steps)
 
 
 def _name(planner: Any) -> str:

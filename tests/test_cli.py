@@ -17,7 +17,8 @@ import pytest
 
 import mirrax
 from mirrax import dynamics, planners
-from mirrax.benchmarks import open_loop
+from mirrax.benchmarks import open_loop, tasks
+from mirrax.benchmarks.task import Beyond, Task
 from mirrax.benchmarks.tasks import TASKS
 from mirrax.cli.flags import PLANNERS, planner_arguments, planner_flags
 from mirrax.cli.main import BENCHMARKS, main, parse
@@ -388,6 +389,21 @@ def test_the_hopper_of_open_loop_plans_earns_its_place(monkeypatch):
         step = model.step(jax.random.key(0), at_rest, jnp.array([2.0, 0.0, height]))
         np.testing.assert_allclose(step.reward, reward, rtol=1e-6)
         assert step.discount == 1.0
+
+
+def test_the_value_beyond_the_horizon_can_be_left_out(monkeypatch, tmp_path):
+    def value(model):
+        return lambda state: jnp.ones(())
+
+    task = Task("stand", lambda backend: dynamics.pendulum(), beyond=Beyond("one", value))
+    monkeypatch.setattr(tasks, "TASKS", {"pendulum": task})
+    returns = {}
+    for words in ((), ("--no-beyond",)):
+        main(["run", "pendulum", *SMALL, "--out", "x", *words])
+        result = json.loads((tmp_path / "x" / "result.json").read_text())
+        returns[result["settings"].get("beyond")] = result["return"]
+    # a constant changes nothing but what is said, and rounding
+    assert returns["one"] == pytest.approx(returns[None], abs=1e-3)
 
 
 def test_words_that_stand_for_numbers_arrive():

@@ -62,7 +62,6 @@ LONG = {
     "benchmarks.peer_tasks": "the peers' tasks, side by side",
     "benchmarks.peers": "one benchmark",
     "benchmarks.returns": "one benchmark",
-    "benchmarks.survival": "one benchmark",
 }
 
 

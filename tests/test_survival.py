@@ -10,7 +10,10 @@ import pytest
 from mirrax import dynamics, planners
 from mirrax.benchmarks import survival, tasks
 from mirrax.benchmarks.disturbances import heavier, push
-from mirrax.benchmarks.tasks import TASKS, Beyond, Task, find_task
+from mirrax.benchmarks.episodes import summarize
+from mirrax.benchmarks.survival_figure import curve
+from mirrax.benchmarks.task import Beyond, Task
+from mirrax.benchmarks.tasks import TASKS, find_task
 
 ARGUMENTS = (
     "--models",
@@ -112,16 +115,16 @@ def test_a_robot_is_told_of_the_regulator_in_its_reference_pose():
 
 def test_what_is_kept_of_an_episode():
     steps = [{"reward": 1.0, "ended": False, "reached": number >= 6, "ms": 2.0} for number in range(8)]
-    kept = survival.summarize(steps, 8)
+    kept = summarize(steps, 8)
     assert kept == {"steps": 8, "ended": False, "held": True, "return": 8.0, "return_short": 8.0, "ms": 2.0}
-    assert not survival.summarize(steps, 12)["held"], "the last quarter are three steps"
+    assert not summarize(steps, 12)["held"], "the last quarter are three steps"
     steps[-1]["ended"] = True
-    assert not survival.summarize(steps, 8)["held"]
+    assert not summarize(steps, 8)["held"]
 
 
 def test_the_share_still_up():
     lengths = [(12, False), (3, True), (3, True), (7, True)]
-    steps, share = survival.curve([{"steps": length, "ended": ended, "of": 12} for length, ended in lengths])
+    steps, share = curve([{"steps": length, "ended": ended, "of": 12} for length, ended in lengths])
     np.testing.assert_array_equal(steps, [0, 3, 7, 12])
     np.testing.assert_allclose(share, [1.0, 0.5, 0.25, 0.25])
 

@@ -74,6 +74,8 @@ class Run:
     """Folder for result.json and report.html, which are overwritten; runs/MODEL-PLANNER unless given."""
     devices: OptionalInt = None
     """Devices to spread the plans over; all cores (or accelerators) unless given."""
+    beyond: Annotated[bool, _option("")] = True
+    """Give the planner the value beyond its horizon that the model's task has, if it has one."""
     planner_options: tyro.conf.Suppress[Any] = None
     """Options of the planner, by name; `parse` fills it."""
 

@@ -48,6 +48,7 @@ def run(command: "Run") -> None:
         planner = factory(**settings, **spread)
         jax.eval_shape(lambda key: planner.init(model, model.init(key)), jax.random.key(0))  # do they fit?
         out = _folder(command, name)
+        beyond = task.beyond if command.beyond else None
 
     record = Record()
     progress = ProgressLine(f"{command.model}, {name}", num_steps)
@@ -56,7 +57,12 @@ def run(command: "Run") -> None:
         try:
             with progress:
                 for stage in drive(
-                    planner, model, record, num_steps=num_steps, seed=command.seed, prepare=task.imagined
+                    planner,
+                    model,
+                    record,
+                    num_steps=num_steps,
+                    seed=command.seed,
+                    prepare=lambda model: model if beyond is None else task.imagined(model),
                 ):
                     progress.show(stage, record)
                     if interrupted := asked_to_end():
@@ -65,8 +71,8 @@ def run(command: "Run") -> None:
             with one_clear_line():
                 raise ValueError(f"this does not fit the machine: {' '.join(str(error).split())[:200]}") from error
         settings |= {"steps": num_steps, "devices": num_devices}
-        if task.beyond is not None:
-            settings["beyond"] = task.beyond.summary
+        if beyond is not None:
+            settings["beyond"] = beyond.summary
         names = (command.model, name)
         interrupted = interrupted and not record.done and len(record.moments) < num_steps
         write_results(

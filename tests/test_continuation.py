@@ -1,0 +1,124 @@
+"""The value of a state by trying: what a policy earns from there on."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import random_linear_quadratic, unchecked
+
+from mirrax import dynamics, planners
+from mirrax.planners.rollouts import continuation
+
+KEY = jax.random.key(0)
+
+
+def car(wall, after=1.0):
+    """Paid for its speed, and 1 for each step; at the wall it ends, and then all rewards are `after`."""
+
+    def step(key, state, action):
+        x, v = state
+        v = jnp.clip(v + 0.2 * jnp.clip(action[0], -1.0, 1.0), 0.0, 4.0)
+        x = x + 0.2 * v
+        return jnp.stack([x, v]), jnp.where(state[0] > wall, after, 1.0 + v), jnp.where(x > wall, 0.0, 1.0)
+
+    return dynamics.from_function(step, 1, init=lambda key: jnp.zeros(2), bounded=True)
+
+
+def brake(state):
+    return jnp.array([-1.0])
+
+
+def test_it_is_the_return_of_the_policy_and_the_value_after_it():
+    model = dynamics.with_value(car(np.inf), lambda state: 10.0 * state[0])
+    start = jnp.array([0.0, 1.0])
+    found = jax.jit(continuation(dynamics.discounted(model, 0.9), brake, 3))(start)
+    speeds = np.array([0.8, 0.6, 0.4])
+    weights = 0.9 ** np.arange(4)
+    expected = (weights[:3] * (1.0 + speeds)).sum() + weights[3] * 10.0 * 0.2 * speeds.sum()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_after_an_end_nothing_counts_whatever_the_model_returns():
+    model = dynamics.with_value(car(0.25, after=jnp.nan), lambda state: 1e6 * jnp.ones(()))
+    found = jax.jit(continuation(model, brake, 5))(jnp.array([0.0, 1.0]))
+    np.testing.assert_allclose(found, 1.8 + 1.6, rtol=1e-6)  # the second step is beyond the wall
+
+
+def test_the_regulator_goes_on_as_its_value_says():
+    with jax.enable_x64(True):
+        nothing = {"c": np.zeros(3), "q": np.zeros(3), "r": np.zeros(2), "qf": np.zeros(3), "Qf": np.zeros((3, 3))}
+        model = random_linear_quadratic(3, 3, 2, **nothing)
+        regulator = jax.jit(planners.lqr.regulator)(model, jnp.zeros(3), action_cost=1e-9)
+        value = continuation(dynamics.with_value(model, regulator), regulator.mean, 7)
+        state = jnp.array([0.4, -0.3, 1.0])
+        # the model has noise, which adds what does not depend on the state
+        gained = [value(at) - value(jnp.zeros(3)) for at in (state, -state)]
+        exact = [regulator(at) - regulator(jnp.zeros(3)) for at in (state, -state)]
+        np.testing.assert_allclose(sum(gained), sum(exact), rtol=1e-6)
+
+
+def test_it_knows_what_the_actuators_cannot_do():
+    """Too fast to stop before the wall."""
+    model = car(1.0)
+    value = jax.jit(continuation(model, brake, 12))
+    stops, crashes = value(jnp.array([0.0, 0.8])), value(jnp.array([0.0, 2.0]))
+    assert stops > 12.0
+    assert crashes < 12.0
+
+
+def test_a_short_plan_before_a_brake_stays_before_the_wall():
+    model = car(6.0)
+    play = jax.jit(planners.episode, static_argnames="num_steps")
+    planner = planners.icem(4, num_samples=64)
+    braking = dynamics.with_value(model, continuation(model, brake, 20))
+    blind, seeing = (play(planner, imagined, model, KEY, num_steps=60) for imagined in (model, braking))
+    assert not blind.discounts.all()
+    assert seeing.discounts.all()
+    assert seeing.rewards.sum() > 60.0 + 25.0  # it drove 5 of the 6 m: each 0.2 m earn 1
+
+
+def test_its_derivatives_are_those_of_the_policys_return():
+    model = random_linear_quadratic(1, 2, 1)
+    policy = jax.tree_util.Partial(lambda gain, state: gain @ state, jnp.array([[0.3, -0.2]]))
+    value = continuation(model, policy, 4)
+    state, direction = jnp.array([0.5, -0.2]), jnp.array([0.6, 0.8])
+    slope = jax.jit(jax.grad(value))(state) @ direction
+    change = value(state + 0.01 * direction) - value(state - 0.01 * direction)
+    np.testing.assert_allclose(slope, change / 0.02, rtol=1e-3)
+    planner = planners.ilqr(3, num_iterations=2, num_samples=0)
+    belief, _ = jax.jit(planners.infer)(planner, dynamics.with_value(model, value), KEY, state)
+    assert np.isfinite(belief.mode()).all()
+
+
+def test_discrete_actions_and_scenarios():
+    """A corridor of 5 cells, the last of which pays."""
+    transition = np.zeros((5, 2, 5))
+    for cell in range(5):
+        transition[cell, 0, max(cell - 1, 0)] = transition[cell, 1, min(cell + 1, 4)] = 1.0
+    reward = np.zeros((5, 2))
+    reward[4] = 1.0
+    model = dynamics.tabular(transition, reward)
+    go_on = continuation(model, lambda state: jnp.ones((), int), 6)
+    assert [float(go_on(jnp.array(cell))) for cell in range(5)] == [2.0, 3.0, 4.0, 5.0, 6.0]
+    one = car(6.0)
+    valued = dynamics.with_value(dynamics.ensemble([one, one]), continuation(one, brake, 3))
+    belief, _ = jax.jit(planners.infer)(planners.mppi(3, num_samples=8), valued, KEY, jnp.zeros(2))
+    assert np.isfinite(belief.mode()).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None, brake, 3), "model must"),
+        ((car(1.0), 3.0, 3), "policy must be callable, got 3.0"),
+        ((car(1.0), brake, 0), "num_steps must be an integer of at least 1, got 0"),
+    ],
+)
+def test_mistakes(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        unchecked(continuation)(*arguments)
+
+
+def test_a_policy_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"policy must return an action of shape \(1,\), got \(2,\)"):
+        continuation(car(1.0), lambda state: state, 3)(jnp.zeros(2))
