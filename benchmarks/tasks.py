@@ -56,7 +56,7 @@ _UPRIGHT_TORSO = Goal(
 )
 
 
-# What runs need not stop, but must end on its feet: 10 m/s are more than it runs.
+# Robots that run need not stop within a plan, but end near the pose in which they can stand.
 _ON_ITS_FEET = {
     "horizon": 30,
     "rest_steps": 10,
@@ -97,7 +97,13 @@ TASKS: Mapping[str, Task] = {
         planner="icem",
         options={"horizon": 170, "rest_steps": 130, "num_samples": 64, "std": 0.5, "population_decay": 1.0},
     ),
-    "humanoid": _brax("humanoid", "walk forward on two legs, with arms", std=0.6),
+    "humanoid": _brax(
+        "humanoid",
+        "walk forward on two legs, with arms",
+        std=0.6,
+        planner="icem",
+        options=_ON_ITS_FEET | {"horizon": 40, "rest_steps": 20, "std": 0.3},
+    ),
     "humanoidstandup": _brax("humanoidstandup", "stand up from lying", num_samples=128),
     "inverted_double_pendulum": _brax(
         "inverted_double_pendulum",

@@ -109,8 +109,8 @@ def resting(model: Model, reward_steps: int, *, speed: Any = 1.0, distance: Any 
     Args:
         model: any.
         reward_steps: how many steps rewards count, >= 1.
-        speed: s, > 0, m/s, or in the units of the model's coordinates; None where any speed will do. With neither
-            speed nor distance, nothing counts in these steps but that the model does not end.
+        speed: s, > 0, m/s, or in the units of the model's coordinates; "any" where any speed will do. Without a
+            distance nothing counts then in these steps but that the model does not end.
         distance: l, > 0, m, or as the model measures it; None where any pose will do.
 
     Returns:
@@ -125,6 +125,5 @@ def resting(model: Model, reward_steps: int, *, speed: Any = 1.0, distance: Any 
         distance = real("distance", distance, above=0.0)
         if not isinstance(model, HasPose):  # of others some learn from a state that they have none
             mean_squared_displacement(model, None)
-    if speed is not None:
-        speed = real("speed", speed, above=0.0)
+    speed = None if isinstance(speed, str) and speed == "any" else real("speed", speed, above=0.0)
     return Resting(model, speed, distance, steps)

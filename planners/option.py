@@ -53,6 +53,8 @@ class Option:
         """The value, converted; or a `ValueError` that names the option, the constraint and the value."""
         if (value is None and self.none) or (isinstance(value, str) and value in self.words):
             return value
+        if isinstance(value, str) and self.words:
+            raise ValueError(f"{name} must be a number or {', '.join(map(repr, self.words))}, got {value!r}")
         bounds = {"above": self.above, "below": self.below, "minimum": self.minimum, "maximum": self.maximum}
         match self.kind:
             case "integer" if self.several and isinstance(value, tuple | list):

@@ -198,7 +198,7 @@ class Options:
     rest_speed: Any = option(
         "real",
         "speed at which a step of coming to rest is worth half, m/s (or as the model's `mean_squared_speed` says); "
-        "'any' is any speed: it counts to survive, and to be near the pose of rest where there is a `rest_distance`",
+        "with 'any' what counts is survival, and to be near the pose of rest where there is a `rest_distance`",
         none="for 1",
         above=0.0,
         words=("any",),

@@ -393,17 +393,29 @@ def test_the_hopper_of_open_loop_plans_earns_its_place(monkeypatch):
 
 def test_the_value_beyond_the_horizon_can_be_left_out(monkeypatch, tmp_path):
     def value(model):
-        return lambda state: jnp.ones(())
+        return lambda state: 1000.0 * state[1]  # turn as fast as can be
 
-    task = Task("stand", lambda backend: dynamics.pendulum(), beyond=Beyond("one", value))
+    task = Task("stand", lambda backend: dynamics.pendulum(), beyond=Beyond("turn", value))
     monkeypatch.setattr(tasks, "TASKS", {"pendulum": task})
-    returns = {}
+    actions = {}
     for words in ((), ("--no-beyond",)):
         main(["run", "pendulum", *SMALL, "--out", "x", *words])
         result = json.loads((tmp_path / "x" / "result.json").read_text())
-        returns[result["settings"].get("beyond")] = result["return"]
-    # a constant changes nothing but what is said, and rounding
-    assert returns["one"] == pytest.approx(returns[None], abs=1e-3)
+        actions[result["settings"].get("beyond")] = np.array(result["actions"])
+    assert actions["turn"].min() > 0.3
+    assert actions[None].min() < 0.1
+
+
+def test_rest_of_a_task_can_be_changed_and_left_out(monkeypatch, tmp_path):
+    options = {"rest_steps": 2, "rest_speed": 0.5, "rest_distance": 0.1}
+    task = Task("stand", lambda backend: dynamics.pendulum(), horizon=4, options=options)
+    monkeypatch.setattr(tasks, "TASKS", {"pendulum": task})
+    settings = []
+    for words in (("--rest-speed", "any"), ("--rest-steps", "None")):
+        main(["run", "pendulum", "--num-samples", "32", "--steps", "2", "--out", "x", *words])
+        settings.append(json.loads((tmp_path / "x" / "result.json").read_text())["settings"])
+    assert {name: settings[0][name] for name in options} == options | {"rest_speed": "any"}
+    assert not settings[1].keys() & options.keys() or settings[1]["rest_steps"] is None
 
 
 def test_words_that_stand_for_numbers_arrive():

@@ -1,5 +1,7 @@
 """The value of a state by trying: what a policy earns from there on."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +46,56 @@ def test_after_an_end_nothing_counts_whatever_the_model_returns():
     np.testing.assert_allclose(found, 1.8 + 1.6, rtol=1e-6)  # the second step is beyond the wall
 
 
+def test_its_derivatives_end_where_the_episode_does():
+    """Beyond the end, at 1, the reward has no derivative."""
+
+    def step(key, state, action):
+        after = state + 0.4 * action
+        return after, jnp.sqrt(1.0 - state[0]), jnp.where(after[0] > 1.0, 0.0, 1.0)
+
+    model = dynamics.from_function(step, 1)
+    value = continuation(model, lambda state: jnp.ones(1), 6)
+    total, slope = jax.jit(jax.value_and_grad(value))(jnp.array([0.1]))
+    rooms = 1.0 - np.array([0.1, 0.5, 0.9])
+    np.testing.assert_allclose(total, np.sqrt(rooms).sum(), rtol=1e-5)
+    np.testing.assert_allclose(slope, [-0.5 * (rooms**-0.5).sum()], rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_samples", [1, 4000])
+def test_noise_is_averaged(num_samples):
+    """A walk of three fair steps, worth its square: the mean is x² + 3. All states meet the same steps."""
+
+    def step(key, state, action):
+        return state + jnp.where(jax.random.bernoulli(key), 1.0, -1.0), 0.0, 1.0
+
+    model = dynamics.from_function(step, 1, value=lambda state: state[0] ** 2)
+    value = jax.jit(jax.vmap(continuation(model, lambda state: jnp.zeros(1), 3, num_samples=num_samples)))
+    found = value(jnp.array([[0.0], [2.0], [-2.0]]))
+    # x² + 2 x m₁ + m₂, with the moments of the draws
+    second, first = found[0], (found[1] - found[2]) / 8.0
+    np.testing.assert_allclose(found[1:].mean(), 4.0 + second, rtol=1e-5)
+    if num_samples == 1:
+        assert first in (-3.0, -1.0, 1.0, 3.0)
+    else:
+        np.testing.assert_allclose([first, second], [0.0, 3.0], atol=0.15)
+
+
+def test_keys_in_states_are_drawn_anew():
+    """A planner must not know the noise that a state holds."""
+
+    def step(key, state, action):
+        x, own = state
+        own, use = jax.random.split(own)
+        return (x + jax.random.normal(use), own), x, 1.0
+
+    model = dynamics.from_function(step, 1, init=lambda key: (jnp.zeros(()), key))
+    value = continuation(model, lambda state: jnp.zeros(1), 3)
+    with jax.debug_key_reuse(True):
+        values = [jax.jit(value)((jnp.zeros(()), jax.random.key(seed))) for seed in (0, 1)]
+    np.testing.assert_allclose(*values)
+    assert abs(values[0]) > 0.0
+
+
 def test_the_regulator_goes_on_as_its_value_says():
     with jax.enable_x64(True):
         nothing = {"c": np.zeros(3), "q": np.zeros(3), "r": np.zeros(2), "qf": np.zeros(3), "Qf": np.zeros((3, 3))}
@@ -51,10 +103,7 @@ def test_the_regulator_goes_on_as_its_value_says():
         regulator = jax.jit(planners.lqr.regulator)(model, jnp.zeros(3), action_cost=1e-9)
         value = continuation(dynamics.with_value(model, regulator), regulator.mean, 7)
         state = jnp.array([0.4, -0.3, 1.0])
-        # the model has noise, which adds what does not depend on the state
-        gained = [value(at) - value(jnp.zeros(3)) for at in (state, -state)]
-        exact = [regulator(at) - regulator(jnp.zeros(3)) for at in (state, -state)]
-        np.testing.assert_allclose(sum(gained), sum(exact), rtol=1e-6)
+        np.testing.assert_allclose(value(state), regulator(state), rtol=1e-6)
 
 
 def test_it_knows_what_the_actuators_cannot_do():
@@ -90,20 +139,36 @@ def test_its_derivatives_are_those_of_the_policys_return():
     assert np.isfinite(belief.mode()).all()
 
 
-def test_discrete_actions_and_scenarios():
+def test_discrete_actions():
     """A corridor of 5 cells, the last of which pays."""
     transition = np.zeros((5, 2, 5))
     for cell in range(5):
         transition[cell, 0, max(cell - 1, 0)] = transition[cell, 1, min(cell + 1, 4)] = 1.0
     reward = np.zeros((5, 2))
     reward[4] = 1.0
-    model = dynamics.tabular(transition, reward)
-    go_on = continuation(model, lambda state: jnp.ones((), int), 6)
+    go_on = continuation(dynamics.tabular(transition, reward), lambda state: jnp.ones((), int), 6)
     assert [float(go_on(jnp.array(cell))) for cell in range(5)] == [2.0, 3.0, 4.0, 5.0, 6.0]
-    one = car(6.0)
-    valued = dynamics.with_value(dynamics.ensemble([one, one]), continuation(one, brake, 3))
-    belief, _ = jax.jit(planners.infer)(planners.mppi(3, num_samples=8), valued, KEY, jnp.zeros(2))
-    assert np.isfinite(belief.mode()).all()
+
+
+def test_each_member_of_an_ensemble_has_a_value_of_its_own():
+    def paying(pay):
+        return dataclasses.replace(paid, step_function=jax.tree_util.Partial(stay, pay))
+
+    def stay(pay, key, state, action):
+        return state, pay, 1.0
+
+    def rest(state):
+        return jnp.zeros(1)
+
+    paid = dynamics.from_function(lambda key, state, action: (state, 0.0, 1.0), 1, init=lambda key: jnp.zeros(1))
+    members = [paying(pay) for pay in (jnp.array(1.0), jnp.array(2.0))]
+    valued = dynamics.ensemble([dynamics.with_value(member, continuation(member, rest, 3)) for member in members])
+    for risk, expected in (("worst", 5.0), ("best", 10.0)):
+        planner = planners.mppi(2, num_samples=4, num_scenarios=2, risk=risk)
+        _, info = jax.jit(planners.infer)(planner, valued, KEY, jnp.zeros(1))
+        np.testing.assert_allclose(info.best_return, expected)
+    with pytest.raises(ValueError, match="must be the same in all scenarios, got Ensemble: give each member"):
+        continuation(dynamics.ensemble(members), rest, 3)
 
 
 @pytest.mark.parametrize(

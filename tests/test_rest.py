@@ -93,7 +93,7 @@ def test_where_any_speed_will_do_survival_counts_and_the_pose():
     mean = path.rewards[:4].mean()
     distances = np.asarray(path.states[4:, 0]) - 1.0
     for distance, unrest in ((None, 0.0), (0.4, (distances / 0.4) ** 2)):
-        resting = dynamics.resting(model, 4, speed=None, distance=distance)
+        resting = dynamics.resting(model, 4, speed="any", distance=distance)
         found = planners.trajectory(resting, KEY, resting.begin(start), ACTIONS).rewards
         np.testing.assert_allclose(found[4:], mean / (1.0 + unrest) * np.ones(2), rtol=1e-5)
     ends = Rolling(car(wall=1.5))
@@ -101,7 +101,7 @@ def test_where_any_speed_will_do_survival_counts_and_the_pose():
     for speed in (None, "any"):
         planner = planners.mppi(HORIZON, num_samples=256, rest_steps=REST, rest_speed=speed, keep=("returns",))
         returns.append(infer(planner, ends, KEY, start)[1].returns)
-    # where speed counts not, a plan that goes on is worth more
+    # where speed does not count, a plan that goes on is worth more
     assert (returns[1] >= returns[0] - 1e-5).all()
     assert returns[1].max() > returns[0].max() + 0.1
 
@@ -327,7 +327,7 @@ def test_plans_of_ilqr_have_derivatives():
         ({"rest_steps": HORIZON}, r"mppi: rest_steps must leave steps that earn something, fewer than .* 9, got 9"),
         ({"rest_steps": 0}, "rest_steps must be an integer of at least 1, got 0"),
         ({"rest_steps": 2, "rest_speed": 0.0}, "rest_speed must be finite and > 0, got 0"),
-        ({"rest_steps": 2, "rest_speed": "none"}, "rest_speed must be a number"),
+        ({"rest_steps": 2, "rest_speed": "none"}, "rest_speed must be a number or 'any', got 'none'"),
         ({"rest_speed": "any"}, "rest_speed is of the steps that rest_steps counts"),
         ({"rest_speed": 1.0}, "rest_speed is of the steps that rest_steps counts"),
         ({"rest_distance": 1.0}, "rest_distance is of the steps that rest_steps counts"),

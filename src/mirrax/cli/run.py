@@ -62,7 +62,7 @@ def run(command: "Run") -> None:
                     record,
                     num_steps=num_steps,
                     seed=command.seed,
-                    prepare=lambda model: model if beyond is None else task.imagined(model),
+                    prepare=task.imagined if command.beyond else lambda model: model,
                 ):
                     progress.show(stage, record)
                     if interrupted := asked_to_end():
@@ -121,9 +121,10 @@ def _settings(command: "Run", task: Any, factory: Callable[..., Any]) -> dict[st
     usual |= task.settings(factory.__name__)
     if given.get("target_ess") is not None:
         usual.pop("temperature", None)
-    if command.horizon is not None:
-        for name in ("rest_steps", "rest_speed", "rest_distance"):  # which are of the task's own horizon
+    if command.horizon is not None or given.get("rest_steps", 1) is None:  # rest is of the task's own horizon
+        for name in ("rest_steps", "rest_speed", "rest_distance"):
             usual.pop(name, None)
+    if command.horizon is not None:
         given["horizon"] = command.horizon
     return {name: value for name, value in usual.items() if value is not None} | given
 
