@@ -74,8 +74,9 @@ class Resting(Wrapper):
         if self.distance is not None:
             unrest += mean_squared_displacement(self.model, step.state) / self.distance**2
         rest = mean - jnp.abs(mean) * unrest / (1.0 + unrest)
+        worth = jnp.where(step.discount == 0, jnp.minimum(rest, step.reward), rest)  # a charge for an end counts
         # what diverges stays NaN, so that planners see it
-        reward = jnp.where(counts | ~jnp.isfinite(step.reward), step.reward, rest)
+        reward = jnp.where(counts | ~jnp.isfinite(step.reward), step.reward, worth)
         weight = jnp.where(counts, state.weight, 0.0)
         after = RestingState(
             step.state,
@@ -102,7 +103,8 @@ def resting(model: Model, reward_steps: int, *, speed: Any = 1.0, distance: Any 
     reward of the steps that counted, v² the mean squared speed (see `mean_squared_speed`), d² the mean squared
     distance from the pose in which the model can stay at rest (see `mean_squared_displacement`). A plan over such a
     model has its return multiplied by how well it can be brought to rest without an end: a state is worth what it
-    earned only if it can still be left safely. Plans that end in a safe state are how receding-horizon planners avoid
+    earned only if it can still be left safely. A step that ends the episode is worth no more than its own reward, so
+    that a charge for the end counts. Plans that end in a safe state are how receding-horizon planners avoid
     what they do not see (Schouwenaars, How & Feron, 2004, which asks for it as a constraint). The model's own value
     of the last state is added as it is; a model without one is meant, since coming to rest stands for what follows.
 

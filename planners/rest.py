@@ -96,7 +96,7 @@ def resting(planner: Any, rest_steps: Any, rest_speed: Any = None, rest_distance
     if checked("rest_steps", rest_steps) is None:
         for name, value in (("rest_speed", rest_speed), ("rest_distance", rest_distance)):
             if value is not None:
-                raise ValueError(f"{name} is of the steps that rest_steps counts: give both, got {value!r}")
+                raise ValueError(f"{name} needs rest_steps, got {value!r} without")
         return planner
     if isinstance(planner, RestingPlanner):
         raise ValueError(f"planner looks for plans that end at rest already, got {_name(planner)} with rest_steps")

@@ -1,4 +1,4 @@
-"""The value of a state by trying: what a policy earns from there on."""
+"""The value of a state by simulation: what a policy earns from there on."""
 
 import dataclasses
 
@@ -104,6 +104,27 @@ def test_the_regulator_goes_on_as_its_value_says():
         value = continuation(dynamics.with_value(model, regulator), regulator.mean, 7)
         state = jnp.array([0.4, -0.3, 1.0])
         np.testing.assert_allclose(value(state), regulator(state), rtol=1e-6)
+
+
+def test_a_regulator_that_is_simulated_does_not_promise_what_the_actuators_cannot_do():
+    """A segway that leans at first, more than its motor can correct at once."""
+
+    def step(key, state, action):
+        _, v, lean, rate = state
+        force = 6.0 * action[0]
+        after = state + 0.02 * jnp.stack([v, force, rate, 12.0 * jnp.sin(lean) - 1.5 * force])
+        return after, 1.0 - 0.1 * (v - 1.0) ** 2, jnp.where(jnp.abs(lean) > 0.5, 0.0, 1.0)
+
+    start = jnp.array([0.0, 0.0, 0.1, 0.0])
+    model = dynamics.from_function(step, 1, init=lambda key: start, action_range=(-1.0, 1.0))
+    regulator = jax.jit(planners.lqr.regulator)(model, jnp.array([0.0, 1.0, 0.0, 0.0]), action_cost=1.0)
+    play = jax.jit(planners.episode, static_argnames="num_steps")
+    planner = planners.mppi(4, num_samples=64)
+    up = []
+    for value in (regulator, continuation(model, regulator.mean, 50)):
+        episode = play(planner, dynamics.with_value(model, value), model, KEY, num_steps=200)
+        up.append(bool(episode.discounts.all()))
+    assert up == [False, True]
 
 
 def test_it_knows_what_the_actuators_cannot_do():

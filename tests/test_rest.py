@@ -130,6 +130,25 @@ def test_a_model_without_a_pose_of_rest_is_refused():
             planners.infer(planner, model, KEY, model.init(KEY))
 
 
+def test_a_charge_for_the_end_counts_while_coming_to_rest():
+    """Where every step costs, only the charge speaks against an early end."""
+
+    def step(key, state, action):
+        x, v = state
+        v = jnp.clip(v + 0.2 * jnp.clip(action[0], -1.0, 1.0), 0.0, 4.0)
+        x = x + 0.2 * v
+        crashed = x > 6.0
+        return jnp.stack([x, v]), v - 5.0 - jnp.where(crashed, 1000.0, 0.0), jnp.where(crashed, 0.0, 1.0)
+
+    model = dynamics.from_function(step, 1, init=lambda key: jnp.zeros(2), bounded=True)
+    resting = dynamics.resting(model, 2)
+    path = planners.trajectory(resting, KEY, resting.begin(jnp.array([5.0, 2.0])), jnp.ones((6, 1)))
+    assert path.rewards[int(np.argmin(np.asarray(path.discounts)))] < -1000.0
+    planner = planners.mppi(26, num_samples=64, rest_steps=20)
+    episode = jax.jit(planners.episode, static_argnames="num_steps")(planner, model, model, KEY, num_steps=60)
+    assert episode.discounts.all()
+
+
 def test_after_an_end_rest_is_worth_nothing():
     model = Rolling(car(wall=0.5))
     resting = dynamics.resting(model, 2)
@@ -328,9 +347,9 @@ def test_plans_of_ilqr_have_derivatives():
         ({"rest_steps": 0}, "rest_steps must be an integer of at least 1, got 0"),
         ({"rest_steps": 2, "rest_speed": 0.0}, "rest_speed must be finite and > 0, got 0"),
         ({"rest_steps": 2, "rest_speed": "none"}, "rest_speed must be a number or 'any', got 'none'"),
-        ({"rest_speed": "any"}, "rest_speed is of the steps that rest_steps counts"),
-        ({"rest_speed": 1.0}, "rest_speed is of the steps that rest_steps counts"),
-        ({"rest_distance": 1.0}, "rest_distance is of the steps that rest_steps counts"),
+        ({"rest_speed": "any"}, "rest_speed needs rest_steps, got"),
+        ({"rest_speed": 1.0}, "rest_speed needs rest_steps, got"),
+        ({"rest_distance": 1.0}, "rest_distance needs rest_steps, got"),
         ({"rest_steps": 2, "rest_distance": 0.0}, "rest_distance must be finite and > 0, got 0"),
     ],
 )

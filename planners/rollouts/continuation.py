@@ -1,4 +1,4 @@
-"""The value of a state by trying: what a policy earns from there on."""
+"""The value of a state by simulation: what a policy earns from there on."""
 
 from collections.abc import Callable
 from typing import Any
@@ -68,17 +68,17 @@ _OWN = 2**31 - 1
 
 
 def continuation(model: Model, policy: Callable[..., Any], num_steps: int, *, num_samples: int = 1) -> Continuation:
-    """The value of a state as what a policy earns from there on, found by simulating it.
+    """The value of a state as what a policy earns from there on, by simulation.
 
     As the value beyond the horizon of a planner it makes a plan worth what can still be earned by a policy that is
-    known to be safe, however crude: a brake, a posture held, a regulator. Plans of one policy are improved so by the
-    rollout algorithm (Bertsekas, Tsitsiklis & Wu, 1997). Unlike a quadratic value it sees ends, contacts and the
+    known to be safe, however crude: a brake, a posture held, a regulator. This is the rollout algorithm (Bertsekas,
+    Tsitsiklis & Wu, 1997), which improves on that policy. Unlike a quadratic value it sees ends, contacts and the
     actuators' range. Each plan costs `num_steps` more steps of the model, times `num_samples`.
 
     Args:
         model: what to imagine with, with a value of its own or without.
-        policy: state -> action [A], on the scale of plans, which a model with a range clips to [-1, 1]; a scalar
-            integer where actions are discrete. A callable pytree (a network with weights), or a method of one
+        policy: state -> action, an array [A] on the scale of plans, which a model with a range clips to [-1, 1]; a
+            scalar integer where actions are discrete. A callable pytree (a network with weights), or a method of one
             (`regulator.mean`), stays traced. A policy that does less than the actuators can, such as a gentle brake,
             leaves a margin.
         num_steps: how many steps to go on, >= 1; enough for the policy to reach safety.
