@@ -1,5 +1,6 @@
 """What a planner does not know of: pushes, and masses that are not those of its model."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from mirrax.dynamics.coordinates import coordinates, with_coordinates
 
 # where the first velocity stands in the states of the analytic models
 _VELOCITIES = {"Acrobot": 2, "CartPole": 2, "DoubleCartPole": 3, "Pendulum": 1, "PointMass": 2}
+_SOFT = ("spring", "positional")  # backends whose joints give way, and whose masses are not those of the file
 _LINK = 13  # numbers of a link: position, quaternion, angular velocity, velocity
 
 
@@ -61,6 +63,8 @@ def heavier(model: Model, share: float) -> Any:
     if share <= -1.0:
         raise ValueError(f"mass must be greater than -1, got {share}")
     found = []
+    if isinstance(model, BraxModel) and model.sys is not None and model.env.unwrapped.backend in _SOFT:
+        model = dataclasses.replace(model, sys=_plain(model.sys))
 
     def scaled(path: tuple[Any, ...], leaf: Any) -> Any:
         names = [str(getattr(key, "name", getattr(key, "key", ""))) for key in path]
@@ -73,3 +77,13 @@ def heavier(model: Model, share: float) -> Any:
     if not found:
         raise ValueError(f"mass must be 0 for {type(model).__name__}, which has none")
     return made
+
+
+def _plain(sys: Any) -> Any:
+    """The same Brax system, with masses as the engine takes them: m^(1 − scale), which for some robots is 1."""
+    inertia = sys.link.inertia
+    mass = inertia.mass ** (1.0 - sys.spring_mass_scale)
+    diagonal = jnp.diagonal(inertia.i, axis1=-2, axis2=-1) ** (1.0 - sys.spring_inertia_scale)
+    link = sys.link.replace(inertia=inertia.replace(mass=mass, i=jax.vmap(jnp.diag)(diagonal)))
+    none = jnp.zeros_like(sys.spring_mass_scale)
+    return sys.replace(link=link, spring_mass_scale=none, spring_inertia_scale=none)

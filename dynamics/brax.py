@@ -83,7 +83,7 @@ class BraxModel:
         del key  # a Brax environment that is random keeps its own key in its state
         action = to_range(check_action(action, self.action_size), self.low, self.high)
         # Brax writes into the dictionaries of the state that it is given: hand it fresh containers.
-        state = jax.tree.map(lambda leaf: leaf, state)
+        state = _with_own_masses(self.sys, jax.tree.map(lambda leaf: leaf, state))
         with _quiet():
             state = _canonical(_with_sys(self.env, self.sys).step(state, action))
         info = getattr(state, "info", None)
@@ -296,6 +296,18 @@ def _with_sys(env: Any, sys: Any) -> Any:
     name, value = ("sys", sys) if "sys" in vars(env) else ("env", _with_sys(env.env, sys))
     object.__setattr__(env, name, value)
     return env
+
+
+def _with_own_masses(sys: Any, state: State) -> State:
+    """The state with the masses of `sys`: the engines spring and positional keep them where a reset has put them.
+
+    A planner whose model has other masses than the robot would otherwise imagine with those of the robot.
+    """
+    physics: Any = getattr(state, "pipeline_state", None)
+    if sys is None or not (hasattr(physics, "x_i") and hasattr(physics, "mass")):
+        return state
+    mass = sys.link.inertia.mass ** (1.0 - sys.spring_mass_scale)  # as the engines' `init`
+    return state.replace(pipeline_state=physics.replace(mass=mass.astype(physics.mass.dtype)))
 
 
 def _canonical(state: State) -> State:

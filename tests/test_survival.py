@@ -171,6 +171,25 @@ def test_a_robot_is_pushed_as_a_whole():
     np.testing.assert_allclose(heavy.sys.link.inertia.mass, 0.8 * model.sys.link.inertia.mass, rtol=1e-6)
 
 
+@pytest.mark.parametrize("backend", ["spring", "positional"])
+def test_a_heavier_robot_is_so_for_its_engine_and_its_planner_does_not_know(backend):
+    """The ant's masses are all 1 for these engines, whatever its file says; and a reset puts them into the state."""
+    model = dynamics.brax("ant", backend)
+    heavy = heavier(model, 0.2)
+    key, action = jax.random.key(0), jnp.ones(8)
+    init, step = (jax.jit(lambda model, *of, name=name: getattr(model, name)(*of)) for name in ("init", "step"))
+    state, of_heavy = init(model, key), init(heavy, key)
+    masses = state.pipeline_state.mass, of_heavy.pipeline_state.mass
+    np.testing.assert_allclose(masses[0], 1.0)
+    np.testing.assert_allclose(masses[1], 1.2, rtol=1e-6)
+    velocity, imagined, real = (
+        step(m, key, at, action).state.pipeline_state.xd.vel
+        for m, at in ((model, state), (model, of_heavy), (heavy, state))
+    )
+    np.testing.assert_allclose(imagined, velocity, atol=1e-6)
+    assert jnp.abs(real - velocity).max() > 0.01
+
+
 def test_goals():
     """Each holds where its words say, and not where the episode starts."""
     goals = {name: task.goal for name, task in TASKS.items() if task.goal is not None}
