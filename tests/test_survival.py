@@ -1,6 +1,7 @@
 """The benchmark of whole episodes: what it keeps, what it goes on with, and what disturbs a planner."""
 
 import json
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from mirrax import dynamics, planners
 from mirrax.benchmarks import survival, tasks
 from mirrax.benchmarks.disturbances import heavier, push
 from mirrax.benchmarks.episodes import summarize
+from mirrax.benchmarks.returns import fitting
 from mirrax.benchmarks.survival_figure import curve
 from mirrax.benchmarks.task import Beyond, Task
 from mirrax.benchmarks.tasks import TASKS, find_task
@@ -188,6 +190,20 @@ def test_a_heavier_robot_is_so_for_its_engine_and_its_planner_does_not_know(back
     )
     np.testing.assert_allclose(imagined, velocity, atol=1e-6)
     assert jnp.abs(real - velocity).max() > 0.01
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_is_shipped_fits_its_model_and_is_what_was_published(name):
+    """Shapes, options, poses of rest; and the records of whole episodes are of these settings."""
+    task = find_task(name)
+    planner = fitting(survival.make("shipped", task, None), task.make(None))
+    published = pathlib.Path(__file__).parent.parent / "benchmarks" / "results" / "survival" / f"{name}.jsonl"
+    records = [json.loads(line) for line in published.read_text().splitlines()] if published.exists() else []
+    shipped = [record for record in records if record["planner"] == "shipped"]
+    assert shipped or name in ("fast", "humanoidstandup")
+    for record in shipped:
+        assert (record["kind"], record["horizon"]) == (planner.name, planner.horizon)
+        assert record["settings"] == task.settings(task.planner)
 
 
 def test_goals():
