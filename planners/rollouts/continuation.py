@@ -64,7 +64,7 @@ class Continuation:
         return total + weight * jnp.where(weight == 0, 0.0, beyond)
 
 
-_OWN = 2**31 - 1
+_OWN = 2**31 - 1  # what keys of users' noise are unlikely to be folded with
 
 
 def continuation(model: Model, policy: Callable[..., Any], num_steps: int, *, num_samples: int = 1) -> Continuation:
