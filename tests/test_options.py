@@ -21,6 +21,8 @@ BESIDE = {
     "inflation": {"warm_start": True},
     "num_perturbations": {"gradient": "score"},
     "perturbation": {"gradient": "score"},
+    "rest_speed": {"rest_steps": 2},
+    "rest_distance": {"rest_steps": 2},
 }
 NEEDS = {
     ("ilqr", "execute"): {"temperature": 1.0},
