@@ -12,7 +12,7 @@ from ...dynamics.checks import scalar
 from ...dynamics.coordinates import coordinates, with_coordinates
 from ..beliefs.protocol import Plan
 from ..rollouts.placement import platform
-from ..rollouts.simulation import frozen_if, masked_step, reuse_noise
+from ..rollouts.simulation import frozen_step, reuse_noise
 
 LogProb = Callable[..., Float[Array, ""]]
 
@@ -89,12 +89,9 @@ class Problem(NamedTuple):
             if self.log_prior is not None:
                 # in the last state after an end, as in `rollout.score`, and never discounted
                 log_prior += scalar("log p of the prior", self.log_prior(parameters, state, action))
-            step = masked_step(self.model, (key, action), state, weight)
-            after = weight * step.discount
-            # past an end nothing counts, but derivatives must be finite
-            kept = frozen_if(after == 0, state, step.state)
+            step = frozen_step(self.model, (key, action), state, weight)
             met = (action, reuse_noise(state), weight, step.discount)
-            return (kept, after, total + weight * step.reward, log_prior), met
+            return (step.state, weight * step.discount, total + weight * step.reward, log_prior), met
 
         start = (reuse_noise(self.state), jnp.ones(()), jnp.zeros(()), jnp.zeros(()))
         inputs = (self._same_noise(), plan, states, gains, self.parameters)

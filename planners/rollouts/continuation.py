@@ -11,7 +11,7 @@ from ...dynamics.base import Model, State, check_model, scenario_count
 from ...dynamics.checks import integer, scalar
 from ...dynamics.pytrees import pytree, static, traceable
 from ...dynamics.spaces import action_space
-from .simulation import frozen_if, masked_step, with_new_noise
+from .simulation import frozen_step, with_new_noise
 
 
 @pytree
@@ -52,10 +52,8 @@ class Continuation:
             action = jnp.asarray(self.policy(at))
             if action.shape != shape:
                 raise ValueError(f"policy must return an action of shape {shape}, got {action.shape}")
-            step = masked_step(self.model, (step_key, action), at, weight)
-            after = weight * step.discount
-            # in the last state before an end: beyond it a model may have no derivatives
-            return (frozen_if(after == 0, at, step.state), after, total + weight * step.reward), None
+            step = frozen_step(self.model, (step_key, action), at, weight)
+            return (step.state, weight * step.discount, total + weight * step.reward), None
 
         start = (with_new_noise(self.model, key, state), jnp.ones(()), jnp.zeros(()))
         advance = jax.checkpoint(advance, prevent_cse=False)  # or derivatives would keep what is within a step

@@ -205,6 +205,12 @@ def masked_step(model: Model, inputs: tuple[Array, Array], state: State, weight:
     return Step(step.state, reward, discount)
 
 
+def frozen_step(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:
+    """As `masked_step`; at an end the state stays the last one before it: beyond it there may be no derivatives."""
+    step = masked_step(model, inputs, state, weight)
+    return step._replace(state=frozen_if(weight * step.discount == 0, state, step.state))
+
+
 def _continued(weight: Float[Array, ""], discount: Any) -> Float[Array, ""]:
     """The weight of what follows; after an end 0, whatever the discount is: 0 · NaN would be NaN.
 

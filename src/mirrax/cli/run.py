@@ -1,5 +1,6 @@
 """`mirrax run`: one planner drives one model, for a person who watches."""
 
+import dataclasses
 import inspect
 import os
 import sys
@@ -37,6 +38,8 @@ def run(command: "Run") -> None:
         _use_cores(command.devices)
         _keep_compiled_programs()
         task = find_task(command.model)
+        if not command.beyond:
+            task = dataclasses.replace(task, beyond=None)
         num_steps = task.num_steps if command.steps is None else command.steps
         if num_steps < 1:
             raise ValueError(f"steps must be an integer of at least 1, got {num_steps}")
@@ -48,7 +51,6 @@ def run(command: "Run") -> None:
         planner = factory(**settings, **spread)
         jax.eval_shape(lambda key: planner.init(model, model.init(key)), jax.random.key(0))  # do they fit?
         out = _folder(command, name)
-        beyond = task.beyond if command.beyond else None
 
     record = Record()
     progress = ProgressLine(f"{command.model}, {name}", num_steps)
@@ -57,12 +59,7 @@ def run(command: "Run") -> None:
         try:
             with progress:
                 for stage in drive(
-                    planner,
-                    model,
-                    record,
-                    num_steps=num_steps,
-                    seed=command.seed,
-                    prepare=task.imagined if command.beyond else lambda model: model,
+                    planner, model, record, num_steps=num_steps, seed=command.seed, prepare=task.imagined
                 ):
                     progress.show(stage, record)
                     if interrupted := asked_to_end():
@@ -71,8 +68,8 @@ def run(command: "Run") -> None:
             with one_clear_line():
                 raise ValueError(f"this does not fit the machine: {' '.join(str(error).split())[:200]}") from error
         settings |= {"steps": num_steps, "devices": num_devices}
-        if beyond is not None:
-            settings["beyond"] = beyond.summary
+        if task.beyond is not None:
+            settings["beyond"] = task.beyond.summary
         names = (command.model, name)
         interrupted = interrupted and not record.done and len(record.moments) < num_steps
         write_results(
