@@ -127,5 +127,6 @@ def resting(model: Model, reward_steps: int, *, speed: Any = 1.0, distance: Any 
         distance = real("distance", distance, above=0.0)
         if not isinstance(model, HasPose):  # of others some learn from a state that they have none
             mean_squared_displacement(model, None)
-    speed = None if isinstance(speed, str) and speed == "any" else real("speed", speed, above=0.0)
-    return Resting(model, speed, distance, steps)
+    if isinstance(speed, str) and speed != "any":
+        raise ValueError(f"speed must be a number or 'any', got {speed!r}")
+    return Resting(model, None if isinstance(speed, str) else real("speed", speed, above=0.0), distance, steps)

@@ -358,6 +358,19 @@ def test_mistakes(options, message):
         planners.mppi(HORIZON, **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"speed": 0.0}, "speed must be finite and > 0, got 0"),
+        ({"speed": "slow"}, "speed must be a number or 'any', got 'slow'"),
+        ({"distance": "any"}, "distance must be a number .*, got 'any'"),
+    ],
+)
+def test_mistakes_of_a_resting_model(options, message):
+    with pytest.raises(ValueError, match=message):
+        dynamics.resting(car(), 4, **options)
+
+
 def test_messages_name_the_model_that_the_user_knows():
     planner = planners.mppi(HORIZON, rest_steps=REST, std=np.ones(3))
     with pytest.raises(ValueError, match=r"mppi on FunctionModel .*std"):
