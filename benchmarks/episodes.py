@@ -1,6 +1,7 @@
 """A whole episode, step by step: how a planner does, what is kept of it, and how far it is."""
 
 import functools
+import math
 import statistics
 import sys
 import time
@@ -33,7 +34,8 @@ def play(
         kick: the size of the push that comes every 100 steps; 0 for none.
 
     Yields:
-        After each step the `reward`, `ended`, `reached`, and the `ms` of the planning.
+        After each step the `reward`, `ended`, `reached`, and the `ms` of the planning. A simulation that diverges
+        has ended, with a reward of 0.
     """
     sharding = sharding_of(planner)
     keys = jax.random.split(jax.random.key(seed), 3)
@@ -51,8 +53,9 @@ def play(
         ms = 1e3 * (time.perf_counter() - began)
         step, reached = programs.step(env, jax.random.fold_in(step_key, t), state, action)
         state = step.state
-        ended = bool(step.discount == 0)
-        yield {"reward": float(step.reward), "ended": ended, "reached": bool(reached), "ms": ms}
+        diverged = not math.isfinite(reward := float(step.reward))
+        ended = diverged or bool(step.discount == 0)
+        yield {"reward": 0.0 if diverged else reward, "ended": ended, "reached": bool(reached), "ms": ms}
         if ended:
             return
 

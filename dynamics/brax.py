@@ -301,7 +301,8 @@ def _with_sys(env: Any, sys: Any) -> Any:
 def _with_own_masses(sys: Any, state: State) -> State:
     """The state with the masses of `sys`: the engines spring and positional keep them where a reset has put them.
 
-    A planner whose model has other masses than the robot would otherwise imagine with those of the robot.
+    A planner whose model has other masses than the robot would otherwise imagine with those of the robot. (The engine
+    generalized keeps the inverse of its mass matrix from the step before: the first step of a plan has the robot's.)
     """
     physics: Any = getattr(state, "pipeline_state", None)
     if sys is None or not (hasattr(physics, "x_i") and hasattr(physics, "mass")):

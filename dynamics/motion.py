@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .base import HasDuration, HasMotion, HasPose, State
@@ -15,20 +14,26 @@ def mean_squared_speed(model: Any, before: State, after: State) -> Float[Array, 
 
     Args:
         model: whose `mean_squared_speed(state)` it is, where it has that (see `HasMotion`); of all others the mean
-            square of the rates at which its coordinates have changed, per second, or per step where a step has no
-            duration.
+            square of the rates at which its coordinates have changed (the floating-point numbers of its state, unless
+            it says otherwise), per second, or per step where a step has no duration.
         before: the state before the step.
         after: the state after it.
 
     Returns:
         A scalar, in (m/s)² where the model says so.
+
+    Raises:
+        ValueError: if the model does not say, and its state has no coordinates.
     """
     known = model.mean_squared_speed(after) if isinstance(model, HasMotion) else None
     if known is not None:
         return scalar("mean_squared_speed", known)
     change = coordinates(model, after) - coordinates(model, before)
-    if change.size == 0:  # a state without numbers that vary continuously
-        return jnp.zeros(())
+    if change.size == 0:
+        raise ValueError(
+            "a model must have a speed (`dynamics.HasMotion`), or floating-point numbers in its state, for a speed "
+            f"at rest other than 'any', got {type(model).__name__} with neither"
+        )
     dt = model.dt if isinstance(model, HasDuration) else None
     return ((change if dt is None else change / dt) ** 2).mean()
 

@@ -37,8 +37,8 @@ class Resting(Wrapper):
 
     Attributes:
         model: underneath.
-        speed: at which a step of coming to rest is worth half, a scalar; None where any speed will do.
-        distance: from the pose of rest at which it is worth half, a scalar; None where any pose will do.
+        speed: s, at which a step of coming to rest loses half of |r̄|, a scalar; None where any speed will do.
+        distance: l, from the pose of rest, at which it does, a scalar; None where any pose will do.
         reward_steps: after how many steps rewards count no more.
     """
 
@@ -101,12 +101,14 @@ def resting(model: Model, reward_steps: int, *, speed: Any = 1.0, distance: Any 
 
     A step beyond is worth r̄ − |r̄| e/(1 + e), where e = v²/s² + d²/l² says how far it is from rest: r̄ is the mean
     reward of the steps that counted, v² the mean squared speed (see `mean_squared_speed`), d² the mean squared
-    distance from the pose in which the model can stay at rest (see `mean_squared_displacement`). A plan over such a
-    model has its return multiplied by how well it can be brought to rest without an end: a state is worth what it
-    earned only if it can still be left safely. A step that ends the episode is worth no more than its own reward, so
-    that a charge for the end counts. Plans that end in a safe state are how receding-horizon planners avoid
-    what they do not see (Schouwenaars, How & Feron, 2004, which asks for it as a constraint). The model's own value
-    of the last state is added as it is; a model without one is meant, since coming to rest stands for what follows.
+    distance from the pose in which the model can stay at rest (see `mean_squared_displacement`). A plan of H steps of
+    which N are beyond is worth r̄ (H − N + Σ 1/(1 + e)) where r̄ > 0 and nothing is discounted: one that ends the
+    episode as coming to rest begins has (H − N)/H of what it had at rest, so that it is preferred only if it earns
+    more than H/(H − N) times as much as a safe one. A step that ends the episode is worth no more than its own
+    reward, so that a charge for the end counts. Plans that end in a safe state are how receding-horizon planners
+    avoid what they do not see (Schouwenaars, How & Feron, 2004, which asks for it as a constraint). The model's own
+    value of the last state is added as it is; a model without one is meant, since coming to rest stands for what
+    follows.
 
     Args:
         model: any.

@@ -197,7 +197,8 @@ class Options:
     )
     rest_speed: Any = option(
         "real",
-        "speed at which a step of coming to rest is worth half, m/s (or as the model's `mean_squared_speed` says); "
+        "speed at which a step of coming to rest loses half of the mean reward's size, m/s (or as the model's "
+        "`mean_squared_speed` says); "
         "with 'any' what counts is survival, and to be near the pose of rest where there is a `rest_distance`",
         none="for 1",
         above=0.0,
@@ -205,8 +206,8 @@ class Options:
     )
     rest_distance: Any = option(
         "real",
-        "distance from the model's pose of rest at which a step of coming to rest is worth half, m (or as the "
-        "model's `mean_squared_displacement` says)",
+        "distance from the model's pose of rest at which a step of coming to rest loses half of the mean reward's "
+        "size, m (or as the model's `mean_squared_displacement` says)",
         none="where rest in any pose will do",
         above=0.0,
     )

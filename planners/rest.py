@@ -6,8 +6,8 @@ import jax
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
-from ..dynamics.base import Model, State
-from ..dynamics.motion import mean_squared_displacement
+from ..dynamics.base import Model, State, check_model
+from ..dynamics.motion import mean_squared_displacement, mean_squared_speed
 from ..dynamics.pytrees import pytree, static
 from ..dynamics.resting import Resting, RestingState
 from .checks import named
@@ -22,8 +22,9 @@ class RestingPlanner:
 
     Attributes:
         planner: any.
-        rest_speed: the speed at which a step of coming to rest is worth half, a scalar; None for any speed.
-        rest_distance: the distance from the model's pose of rest at which it is, a scalar; None for any pose.
+        rest_speed: the speed at which a step of coming to rest loses half of the size of the mean reward, a scalar;
+            None for any speed.
+        rest_distance: the distance from the model's pose of rest at which it does, a scalar; None for any pose.
         rest_steps: how many of the steps of a plan are for coming to rest.
     """
 
@@ -51,11 +52,17 @@ class RestingPlanner:
         """The belief of the planner where inference starts.
 
         Raises:
-            ValueError: if the planner does not fit, or a distance is given and the model has no pose of rest.
+            ValueError: if the planner does not fit, a distance is given and the model has no pose of rest, or a speed
+                and it has none.
         """
-        if self.rest_distance is not None:
-            with named(self.name):
-                jax.eval_shape(mean_squared_displacement, model, state)
+        with named(self.name):
+            check_model("model", model)
+            for measure, scale in (
+                (lambda model, state: mean_squared_speed(model, state, state), self.rest_speed),
+                (mean_squared_displacement, self.rest_distance),
+            ):
+                if scale is not None:
+                    jax.eval_shape(measure, model, state)
         return self.planner.init(*self._imagined(model, state))
 
     def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Info]:
@@ -82,8 +89,9 @@ def resting(planner: Any, rest_steps: Any, rest_speed: Any = None, rest_distance
     Args:
         planner: any that has a `horizon`, and does not look for such plans already.
         rest_steps: how many, fewer than the horizon; None leaves the planner as it is.
-        rest_speed: the speed at which such a step is worth half; None for 1, "any" where any speed will do.
-        rest_distance: the distance from the model's pose of rest at which it is; None where any pose will do.
+        rest_speed: the speed at which such a step loses half of the size of the mean reward; None for 1, "any" where
+            any speed will do.
+        rest_distance: the distance from the model's pose of rest at which it does; None where any pose will do.
 
     Returns:
         The planner.

@@ -406,7 +406,7 @@ def test_the_value_beyond_the_horizon_can_be_left_out(monkeypatch, tmp_path):
     assert actions[None].min() < 0.1
 
 
-def test_rest_of_a_task_can_be_changed_and_left_out(monkeypatch, tmp_path):
+def test_rest_of_a_task_can_be_changed_and_left_out(monkeypatch, tmp_path, capsys):
     options = {"rest_steps": 2, "rest_speed": 0.5, "rest_distance": 0.1}
     task = Task("stand", lambda backend: dynamics.pendulum(), horizon=4, options=options)
     monkeypatch.setattr(tasks, "TASKS", {"pendulum": task})
@@ -416,6 +416,13 @@ def test_rest_of_a_task_can_be_changed_and_left_out(monkeypatch, tmp_path):
         settings.append(json.loads((tmp_path / "x" / "result.json").read_text())["settings"])
     assert {name: settings[0][name] for name in options} == options | {"rest_speed": "any"}
     assert {name: settings[1][name] for name in options if name in settings[1]} == {"rest_steps": None}
+    assert "no room" not in capsys.readouterr().err
+    for horizon, kept in (("3", options), ("2", {})):  # another horizon keeps it where it can
+        words = ["--num-samples", "32", "--steps", "2", "--out", "x", "--horizon", horizon]
+        main(["run", "pendulum", *words])
+        settings = json.loads((tmp_path / "x" / "result.json").read_text())["settings"]
+        assert {name: settings[name] for name in options if name in settings} == kept
+    assert "--horizon 2 has no room for the 2 steps of coming to rest" in capsys.readouterr().err
 
 
 def test_words_that_stand_for_numbers_arrive():

@@ -146,15 +146,41 @@ def test_actuators_have_their_whole_effect_at_the_end_of_their_range():
         planners.lqr.regulator(model, jnp.array([20.0]), 2.0)
 
 
-def test_what_has_no_solution_is_nan():
-    """The distance to a goal has no curvature there; what no action reaches cannot be held."""
+@pytest.mark.parametrize(("discount", "num_steps"), [(0.9, 1000), (0.5, 300), (0.0, 300)])
+def test_what_is_discounted_to_nothing_leaves_a_regulator(discount, num_steps):
+    """γ^t is 0 in float32 long before the last step; scaled by √γ, it is the undiscounted problem of Riccati."""
+    model = at_rest()
+    found = regulator(dynamics.discounted(model, discount), jnp.zeros(3), num_steps=num_steps, action_cost=1e-9)
+    a, b = (np.sqrt(discount) * np.asarray(each, float) for each in (model.A, model.B))
+    weights = [np.asarray(each, float) for each in (model.Q, model.R)]
+    curvature = scipy.linalg.solve_discrete_are(a, b, *weights, s=np.asarray(model.N, float).T)
+    np.testing.assert_allclose(found.curvature, curvature, rtol=1e-4, atol=1e-4)
+    gain = -np.linalg.solve(weights[1] + b.T @ curvature @ b, b.T @ curvature @ a + np.asarray(model.N, float))
+    np.testing.assert_allclose(found.gain, gain, rtol=1e-3, atol=1e-4)
+
+
+def test_what_has_no_curvature_is_nan_and_nothing_else():
+    """The distance to a goal has none there."""
 
     def norm(state, action, after):
         return 1.0 - jnp.linalg.norm(state)
 
     found = regulator(dynamics.with_reward(at_rest(), norm), jnp.zeros(3))
     assert np.isnan(found.gain).all()
+    assert np.isnan(found.mean(jnp.zeros(3))).all()
     assert np.isnan(found(jnp.ones(3)))
+
+
+def test_what_no_action_can_hold_is_worth_little():
+    def step(key, state, action):
+        x, y = state
+        return jnp.stack([1.1 * x, 0.9 * y + action[0]]), -(state @ state), 1.0
+
+    model = dynamics.from_function(step, 1, init=lambda key: jnp.zeros(2), bounded=False)
+    found = regulator(model, jnp.zeros(2), num_steps=100)
+    assert found(jnp.zeros(2)) == 0.0
+    np.testing.assert_allclose(found(jnp.array([0.1, 0.0])), -0.01 * (1.21**100 - 1.0) / 0.21, rtol=1e-3)
+    assert np.isfinite(found.mean(jnp.array([0.1, 0.2])))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Plans that end at rest: what a step of coming to rest is worth, and that what would crash stops in time."""
 
 import types
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -155,7 +156,36 @@ def test_after_an_end_rest_is_worth_nothing():
     path = planners.trajectory(resting, KEY, resting.begin(jnp.array([0.0, 1.0])), ACTIONS)
     ended = int(np.argmin(np.asarray(path.discounts)))
     assert 1 < ended < 5
-    assert not path.rewards[ended + 1 :].any()
+    found = planners.rollout(resting, KEY, resting.begin(jnp.array([0.0, 1.0])), ACTIONS[None])[0]
+    np.testing.assert_allclose(found, path.rewards[: ended + 1].sum(), rtol=1e-6)
+    assert path.rewards[: ended + 1].sum() < path.rewards[:2].mean() * (ended + 1) + 1e-5
+
+
+def test_a_discrete_state_can_survive_but_not_come_to_rest():
+    table = dynamics.tabular(jnp.ones((2, 2, 2)) / 2, jnp.ones((2, 2)))
+    state = table.init(KEY)
+    with pytest.raises(
+        ValueError, match=r"smc: a model must have a speed .* for a speed at rest other than 'any', got"
+    ):
+        planners.infer(planners.smc(6, num_samples=16, rest_steps=2), table, KEY, state)
+    planner = planners.smc(6, num_samples=16, rest_steps=2, rest_speed="any")
+    assert planners.infer(planner, table, KEY, state)[1].best_return[-1] == 6.0
+
+
+@pytest.mark.parametrize("options", [{}, {"rest_distance": 0.1}])
+@pytest.mark.parametrize("model", ["x", dynamics.pendulum])
+def test_what_is_no_model_is_told_so(options, model):
+    planner = planners.mppi(HORIZON, rest_steps=REST, **options)
+    with pytest.raises(ValueError, match="mppi: model must be a model"):
+        unchecked(planner.init)(model, jnp.zeros(2))
+
+
+def test_the_policy_of_ilqr_takes_states_that_know_their_step_and_what_was_earned():
+    model = car(wall=np.inf)
+    belief, _ = infer(planners.ilqr(HORIZON, rest_steps=REST), model, KEY, model.init(KEY))
+    resting = dynamics.resting(model, HORIZON - REST)
+    policy, state = belief.policy(resting), resting.begin(model.init(KEY))
+    np.testing.assert_allclose(policy.mean(dynamics.TimedState(state, jnp.array(0))), belief.mode()[0], atol=1e-6)
 
 
 def test_what_diverges_while_coming_to_rest_is_invalid():
@@ -169,7 +199,7 @@ def test_what_diverges_while_coming_to_rest_is_invalid():
 
 
 def test_speeds():
-    """Those of the models that know them; of others the rates of their coordinates; of none, of a discrete state."""
+    """Those of the models that know them; of others the rates of their coordinates; a discrete state has none."""
     for name in ("cartpole", "acrobot", "double_cartpole", "pendulum", "point_mass"):
         model = getattr(dynamics, name)()
         state = model.init(KEY)
@@ -186,7 +216,8 @@ def test_speeds():
     wrapped = dynamics.discounted(car(), 0.9)
     np.testing.assert_allclose(dynamics.mean_squared_speed(wrapped, before, after), 0.02, rtol=1e-6)
     table = dynamics.tabular(jnp.ones((2, 2, 2)) / 2, jnp.ones((2, 2)))
-    assert dynamics.mean_squared_speed(table, table.init(KEY), table.init(KEY)) == 0.0
+    with pytest.raises(ValueError, match=r"must have a speed .* got Tabular with neither"):
+        dynamics.mean_squared_speed(table, table.init(KEY), table.init(KEY))
 
 
 def test_the_speed_of_a_robot_is_that_of_its_links():
@@ -261,18 +292,42 @@ def test_every_planner_looks_for_plans_that_end_at_rest(name):
     assert infer._cache_size() == before, "the speed is traced"
 
 
-@pytest.mark.parametrize("name", ["icem", "mppi", "vi_mpc", "smc", "ilqr", "dial"])
-def test_what_crashes_without_stops_in_time(name):
-    """One speed is paid for now, and another can be held: a short horizon does not see the wall in time."""
-    model, options = car(), {"num_samples": 256} if name != "ilqr" else {"num_iterations": 8}
+@dynamics.pytree
+class Segway(dynamics.Wrapper):
+    """Paid for standing still; its episode ends when it leans too far."""
 
-    play = jax.jit(lambda planner: planners.episode(planner, model, model, KEY, 50).discounts)
-    crashed, held = (
-        int((play(FACTORIES[name](horizon, rest_steps=rest, **options)) > 0).sum())
-        for horizon, rest in ((6, None), (26, 20))
-    )
-    assert crashed < 25
-    assert held == 50
+    model: dynamics.FunctionModel
+
+    def mean_squared_speed(self, state):
+        return state[1] ** 2
+
+    def mean_squared_displacement(self, state):
+        return state[2] ** 2
+
+
+def segway():
+    def step(key, state, action):
+        _, v, lean, rate = state
+        force = 6.0 * action[0]
+        state = state + 0.02 * jnp.stack([v, force, rate, 12.0 * jnp.sin(lean) - 1.5 * force])
+        return state, 1.0 - 0.1 * v**2, jnp.where(jnp.abs(lean) > 0.5, 0.0, 1.0)
+
+    start = jnp.array([0.0, 0.0, 0.1, 0.0])
+    return Segway(dynamics.from_function(step, 1, init=lambda key: start, action_range=(-1.0, 1.0), dt=0.02))
+
+
+@pytest.mark.parametrize("name", ["icem", "mppi", "vi_mpc", "smc", "ilqr", "dial"])
+def test_what_falls_without_stays_up_at_the_same_horizon(name):
+    """What pays within 16 steps cannot be held; half of them for coming to rest, and it can."""
+    model, options = segway(), {"num_samples": 64} if name != "ilqr" else {"num_iterations": 8}
+
+    @jax.jit
+    def up(planner):
+        keys = jax.random.split(KEY, 2)
+        return jax.vmap(lambda key: planners.episode(planner, model, model, key, 120).discounts.sum())(keys)
+
+    assert (up(FACTORIES[name](16, **options)) < 100).all()
+    assert (up(FACTORIES[name](16, rest_steps=8, rest_distance=0.1, **options)) == 120).all()
 
 
 def test_rest_under_scenarios_and_risk():
@@ -425,6 +480,18 @@ def test_what_is_no_model_cannot_rest():
     for model in ("x", dynamics.pendulum):
         with pytest.raises(ValueError, match="model must be"):
             unchecked(dynamics.resting)(model, 3)
+
+
+def test_policies_see_all_of_a_state_of_one_s_own():
+    """One that calls a part of it `state` too."""
+
+    class Ours(NamedTuple):
+        state: jax.Array
+        target: jax.Array
+
+    policy = planners.policies.network_policy()
+    assert policy.observe(Ours(jnp.zeros(1), jnp.zeros(3))).shape == (4,)
+    assert policy.observe(dynamics.TimedState(Ours(jnp.zeros(1), jnp.zeros(3)), jnp.array(0))).shape == (4,)
 
 
 def test_policies_see_the_observation_of_the_state_underneath():

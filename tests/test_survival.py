@@ -11,7 +11,7 @@ import pytest
 from mirrax import dynamics, planners
 from mirrax.benchmarks import survival, tasks
 from mirrax.benchmarks.disturbances import heavier, push
-from mirrax.benchmarks.episodes import summarize
+from mirrax.benchmarks.episodes import play, summarize
 from mirrax.benchmarks.returns import fitting
 from mirrax.benchmarks.survival_figure import curve
 from mirrax.benchmarks.task import Beyond, Task
@@ -122,6 +122,16 @@ def test_what_is_kept_of_an_episode():
     assert not summarize(steps, 12)["held"], "the last quarter are three steps"
     steps[-1]["ended"] = True
     assert not summarize(steps, 8)["held"]
+
+
+def test_what_diverges_is_not_up():
+    def step(key, state, action):
+        return state + 1.0, jnp.where(state < 3.0, 1.0, jnp.nan), 1.0
+
+    model = dynamics.from_function(step, 1, init=lambda key: jnp.zeros(()))
+    task = Task("count", lambda backend: model)
+    record = summarize(list(play(planners.mppi(2, num_samples=4), model, model, task, 0, 10, 0.0)), 10)
+    assert (record["steps"], record["ended"], record["held"], record["return"]) == (4, True, False, 3.0)
 
 
 def test_the_share_still_up():

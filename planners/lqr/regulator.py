@@ -74,9 +74,10 @@ def regulator(
     balance: what it costs to come back is known from there on (the terminal cost of stabilising predictive control;
     Mayne et al., 2000). Far from rest it is an extrapolation, and it knows no limits of actuators.
 
-    Where the problem has no solution, gain and value are NaN: a reward without second derivatives at the state (a
-    norm has none at 0), or a state that no action can hold. Look at `drift` first, which is 0 at rest. Derivatives of
-    the regulator itself are NaN where curvatures of the cost are equal.
+    The regulator is NaN where the reward has no second derivatives (a norm has none at 0). What no action can hold is
+    no such case: it runs away for `num_steps` steps, and its value is very low wherever it is not at rest. Look at
+    `drift` first, which is 0 at rest. Derivatives of the regulator itself are NaN where curvatures of the cost are
+    equal.
 
     Args:
         model: any that is smooth about the state. Of an ensemble the first member, of a randomized model one drawn at
@@ -137,11 +138,12 @@ def regulator(
     f_z, c_z = first[:, :-1].T, first[:, -1]
     c_zz = _derivatives(lambda z: _derivatives(cost, z), z)
     weights = jnp.concatenate([jnp.ones(1), jnp.cumprod(jnp.full(num_steps - 1, step.discount))])
+    # in deviations scaled by γ^(t/2) curvatures are those of the first step: none is discounted to nothing
     ahead = Expansion(
         x=_repeated(x, num_steps),
-        f_z=_repeated(f_z, num_steps),
-        c_z=weights[:, None] * c_z,
-        c_zz=weights[:, None, None] * (nearest_convex(0.5 * (c_zz + c_zz.T)) + jnp.diag(costs)),
+        f_z=_repeated(jnp.sqrt(step.discount) * f_z, num_steps),
+        c_z=jnp.sqrt(weights)[:, None] * c_z,
+        c_zz=_repeated(nearest_convex(0.5 * (c_zz + c_zz.T)) + jnp.diag(costs), num_steps),
         counts=jnp.ones(num_steps, bool),
         lasts=jnp.ones(num_steps, bool),
         v_x=jnp.zeros(size),
@@ -149,10 +151,10 @@ def regulator(
         at=None,
     )
     solved = backward(ahead, _repeated(still, num_steps), jnp.zeros(()), limits=None)
-    gain = jnp.where(solved.solved, solved.gains[0], jnp.nan)
     earned = weights.sum() * step.reward - (solved.slope + 0.5 * solved.bend)
     drift = jnp.abs(coordinates(at, step.state) - x).max()
-    return Regulator(at, x, still + solved.steps[0], gain, solved.gradient, solved.curvature, earned, drift)
+    found = still + solved.steps[0], solved.gains[0], solved.gradient, solved.curvature, earned
+    return Regulator(at, x, *(jnp.where(solved.solved, one, jnp.nan) for one in found), drift)
 
 
 def _check_state(model: Model, state: State) -> None:

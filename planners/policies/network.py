@@ -13,7 +13,9 @@ from ...dynamics.base import Model, State
 from ...dynamics.checks import integer, real
 from ...dynamics.coordinates import coordinates
 from ...dynamics.pytrees import pytree, static, traceable
+from ...dynamics.resting import RestingState
 from ...dynamics.spaces import Discrete, action_space
+from ...dynamics.timed import TimedState
 from ..options import checked
 
 _LOG_STD = (-10.0, 4.0)  # relative to the scale: beyond, exponentials do harm
@@ -198,18 +200,8 @@ class _Observed(Protocol):
         ...
 
 
-@runtime_checkable
-class _Holding(Protocol):
-    """A state that holds that of a model underneath, as one that counts steps does."""
-
-    @property
-    def state(self) -> Any:
-        """The state inside."""
-        ...
-
-
 def _observation(state: State) -> Float[Array, " n"]:
-    """The observation in a state, or its floating-point numbers."""
-    while isinstance(state, _Holding) and not isinstance(state, _Observed):
+    """The observation in a state, or its floating-point numbers; of what planners add to a state nothing."""
+    while isinstance(state, TimedState | RestingState):
         state = state.state
     return ravel_pytree(state.obs)[0] if isinstance(state, _Observed) else coordinates(None, state)

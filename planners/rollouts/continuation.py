@@ -95,7 +95,8 @@ def continuation(model: Model, policy: Callable[..., Any], num_steps: int, *, nu
         raise ValueError(f"policy must be callable, got {policy!r}")
     if scenario_count(check_model("model", model)) is not None:
         raise ValueError(
-            f"model must be the same in all scenarios, got {type(model).__name__}: give each member its own value"
+            f"model must be the same in all scenarios, got {type(model).__name__}: give each member of an ensemble "
+            "its own value, and take the model underneath of a randomized one"
         )
     steps, samples = integer("num_steps", num_steps, 1), integer("num_samples", num_samples, 1)
     return Continuation(model, traceable(policy), steps, samples)

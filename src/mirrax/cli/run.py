@@ -118,11 +118,19 @@ def _settings(command: "Run", task: Any, factory: Callable[..., Any]) -> dict[st
     usual |= task.settings(factory.__name__)
     if given.get("target_ess") is not None:
         usual.pop("temperature", None)
-    if command.horizon is not None or given.get("rest_steps", 1) is None:  # rest is of the task's own horizon
-        for name in ("rest_steps", "rest_speed", "rest_distance"):
-            usual.pop(name, None)
+    rest = given.get("rest_steps", usual.get("rest_steps"))
     if command.horizon is not None:
         given["horizon"] = command.horizon
+        if rest is not None and rest >= command.horizon and "rest_steps" not in given:
+            print(
+                f"--horizon {command.horizon} has no room for the {rest} steps of coming to rest with which "
+                f"{command.model} is planned: without them; --rest-steps gives fewer",
+                file=sys.stderr,
+            )
+            rest = None
+    if rest is None:
+        for name in ("rest_steps", "rest_speed", "rest_distance"):
+            usual.pop(name, None)
     return {name: value for name, value in usual.items() if value is not None} | given
 
 
