@@ -154,7 +154,8 @@ def regulator(
     earned = weights.sum() * step.reward - (solved.slope + 0.5 * solved.bend)
     drift = jnp.abs(coordinates(at, step.state) - x).max()
     found = still + solved.steps[0], solved.gains[0], solved.gradient, solved.curvature, earned
-    return Regulator(at, x, *(jnp.where(solved.solved, one, jnp.nan) for one in found), drift)
+    action, gain, gradient, curvature, earned = (jnp.where(solved.solved, one, jnp.nan) for one in found)
+    return Regulator(at, x, action, gain, gradient, curvature, earned, drift)
 
 
 def _check_state(model: Model, state: State) -> None:
