@@ -118,7 +118,14 @@ TASKS: Mapping[str, Task] = {
         beyond=_regulator(state_cost=0.01),  # the reward is the same in all states
     ),
     "pusher": _brax(
-        "pusher", "push a cylinder to a goal with an arm", horizon=12, num_samples=64, num_steps=60, episode_steps=100
+        "pusher",
+        "push a cylinder to a goal with an arm",
+        horizon=12,
+        num_samples=64,
+        num_steps=60,
+        episode_steps=100,
+        planner="icem",
+        options={"num_samples": 26},
     ),
     "reacher": _brax(
         "reacher",
@@ -128,7 +135,9 @@ TASKS: Mapping[str, Task] = {
         # actions cost their square, and so does noise
         options={"horizon": 40, "num_samples": 64, "std": 0.1, "std_min": 0.005, "population_decay": 1.0},
     ),
-    "swimmer": _brax("swimmer", "swim forward with three links", num_samples=64),
+    "swimmer": _brax(
+        "swimmer", "swim forward with three links", num_samples=64, planner="icem", options={"num_samples": 26}
+    ),
     "walker2d": _brax(
         "walker2d",
         "walk forward on two legs in a plane",
