@@ -99,7 +99,8 @@ def real(
     try:
         if any(isinstance(leaf, str) for leaf in jax.tree.leaves(value)):
             raise TypeError("a word is no number, even if NumPy would read it")
-        array = jnp.asarray(value, float)
+        with np.errstate(over="ignore"):  # what is too great for a float is refused below
+            array = jnp.asarray(value, float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be a number ({rule}), got {value!r}") from error
     if shape is not None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import mirrax
-from mirrax import dynamics, planners
+from mirrax import dynamics, planners, results
 from mirrax.benchmarks import open_loop, tasks
 from mirrax.benchmarks.task import Beyond, Task
 from mirrax.benchmarks.tasks import TASKS
@@ -351,7 +351,7 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
         (["busy", "--planners", "vi_mpc:std=-1"], "std must be finite and > 0, got -1"),
         (["agreement", "--models", "pendulum:spring"], "pendulum has none, got 'spring'"),
         (["--models", "pendulum"], "bench needs a benchmark's name first, one of speed, busy,"),
-        (["nosuch"], "peers, got 'nosuch'"),
+        (["nosuch"], "faults, got 'nosuch'"),
         ([], "peers, got nothing"),
     ],
 )
@@ -401,7 +401,7 @@ def test_the_value_beyond_the_horizon_can_be_left_out(monkeypatch, tmp_path):
     for words in ((), ("--no-beyond",)):
         main(["run", "pendulum", *SMALL, "--out", "x", *words])
         result = json.loads((tmp_path / "x" / "result.json").read_text())
-        actions[result["settings"].get("beyond")] = np.array(result["actions"])
+        actions[result["settings"].get("beyond")] = results.load("x").actions
     assert actions["turn"].min() > 0.3
     assert actions[None].min() < 0.1
 

@@ -17,9 +17,10 @@ import yaml
 from mirrax import dynamics, planners
 from mirrax.benchmarks.arguments import parse as read_options
 from mirrax.cli.flags import PLANNERS
-from mirrax.cli.main import Run, parse
+from mirrax.cli.main import Run, main, parse
 from mirrax.planners.options import OPTIONS
 from mirrax.report import report_episode
+from mirrax.results.journal import Journal
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(f"docs/{path.relative_to(ROOT / 'docs')}" for path in (ROOT / "docs").glob("*.md"))]
@@ -72,11 +73,21 @@ def plans_through(model):
     return belief.mean.shape == (2, model.action_size)
 
 
+@pytest.fixture
+def _a_run(tmp_path, monkeypatch):
+    """What the page about the files of a run reads."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Journal, "remove", lambda self: self.close())  # as if the process had been killed
+    main(["run", "point_mass", "--horizon", "4", "--num-samples", "16", "--steps", "3", "--devices", "1"])
+
+
 @pytest.mark.parametrize(
     ("page", "number"),
     [(page, n) for page in BLOCKS if page != EXCERPTS for n in range(len(BLOCKS[page]))],
 )
-def test_blocks_run(page, number, capsys):
+def test_blocks_run(page, number, capsys, request):
+    if page == "docs/runs.md":
+        request.getfixturevalue("_a_run")
     run(page, number)
 
 

@@ -18,7 +18,9 @@ from mirrax.planners.options import OPTIONS
 
 ROOT = pathlib.Path(__file__).parent.parent
 FILES = sorted(path for folder in ("planners", "dynamics", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
-FACE = sorted(path for folder in ("", "cli", "report") for path in (ROOT / "src" / "mirrax" / folder).glob("*.py"))
+FACE = sorted(
+    path for folder in ("", "cli", "report", "results") for path in (ROOT / "src" / "mirrax" / folder).glob("*.py")
+)
 
 # Imports go one way: a module imports from its own floor (without cycles) and from those below.
 FLOORS = [
@@ -90,8 +92,9 @@ def floor_of(module):
 
 def module_of(name):
     """The module that an imported name lies in: itself, or the one that has it as an attribute."""
-    path = ROOT / name.replace(".", "/")
-    return name if path.is_dir() or path.with_suffix(".py").exists() else name.rpartition(".")[0]
+    paths = [root / name.replace(".", "/") for root in (ROOT, ROOT / "src" / "mirrax")]
+    known = any(path.is_dir() or path.with_suffix(".py").exists() for path in paths)
+    return name if known else name.rpartition(".")[0]
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.parts[-1] != "__init__.py"], ids=name_of)
@@ -111,7 +114,7 @@ def test_imports_go_down(path):
     elif name.startswith("planners."):
         assert all(floor_of(module) is not None for module in imports), f"{name} imports another planner: {imports}"
     else:
-        assert all(module.split(".")[0] in ("planners", "dynamics", "benchmarks") for module in imports)
+        assert all(module.split(".")[0] in ("planners", "dynamics", "benchmarks", "results") for module in imports)
 
 
 def test_modules_import_each_other_without_cycles():

@@ -1,7 +1,23 @@
 """mirrax: planning as inference, in JAX."""
 
-from mirrax import dynamics, planners
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mirrax import dynamics, planners, results
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "dynamics", "planners"]
+__all__ = ["__version__", "dynamics", "planners", "results"]
+
+
+def __getattr__(name: str) -> Any:
+    """The packages, imported when they are asked for: what needs no JAX does not wait for it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    """The names."""
+    return sorted(__all__)

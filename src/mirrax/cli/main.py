@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from mirrax import __version__
-from mirrax.cli.interruption import interruptible, pipe_may_close
+from mirrax.cli.interruption import interruptible, pipe_may_close, say_interrupted
 from mirrax.cli.listing import list_all
-from mirrax.cli.run import run, say_interrupted
+from mirrax.cli.run import resume, run
 
 
 def _option(metavar: str) -> Any:
@@ -21,8 +21,8 @@ def _option(metavar: str) -> Any:
 
 
 def _read(kind: type, nothing: Any = None, kept: Collection[str] = ()) -> Any:
-    """How to read a word as an int, float, bool or str; None is `nothing`, if that is anything; `kept` stay words."""
-    named = {int: "an integer", float: "a number", bool: "True or False", str: "a word"}
+    """How to read a word as an int, float, bool, str or Path; None is `nothing`, if that is anything; `kept` stay."""
+    named = {int: "an integer", float: "a number", bool: "True or False", str: "a word", Path: "the name of a folder"}
 
     def read(words: list[str]) -> Any:
         (word,) = words
@@ -31,6 +31,8 @@ def _read(kind: type, nothing: Any = None, kept: Collection[str] = ()) -> Any:
         if word in kept:
             return word
         try:
+            if kind is Path and not word:
+                raise ValueError
             return {"True": True, "False": False}[word] if kind is bool else kind(word)
         except (ValueError, KeyError):
             raise ValueError(f"it must be {named[kind]}, got {word!r}") from None
@@ -47,18 +49,29 @@ def _read(kind: type, nothing: Any = None, kept: Collection[str] = ()) -> Any:
 OptionalInt = Annotated[int | None, _read(int), _option("INT")]
 
 HELP = {"-h", "--help"}
-BENCHMARKS = ("speed", "busy", "blocks", "derivatives", "agreement", "returns", "survival", "open_loop", "peers")
+BENCHMARKS = (
+    "speed",
+    "busy",
+    "blocks",
+    "derivatives",
+    "agreement",
+    "returns",
+    "survival",
+    "open_loop",
+    "peers",
+    "faults",
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Drive a model with a planner in closed loop; write result.json and report.html.
+    """Drive a model with a planner in closed loop; write result.json, arrays.npz and report.html.
 
     What is not given is taken from settings that work for the model, which may differ from the defaults below;
     result.json has them.
     """
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    model: Annotated[str | None, tyro.conf.Positional, _option("MODEL")] = None
     """Name of a model; `mirrax list` shows them."""
     planner: Annotated[str | None, _option("NAME")] = None
     """Name of a planner; `mirrax list` shows them. Unless given, one that suits the model."""
@@ -70,8 +83,13 @@ class Run:
     """Length of the episode, in steps."""
     seed: Annotated[int, _read(int)] = 0
     """Seed of everything random."""
-    out: Annotated[Path | None, _option("DIR")] = None
-    """Folder for result.json and report.html, which are overwritten; runs/MODEL-PLANNER unless given."""
+    out: Annotated[Path | None, _read(Path), _option("DIR")] = None
+    """Folder for result.json, arrays.npz and report.html; runs/MODEL-PLANNER unless given. Those that are there are
+    overwritten in the end."""
+    resume: Annotated[Path | None, _read(Path), _option("DIR")] = None
+    """Go on with the run that was ended before its time in this folder; of other options it takes --steps alone."""
+    plans_every: Annotated[int, _read(int), _option("INT")] = 10
+    """How often a plan is kept in arrays.npz, in steps."""
     devices: OptionalInt = None
     """Devices to spread the plans over; all cores (or accelerators) unless given."""
     beyond: Annotated[bool, _option("")] = True
@@ -90,14 +108,25 @@ class Bench:
     """Run a benchmark and print its table; `mirrax bench NAME --help` shows its options."""
 
     name: Annotated[
-        Literal["speed", "busy", "blocks", "derivatives", "agreement", "returns", "survival", "open_loop", "peers"],
+        Literal[
+            "speed",
+            "busy",
+            "blocks",
+            "derivatives",
+            "agreement",
+            "returns",
+            "survival",
+            "open_loop",
+            "peers",
+            "faults",
+        ],
         tyro.conf.Positional,
     ]
     """speed: the loop against a bare scan. busy: the same planning on an idle and on a busy machine. blocks: what
     blocks and devices gain, model by model. derivatives: iLQR per solve, and slopes of plans against returns.
     agreement: where derivatives agree with finite differences. returns: what planners earn for equal numbers of model
     steps. survival: whole episodes, and how many are survived. open_loop: how good an open-loop plan each planner
-    finds. peers: cost of hydrax's tasks at its settings."""
+    finds. peers: cost of hydrax's tasks at its settings. faults: what a run loses when it is ended from outside."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -106,13 +135,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given == ["--version"]:
         print(f"mirrax {__version__}")
         return
-    with pipe_may_close(), interruptible(nothing_to_save=lambda: True, leave=say_interrupted):
+    with pipe_may_close(), interruptible(patience=lambda: 0, leave=say_interrupted):
         if given[:1] == ["bench"] and ((given[1:2] and given[1] in BENCHMARKS) or not HELP & set(given)):
             importlib.import_module(f"mirrax.benchmarks.{_benchmark(given[1:])}").main(given[2:])
             return
         match command := parse(given):
+            case Run(resume=None):
+                run(command, given[1:])
             case Run():
-                run(command)
+                resume(command)
             case List():
                 list_all()
 

@@ -2,12 +2,13 @@
 
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from mirrax.cli.run import say_interrupted
+from mirrax.cli.interruption import say_interrupted
 
 
 class ProgressLine:
@@ -22,6 +23,7 @@ class ProgressLine:
         self.console = Console()
         self.num_steps = num_steps
         self.name = name
+        self.step, self.earned = 0, 0.0
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=12), MofNCompleteColumn())
         self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console, disable=not self.console.is_terminal)
         self.task = self.bar.add_task(self.name, total=num_steps)
@@ -33,26 +35,38 @@ class ProgressLine:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def abandon(self) -> None:
-        """Leave the terminal as it was: the process is about to end."""
+    def abandon(self, number: int) -> None:
+        """Leave the terminal as it was: a signal is about to end the process."""
         self.console.show_cursor(True)
         print(file=sys.stderr)
-        say_interrupted()
+        say_interrupted(number)
 
-    def show(self, stage: str, record: Any) -> None:
-        """Show how far the run is."""
-        step = len(record.moments)
-        if stage == "compiling":
-            text = f"{self.name}: compiling (first time: up to a minute)"
-        elif step == 0:
-            text = f"{self.name}: compiled in {record.compile_s:.1f} s"
-        else:
-            last, so_far = record.moments[-1], sum(moment.reward for moment in record.moments)
-            weights = f", ESS {last.ess:.0f}" if math.isfinite(last.ess) else ""
-            text = f"{self.name}: return {so_far:.1f}, {last.plan_ms:.0f} ms/plan{weights}"
+    def compiling(self) -> None:
+        """Show that it begins."""
+        self._show(0, f"{self.name}: compiling (first time: up to a minute)")
+
+    def begin(self, compile_s: float, rewards: Sequence[float]) -> None:
+        """Show that it can run.
+
+        Args:
+            compile_s: the time that compilation took, s.
+            rewards: of the steps before, where a run goes on.
+        """
+        self.earned, self.step = sum(rewards), len(rewards)
+        self._show(self.step, f"{self.name}: compiled in {compile_s:.1f} s", always=True)
+
+    def show(self, step: Mapping[str, Any]) -> None:
+        """Show how far it is, after a step (`Moment.step`)."""
+        self.step += 1
+        self.earned += step["reward"]
+        ess = step.get("ess", math.nan)
+        weights = f", ESS {ess:.0f}" if math.isfinite(ess) else ""
+        text = f"{self.name}: return {self.earned:.1f}, {step['plan_ms']:.0f} ms/plan{weights}"
+        self._show(self.step, text, always=step["ended"])
+
+    def _show(self, step: int, text: str, *, always: bool = False) -> None:
         if self.console.is_terminal:
             self.bar.update(self.task, description=text, completed=step)
-        elif step == 0 or step == self.num_steps or step % max(1, self.num_steps // 10) == 0 or record.done:
-            self.console.print(
-                f"step {step}/{self.num_steps} {text}" if step else text, highlight=False, soft_wrap=True
-            )
+        elif always or step % max(1, self.num_steps // 10) == 0 or step == self.num_steps:
+            text = f"step {step}/{self.num_steps} {text}" if step else text
+            self.console.print(text, highlight=False, soft_wrap=True)

@@ -1,12 +1,7 @@
-"""The results of a run: result.json, report.html, and a summary on the terminal."""
+"""The end of a run: its results, its report, and a summary on the terminal."""
 
 import dataclasses
-import json
-import math
-import sys
 import time
-from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,116 +10,127 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mirrax.cli.drive import Record
-from mirrax.dynamics import Model
-from mirrax.dynamics.figures import figure
-from mirrax.report import known_duration, write_report
+from mirrax.dynamics.figures import Figure
+from mirrax.report.page import write_report
+from mirrax.results.journal import Journal
+from mirrax.results.results import RESULT, Results, from_journal, save
+
+REPORT = "report.html"
 
 
-def write_results(
-    out: Path,
-    model_name: str,
-    planner_name: str,
-    planner: Any,
-    model: Model,
-    record: Record,
-    *,
-    settings: Mapping[str, Any],
-    seed: int,
-    interrupted: bool,
-) -> None:
-    """Write result.json and report.html, and print a summary.
+def write_results(out: Path, journal: Journal, looks: Figure | None, *, interrupted: bool) -> dict[str, str]:
+    """Write results and report.
 
     Args:
         out: the folder to write to, which exists.
-        model_name: for the reader.
-        planner_name: for the reader.
-        planner: what drove.
-        model: what was driven.
-        record: what happened.
-        settings: the planner's, and the number of steps and devices.
-        seed: of the run.
-        interrupted: whether the user ended the run before its time.
+        journal: of the run.
+        looks: the model's figure; None without.
+        interrupted: whether the run was ended before its time.
+
+    Returns:
+        A summary, label -> value.
+
+    Raises:
+        OSError: if they cannot be written.
     """
-    looks = figure(model)
-    moments = record.moments
-    rewards, plan_ms, ess, temperature, num_roots = (
-        np.array([getattr(moment, name) for moment in moments], float)
-        for name in ("reward", "plan_ms", "ess", "temperature", "num_roots")
+    results = from_journal(journal)
+    about = results.about
+    moved = None
+    if looks is not None and looks.follow and results.poses is not None and results.num_steps:
+        moved = float(results.poses[-1, looks.tracked, 0] - results.poses[0, looks.tracked, 0])
+    done = bool(results.ended.any())
+    save(
+        out,
+        results,
+        **{"return": float(results.rewards.sum()), "forward_m": moved, "done": done, "interrupted": interrupted},
+        finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
-    actions = np.array([moment.action for moment in moments], float).reshape(len(moments), -1)
-    poses = paths = moved = None
-    if looks is not None and moments and record.start is not None:
-        poses = np.array([moment.pose for moment in moments])
-        paths = np.array([moment.path for moment in moments])
-        if looks.follow:
-            moved = float(poses[-1, looks.tracked, 0] - record.start[looks.tracked, 0])
-    backend = getattr(getattr(model, "env", None), "backend", None)
-    device = f"{jax.devices()[0].device_kind} × {settings['devices']}"
-    result = {
-        "model": model_name,
-        "planner": planner_name,
-        "backend": backend,
-        "settings": {name: _described(value) for name, value in settings.items()},
-        "parameters": _described(planner),
-        "seed": seed,
-        "versions": {"python": sys.version.split()[0]}
-        | {name: metadata.version(name) for name in ("mirrax", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx")},
-        "device": device,
-        "actions": actions.tolist(),
-        "rewards": rewards.tolist(),
-        "return": float(rewards.sum()),
-        "plan_ms": plan_ms.tolist(),
-        "ess": ess.tolist(),
-        "temperature": temperature.tolist(),
-        "num_invalid": [moment.num_invalid for moment in moments],
-        "num_roots": num_roots.tolist(),
-        "compile_s": record.compile_s,
-        "forward_m": moved,
-        "done": record.done,
-        "interrupted": interrupted,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    (out / "result.json").write_text(json.dumps(_plain(result), indent=2) + "\n", encoding="utf-8")
-    ended = "interrupted" if interrupted else "the episode ended" if record.done else "complete"
+    ended = "interrupted" if interrupted else "the episode ended" if done else "complete"
+    temperature, num_roots, ess = (results.diagnostics.get(name) for name in ("temperature", "num_roots", "ess"))
+    backend, settings = about["backend"], about["settings"]
+    early = done and results.num_steps < about["num_steps"]
     summary = {
-        "Model": model_name + (f" ({backend})" if backend else ""),
-        "Planner": planner_name,
-        "Return": f"{result['return']:.1f} in {len(moments)} steps, {ended}",
+        **({"Ended early": f"after {results.num_steps} of {about['num_steps']} steps"} if early else {}),
+        "Model": about["model"] + (f" ({backend})" if backend else ""),
+        "Planner": about["planner"],
+        "Return": f"{results.rewards.sum():.1f} in {results.num_steps} steps, {ended}",
         **({} if moved is None else {"Forward": f"{moved:.1f} m"}),
-        **({} if not moments else {"Planning": f"{np.median(plan_ms):.0f} ms per step (median)"}),
-        **({"Temperature": f"{np.median(temperature):.3g} (median)"} if np.isfinite(temperature).any() else {}),
-        **(
-            {"Distinct first actions": f"{np.median(num_roots):.0f} (median)"} if np.isfinite(num_roots).any() else {}
-        ),
-        "Compilation": f"{record.compile_s:.1f} s",
-        "Device": device,
+        **({"Planning": f"{np.median(results.plan_ms):.0f} ms per step (median)"} if results.num_steps else {}),
+        **_median("Temperature", temperature, ".3g"),
+        **_median("Distinct first actions", num_roots, ".0f"),
+        "Compilation": f"{about['compile_s']:.1f} s",
+        "Device": about["device"],
         "Settings": ", ".join(_setting(name, value) for name, value in settings.items() if value is not None),
-        "Seed": str(seed),
+        "Seed": str(about["seed"]),
     }
     write_report(
-        out / "report.html",
-        title=f"{model_name}, driven by {planner_name}",
+        out / REPORT,
+        title=f"{about['model']}, driven by {about['planner']}",
         summary=summary,
         figure=looks,
-        poses=poses,
-        paths=paths,
-        dt=known_duration(model),
-        rewards=rewards,
-        plan_ms=plan_ms,
-        ess=ess if np.isfinite(ess).any() else None,
-        actions=actions,
+        poses=None if results.poses is None else results.poses[1:],
+        paths=results.paths,
+        dt=about["dt"],
+        rewards=results.rewards,
+        plan_ms=results.plan_ms,
+        ess=ess if ess is not None and np.isfinite(ess).any() else None,
+        actions=_as_taken(results),
     )
+    return summary
+
+
+def print_summary(out: Path, summary: dict[str, str]) -> None:
+    """Print a summary, and where the rest is."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for label, value in (
-        *summary.items(),
-        ("Result", str(out / "result.json")),
-        ("Report", str(out / "report.html")),
-    ):
+    for label, value in (*summary.items(), ("Result", str(out / RESULT)), ("Report", str(out / REPORT))):
         table.add_row(label, value)
     Console().print(table, highlight=False)
+
+
+def described(part: Any) -> Any:
+    """The parameters of a planner as they were in the end, defaults included: what it takes to repeat the run.
+
+    Args:
+        part: a planner, or a part of one.
+
+    Returns:
+        JSON. An array of equal numbers is the number, one of many others is told by its shape and its range.
+    """
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+        fields = {field.name: described(getattr(part, field.name)) for field in dataclasses.fields(part)}
+        return {"kind": type(part).__name__} | fields
+    if part is None or isinstance(part, bool | int | float | str):
+        return part
+    if isinstance(part, tuple):
+        return [described(entry) for entry in part]
+    if isinstance(part, jax.Array) and not jax.dtypes.issubdtype(part.dtype, jax.dtypes.prng_key):
+        array = np.asarray(part)
+        values = np.unique(array)
+        if len(values) == 1:
+            return values[0].item()
+        if array.size <= _MANY:
+            return array.tolist()
+        return {"shape": list(array.shape), "min": values[0].item(), "max": values[-1].item()}
+    function = getattr(part, "func", part)
+    return getattr(function, "__name__", None) or str(part)  # of a function, not where it lies in memory
+
+
+_MANY = 256  # numbers of one parameter; a matrix over the horizon has its square
+
+
+def _as_taken(results: Results) -> np.ndarray:
+    """Actions as the actuators take them, clipped to [-1, 1]; discrete ones as a column."""
+    actions = results.actions
+    return actions[:, None] if actions.ndim == 1 else np.clip(actions, -1.0, 1.0)
+
+
+def _median(label: str, values: np.ndarray | None, form: str) -> dict[str, str]:
+    """A line of the summary, of a number that the planner reports."""
+    if values is None or not np.isfinite(values).any():
+        return {}
+    return {label: f"{np.nanmedian(values):{form}} (median)"}
 
 
 def _setting(name: str, value: Any) -> str:
@@ -133,31 +139,7 @@ def _setting(name: str, value: Any) -> str:
         return f"{name} {value}"
     if isinstance(value, int | float):
         return f"{name} {value:g}"
-    parameters = _described(value) if dataclasses.is_dataclass(value) else {}
-    inner = ", ".join(_setting(field, number) for field, number in parameters.items() if field != "kind")
-    return f"{name} {type(value).__name__}" + (f" ({inner})" if inner else "")
-
-
-def _described(part: Any) -> Any:
-    """The parameters of a planner as they were in the end, defaults included: what it takes to repeat the run."""
-    if dataclasses.is_dataclass(part) and not isinstance(part, type):
-        fields = {field.name: _described(getattr(part, field.name)) for field in dataclasses.fields(part)}
-        return {"kind": type(part).__name__} | fields
-    if part is None or isinstance(part, bool | int | float | str):
-        return part
-    if isinstance(part, tuple):
-        return [_described(entry) for entry in part]
-    if isinstance(part, jax.Array) and not jax.dtypes.issubdtype(part.dtype, jax.dtypes.prng_key):
-        values = np.unique(np.asarray(part))
-        return values[0].item() if len(values) == 1 else np.asarray(part).tolist()
-    function = getattr(part, "func", part)
-    return getattr(function, "__name__", None) or str(part)  # of a function, not where it lies in memory
-
-
-def _plain(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: null stands for them."""
     if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        inner = ", ".join(_setting(field, number) for field, number in value.items() if field != "kind")
+        return f"{name} {value.get('kind', '')}" + (f" ({inner})" if inner else "")
+    return f"{name} {value}"

@@ -1,161 +1,202 @@
 """`mirrax run`: one planner drives one model, for a person who watches."""
 
+import contextlib
 import dataclasses
-import inspect
-import os
+import json
 import sys
-import tempfile
-from collections.abc import Callable
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mirrax.cli.configuration import Configuration, configure, folder_of
 from mirrax.cli.interruption import interruptible
 
 if TYPE_CHECKING:
     from mirrax.cli.main import Run
+    from mirrax.results.journal import Journal
+
+_COMMAND = "mirrax run --resume"
 
 
-def run(command: "Run") -> None:
-    """Run the command; a user's mistake is one clear line, and exits with 2."""
-    import jax
+def run(command: "Run", arguments: Sequence[str]) -> None:
+    """Run the command; a user's mistake is one clear line, and exits with 2.
 
-    from mirrax import planners
+    Args:
+        command: what to do.
+        arguments: the words that it was read from, with which the run can be set up again.
+    """
     from mirrax.benchmarks.mistakes import one_clear_line
-    from mirrax.benchmarks.tasks import find_task
-    from mirrax.cli.drive import Record, drive
-    from mirrax.cli.flags import check_planner
-    from mirrax.cli.progress import ProgressLine
-    from mirrax.cli.results import write_results
+    from mirrax.cli.results import described
+    from mirrax.report import known_duration
+    from mirrax.results.journal import make_room
 
     with one_clear_line():
-        if command.planner is not None:
-            check_planner(command.planner)
-        most = 8 * (os.cpu_count() or 1)
-        if command.devices is not None and not 1 <= command.devices <= most:
-            raise ValueError(f"devices must lie between 1 and {most}, got {command.devices}")
-        if not 0 <= command.seed < 2**32:
-            raise ValueError(f"seed must lie between 0 and {2**32 - 1}, got {command.seed}")
-        _use_cores(command.devices)
-        _keep_compiled_programs()
-        task = find_task(command.model)
-        if not command.beyond:
-            task = dataclasses.replace(task, beyond=None)
-        num_steps = task.num_steps if command.steps is None else command.steps
-        if num_steps < 1:
-            raise ValueError(f"steps must be an integer of at least 1, got {num_steps}")
-        model = task.make(command.backend)
-        name = task.planner if command.planner is None else command.planner
-        factory = getattr(planners, name)
-        settings = _settings(command, task, factory)
-        num_devices, spread = _devices(command, settings, factory)
-        planner = factory(**settings, **spread)
-        jax.eval_shape(lambda key: planner.init(model, model.init(key)), jax.random.key(0))  # do they fit?
-        out = _folder(command, name)
+        chosen = configure(command)
+        out = folder_of(command, chosen.name)
+        if (moved := make_room(out)) is not None:
+            print(f"an unfinished run was moved; go on with it: {_COMMAND} {moved}", flush=True)
+    header = {
+        "run": uuid.uuid4().hex,
+        "model": command.model,
+        "planner": chosen.name,
+        "backend": getattr(getattr(chosen.model, "env", None), "backend", None),
+        "arguments": list(arguments),
+        "settings": {name: described(value) for name, value in chosen.settings.items()},
+        "parameters": described(chosen.planner),
+        "seed": command.seed,
+        "num_steps": chosen.num_steps,
+        "plans_every": command.plans_every,
+        "dt": known_duration(chosen.model),
+        "versions": _versions(),
+        "device": _device(chosen),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    _drive(chosen, out, header)
 
-    record = Record()
-    progress = ProgressLine(f"{command.model}, {name}", num_steps)
-    with interruptible(nothing_to_save=lambda: not record.moments, leave=progress.abandon) as asked_to_end:
-        interrupted = False
+
+def resume(command: "Run") -> None:
+    """Go on with a run that was ended before its time, as if it had not been.
+
+    Args:
+        command: with the folder to go on in; of all else only the number of steps may be given.
+    """
+    from mirrax.benchmarks.mistakes import one_clear_line
+    from mirrax.cli.main import Run, parse
+    from mirrax.cli.results import described
+    from mirrax.results.journal import Journal
+
+    with one_clear_line():
+        out = command.resume
+        assert out is not None
+        given = {field.name: getattr(command, field.name) for field in dataclasses.fields(Run)}
+        usual = {field.name: field.default for field in dataclasses.fields(Run)}
+        given |= given.pop("planner_options") or {}
+        for name, value in given.items():
+            if name not in ("resume", "steps") and value != usual.get(name):
+                raise ValueError(f"{name} must be left to the run that goes on, got {value!r} beside --resume")
         try:
-            with progress:
-                for stage in drive(
-                    planner, model, record, num_steps=num_steps, seed=command.seed, prepare=task.imagined
-                ):
-                    progress.show(stage, record)
-                    if interrupted := asked_to_end():
-                        break
-        except (OverflowError, MemoryError, jax.errors.JaxRuntimeError) as error:
-            with one_clear_line():
-                raise ValueError(f"this does not fit the machine: {' '.join(str(error).split())[:200]}") from error
-        settings |= {"steps": num_steps, "devices": num_devices}
-        if task.beyond is not None:
-            settings["beyond"] = task.beyond.summary
-        names = (command.model, name)
-        interrupted = interrupted and not record.done and len(record.moments) < num_steps
-        write_results(
-            out, *names, planner, model, record, settings=settings, seed=command.seed, interrupted=interrupted
-        )
-    if interrupted:
-        raise SystemExit(130)
+            journal = Journal.open(out, exclusive=True)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ValueError(f"resume must be the folder of an unfinished run, got {str(out)!r}") from error
+        header = journal.header
+        first = parse(["run", *header["arguments"]])
+        assert isinstance(first, Run)
+        steps = header["num_steps"] if command.steps is None else command.steps
+        chosen = configure(dataclasses.replace(first, steps=steps, devices=header["settings"]["devices"]))
+        if steps < journal.num_steps:
+            raise ValueError(f"steps must be at least the {journal.num_steps} that are done, got {steps}")
+        if header["parameters"] != json.loads(json.dumps(described(chosen.planner))):
+            raise ValueError("resume must find the planner as it was: its settings have changed with another version")
+        header["settings"]["steps"] = header["num_steps"] = steps
+        for name, before, now in [
+            *((name, header["versions"].get(name), version) for name, version in _versions().items()),
+            ("device", header["device"], _device(chosen)),
+        ]:
+            if before != now:
+                print(f"{name} is {now}, was {before}: what follows may differ in rounding", file=sys.stderr)
+    _drive(chosen, out, header, journal)
 
 
-def say_interrupted() -> None:
-    """Say on stderr that the user has ended the process."""
-    print("mirrax: interrupted", file=sys.stderr, flush=True)
+def _drive(chosen: Configuration, out: Path, header: dict[str, Any], journal: "Journal | None" = None) -> None:
+    """Run to the end, or as far as the user lets it; what ends it from outside leaves what happened so far."""
+    import numpy as np
+
+    from mirrax.cli.closed_loop import compile_loop
+    from mirrax.cli.progress import ProgressLine
+    from mirrax.cli.results import print_summary, write_results
+    from mirrax.results.journal import Journal
+
+    progress = ProgressLine(f"{header['model']}, {chosen.name}", chosen.num_steps)
+    patience = 0  # how many signals to wait through: none where there is nothing to save
+
+    def leave(number: int) -> None:
+        progress.abandon(number)
+        if journal is not None:
+            print(f"go on with: {_COMMAND} {out}", file=sys.stderr, flush=True)
+
+    with (
+        interruptible(patience=lambda: patience, leave=leave) as asked_to_end,
+        _out_of_space(out),
+        contextlib.ExitStack() as files,
+    ):
+        with progress, _out_of_memory():
+            progress.compiling()
+            loop = compile_loop(chosen.planner, chosen.model, seed=chosen.seed, prepare=chosen.task.imagined)
+            header |= {"compile_s": loop.compile_s, "start": _listed(loop.at_start)}
+            after, done = loop.start, np.zeros(0, object)
+            if journal is not None:
+                files.callback(journal.close)
+                after, done = journal.restore(after), journal.steps()
+                journal.write_header()
+            progress.begin(loop.compile_s, [float(step["reward"]) for step in done])
+            ended = any(step["ended"] for step in done)
+            for moment in () if ended else loop.run(chosen.num_steps, after, len(done)):
+                if journal is None:
+                    journal = Journal.create(out, header, moment.step, {"plan": moment.plan})
+                    files.callback(journal.close)
+                patience = 1  # the step under way
+                keep = journal.num_steps % header["plans_every"] == 0
+                journal.append(moment.step, {"plan": moment.plan} if keep else None)
+                journal.save(moment.after)
+                progress.show(moment.step)
+                ended = moment.step["ended"]
+                if asked_to_end():
+                    break
+        assert journal is not None
+        patience = 2  # the writing, too
+        interrupted = bool(asked_to_end()) and not ended and journal.num_steps < chosen.num_steps
+        summary = write_results(out, journal, loop.looks, interrupted=interrupted)
+        if not interrupted:
+            journal.remove()
+        print_summary(out, summary)
+        if interrupted:
+            print(f"go on with: {_COMMAND} {out}", flush=True)
+            raise SystemExit(128 + asked_to_end())
 
 
-def _use_cores(devices: int | None) -> None:
-    from mirrax.benchmarks.devices import use_cores
-
-    use_cores(devices)
-
-
-def _keep_compiled_programs() -> None:
-    """Let the next run start at once, unless the user has chosen a place for compiled programs."""
+@contextlib.contextmanager
+def _out_of_memory() -> Iterator[None]:
+    """A run that is too great for the machine is one clear line."""
     import jax
 
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR") is None:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mirrax"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-
-
-def _settings(command: "Run", task: Any, factory: Callable[..., Any]) -> dict[str, Any]:
-    """The factory's arguments: the task's, overruled by the user's; an option that the planner lacks is a mistake."""
-    from mirrax.cli.flags import planner_arguments
+    from mirrax.benchmarks.mistakes import one_clear_line
 
     try:
-        given = planner_arguments(factory.__name__, command.planner_options or {})
-    except ValueError as error:
-        if command.planner is not None:
-            raise
-        name = factory.__name__
-        raise ValueError(
-            f"{error} ({name} is the default planner of {command.model}; choose another with --planner)"
-        ) from error
-    parameters = inspect.signature(factory).parameters
-    shown = ("num_samples", "num_iterations", "std", "elite_fraction")
-    usual = {name: parameters[name].default for name in shown if name in parameters}
-    usual |= task.settings(factory.__name__)
-    if given.get("target_ess") is not None:
-        usual.pop("temperature", None)
-    rest = given.get("rest_steps", usual.get("rest_steps"))
-    if command.horizon is not None:
-        given["horizon"] = command.horizon
-        if rest is not None and rest >= command.horizon and "rest_steps" not in given:
-            print(
-                f"--horizon {command.horizon} has no room for the {rest} steps of coming to rest with which "
-                f"{command.model} is planned: without them; --rest-steps gives fewer",
-                file=sys.stderr,
-            )
-            rest = None
-    if rest is None:
-        for name in ("rest_steps", "rest_speed", "rest_distance"):
-            usual.pop(name, None)
-    return {name: value for name, value in usual.items() if value is not None} | given
+        yield
+    except (OverflowError, MemoryError, jax.errors.JaxRuntimeError) as error:
+        with one_clear_line():
+            raise ValueError(f"this does not fit the machine: {' '.join(str(error).split())[:200]}") from error
 
 
-def _devices(command: "Run", settings: dict[str, Any], factory: Callable[..., Any]) -> tuple[int, dict[str, Any]]:
-    """The number of devices over which plans are spread, and the factory's argument for it."""
-    import jax
-
-    from mirrax.benchmarks.devices import sample_sharding, spreads
-
-    number = command.devices
-    if number is None:  # fewer than 16 plans each are not worth a device
-        number = max(1, min(len(jax.devices()), (settings.get("num_samples") or 0) // 16))
-    if spreads(factory.__name__):
-        return number, {"sharding": sample_sharding(number)}
-    if command.devices in (None, 1):
-        return 1, {}
-    raise ValueError(f"devices must be 1 for {factory.__name__}, which has no plans to spread, got {command.devices}")
-
-
-def _folder(command: "Run", planner: str) -> Path:
-    """The folder to write to, made."""
-    out = Path("runs") / f"{command.model}-{planner}" if command.out is None else command.out
+@contextlib.contextmanager
+def _out_of_space(out: Path) -> Iterator[None]:
+    """A disk that is full is one clear line, and exits with 1."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()  # not writable? better now than after the run
+        yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise ValueError(f"out must be a folder to write to, got {str(out)!r}: {error.strerror}") from error
-    return out
+        from mirrax.results.journal import is_unfinished
+
+        print(f"mirrax: error: could not write to {out}: {error.strerror or error}", file=sys.stderr)
+        if is_unfinished(out):
+            print(f"what was written stays; go on with: {_COMMAND} {out}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+def _listed(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: array.tolist() for name, array in arrays.items()}
+
+
+def _versions() -> dict[str, str]:
+    packages = ("mirrax", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx")
+    return {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in packages}
+
+
+def _device(chosen: Configuration) -> str:
+    import jax
+
+    return f"{jax.devices()[0].device_kind} × {chosen.settings['devices']}"

@@ -16,6 +16,7 @@ from mirrax.dynamics.figures import figure as figure_of
 from mirrax.planners import Episode
 from mirrax.report.scene import record
 from mirrax.report.traces import draw_traces
+from mirrax.results.files import write_whole
 
 # Nothing may be fetched: not by this page, nor by the player in its frame, which inherits the rule.
 _POLICY = "; ".join(
@@ -114,7 +115,7 @@ def write_report(
         plans = None if paths is None else np.asarray(paths, float)
         scene = record(figure, np.asarray(poses, float), plans, 1.0 if dt is None else dt)
     traces = draw_traces(dt, rewards=rewards, plan_ms=plan_ms, ess=ess, actions=actions) if num_steps > 0 else []
-    Path(path).write_text(_page(title, summary, scene, traces), encoding="utf-8")
+    write_whole({Path(path): _page(title, summary, scene, traces)})
 
 
 def report_episode(

@@ -1,0 +1,149 @@
+"""A planner drives a model in closed loop, step by step, for a person who watches."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mirrax import planners
+from mirrax.cli.compiling import compiled
+from mirrax.dynamics import Model, action_space, coordinates
+from mirrax.dynamics.figures import Figure, figure
+from mirrax.planners.rollouts.placement import place, sharding_of, whole
+
+_PATH = 64  # points of a drawn plan at most, so that what is kept of a step does not grow with the horizon
+
+
+class Moment(NamedTuple):
+    """One step of a run.
+
+    Attributes:
+        step: what is kept of it, by name. `reward`; `ended`, whether the episode did, by a discount of 0; `plan_ms`,
+            the time that planning took, ms; `action` on the scale of plans, [A]; `coordinates` of the state after it,
+            [n]; with a figure `pose` of its bodies after it, [B, 7], and `path` of the tracked one under the plan,
+            [P, 3]; and the numbers of the planner's info, of its last iteration.
+        plan: what was planned, [H, A].
+        after: state and belief, from which the run goes on.
+    """
+
+    step: dict[str, Any]
+    plan: np.ndarray
+    after: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class ClosedLoop:
+    """A planner and a model, compiled.
+
+    Attributes:
+        start: the first state and belief.
+        at_start: the `coordinates` of the first state, and `pose`.
+        looks: the model's figure; None if it has no looks.
+        compile_s: the time that compilation took, s.
+        sharding: how plans are spread over devices; None for one device.
+        advance: number of the step, state and belief -> what happened.
+    """
+
+    start: Any
+    at_start: dict[str, np.ndarray]
+    looks: Figure | None
+    compile_s: float
+    sharding: Any
+    advance: Callable[[int, Any], Moment]
+
+    def run(self, num_steps: int, after: Any, first: int = 0) -> Iterator[Moment]:
+        """Drive.
+
+        Args:
+            num_steps: the greatest number of steps, those before `first` included.
+            after: state and belief, from which to go on.
+            first: the number of steps so far.
+
+        Yields:
+            What happened, step by step, until the episode ends.
+        """
+        after = place(after, self.sharding)
+        for t in range(first, num_steps):
+            moment = self.advance(t, after)
+            yield moment
+            if moment.step["ended"]:
+                return
+            after = moment.after
+
+
+def compile_loop(
+    planner: Any, model: Model, *, seed: int, prepare: Callable[[Model], Model] = lambda model: model
+) -> ClosedLoop:
+    """Compile what it takes to drive `model`.
+
+    Args:
+        planner: how to plan; a `sharding` that it has decides on which devices all runs.
+        model: what to plan with and to act in.
+        seed: of everything random.
+        prepare: makes of the model the one to plan with and to act in, which may take its time.
+
+    Returns:
+        The closed loop. What happens in a step is decided by seed, number of the step, state and belief.
+    """
+    began = time.perf_counter()
+    model = prepare(model)
+    sharding = sharding_of(planner)
+    # Everything but the plans lives on all devices: where results change place, JAX would compile once more.
+    everything = (planner, model, *jax.random.split(jax.random.key(seed), 3))
+    planner, model, reset_key, plan_key, step_key = place(everything, sharding)
+    looks = figure(model)
+
+    def think(planner: Any, model: Model, key: Any, state: Any, belief: Any) -> tuple[Any, ...]:
+        infer_key, act_key = jax.random.split(key)  # as `planners.plan`, but it returns the plan too
+        belief, info = planners.infer(planner, model, infer_key, state, belief)
+        names.extend(info.names)
+        return planner.act(act_key, belief), planner.shift(belief), belief.mode(), info.measures[-1]
+
+    def act(model: Model, key: Any, state: Any, action: Any) -> tuple[Any, ...]:
+        state, reward, discount = model.step(key, state, action)
+        return state, reward, discount, observe(model, state)
+
+    def observe(model: Model, state: Any) -> dict[str, Any]:
+        pose = {} if looks is None else {"pose": looks.poses(state)}
+        return {"coordinates": coordinates(model, state)} | pose
+
+    def look_ahead(model: Model, key: Any, state: Any, plan: Any) -> Any:
+        assert looks is not None
+        poses = jax.vmap(looks.poses)(planners.trajectory(model, key, state, plan).states)
+        return poses[np.unique(np.linspace(0, len(poses) - 1, _PATH).round().astype(int)), looks.tracked, :3]
+
+    names: list[str] = []  # of the numbers of info, known once it has been traced
+    program = functools.partial(compiled, out_shardings=whole(sharding))
+    state = program(lambda model, key: model.init(key), model, reset_key)(model, reset_key)
+    belief = program(lambda planner, *of: planner.init(*of), planner, model, state)(planner, model, state)
+    plan_step = program(think, planner, model, plan_key, state, belief)
+    zero = place(action_space(model).zeros(), sharding)
+    act_step = program(act, model, step_key, state, zero)
+    at_start = program(observe, model, state)(model, state)
+    path_of = None if looks is None else program(look_ahead, model, plan_key, state, belief.mode())
+
+    def advance(t: int, after: Any) -> Moment:
+        state, belief = after
+        key, noise_key = (place(jax.random.fold_in(k, t), sharding) for k in (plan_key, step_key))
+        began = time.perf_counter()
+        action, belief, plan, measures = jax.block_until_ready(plan_step(planner, model, key, state, belief))
+        plan_ms = 1e3 * (time.perf_counter() - began)
+        path = {} if path_of is None else {"path": np.asarray(path_of(model, key, state, plan))}
+        state, reward, discount, seen = act_step(model, noise_key, state, action)
+        happened = {"reward": float(reward), "ended": bool(discount == 0), "plan_ms": plan_ms}
+        happened |= {"action": np.asarray(action)} | {name: np.asarray(value) for name, value in seen.items()} | path
+        happened |= dict(zip(names, np.asarray(measures), strict=True))
+        return Moment(happened, np.asarray(plan), (state, belief))
+
+    return ClosedLoop(
+        start=(state, belief),
+        at_start={name: np.asarray(value) for name, value in at_start.items()},
+        looks=looks,
+        compile_s=time.perf_counter() - began,
+        sharding=sharding,
+        advance=advance,
+    )

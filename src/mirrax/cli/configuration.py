@@ -1,0 +1,193 @@
+"""What is to run: planner, model and folder, from what the user has said and what their task decides."""
+
+import dataclasses
+import inspect
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from mirrax.cli.main import Run
+
+
+class Configuration(NamedTuple):
+    """What it takes to run.
+
+    Attributes:
+        name: of the planner.
+        planner: how to plan.
+        model: what to drive, and to plan with.
+        task: what the model's task decides.
+        settings: of the planner, and number of steps and devices, for the reader.
+        seed: of everything random.
+        num_steps: at most.
+    """
+
+    name: str
+    planner: Any
+    model: Any
+    task: Any
+    settings: dict[str, Any]
+    seed: int
+    num_steps: int
+
+
+def configure(command: "Run") -> Configuration:
+    """Choose what to run.
+
+    Args:
+        command: what the user has said.
+
+    Returns:
+        Planner, model and their settings.
+
+    Raises:
+        ValueError: for what the user got wrong.
+    """
+    import jax
+
+    from mirrax import planners
+    from mirrax.benchmarks.tasks import find_task
+    from mirrax.cli.flags import check_planner
+
+    if command.model is None:
+        raise ValueError("run needs a model, the first word: mirrax run MODEL; `mirrax list` shows them")
+    if command.planner is not None:
+        check_planner(command.planner)
+    most = 8 * (os.cpu_count() or 1)
+    if command.devices is not None and not 1 <= command.devices <= most:
+        raise ValueError(f"devices must lie between 1 and {most}, got {command.devices}")
+    if not 0 <= command.seed < 2**32:
+        raise ValueError(f"seed must lie between 0 and {2**32 - 1}, got {command.seed}")
+    if command.plans_every < 1:
+        raise ValueError(f"plans_every must be an integer of at least 1, got {command.plans_every}")
+    _use_cores(command.devices)
+    _keep_compiled_programs()
+    task = find_task(command.model)
+    if not command.beyond:
+        task = dataclasses.replace(task, beyond=None)
+    num_steps = task.num_steps if command.steps is None else command.steps
+    if num_steps < 1:
+        raise ValueError(f"steps must be an integer of at least 1, got {num_steps}")
+    model = task.make(command.backend)
+    name = task.planner if command.planner is None else command.planner
+    factory = getattr(planners, name)
+    settings = _settings(command, task, factory)
+    num_devices, spread = _devices(command, settings, factory)
+    planner = factory(**settings, **spread)
+    _check_memory(model, settings)
+    jax.eval_shape(lambda key: planner.init(model, model.init(key)), jax.random.key(0))  # do they fit?
+    settings |= {"steps": num_steps, "devices": num_devices}
+    if task.beyond is not None:
+        settings["beyond"] = task.beyond.summary
+    return Configuration(name, planner, model, task, settings, command.seed, num_steps)
+
+
+def _use_cores(devices: int | None) -> None:
+    from mirrax.benchmarks.devices import use_cores
+
+    use_cores(devices)
+
+
+def _keep_compiled_programs() -> None:
+    """Let the next run start at once, unless the user has chosen a place for compiled programs."""
+    import jax
+
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR") is None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mirrax"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def _check_memory(model: Any, settings: Mapping[str, Any]) -> None:
+    """Raise a `ValueError` if not even the plans fit, which compilers find out only after hours."""
+    from mirrax.dynamics import action_space
+
+    horizon, number = settings["horizon"], settings.get("num_samples") or 1
+    plans = 4 * horizon * number * math.prod(action_space(model).shape)
+    if "SC_PHYS_PAGES" in os.sysconf_names and plans > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise ValueError(
+            f"this does not fit the machine: {number} plans of horizon {horizon} take {plans / 2**30:,.0f} GiB"
+        )
+
+
+def _settings(command: "Run", task: Any, factory: Callable[..., Any]) -> dict[str, Any]:
+    """The factory's arguments: the task's, overruled by the user's; an option that the planner lacks is a mistake."""
+    from mirrax.cli.flags import planner_arguments
+
+    try:
+        given = planner_arguments(factory.__name__, command.planner_options or {})
+    except ValueError as error:
+        if command.planner is not None:
+            raise
+        name = factory.__name__
+        raise ValueError(
+            f"{error} ({name} is the default planner of {command.model}; choose another with --planner)"
+        ) from error
+    parameters = inspect.signature(factory).parameters
+    shown = ("num_samples", "num_iterations", "std", "elite_fraction")
+    usual = {name: parameters[name].default for name in shown if name in parameters}
+    usual |= task.settings(factory.__name__)
+    if given.get("target_ess") is not None:
+        usual.pop("temperature", None)
+    rest = given.get("rest_steps", usual.get("rest_steps"))
+    if command.horizon is not None:
+        given["horizon"] = command.horizon
+        if rest is not None and rest >= command.horizon and "rest_steps" not in given:
+            print(
+                f"--horizon {command.horizon} has no room for the {rest} steps of coming to rest with which "
+                f"{command.model} is planned: without them; --rest-steps gives fewer",
+                file=sys.stderr,
+            )
+            rest = None
+    if rest is None:
+        for name in ("rest_steps", "rest_speed", "rest_distance"):
+            usual.pop(name, None)
+    return {name: value for name, value in usual.items() if value is not None} | given
+
+
+def _devices(command: "Run", settings: dict[str, Any], factory: Callable[..., Any]) -> tuple[int, dict[str, Any]]:
+    """The number of devices over which plans are spread, and the factory's argument for it."""
+    import jax
+
+    from mirrax.benchmarks.devices import sample_sharding, spreads
+
+    number = command.devices
+    if number is None:  # fewer than 16 plans each are not worth a device
+        number = max(1, min(len(jax.devices()), (settings.get("num_samples") or 0) // 16))
+    if spreads(factory.__name__):
+        return number, {"sharding": sample_sharding(number)}
+    if command.devices in (None, 1):
+        return 1, {}
+    raise ValueError(f"devices must be 1 for {factory.__name__}, which has no plans to spread, got {command.devices}")
+
+
+def folder_of(command: "Run", planner: str) -> Path:
+    """The folder to write to, made.
+
+    Args:
+        command: what the user has said.
+        planner: its name.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: if it cannot be written to.
+    """
+    from mirrax.cli.results import REPORT
+    from mirrax.results.results import ARRAYS, RESULT
+
+    out = Path("runs") / f"{command.model}-{planner}" if command.out is None else command.out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()  # not writable? better now than after the run
+    except OSError as error:
+        raise ValueError(f"out must be a folder to write to, got {str(out)!r}: {error.strerror}") from error
+    for name in (RESULT, ARRAYS, REPORT):
+        if (out / name).is_dir():
+            raise ValueError(f"out must be a folder to write {name} to, got {str(out)!r}, where this is a folder")
+    return out

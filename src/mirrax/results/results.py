@@ -1,0 +1,186 @@
+"""A run, read back: what it was, and its arrays."""
+
+import dataclasses
+import io
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num
+
+from mirrax.results.files import write_whole
+from mirrax.results.journal import RESULT, Journal
+
+ARRAYS = "arrays.npz"
+SCHEMA = 2
+_OF_STEPS = ("reward", "ended", "plan_ms", "action", "coordinates", "pose", "path")  # else a number of the planner's
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Results:
+    """What happened in a run of T steps.
+
+    Attributes:
+        about: what ran: `model`, `planner`, `settings`, `seed`, `versions`, `device`, ...; `result.json` without what
+            the other attributes hold. Of a run that is not finished what is known when it starts.
+        rewards: of each step, [T].
+        ended: whether the episode ended with the step, [T]; true of the last one at most.
+        actions: as the planner gave them, on the scale of plans, which the model clips to [-1, 1], [T, A]; of
+            discrete ones [T].
+        states: by their coordinates (`dynamics.coordinates`), before the first step and after each, [T + 1, n].
+        plan_ms: the time that planning took, [T], ms.
+        diagnostics: the numbers of the planner's info, of the last iteration of each step, by name, each [T].
+        plans: those that were kept, [P, H, A]; of discrete actions [P, H].
+        plan_steps: in which steps these were made, [P].
+        poses: of the bodies of the model's figure before the first step and after each, position (m) and quaternion
+            (w, x, y, z), [T + 1, B, 7]; None for a model without looks.
+        paths: of the tracked body under the plan of each step, [T, Q, 3], m, thinned out to 64 points; None likewise.
+    """
+
+    about: dict[str, Any]
+    rewards: Float[np.ndarray, " T"]
+    ended: Bool[np.ndarray, " T"]
+    actions: Num[np.ndarray, "T *A"]
+    states: Float[np.ndarray, "T1 n"]
+    plan_ms: Float[np.ndarray, " T"]
+    diagnostics: dict[str, Float[np.ndarray, " T"]]
+    plans: Num[np.ndarray, "P H *A"]
+    plan_steps: Int[np.ndarray, " P"]
+    poses: Float[np.ndarray, "T1 B 7"] | None = None
+    paths: Float[np.ndarray, "T Q 3"] | None = None
+
+    @property
+    def num_steps(self) -> int:
+        """The number T of steps."""
+        return len(self.rewards)
+
+    @property
+    def times(self) -> Float[np.ndarray, " T1"]:
+        """When the states were, [T + 1], s from the start; counted in steps where these have no duration."""
+        dt = self.about.get("dt")
+        return np.arange(self.num_steps + 1) * (1.0 if dt is None else dt)
+
+    def table(self) -> dict[str, np.ndarray]:
+        """The steps as columns: `pandas.DataFrame(results.table())`, or any other table.
+
+        Returns:
+            Name -> [T]: `step`, `time` when it began (s, or steps), `reward`, `return` so far, `ended`, `plan_ms`,
+            the planner's numbers by name, `action_0`, ... and `state_0`, ... after the step.
+        """
+        actions = self.actions.reshape(self.num_steps, -1)
+        return (
+            {
+                "step": np.arange(self.num_steps),
+                "time": self.times[:-1],
+                "reward": self.rewards,
+                "return": np.cumsum(self.rewards),
+                "ended": self.ended,
+                "plan_ms": self.plan_ms,
+            }
+            | self.diagnostics
+            | {f"action_{i}": column for i, column in enumerate(actions.T)}
+            | {f"state_{i}": column for i, column in enumerate(self.states[1:].T)}
+        )
+
+
+def load(path: str | os.PathLike[str], *, unfinished: bool = False) -> Results:
+    """Read the results of a run.
+
+    Args:
+        path: the folder that it wrote to.
+        unfinished: whether to read what is kept of a run that is under way, or was ended from outside, even where
+            there are results of another one. Where there are none it is read anyway.
+
+    Returns:
+        Its results.
+
+    Raises:
+        ValueError: if there are none, or none of this version.
+    """
+    folder = Path(path)
+    if unfinished or not (folder / RESULT).exists():
+        try:
+            return from_journal(Journal.open(folder))
+        except FileNotFoundError as error:
+            kind = "unfinished run" if unfinished else "results of a run"
+            raise ValueError(f"path must be a folder with {kind}, got {str(path)!r}") from error
+    about = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    if about.get("schema") != SCHEMA:
+        raise ValueError(
+            f"{folder / RESULT} must be of schema {SCHEMA}, got {about.get('schema', 1)}: run it once more"
+        )
+    with np.load(folder / ARRAYS) as file:
+        arrays = dict(file)
+    if str(arrays.pop("run")) != about["run"]:  # killed between the two
+        return from_journal(Journal.open(folder))
+    names = about["diagnostics"]
+    for name in ("rewards", "plan_ms", "diagnostics"):
+        about.pop(name)
+    return Results(about, diagnostics={name: arrays.pop(name) for name in names}, **arrays)
+
+
+def from_journal(journal: Journal) -> Results:
+    """The results so far of a run under way.
+
+    Args:
+        journal: of the run.
+
+    Returns:
+        Its results; what is known when a run starts is what they are about.
+    """
+    steps, plans = journal.steps(), journal.plans()
+    names = steps.dtype.names or ()
+    start = {name: np.asarray(value, steps.dtype[name].base) for name, value in journal.header["start"].items()}
+
+    def with_start(name: str) -> Any:
+        return np.concatenate([start[name].reshape(1, *steps[name].shape[1:]), steps[name]])
+
+    return Results(
+        about={name: value for name, value in journal.header.items() if name not in ("start", "step", "plan")},
+        rewards=steps["reward"],
+        ended=steps["ended"],
+        actions=steps["action"],
+        states=with_start("coordinates"),
+        plan_ms=steps["plan_ms"],
+        diagnostics={name: steps[name] for name in names if name not in _OF_STEPS},
+        plans=plans["plan"],
+        plan_steps=plans["step"],
+        poses=with_start("pose") if "pose" in names else None,
+        paths=steps["path"] if "path" in names else None,
+    )
+
+
+def save(path: Path, results: Results, **more: Any) -> None:
+    """Write the results of a run; those of another one stay until these are whole.
+
+    Args:
+        path: the folder, which exists.
+        results: of the run.
+        **more: what is known about it at its end.
+
+    Raises:
+        OSError: if they cannot be written; those before are untouched then.
+    """
+    about = {"schema": SCHEMA} | results.about | more
+    numbers = {"rewards": results.rewards.tolist(), "plan_ms": results.plan_ms.tolist()}
+    diagnostics = {name: values.tolist() for name, values in results.diagnostics.items()}
+    known = {field.name: getattr(results, field.name) for field in dataclasses.fields(results)}
+    del known["about"], known["diagnostics"]
+    arrays = {name: values for name, values in known.items() if values is not None} | results.diagnostics
+    packed = io.BytesIO()
+    np.savez_compressed(packed, run=np.array(about["run"]), **arrays)
+    text = json.dumps(plain(about | numbers | {"diagnostics": diagnostics}), indent=2) + "\n"
+    write_whole({path / ARRAYS: packed.getvalue(), path / RESULT: text})
+
+
+def plain(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: null stands for them."""
+    if isinstance(value, Mapping):
+        return {name: plain(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,326 @@
+"""Runs that nothing can spoil: what they leave whenever they are ended, how they go on, and how they are read."""
+
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mirrax
+from mirrax import results
+from mirrax.benchmarks import faults
+from mirrax.cli.main import main
+from mirrax.results.files import write_whole
+from mirrax.results.journal import FOLDER, Journal, make_room
+
+WORDS = ("cartpole", "--planner", "mppi", "--horizon", "6", "--num-samples", "32", "--devices", "1")
+STEP = {"reward": 0.0, "ended": False, "plan_ms": 0.0, "action": np.zeros(2, np.float32), "ess": np.float32(0.0)}
+STEP |= {"coordinates": np.zeros(3, np.float32)}
+HEADER = {"run": "a", "start": {"coordinates": [0.5, np.nan, 0.0]}, "num_steps": 9, "dt": 0.1}
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def step(t):
+    value = np.float32(1.0 / (t + 3))
+    return STEP | {"reward": float(value), "action": np.full(2, value), "coordinates": np.full(3, t, np.float32)}
+
+
+@pytest.fixture
+def journal():
+    """Makes journals of runs under way, which end with the test."""
+    all_made = []
+
+    def make(out, num_steps, every=2):
+        out.mkdir(exist_ok=True)
+        made = Journal.create(out, HEADER, STEP, {"plan": np.zeros((4, 2), np.float32)})
+        all_made.append(made)
+        for t in range(num_steps):
+            made.append(step(t), {"plan": np.full((4, 2), t, np.float32)} if t % every == 0 else None)
+            made.save(after(t))
+        return made
+
+    yield make
+    for made in all_made:
+        made.close()
+
+
+def after(t):
+    """State and belief: numbers of several types, and a key."""
+    return {"x": jnp.full(3, t, jnp.bfloat16), "n": jnp.array(t), "key": jax.random.key(t), "none": None}
+
+
+def test_files_are_whole_or_the_old_ones(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    write_whole({one: "1", other: b"2"})
+    assert (one.read_text(), other.read_text()) == ("1", "2")
+    other.unlink()
+    other.mkdir()  # what cannot be replaced
+    with pytest.raises(OSError):  # noqa: PT011
+        write_whole({tmp_path / "nowhere" / "x": "", one: "3"})
+    assert one.read_text() == "1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "other"]
+
+
+def test_steps_are_kept_as_they_happen_and_read_without_loss(tmp_path, journal):
+    journal(tmp_path / "x", 5)
+    found = results.load(tmp_path / "x")
+    assert found.num_steps == 5
+    np.testing.assert_array_equal(found.rewards, [step(t)["reward"] for t in range(5)])
+    np.testing.assert_array_equal(found.states, [[0.5, np.nan, 0.0], *([t] * 3 for t in range(5))])
+    np.testing.assert_array_equal(found.plan_steps, [0, 2, 4])
+    np.testing.assert_array_equal(found.plans[:, 0, 0], [0, 2, 4])
+    np.testing.assert_allclose(found.times, 0.1 * np.arange(6))
+    assert found.about == {"run": "a", "num_steps": 9, "dt": 0.1}
+    assert found.actions.dtype == np.float32
+    assert list(found.diagnostics) == ["ess"]
+    table = found.table()
+    assert all(column.shape == (5,) for column in table.values())
+    np.testing.assert_array_equal(table["action_1"], found.actions[:, 1])
+    np.testing.assert_array_equal(table["state_2"], np.arange(5))
+    np.testing.assert_allclose(table["return"][-1], found.rewards.sum())
+
+
+@pytest.mark.parametrize("torn", ["step", "before the checkpoint", "within the checkpoint"])
+def test_a_step_that_was_not_completed_is_done_once_more(tmp_path, torn, journal):
+    """Killed within the writing of a step, or after it and before what to go on from."""
+    made = journal(tmp_path / "x", 4)
+    if torn == "step":
+        with (made.folder / "steps.bin").open("ab") as file:
+            file.write(b"half a step")
+    else:
+        made.append(step(4), {"plan": np.zeros((4, 2), np.float32)})
+    if torn == "within the checkpoint":
+        with (made.folder / "checkpoint-1.bin").open("r+b") as file:
+            file.seek(40)
+            file.write(b"torn")
+    made.close()
+    again = Journal.open(tmp_path / "x", exclusive=True)
+    restored = again.restore(after(0))
+    assert again.num_steps == 4
+    for leaf, expected in zip(jax.tree.leaves(restored), jax.tree.leaves(after(3)), strict=True):
+        assert leaf.dtype == expected.dtype
+        assert (leaf == expected).all()
+    again.append(step(4), {"plan": np.full((4, 2), 4, np.float32)})
+    again.close()
+    whole = journal(tmp_path / "whole", 5)
+    assert again.steps().tobytes() == whole.steps().tobytes()
+    assert again.plans().tobytes() == whole.plans().tobytes()
+
+
+def test_what_is_gone_on_from_is_of_the_same_planner_and_model(tmp_path, journal):
+    made = journal(tmp_path / "x", 2)
+    with pytest.raises(ValueError, match="the checkpoint must be of this planner and model"):
+        made.restore(after(0) | {"x": jnp.zeros(4)})
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path, journal):
+    made = journal(tmp_path / "x", 2)
+    results.load(tmp_path / "x")  # to look is allowed
+    with pytest.raises(ValueError, match="out must be a folder where no other run is under way, got "):
+        make_room(tmp_path / "x")
+    with pytest.raises(ValueError, match="no other run is under way"):
+        Journal.open(tmp_path / "x", exclusive=True)
+    made.close()
+    Journal.open(tmp_path / "x", exclusive=True).close()
+
+
+def test_a_new_run_moves_what_is_in_no_results(tmp_path, journal):
+    out = tmp_path / "x"
+    journal(out, 3).close()
+    (tmp_path / "x-1").mkdir()
+    moved = make_room(out)
+    assert moved == tmp_path / "x-2"
+    assert results.load(moved).num_steps == 3
+    assert not (out / FOLDER).exists()
+    journal(out, 3).close()
+    (out / "result.json").write_text(json.dumps({"run": "a", "rewards": [0.0] * 3}))  # it was interrupted
+    assert make_room(out) is None
+    journal(out, 4).close()  # gone on with, and then killed
+    assert make_room(out) == tmp_path / "x-3"
+    journal(out, 0).close()
+    (out / "result.json").unlink()
+    assert make_room(out) is None
+
+
+def test_there_is_nothing_to_read(tmp_path):
+    with pytest.raises(ValueError, match="path must be a folder with results of a run, got "):
+        results.load(tmp_path)
+    with pytest.raises(ValueError, match="path must be a folder with unfinished run, got 'nowhere'"):
+        results.load("nowhere", unfinished=True)
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(ValueError, match="must be of schema 2, got 1"):
+        results.load(tmp_path)
+
+
+def start(*words, folder, limit=None, word=None):
+    """A process that runs; wait until it says the word."""
+    code = faults.LIMITED.format(limit=-1 if limit is None else limit)
+    env = os.environ | {"PYTHONUNBUFFERED": "1", "JAX_ENABLE_COMPILATION_CACHE": "0"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "run", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=env,
+    )  # fmt: skip
+    if word is not None:
+        assert process.stdout is not None
+        assert any(word in line for line in process.stdout)
+    return process
+
+
+def same(one, other):
+    assert one.num_steps == other.num_steps
+    for name in ("rewards", "ended", "actions", "states", "plans", "plan_steps", "poses", "paths"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for name, values in one.diagnostics.items():
+        np.testing.assert_array_equal(values, other.diagnostics[name])
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, capsys):
+    process = start(*WORDS, "--steps", "100000", "--out", "x", folder=tmp_path, word="compiled in")
+    time.sleep(0.3)
+    process.kill()
+    process.communicate()
+    kept = results.load("x")
+    assert 0 < kept.num_steps < 100_000
+    steps = str(kept.num_steps + 5)
+    main(["run", "--resume", "x", "--steps", steps])
+    main(["run", *WORDS, "--steps", steps, "--out", "y"])
+    same(results.load("x"), results.load("y"))
+    assert not (tmp_path / "x" / FOLDER).exists()
+    assert results.load("x").about["num_steps"] == int(steps)
+    with pytest.raises(SystemExit):
+        main(["run", "--resume", "x"])
+    assert "resume must be the folder of an unfinished run, got 'x'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_asked_to_end_writes_its_results(tmp_path, number):
+    process = start(*WORDS, "--steps", "100000", "--out", "x", folder=tmp_path, word="compiled in")
+    time.sleep(0.3)
+    process.send_signal(number)
+    said, errors = process.communicate()
+    assert process.returncode == 128 + number, errors
+    assert "go on with: mirrax run --resume x" in said
+    found = results.load("x")
+    assert found.about["interrupted"] is True
+    assert (tmp_path / "x" / "report.html").exists()
+    same(found, results.load("x", unfinished=True))
+
+
+def test_ctrl_c_while_modules_are_imported_is_one_line(tmp_path):
+    code = inspect.cleandoc("""
+        import os, signal, sys
+        import mirrax.cli
+
+        class Impatient:
+            def find_spec(self, name, *_):
+                if name == "tyro":
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        sys.meta_path.insert(0, Impatient())
+        mirrax.cli.main([])
+    """)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (130, "mirrax: interrupted\n")
+
+
+@pytest.mark.parametrize("limit", [12_000, 60_000])
+def test_a_full_disk_is_one_line_and_what_was_written_stays(tmp_path, limit):
+    out = tmp_path / "x"
+    out.mkdir()
+    (out / "report.html").write_text("an earlier one")
+    process = start(*WORDS, "--steps", "60", "--out", "x", folder=tmp_path, limit=limit)
+    _, errors = process.communicate()
+    assert process.returncode == 1, errors
+    (line, hint) = errors.splitlines()
+    assert line == "mirrax: error: could not write to x: File too large"
+    assert hint == "what was written stays; go on with: mirrax run --resume x"
+    assert (out / "report.html").read_text() == "an earlier one"
+    kept = results.load("x", unfinished=True)
+    assert 0 < kept.num_steps <= 60
+    main(["run", "--resume", "x"])
+    main(["run", *WORDS, "--steps", "60", "--out", "y"])
+    same(results.load("x"), results.load("y"))
+
+
+def test_a_disk_that_is_full_from_the_start_is_one_line(tmp_path):
+    process = start(*WORDS, "--steps", "60", "--out", "x", folder=tmp_path, limit=1000)
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (1, "mirrax: error: could not write to x: File too large\n")
+
+
+def test_results_grow_with_the_run_and_nothing_else(tmp_path):
+    sizes = {}
+    for horizon in ("8", "256"):
+        words = ["pendulum", "--planner", "vi_mpc", "--horizon", horizon, "--num-samples", "8", "--devices", "1"]
+        main(["run", *words, "--steps", "4", "--plans-every", "2", "--out", horizon])
+        sizes[horizon] = (tmp_path / horizon / "result.json").stat().st_size
+        found = results.load(horizon)
+        assert found.plans.shape == (2, int(horizon), 1)
+        assert found.paths.shape[1] <= 64
+    assert sizes["256"] < 2 * sizes["8"]
+
+
+def test_numbers_that_are_none_are_null_in_json_and_what_they_were_in_arrays(tmp_path, journal):
+    found = results.load(journal(tmp_path / "x", 2).folder.parent)
+    found.diagnostics["ess"][:] = [np.nan, np.inf]
+    results.results.save(tmp_path, found, done=False)
+    text = (tmp_path / "result.json").read_text()
+    assert json.loads(text)["diagnostics"] == {"ess": [None, None]}
+    assert "NaN" not in text
+    np.testing.assert_array_equal(results.load(tmp_path).diagnostics["ess"], [np.nan, np.inf])
+
+
+def test_results_of_two_runs_are_not_mixed(tmp_path, journal):
+    """Killed between the replacing of two files: what is unfinished is whole."""
+    out = tmp_path / "x"
+    made = journal(out, 3)
+    results.results.save(out, results.load(out), done=False)
+    about = json.loads((out / "result.json").read_text())
+    (out / "result.json").write_text(json.dumps(about | {"run": "another"}))
+    assert results.load(out).num_steps == made.num_steps
+
+
+def test_what_is_absurd_is_one_line(capsys, tmp_path):
+    (tmp_path / "x" / "report.html").mkdir(parents=True)
+    for words, message in (
+        (("--out", "x"), "out must be a folder to write report.html to, got 'x', where this is a folder"),
+        (("--out", ""), "it must be the name of a folder, got ''"),
+        (("--horizon", "1000000000"), "this does not fit the machine: 32 plans of horizon 1000000000 take 119 GiB"),
+        (("--temperature", "1e39"), "temperature must be finite and > 0, got 1e+39"),
+        (("--plans-every", "0"), "plans_every must be an integer of at least 1, got 0"),
+        (("--resume", "x"), "model must be left to the run that goes on, got 'cartpole' beside --resume"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["run", *WORDS, *words])
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["run"])
+    assert "run needs a model, the first word" in capsys.readouterr().err
+
+
+def test_the_library_is_imported_when_it_is_asked_for():
+    code = "import sys, mirrax; assert 'jax' not in sys.modules; mirrax.dynamics; mirrax.results; print(dir(mirrax))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "['__version__', 'dynamics', 'planners', 'results']\n"
+    with pytest.raises(AttributeError, match="has no attribute 'nosuch'"):
+        _ = mirrax.nosuch
+
+
+def test_the_campaign_finds_nothing_lost(capsys):
+    faults.main(["--kills", "2", "--signals", "0", "--limits", "1", "--steps", "40"])
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
+    assert [int(row[1]) for row in rows] == [2, 1]
+    assert all(row[1].strip() == row[2].strip() and row[3].strip() == row[4].strip() for row in rows)
