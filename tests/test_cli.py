@@ -352,7 +352,7 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
         (["agreement", "--models", "pendulum:spring"], "pendulum has none, got 'spring'"),
         (["--models", "pendulum"], "bench needs a benchmark's name first, one of speed, busy,"),
         (["nosuch"], "faults, got 'nosuch'"),
-        ([], "peers, got nothing"),
+        ([], "faults, got nothing"),
     ],
 )
 def test_a_mistake_in_a_benchmark_is_one_clear_line(capsys, monkeypatch, tmp_path, words, message):
