@@ -4,6 +4,7 @@ import importlib
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +48,7 @@ def test_list_names_everything(capsys):
     main(["list"])
     out = capsys.readouterr().out
     assert all(name in out for name in (*PLANNERS, *TASKS))
+    assert re.search(r"hopper +hop forward on one leg +icem +7 of 8 +\d+ +8 *\n", out)
     assert set(PLANNERS) <= set(planners.__all__)
 
 

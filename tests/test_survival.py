@@ -13,6 +13,7 @@ from mirrax import dynamics, planners
 from mirrax.benchmarks import survival, tasks
 from mirrax.benchmarks.disturbances import heavier, push
 from mirrax.benchmarks.episodes import play, summarize
+from mirrax.benchmarks.measured import MEASURED
 from mirrax.benchmarks.returns import fitting, told
 from mirrax.benchmarks.survival_figure import curve
 from mirrax.benchmarks.task import Beyond, Task
@@ -206,9 +207,10 @@ def test_a_heavier_robot_is_so_for_its_engine_and_its_planner_does_not_know(back
 
 @pytest.mark.parametrize("name", TASKS)
 def test_what_is_shipped_fits_its_model_and_is_what_was_published(name):
-    """Shapes, options, poses of rest; and the records of whole episodes are of these settings."""
+    """Shapes, options, poses of rest; records of whole episodes are of these settings, and what is listed of them."""
     task = find_task(name)
-    planner = fitting(survival.make("shipped", task, None), task.make(None))
+    model = task.make(None)
+    planner = fitting(survival.make("shipped", task, None), model)
     published = RESULTS / "survival" / f"{name}.jsonl"
     records = [json.loads(line) for line in published.read_text().splitlines()] if published.exists() else []
     shipped = [record for record in records if record["planner"] == "shipped"]
@@ -216,6 +218,13 @@ def test_what_is_shipped_fits_its_model_and_is_what_was_published(name):
     for record in shipped:
         assert (record["kind"], record["horizon"]) == (planner.name, planner.horizon)
         assert record["settings"] == task.settings(task.planner)
+    if shipped:
+        whole = [record for record in shipped if not record["push"] and not record["mass"]]
+        successes = [record["held"] if task.goal else not record["ended"] for record in whole]
+        median = statistics.median(record["ms"] for record in whole)
+        known = MEASURED[name]
+        assert known[:2] == (sum(successes), len(whole))
+        np.testing.assert_allclose(known[2:], [median, 1e3 * model.dt], rtol=0.05)
 
 
 def rows_of_robots():

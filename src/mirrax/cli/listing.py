@@ -1,4 +1,4 @@
-"""`mirrax list`: the planners and the models, with one line each."""
+"""`mirrax list`: the planners, and the models with what drives them unless one says otherwise."""
 
 import inspect
 
@@ -9,18 +9,43 @@ def list_all() -> None:
     from rich.table import Table
 
     from mirrax import planners
+    from mirrax.benchmarks.measured import MEASURED
     from mirrax.benchmarks.tasks import TASKS
 
-    lines = {factory.__name__: (inspect.getdoc(factory) or "").split("\n")[0] for factory in planners.PLANNERS}
-    for title, entries in (
-        ("Planners", lines),
-        ("Models", {name: TASKS[name].summary for name in sorted(TASKS)}),
-    ):
-        table = Table(
-            title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False
+    def table(title: str, *, headings: tuple[str, ...] = ()) -> Table:
+        made = Table(
+            title=title,
+            title_justify="left",
+            title_style="bold",
+            box=None,
+            show_header=bool(headings),
+            header_style="",
+            pad_edge=False,
         )
-        table.add_column(style="cyan", no_wrap=True)
-        table.add_column()
-        for name, text in entries.items():
-            table.add_row(name, text)
-        Console().print(table, "")
+        made.add_column("", style="cyan", no_wrap=True)
+        made.add_column("")
+        for heading in headings:
+            made.add_column(
+                heading, no_wrap=heading == headings[0], justify="left" if heading == headings[0] else "right"
+            )
+        return made
+
+    lines = table("Planners")
+    for factory in planners.PLANNERS:
+        lines.add_row(factory.__name__, (inspect.getdoc(factory) or "").split("\n")[0])
+    models = table("Models", headings=("planner", "succeeds", "ms / plan", "ms / step"))
+    for name in sorted(TASKS):
+        task, known = TASKS[name], MEASURED.get(name)
+        numbers = (
+            ("", "", "")
+            if known is None
+            else (f"{known.successes} of {known.episodes}", f"{known.plan_ms:g}", f"{known.step_ms:g}")
+        )
+        models.add_row(name, task.summary, task.planner, *numbers)
+    for one in (lines, models):
+        Console().print(one, "")
+    Console().print(
+        "succeeds: whole episodes in which this planner stays up and holds the goal; ms on one CPU core.\n"
+        "`mirrax run MODEL` takes it, --planner another; `mirrax run --planner NAME --help` shows its options.",
+        highlight=False,
+    )
