@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +25,9 @@ from mirrax.benchmarks.mistakes import one_clear_line
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import print_table
 from mirrax.dynamics.checks import integer
-from mirrax.results.journal import is_unfinished
+from mirrax.results.journal import RESULT, is_unfinished
 
-_PHASES = {"importing": None, "compiling": "compiling", "running": "compiled in", "writing": "step {steps}/{steps}"}
+_PHASES = {"importing": None, "compiling": "compiling", "running": "step ", "writing": "step {steps}/{steps}"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,14 +58,14 @@ class Row:
         name: of the fault.
         tried: how often.
         kept: how often all steps so far were there afterwards, the first ones of the run that nobody disturbed.
-        resumed: how many runs went on to their end.
+        finished: how many runs went on to their end.
         equal: how many of these ended as that one, bit for bit.
     """
 
     name: str
     tried: int = 0
     kept: int = 0
-    resumed: int = 0
+    finished: int = 0
     equal: int = 0
 
 
@@ -86,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ]
     print_table(
         f"\nA run of `{options.model}` with {options.planner}, {options.steps} steps, ended from outside",
-        ("fault", "tried", "beginning kept", "resumed", "equal in the end"),
-        ([row.name, *(str(n) for n in (row.tried, row.kept, row.resumed, row.equal))] for row in rows if row.tried),
+        ("fault", "tried", "beginning kept", "went on to the end", "equal there"),
+        ([row.name, *(str(n) for n in (row.tried, row.kept, row.finished, row.equal))] for row in rows if row.tried),
         width=8,
     )
 
@@ -125,12 +126,12 @@ class _Runs:
             raise RuntimeError(f"an undisturbed run failed: {said}")
         return said
 
-    def judge(self, row: Row, out: str) -> None:
-        """Count what is left in a folder, and go on from there."""
+    def judge(self, row: Row, out: str, *, begun: bool) -> None:
+        """Count what is left in a folder, and go on from there; `begun` says whether it must be something."""
         row.tried += 1
         left = self.left(out)
-        row.kept += left is None or self.begins(left)
-        row.resumed += 1
+        row.kept += not begun if left is None else self.begins(left)
+        row.finished += 1
         if is_unfinished(self.folder / out):
             self.finish(self.start(out, resume=True))
         elif left is None:
@@ -152,14 +153,21 @@ class _Runs:
     def begins(self, found: results.Results) -> bool:
         """Whether steps are the first ones of the reference, bit for bit."""
         n, whole = found.num_steps, self.reference
-        pairs = [
+        pairs: list[tuple[Any, Any]] = [
             (found.rewards, whole.rewards[:n]),
             (found.actions, whole.actions[:n]),
             (found.states, whole.states[: n + 1]),
+            (found.ended, whole.ended[:n]),
+            (found.poses, None if whole.poses is None else whole.poses[: n + 1]),
+            (found.paths, None if whole.paths is None else whole.paths[:n]),
             (found.plans, whole.plans[: len(found.plans)]),
+            (found.plan_steps, whole.plan_steps[whole.plan_steps < n]),
             *((values, whole.diagnostics[name][:n]) for name, values in found.diagnostics.items()),
         ]
-        return all(np.array_equal(one, other, equal_nan=True) for one, other in pairs)
+        return all(
+            other is None if one is None else np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+            for one, other in pairs
+        )
 
 
 LIMITED = """
@@ -185,9 +193,15 @@ def _signals(runs: _Runs, tries: int, moments: random.Random) -> Iterator[Row]:
                 time.sleep(moments.uniform(0.02, 0.2))
                 process.send_signal(number)
                 said, _ = process.communicate()
-                if process.returncode not in (0, 128 + number, -number) or "Traceback" in said:
+                begun = phase in ("running", "writing")
+                asked = process.returncode == 128 + number
+                done = process.returncode == 0 and begun  # it was too late to be asked
+                died = process.returncode == -number and phase == "importing"
+                if not (asked or done or died) or "Traceback" in said:
                     raise RuntimeError(f"{row.name}: exit status {process.returncode}: {said}")
-                runs.judge(row, out)
+                if begun and not all((runs.folder / out / name).exists() for name in (RESULT, "report.html")):
+                    raise RuntimeError(f"{row.name} left no results: {said}")
+                runs.judge(row, out, begun=begun)
             yield row
 
 
@@ -199,15 +213,16 @@ def _kills(runs: _Runs, tries: int, moments: random.Random) -> Row:
         process = runs.start(out, resume=is_unfinished(runs.folder / out))
         time.sleep(moments.uniform(0.0, runs.life))
         process.kill()
-        process.communicate()
+        said, _ = process.communicate()
         left = runs.left(out)
         row.tried += 1
-        row.kept += (left is None and steps == 0) or (
-            left is not None and left.num_steps >= steps and runs.begins(left)
-        )
+        if left is None:
+            row.kept += steps == 0 and "step " not in said
+        else:
+            row.kept += left.num_steps >= steps and runs.begins(left)
         steps = 0 if left is None else left.num_steps
         if steps == runs.steps or row.tried == tries:
-            row.resumed += 1
+            row.finished += 1
             if is_unfinished(runs.folder / out):
                 runs.finish(runs.start(out, resume=True))
             elif left is None:
@@ -226,7 +241,7 @@ def _limits(runs: _Runs, tries: int, moments: random.Random) -> Row:
         said, _ = process.communicate()
         if process.returncode != 1 or "Traceback" in said or said.count("mirrax: error") != 1:
             raise RuntimeError(f"{row.name}: exit status {process.returncode}: {said}")
-        runs.judge(row, out)
+        runs.judge(row, out, begun=False)
     return row
 
 

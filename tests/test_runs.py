@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +18,10 @@ import mirrax
 from mirrax import results
 from mirrax.benchmarks import faults
 from mirrax.cli.main import main
-from mirrax.results.files import write_whole
+from mirrax.results.files import claimed, write_whole
 from mirrax.results.journal import FOLDER, Journal, make_room
 
-WORDS = ("cartpole", "--planner", "mppi", "--horizon", "6", "--num-samples", "32", "--devices", "1")
+WORDS = ("pendulum", "--planner", "mppi", "--horizon", "6", "--num-samples", "32", "--devices", "1")
 STEP = {"reward": 0.0, "ended": False, "plan_ms": 0.0, "action": np.zeros(2, np.float32), "ess": np.float32(0.0)}
 STEP |= {"coordinates": np.zeros(3, np.float32)}
 HEADER = {"run": "a", "start": {"coordinates": [0.5, np.nan, 0.0]}, "num_steps": 9, "dt": 0.1}
@@ -106,7 +107,7 @@ def test_a_step_that_was_not_completed_is_done_once_more(tmp_path, torn, journal
             file.seek(40)
             file.write(b"torn")
     made.close()
-    again = Journal.open(tmp_path / "x", exclusive=True)
+    again = Journal.open(tmp_path / "x")
     restored = again.restore(after(0))
     assert again.num_steps == 4
     for leaf, expected in zip(jax.tree.leaves(restored), jax.tree.leaves(after(3)), strict=True):
@@ -119,45 +120,76 @@ def test_a_step_that_was_not_completed_is_done_once_more(tmp_path, torn, journal
     assert again.plans().tobytes() == whole.plans().tobytes()
 
 
-def test_what_is_gone_on_from_is_of_the_same_planner_and_model(tmp_path, journal):
+@pytest.mark.parametrize("spoilt", [b"", bytes(500), b"torn" * 100])
+def test_steps_without_a_whole_checkpoint_are_not_thrown_away(tmp_path, journal, spoilt):
+    """As after a loss of power: they can be read, and not gone on from."""
+    made = journal(tmp_path / "x", 4)
+    for name in ("checkpoint-0.bin", "checkpoint-1.bin"):
+        (made.folder / name).write_bytes(spoilt)
+    with pytest.raises(ValueError, match=r"must be whole to go on from, got none that is; its 4 steps can be read"):
+        Journal.open(tmp_path / "x").restore(after(0))
+    assert results.load(tmp_path / "x").num_steps == 4
+
+
+def test_a_run_killed_within_its_first_step_starts_anew(tmp_path, journal):
+    made = journal(tmp_path / "x", 0)
+    made.append(step(0), {"plan": np.zeros((4, 2), np.float32)})
+    start_again = after(0)
+    assert made.restore(start_again) is start_again
+    assert results.load(tmp_path / "x").num_steps == len(made.plans()) == 0
+
+
+def test_files_that_somebody_removes_are_missed(tmp_path, journal):
+    made = journal(tmp_path / "x", 3)
+    made.check()
+    shutil.rmtree(made.folder)
+    with pytest.raises(OSError, match=r"steps.bin has 0 of 3 steps"):
+        made.check()
+
+
+@pytest.mark.parametrize("other", [jnp.zeros(4, jnp.bfloat16), jnp.zeros(3, jnp.float32)])
+def test_what_is_gone_on_from_is_of_the_same_planner_and_model(tmp_path, journal, other):
     made = journal(tmp_path / "x", 2)
-    with pytest.raises(ValueError, match="the checkpoint must be of this planner and model"):
-        made.restore(after(0) | {"x": jnp.zeros(4)})
+    with pytest.raises(ValueError, match="the checkpoint must be of this planner and model, got arrays"):
+        made.restore(after(0) | {"x": other})
 
 
-def test_two_runs_do_not_share_a_folder(tmp_path, journal):
-    made = journal(tmp_path / "x", 2)
-    results.load(tmp_path / "x")  # to look is allowed
-    with pytest.raises(ValueError, match="out must be a folder where no other run is under way, got "):
-        make_room(tmp_path / "x")
-    with pytest.raises(ValueError, match="no other run is under way"):
-        Journal.open(tmp_path / "x", exclusive=True)
-    made.close()
-    Journal.open(tmp_path / "x", exclusive=True).close()
+def test_two_runs_do_not_share_a_folder(tmp_path, capsys):
+    with claimed(tmp_path):
+        with pytest.raises(ValueError, match="another run is under way in "), claimed(tmp_path):
+            pass
+        with pytest.raises(SystemExit):
+            main(["run", *WORDS, "--out", str(tmp_path)])
+    assert "another run is under way in " in capsys.readouterr().err
+    with claimed(tmp_path):
+        pass
 
 
-def test_a_new_run_moves_what_is_in_no_results(tmp_path, journal):
+def test_a_new_run_moves_what_another_has_left(tmp_path, journal):
     out = tmp_path / "x"
-    journal(out, 3).close()
-    (tmp_path / "x-1").mkdir()
-    moved = make_room(out)
-    assert moved == tmp_path / "x-2"
-    assert results.load(moved).num_steps == 3
+    journal(out, 3)
+    (out / "unfinished-1").mkdir()
+    assert make_room(out) == out / "unfinished-2"
+    assert results.load(out / "unfinished-2").num_steps == 3
     assert not (out / FOLDER).exists()
-    journal(out, 3).close()
-    (out / "result.json").write_text(json.dumps({"run": "a", "rewards": [0.0] * 3}))  # it was interrupted
+    journal(out, 3)
+    (out / "result.json").write_text(json.dumps({"run": "a"}))  # it was interrupted, and can go on
+    assert make_room(out) == out / "unfinished-3"
+    journal(out, HEADER["num_steps"])  # killed while it was cleaning up
     assert make_room(out) is None
-    journal(out, 4).close()  # gone on with, and then killed
-    assert make_room(out) == tmp_path / "x-3"
-    journal(out, 0).close()
-    (out / "result.json").unlink()
+    assert not (out / FOLDER).exists()
+    journal(out, 0)
     assert make_room(out) is None
+    made = journal(out, 2)
+    (made.folder / "run.json").write_text("torn")
+    assert make_room(out) == out / "unfinished-4"
+    assert (out / "unfinished-4" / FOLDER / "steps.bin").exists()
 
 
 def test_there_is_nothing_to_read(tmp_path):
     with pytest.raises(ValueError, match="path must be a folder with results of a run, got "):
         results.load(tmp_path)
-    with pytest.raises(ValueError, match="path must be a folder with unfinished run, got 'nowhere'"):
+    with pytest.raises(ValueError, match="path must be a folder with an unfinished run, got 'nowhere'"):
         results.load("nowhere", unfinished=True)
     (tmp_path / "result.json").write_text("{}")
     with pytest.raises(ValueError, match="must be of schema 2, got 1"):
@@ -178,6 +210,19 @@ def start(*words, folder, limit=None, word=None):
     return process
 
 
+def under_way(folder, *, num_steps=3):
+    """A process that runs for long, and has some steps behind it."""
+    process = start(*WORDS, "--steps", "100000", "--out", "x", folder=folder)
+    while process.poll() is None:
+        try:
+            if results.load(folder / "x", unfinished=True).num_steps >= num_steps:
+                return process
+        except ValueError:  # not yet
+            pass
+        time.sleep(0.05)
+    raise AssertionError(process.communicate())
+
+
 def same(one, other):
     assert one.num_steps == other.num_steps
     for name in ("rewards", "ended", "actions", "states", "plans", "plan_steps", "poses", "paths"):
@@ -187,8 +232,7 @@ def same(one, other):
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, capsys):
-    process = start(*WORDS, "--steps", "100000", "--out", "x", folder=tmp_path, word="compiled in")
-    time.sleep(0.3)
+    process = under_way(tmp_path)
     process.kill()
     process.communicate()
     kept = results.load("x")
@@ -206,8 +250,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_asked_to_end_writes_its_results(tmp_path, number):
-    process = start(*WORDS, "--steps", "100000", "--out", "x", folder=tmp_path, word="compiled in")
-    time.sleep(0.3)
+    process = under_way(tmp_path)
     process.send_signal(number)
     said, errors = process.communicate()
     assert process.returncode == 128 + number, errors
@@ -283,13 +326,27 @@ def test_numbers_that_are_none_are_null_in_json_and_what_they_were_in_arrays(tmp
 
 
 def test_results_of_two_runs_are_not_mixed(tmp_path, journal):
-    """Killed between the replacing of two files: what is unfinished is whole."""
+    """Killed between the replacing of two files, of one run that went on: what is unfinished is whole."""
     out = tmp_path / "x"
     made = journal(out, 3)
     results.results.save(out, results.load(out), done=False)
-    about = json.loads((out / "result.json").read_text())
-    (out / "result.json").write_text(json.dumps(about | {"run": "another"}))
-    assert results.load(out).num_steps == made.num_steps
+    arrays = (out / "arrays.npz").read_bytes()
+    made.append(step(3))
+    results.results.save(out, results.load(out, unfinished=True), done=False)
+    assert results.load(out).num_steps == 4
+    (out / "arrays.npz").write_bytes(arrays)
+    assert results.load(out).num_steps == 4
+    made.remove()
+    for spoil in (lambda: None, (out / "arrays.npz").unlink):
+        spoil()
+        with pytest.raises(ValueError, match=r"arrays.npz must be of the run of result.json, got that of another"):
+            results.load(out)
+
+
+def test_a_plan_whose_step_did_not_happen_is_left_out(tmp_path, journal):
+    made = journal(tmp_path / "x", 2)
+    made._write("plans.bin", {"step": 2, "plan": np.zeros((4, 2))})
+    np.testing.assert_array_equal(results.load(tmp_path / "x").plan_steps, [0])
 
 
 def test_what_is_absurd_is_one_line(capsys, tmp_path):
@@ -300,7 +357,7 @@ def test_what_is_absurd_is_one_line(capsys, tmp_path):
         (("--horizon", "1000000000"), "this does not fit the machine: 32 plans of horizon 1000000000 take 119 GiB"),
         (("--temperature", "1e39"), "temperature must be finite and > 0, got 1e+39"),
         (("--plans-every", "0"), "plans_every must be an integer of at least 1, got 0"),
-        (("--resume", "x"), "model must be left to the run that goes on, got 'cartpole' beside --resume"),
+        (("--resume", "x"), "--model must be left to the run that goes on, got 'pendulum' beside --resume"),
     ):
         with pytest.raises(SystemExit) as ended:
             main(["run", *WORDS, *words])

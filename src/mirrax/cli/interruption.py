@@ -42,8 +42,10 @@ def interruptible(patience: Callable[[], int], leave: Callable[[int], None]) -> 
                     _hang_up()
                 heard.append(word[0])
                 if len(heard) > patience():
-                    leave(word[0])
-                    os._exit(128 + word[0])
+                    try:
+                        leave(word[0])
+                    finally:  # whether or not there is somebody to tell
+                        os._exit(128 + word[0])
 
     # `nohup` stays in force; without a handler a signal would not be written to the socket
     taken = [number for number in SIGNALS if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
@@ -62,11 +64,25 @@ def interruptible(patience: Callable[[], int], leave: Callable[[int], None]) -> 
         ears.close()
 
 
+@contextlib.contextmanager
+def nobody_may_listen() -> Iterator[None]:
+    """Print to whoever is there: a pipe's reader may have been ended by the same signal."""
+    try:
+        yield
+        sys.stdout.flush()
+    except (OSError, SystemExit):  # which rich makes of a broken pipe
+        _silence(1)
+
+
 def _hang_up() -> None:
     """Let nothing fail for want of the terminal, which is gone."""
     for stream in (1, 2):
         if os.isatty(stream):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+            _silence(stream)
+
+
+def _silence(stream: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 def say_interrupted(number: int) -> None:

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import json
+import os
+import shlex
 import sys
 import time
 import uuid
@@ -12,13 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirrax.cli.configuration import Configuration, configure, folder_of
-from mirrax.cli.interruption import interruptible
+from mirrax.cli.interruption import interruptible, nobody_may_listen
 
 if TYPE_CHECKING:
     from mirrax.cli.main import Run
     from mirrax.results.journal import Journal
 
-_COMMAND = "mirrax run --resume"
+
+def _again(out: Path) -> str:
+    """What to type to go on."""
+    return f"mirrax run --resume {shlex.quote(str(out))}"
 
 
 def run(command: "Run", arguments: Sequence[str]) -> None:
@@ -31,13 +36,16 @@ def run(command: "Run", arguments: Sequence[str]) -> None:
     from mirrax.benchmarks.mistakes import one_clear_line
     from mirrax.cli.results import described
     from mirrax.report import known_duration
+    from mirrax.results.files import claimed
     from mirrax.results.journal import make_room
 
-    with one_clear_line():
+    with one_clear_line(), contextlib.ExitStack() as to_the_end:
         chosen = configure(command)
         out = folder_of(command, chosen.name)
+        to_the_end.enter_context(claimed(out))
         if (moved := make_room(out)) is not None:
-            print(f"an unfinished run was moved; go on with it: {_COMMAND} {moved}", flush=True)
+            print(f"an unfinished run was moved; to go on with it: {_again(moved)}", flush=True)
+        kept = to_the_end.pop_all()
     header = {
         "run": uuid.uuid4().hex,
         "model": command.model,
@@ -51,10 +59,12 @@ def run(command: "Run", arguments: Sequence[str]) -> None:
         "plans_every": command.plans_every,
         "dt": known_duration(chosen.model),
         "versions": _versions(),
+        "environment": _environment(),
         "device": _device(chosen),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    _drive(chosen, out, header)
+    with kept:
+        _drive(chosen, out, header)
 
 
 def resume(command: "Run") -> None:
@@ -66,9 +76,10 @@ def resume(command: "Run") -> None:
     from mirrax.benchmarks.mistakes import one_clear_line
     from mirrax.cli.main import Run, parse
     from mirrax.cli.results import described
+    from mirrax.results.files import claimed
     from mirrax.results.journal import Journal
 
-    with one_clear_line():
+    with one_clear_line(), contextlib.ExitStack() as to_the_end:
         out = command.resume
         assert out is not None
         given = {field.name: getattr(command, field.name) for field in dataclasses.fields(Run)}
@@ -76,9 +87,11 @@ def resume(command: "Run") -> None:
         given |= given.pop("planner_options") or {}
         for name, value in given.items():
             if name not in ("resume", "steps") and value != usual.get(name):
-                raise ValueError(f"{name} must be left to the run that goes on, got {value!r} beside --resume")
+                flag = f"--{name.replace('_', '-')}"
+                raise ValueError(f"{flag} must be left to the run that goes on, got {str(value)!r} beside --resume")
         try:
-            journal = Journal.open(out, exclusive=True)
+            to_the_end.enter_context(claimed(out))
+            journal = Journal.open(out)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise ValueError(f"resume must be the folder of an unfinished run, got {str(out)!r}") from error
         header = journal.header
@@ -89,33 +102,39 @@ def resume(command: "Run") -> None:
         if steps < journal.num_steps:
             raise ValueError(f"steps must be at least the {journal.num_steps} that are done, got {steps}")
         if header["parameters"] != json.loads(json.dumps(described(chosen.planner))):
-            raise ValueError("resume must find the planner as it was: its settings have changed with another version")
+            raise ValueError(
+                "resume must find the planner as it was, its settings have changed with version or JAX's"
+            )
         header["settings"]["steps"] = header["num_steps"] = steps
         for name, before, now in [
             *((name, header["versions"].get(name), version) for name, version in _versions().items()),
+            *((name, header["environment"].get(name), value) for name, value in _environment().items()),
             ("device", header["device"], _device(chosen)),
         ]:
             if before != now:
                 print(f"{name} is {now}, was {before}: what follows may differ in rounding", file=sys.stderr)
-    _drive(chosen, out, header, journal)
+        kept = to_the_end.pop_all()
+    with kept:
+        _drive(chosen, out, header, journal)
 
 
 def _drive(chosen: Configuration, out: Path, header: dict[str, Any], journal: "Journal | None" = None) -> None:
     """Run to the end, or as far as the user lets it; what ends it from outside leaves what happened so far."""
     import numpy as np
 
+    from mirrax.benchmarks.mistakes import one_clear_line
     from mirrax.cli.closed_loop import compile_loop
     from mirrax.cli.progress import ProgressLine
     from mirrax.cli.results import print_summary, write_results
-    from mirrax.results.journal import Journal
+    from mirrax.results.journal import Journal, is_unfinished
 
     progress = ProgressLine(f"{header['model']}, {chosen.name}", chosen.num_steps)
     patience = 0  # how many signals to wait through: none where there is nothing to save
 
     def leave(number: int) -> None:
         progress.abandon(number)
-        if journal is not None:
-            print(f"go on with: {_COMMAND} {out}", file=sys.stderr, flush=True)
+        if is_unfinished(out):
+            print(f"go on with: {_again(out)}", file=sys.stderr, flush=True)
 
     with (
         interruptible(patience=lambda: patience, leave=leave) as asked_to_end,
@@ -129,11 +148,14 @@ def _drive(chosen: Configuration, out: Path, header: dict[str, Any], journal: "J
             after, done = loop.start, np.zeros(0, object)
             if journal is not None:
                 files.callback(journal.close)
-                after, done = journal.restore(after), journal.steps()
+                with one_clear_line():
+                    after = journal.restore(after)
                 journal.write_header()
+                done = journal.steps()
+            first, ended = len(done), any(step["ended"] for step in done)
             progress.begin(loop.compile_s, [float(step["reward"]) for step in done])
-            ended = any(step["ended"] for step in done)
-            for moment in () if ended else loop.run(chosen.num_steps, after, len(done)):
+            del done
+            for moment in () if ended else loop.run(chosen.num_steps, after, first):
                 if journal is None:
                     journal = Journal.create(out, header, moment.step, {"plan": moment.plan})
                     files.callback(journal.close)
@@ -141,20 +163,23 @@ def _drive(chosen: Configuration, out: Path, header: dict[str, Any], journal: "J
                 keep = journal.num_steps % header["plans_every"] == 0
                 journal.append(moment.step, {"plan": moment.plan} if keep else None)
                 journal.save(moment.after)
-                progress.show(moment.step)
                 ended = moment.step["ended"]
                 if asked_to_end():
                     break
+                progress.show(moment.step)
         assert journal is not None
-        patience = 2  # the writing, too
+        journal.check()
         interrupted = bool(asked_to_end()) and not ended and journal.num_steps < chosen.num_steps
         summary = write_results(out, journal, loop.looks, interrupted=interrupted)
         if not interrupted:
             journal.remove()
-        print_summary(out, summary)
-        if interrupted:
-            print(f"go on with: {_COMMAND} {out}", flush=True)
-            raise SystemExit(128 + asked_to_end())
+        if not interrupted:
+            print_summary(out, summary)
+            return
+        with nobody_may_listen():
+            print_summary(out, summary)
+            print(f"go on with: {_again(out)}")
+        raise SystemExit(128 + asked_to_end())
 
 
 @contextlib.contextmanager
@@ -167,6 +192,8 @@ def _out_of_memory() -> Iterator[None]:
     try:
         yield
     except (OverflowError, MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
         with one_clear_line():
             raise ValueError(f"this does not fit the machine: {' '.join(str(error).split())[:200]}") from error
 
@@ -183,7 +210,7 @@ def _out_of_space(out: Path) -> Iterator[None]:
 
         print(f"mirrax: error: could not write to {out}: {error.strerror or error}", file=sys.stderr)
         if is_unfinished(out):
-            print(f"what was written stays; go on with: {_COMMAND} {out}", file=sys.stderr)
+            print(f"what was written stays; go on with: {_again(out)}", file=sys.stderr)
         raise SystemExit(1) from error
 
 
@@ -194,6 +221,13 @@ def _listed(arrays: Mapping[str, Any]) -> dict[str, Any]:
 def _versions() -> dict[str, str]:
     packages = ("mirrax", "jax", "jaxlib", "brax", "mujoco", "mujoco-mjx")
     return {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in packages}
+
+
+def _environment() -> dict[str, Any]:
+    """What else decides about rounding, as far as one can see."""
+    import jax
+
+    return {"jax_enable_x64": bool(jax.config.read("jax_enable_x64")), "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
 
 
 def _device(chosen: Configuration) -> str:

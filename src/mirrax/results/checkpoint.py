@@ -46,13 +46,17 @@ def unsealed(data: bytes, like: Any) -> tuple[int, Any] | None:
         return None
     length, crc = _SEAL.unpack_from(data)
     data = data[_SEAL.size : _SEAL.size + length]
-    if len(data) != length or zlib.crc32(data) != crc:
+    if length == 0 or len(data) != length or zlib.crc32(data) != crc:
         return None
     content = serialization.msgpack_restore(data)
     templates, structure = jax.tree.flatten(like)
-    shapes = [np.shape(leaf) for leaf in _numbers(templates)]
-    if [np.shape(leaf) for leaf in content["leaves"]] != shapes:
-        raise ValueError("the checkpoint must be of this planner and model, got arrays of other shapes")
+    expected, found = (
+        [jax.typeof(leaf).str_short() for leaf in each] for each in (_numbers(templates), content["leaves"])
+    )
+    if expected != found:
+        raise ValueError(
+            f"the checkpoint must be of this planner and model, got arrays {found} instead of {expected}"
+        )
     leaves = [
         jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(template)) if _is_key(template) else leaf
         for leaf, template in zip(content["leaves"], templates, strict=True)

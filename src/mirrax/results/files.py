@@ -1,9 +1,10 @@
 """Files that are whole, the old one until the new one is complete; and folders that one process writes to."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 try:
     import fcntl
@@ -11,14 +12,12 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
-def write_whole(contents: Mapping[Path, bytes | str], *, durable: bool = True) -> None:
-    """Write files so that whoever reads one finds all of the old one or all of the new one.
+def write_whole(contents: Mapping[Path, bytes | str]) -> None:
+    """Write files so that whoever reads one finds all of the old one or all of the new, after a loss of power too.
 
     Args:
         contents: of each file, bytes, or text to be written as UTF-8; the folders must exist. None is replaced before
             all are written.
-        durable: whether to wait until they are on the disk, so that they outlive a loss of power too; without, they
-            outlive the process.
 
     Raises:
         OSError: if one cannot be written, say for want of space; the old ones are untouched then.
@@ -28,37 +27,55 @@ def write_whole(contents: Mapping[Path, bytes | str], *, durable: bool = True) -
         for path, content in contents.items():
             with new[path].open("wb") as file:
                 file.write(content.encode() if isinstance(content, str) else content)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
+                file.flush()
+                os.fsync(file.fileno())
         for path in contents:
             new[path].replace(path)
     except BaseException:
         for path in new.values():
             path.unlink(missing_ok=True)
         raise
+    for folder in {path.parent for path in contents}:
+        with contextlib.suppress(OSError), _opened(folder) as handle:  # not every system lets folders be opened
+            os.fsync(handle)
 
 
-def claim(folder: Path) -> BinaryIO | None:
-    """Keep other processes from the files of a folder.
+def remove_folder(folder: Path, first: str) -> None:
+    """Remove a folder, one file before all others: without it what is left is known as nothing.
 
     Args:
-        folder: that exists.
+        folder: that may exist.
+        first: the name of that file.
+    """
+    (folder / first).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
-    Returns:
-        What holds them off until it is closed, or this process ends; None where the system has no such locks.
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a folder for as long as a block runs.
+
+    Args:
+        folder: that exists. Where the system has no such locks nothing happens.
 
     Raises:
         ValueError: if another process has claimed it.
     """
-    if fcntl is None:
-        return None
-    lock = (folder / "lock").open("ab")
+    with contextlib.ExitStack() as until_the_end:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                handle = until_the_end.enter_context(_opened(folder))
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise ValueError(f"another run is under way in {str(folder)!r}; choose another folder") from error
+        yield
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise ValueError(
-            f"out must be a folder where no other run is under way, got {str(folder.parent)!r}"
-        ) from None
-    return lock
+        yield handle
+    finally:
+        os.close(handle)

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import json
 import os
-import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,10 +13,11 @@ import numpy as np
 from numpy.lib import format as npy
 
 from mirrax.results.checkpoint import sealed, unsealed
-from mirrax.results.files import claim, write_whole
+from mirrax.results.files import remove_folder, write_whole
 
 FOLDER, RESULT = "unfinished", "result.json"
 _HEADER, _STEPS, _PLANS = "run.json", "steps.bin", "plans.bin"
+_PATIENCE = 10.0  # s, after which what was written is put onto the disk, which takes its time
 _CHECKPOINTS = ("checkpoint-0.bin", "checkpoint-1.bin")
 
 
@@ -35,12 +36,12 @@ class Journal:
         num_steps: how many steps are kept.
     """
 
-    def __init__(self, folder: Path, header: dict[str, Any], lock: BinaryIO | None) -> None:
+    def __init__(self, folder: Path, header: dict[str, Any]) -> None:
         self.folder, self.header = folder, header
         self._types = {_STEPS: _dtype(header["step"]), _PLANS: _dtype(header["plan"])}
         self._files: dict[str, BinaryIO] = {}
-        self._lock = lock
-        self.num_steps = len(self.steps())
+        self._synchronized = time.monotonic()
+        self.num_steps = self._count(_STEPS)
 
     @classmethod
     def create(
@@ -59,27 +60,25 @@ class Journal:
         """
         folder = out / FOLDER
         folder.mkdir()
-        lock = claim(folder)
         whole = dict(header) | {"step": _fields(step), "plan": _fields({"step": np.int64(0)} | dict(plan))}
-        journal = cls(folder, whole, lock)
+        journal = cls(folder, whole)
         journal.write_header()
         return journal
 
     @classmethod
-    def open(cls, out: Path, *, exclusive: bool = False) -> "Journal":
+    def open(cls, out: Path) -> "Journal":
         """Find what a run has left unfinished.
 
         Args:
             out: the folder of its results.
-            exclusive: whether it shall go on here, rather than be read.
 
         Raises:
             FileNotFoundError: if there is nothing unfinished.
-            ValueError: if another process is at it, and it shall go on here.
+            ValueError: if what is there cannot be read.
         """
         folder = out / FOLDER
         header = json.loads((folder / _HEADER).read_text(encoding="utf-8"))
-        return cls(folder, header, claim(folder) if exclusive else None)
+        return cls(folder, header)
 
     def write_header(self) -> None:
         """Write what is known about the run."""
@@ -112,6 +111,10 @@ class Journal:
         name = _CHECKPOINTS[self.num_steps % 2]
         self._file(name).seek(0)  # files that stay open: to make one takes longer than many a planner
         self._put(name, sealed(self.num_steps, tree))
+        if time.monotonic() - self._synchronized > _PATIENCE:
+            for file in self._files.values():
+                os.fsync(file.fileno())
+            self._synchronized = time.monotonic()
 
     def restore(self, like: Any) -> Any:
         """What the run goes on from; steps that were kept after it are dropped, to be done once more.
@@ -123,14 +126,19 @@ class Journal:
             The tree that was saved last; `like` if none was.
 
         Raises:
-            ValueError: if the trees differ.
+            ValueError: if the trees differ, or there are steps and nothing to go on from.
         """
-        last, num_steps = like, 0
+        last, num_steps, kept = like, 0, self._count(_STEPS)
         for name in _CHECKPOINTS:
             with contextlib.suppress(FileNotFoundError):
                 found = unsealed((self.folder / name).read_bytes(), like)
-                if found is not None and num_steps < found[0] <= self.num_steps:  # a loss of power may take steps
+                if found is not None and num_steps < found[0] <= kept:  # a loss of power may take steps
                     num_steps, last = found
+        if num_steps == 0 and kept > 1:
+            raise ValueError(
+                f"the checkpoints of {str(self.folder)!r} must be whole to go on from, got none that is; its {kept} "
+                "steps can be read by `results.load`"
+            )
         self._drop(_STEPS, num_steps)
         self._drop(_PLANS, int((self.plans()["step"] < num_steps).sum()))
         self.num_steps = num_steps
@@ -144,18 +152,20 @@ class Journal:
         """The plans that were kept, a structured array; `step` says when each was made."""
         return self._read(_PLANS)
 
+    def check(self) -> None:
+        """Raise an `OSError` if steps are not where they were written to: somebody has removed the files."""
+        if self._count(_STEPS) != self.num_steps:
+            raise OSError(f"{self.folder / _STEPS} has {self._count(_STEPS)} of {self.num_steps} steps")
+
     def close(self) -> None:
-        """Close the files, and let another process go on."""
+        """Close the files."""
         while self._files:
             self._files.popitem()[1].close()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
 
     def remove(self) -> None:
         """Remove the files: the run is finished, and its results are whole."""
         self.close()
-        shutil.rmtree(self.folder)
+        remove_folder(self.folder, first=_HEADER)
 
     def _write(self, name: str, values: Mapping[str, Any]) -> None:
         dtype = self._types[name]
@@ -181,11 +191,14 @@ class Journal:
         with contextlib.suppress(FileNotFoundError):
             os.truncate(self.folder / name, num * self._types[name].itemsize)
 
+    def _count(self, name: str) -> int:
+        """How many whole records a file has."""
+        path = self.folder / name
+        return path.stat().st_size // self._types[name].itemsize if path.exists() else 0
+
     def _read(self, name: str) -> np.ndarray:
-        path, dtype = self.folder / name, self._types[name]
-        if not path.exists():
-            return np.zeros(0, dtype)
-        return np.fromfile(path, dtype, count=path.stat().st_size // dtype.itemsize)
+        num, dtype = self._count(name), self._types[name]
+        return np.fromfile(self.folder / name, dtype, count=num) if num else np.zeros(0, dtype)
 
 
 def is_unfinished(out: Path) -> bool:
@@ -194,46 +207,39 @@ def is_unfinished(out: Path) -> bool:
 
 
 def make_room(out: Path) -> Path | None:
-    """Let a new run begin in a folder: what another one has left unfinished goes, unless the results lack it.
+    """Let a new run begin in a folder where another one was left unfinished.
 
     Args:
-        out: the folder of the results, which exists.
+        out: the folder of the results, which exists and is claimed.
 
     Returns:
-        The folder to which steps that are in no results were moved, to be read and gone on from there; None if there
-        were none.
-
-    Raises:
-        ValueError: if another process is at it.
+        The folder within it to which the other was moved, to be read and gone on from there; None if it has no steps
+        or was done.
     """
     folder = out / FOLDER
     if not folder.exists():
         return None
-    lock = claim(folder)
-    try:
-        if not _lacking(out):
-            shutil.rmtree(folder)
-            return None
-        free = next(path for n in itertools.count(1) if not (path := out.with_name(f"{out.name}-{n}")).exists())
-        free.mkdir()
-        folder.rename(free / FOLDER)
-        return free
-    finally:
-        if lock is not None:
-            lock.close()
-
-
-def _lacking(out: Path) -> bool:
-    """Whether a folder has steps of an unfinished run that its results lack."""
     try:
         left = Journal.open(out)
-    except (FileNotFoundError, ValueError):  # killed before there was a step
-        return False
-    try:
-        known = json.loads((out / RESULT).read_text(encoding="utf-8"))
-        return known.get("run") != left.header["run"] or len(known["rewards"]) < left.num_steps
-    except (FileNotFoundError, ValueError, KeyError):
-        return left.num_steps > 0
+        steps = left.steps()
+        done = bool(steps["ended"].any()) or len(steps) >= left.header["num_steps"]
+        worth = len(steps) > 0 and not (done and _has_results(out, left.header["run"]))
+    except (OSError, ValueError, KeyError):  # killed before there was a step, or what is there cannot be read
+        worth = (folder / _STEPS).exists()
+    if not worth:
+        remove_folder(folder, first=_HEADER)
+        return None
+    free = next(path for n in itertools.count(1) if not (path := out / f"{FOLDER}-{n}").exists())
+    free.mkdir()
+    folder.rename(free / FOLDER)
+    return free
+
+
+def _has_results(out: Path, run: str) -> bool:
+    """Whether the results in a folder are those of a run."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads((out / RESULT).read_text(encoding="utf-8")).get("run") == run
+    return False
 
 
 def _fields(values: Mapping[str, Any]) -> Any:

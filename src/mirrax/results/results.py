@@ -1,10 +1,12 @@
 """A run, read back: what it was, and its arrays."""
 
+import contextlib
 import dataclasses
 import io
 import json
 import math
 import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -106,19 +108,23 @@ def load(path: str | os.PathLike[str], *, unfinished: bool = False) -> Results:
         try:
             return from_journal(Journal.open(folder))
         except FileNotFoundError as error:
-            kind = "unfinished run" if unfinished else "results of a run"
+            kind = "an unfinished run" if unfinished else "results of a run"
             raise ValueError(f"path must be a folder with {kind}, got {str(path)!r}") from error
     about = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     if about.get("schema") != SCHEMA:
         raise ValueError(
             f"{folder / RESULT} must be of schema {SCHEMA}, got {about.get('schema', 1)}: run it once more"
         )
-    with np.load(folder / ARRAYS) as file:
+    arrays = {}
+    with contextlib.suppress(FileNotFoundError), np.load(folder / ARRAYS) as file:
         arrays = dict(file)
-    if str(arrays.pop("run")) != about["run"]:  # killed between the two
-        return from_journal(Journal.open(folder))
+    if str(arrays.pop("saved", None)) != about["saved"]:  # killed between the two
+        try:
+            return from_journal(Journal.open(folder))
+        except FileNotFoundError as error:
+            raise ValueError(f"{folder / ARRAYS} must be of the run of {RESULT}, got that of another") from error
     names = about["diagnostics"]
-    for name in ("rewards", "plan_ms", "diagnostics"):
+    for name in ("rewards", "plan_ms", "diagnostics", "saved"):
         about.pop(name)
     return Results(about, diagnostics={name: arrays.pop(name) for name in names}, **arrays)
 
@@ -133,6 +139,7 @@ def from_journal(journal: Journal) -> Results:
         Its results; what is known when a run starts is what they are about.
     """
     steps, plans = journal.steps(), journal.plans()
+    plans = plans[plans["step"] < len(steps)]  # a plan is written before its step
     names = steps.dtype.names or ()
     start = {name: np.asarray(value, steps.dtype[name].base) for name, value in journal.header["start"].items()}
 
@@ -165,14 +172,14 @@ def save(path: Path, results: Results, **more: Any) -> None:
     Raises:
         OSError: if they cannot be written; those before are untouched then.
     """
-    about = {"schema": SCHEMA} | results.about | more
+    about = {"schema": SCHEMA} | results.about | more | {"saved": uuid.uuid4().hex}  # which arrays belong to it
     numbers = {"rewards": results.rewards.tolist(), "plan_ms": results.plan_ms.tolist()}
     diagnostics = {name: values.tolist() for name, values in results.diagnostics.items()}
     known = {field.name: getattr(results, field.name) for field in dataclasses.fields(results)}
     del known["about"], known["diagnostics"]
     arrays = {name: values for name, values in known.items() if values is not None} | results.diagnostics
     packed = io.BytesIO()
-    np.savez_compressed(packed, run=np.array(about["run"]), **arrays)
+    np.savez_compressed(packed, saved=np.array(about["saved"]), **arrays)
     text = json.dumps(plain(about | numbers | {"diagnostics": diagnostics}), indent=2) + "\n"
     write_whole({path / ARRAYS: packed.getvalue(), path / RESULT: text})
 
