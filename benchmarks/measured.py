@@ -33,8 +33,8 @@ MEASURED: Mapping[str, Measured] = {
     "inverted_pendulum": Measured(8, 8, 12, 20),
     "pendulum": Measured(8, 8, 2.3, 50),
     "point_mass": Measured(8, 8, 1.1, 100),
-    "pusher": Measured(8, 8, 389, 50),
+    "pusher": Measured(8, 8, 246, 50),
     "reacher": Measured(8, 8, 230, 20),
-    "swimmer": Measured(1, 1, 137, 40),
+    "swimmer": Measured(8, 8, 107, 40),
     "walker2d": Measured(8, 8, 316, 8),
 }
