@@ -172,6 +172,9 @@ class _Runs:
 
 LIMITED = """
 import resource
+import signal
+for number in (signal.SIGINT, signal.SIGHUP):  # which `nohup`, or a shell's &, may have switched off
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 if {limit} >= 0:
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 from mirrax.cli import main
