@@ -200,8 +200,21 @@ class _Observed(Protocol):
         ...
 
 
+@runtime_checkable
+class _Holding(Protocol):
+    """A state that holds that of a model underneath, as wrappers make them."""
+
+    @property
+    def state(self) -> Any:
+        """The state inside."""
+        ...
+
+
 def _observation(state: State) -> Float[Array, " n"]:
     """The observation in a state, or its floating-point numbers; of what planners add to a state nothing."""
     while isinstance(state, TimedState | RestingState):
         state = state.state
-    return ravel_pytree(state.obs)[0] if isinstance(state, _Observed) else coordinates(None, state)
+    inner = state
+    while isinstance(inner, _Holding) and not isinstance(inner, _Observed):
+        inner = inner.state
+    return ravel_pytree(inner.obs)[0] if isinstance(inner, _Observed) else coordinates(None, state)
