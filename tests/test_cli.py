@@ -89,12 +89,14 @@ def test_results_have_a_place_of_their_own(tmp_path):
     assert (tmp_path / "runs" / "pendulum-cem" / "report.html").exists()
 
 
-def test_an_episode_that_ends_is_done(tmp_path):
+def test_an_episode_that_ends_is_done_and_says_so_first(tmp_path, capsys):
     # two samples of a wild plan: the cart soon leaves its track
     main(["run", "cartpole", "--horizon", "2", "--num-samples", "2", "--std", "50", "--steps", "400", "--out", "x"])
     result = json.loads((tmp_path / "x" / "result.json").read_text())
     assert result["done"] is True
     assert len(result["rewards"]) < 400
+    summary = capsys.readouterr().out.split("400 cartpole")[-1].splitlines()[1:]
+    assert summary[0].split() == ["Ended", "early", "after", str(len(result["rewards"])), "of", "400", "steps"]
 
 
 @pytest.mark.parametrize(

@@ -102,9 +102,7 @@ def resume(command: "Run") -> None:
         if steps < journal.num_steps:
             raise ValueError(f"steps must be at least the {journal.num_steps} that are done, got {steps}")
         if header["parameters"] != json.loads(json.dumps(described(chosen.planner))):
-            raise ValueError(
-                "resume must find the planner as it was, its settings have changed with version or JAX's"
-            )
+            raise ValueError("resume must find the planner as it was; a version, or a setting of JAX, has changed it")
         header["settings"]["steps"] = header["num_steps"] = steps
         for name, before, now in [
             *((name, header["versions"].get(name), version) for name, version in _versions().items()),
