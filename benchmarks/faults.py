@@ -131,13 +131,16 @@ class _Runs:
         row.tried += 1
         left = self.left(out)
         row.kept += not begun if left is None else self.begins(left)
+        self.go_on(row, out, begun=left is not None)
+
+    def go_on(self, row: Row, out: str, *, begun: bool) -> None:
+        """Bring a run to its end, from its beginning if it has not begun, and count how that was."""
         row.finished += 1
         if is_unfinished(self.folder / out):
             self.finish(self.start(out, resume=True))
-        elif left is None:
+        elif not begun:
             self.finish(self.start(out))
-        final = results.load(self.folder / out)
-        row.equal += self.is_reference(final)
+        row.equal += self.is_reference(results.load(self.folder / out))
 
     def left(self, out: str) -> results.Results | None:
         """The steps that a folder has; None if it has none."""
@@ -225,12 +228,7 @@ def _kills(runs: _Runs, tries: int, moments: random.Random) -> Row:
             row.kept += left.num_steps >= steps and runs.begins(left)
         steps = 0 if left is None else left.num_steps
         if steps == runs.steps or row.tried == tries:
-            row.finished += 1
-            if is_unfinished(runs.folder / out):
-                runs.finish(runs.start(out, resume=True))
-            elif left is None:
-                runs.finish(runs.start(out))
-            row.equal += runs.is_reference(results.load(runs.folder / out))
+            runs.go_on(row, out, begun=left is not None)
             number, steps = number + 1, 0
     return row
 

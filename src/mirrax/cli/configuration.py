@@ -51,6 +51,7 @@ def configure(command: "Run") -> Configuration:
     import jax
 
     from mirrax import planners
+    from mirrax.benchmarks.devices import use_cores
     from mirrax.benchmarks.tasks import find_task
     from mirrax.cli.flags import check_planner
 
@@ -65,7 +66,7 @@ def configure(command: "Run") -> Configuration:
         raise ValueError(f"seed must lie between 0 and {2**32 - 1}, got {command.seed}")
     if command.plans_every < 1:
         raise ValueError(f"plans_every must be an integer of at least 1, got {command.plans_every}")
-    _use_cores(command.devices)
+    use_cores(command.devices)
     _keep_compiled_programs()
     task = find_task(command.model)
     if not command.beyond:
@@ -85,12 +86,6 @@ def configure(command: "Run") -> Configuration:
     if task.beyond is not None:
         settings["beyond"] = task.beyond.summary
     return Configuration(name, planner, model, task, settings, command.seed, num_steps)
-
-
-def _use_cores(devices: int | None) -> None:
-    from mirrax.benchmarks.devices import use_cores
-
-    use_cores(devices)
 
 
 def _keep_compiled_programs() -> None:

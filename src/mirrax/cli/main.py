@@ -6,7 +6,7 @@ import itertools
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
@@ -49,7 +49,7 @@ def _read(kind: type, nothing: Any = None, kept: Collection[str] = ()) -> Any:
 OptionalInt = Annotated[int | None, _read(int), _option("INT")]
 
 HELP = {"-h", "--help"}
-BENCHMARKS = (
+Benchmark = Literal[
     "speed",
     "busy",
     "blocks",
@@ -60,7 +60,8 @@ BENCHMARKS = (
     "open_loop",
     "peers",
     "faults",
-)
+]
+BENCHMARKS: tuple[str, ...] = get_args(Benchmark)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,28 +101,14 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """Show the planners and the models, with one line each."""
+    """Show the planners, and the models with what drives them, how it does and what it costs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
     """Run a benchmark and print its table; `mirrax bench NAME --help` shows its options."""
 
-    name: Annotated[
-        Literal[
-            "speed",
-            "busy",
-            "blocks",
-            "derivatives",
-            "agreement",
-            "returns",
-            "survival",
-            "open_loop",
-            "peers",
-            "faults",
-        ],
-        tyro.conf.Positional,
-    ]
+    name: Annotated[Benchmark, tyro.conf.Positional]
     """speed: the loop against a bare scan. busy: the same planning on an idle and on a busy machine. blocks: what
     blocks and devices gain, model by model. derivatives: iLQR per solve, and slopes of plans against returns.
     agreement: where derivatives agree with finite differences. returns: what planners earn for equal numbers of model

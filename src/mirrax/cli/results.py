@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mirrax.dynamics.figures import Figure
-from mirrax.report.page import write_report
+from mirrax.report.page import as_taken, write_report
 from mirrax.results.journal import Journal
-from mirrax.results.results import RESULT, Results, from_journal, save
+from mirrax.results.results import RESULT, from_journal, save
 
 REPORT = "report.html"
 
@@ -74,7 +74,7 @@ def write_results(out: Path, journal: Journal, looks: Figure | None, *, interrup
         rewards=results.rewards,
         plan_ms=results.plan_ms,
         ess=ess if ess is not None and np.isfinite(ess).any() else None,
-        actions=_as_taken(results),
+        actions=as_taken(results.actions),
     )
     return summary
 
@@ -118,12 +118,6 @@ def described(part: Any) -> Any:
 
 
 _MANY = 256  # numbers of one parameter; a matrix over the horizon has its square
-
-
-def _as_taken(results: Results) -> np.ndarray:
-    """Actions as the actuators take them, clipped to [-1, 1]; discrete ones as a column."""
-    actions = results.actions
-    return actions[:, None] if actions.ndim == 1 else np.clip(actions, -1.0, 1.0)
 
 
 def _median(label: str, values: np.ndarray | None, form: str) -> dict[str, str]:

@@ -169,12 +169,19 @@ def report_episode(
         rewards=rewards,
         plan_ms=None,
         ess=None if ess is None else np.asarray(ess)[:num_steps, -1],
-        actions=_as_taken(np.asarray(episode.actions)[:num_steps]),
+        actions=as_taken(np.asarray(episode.actions)[:num_steps]),
     )
 
 
-def _as_taken(actions: np.ndarray) -> np.ndarray:
-    """Actions as the actuators take them, clipped to [-1, 1]; discrete ones as a column."""
+def as_taken(actions: np.ndarray) -> np.ndarray:
+    """Actions as the actuators take them.
+
+    Args:
+        actions: on the scale of plans, [T, A]; discrete ones [T].
+
+    Returns:
+        [T, A], clipped to [-1, 1]; discrete ones as a column [T, 1].
+    """
     return actions[:, None] if actions.ndim == 1 else np.clip(actions, -1.0, 1.0)
 
 
