@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from mirrax import results
+from mirrax import planners, results
 from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line
 from mirrax.benchmarks.tasks import find_task
@@ -74,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(Options, arguments)
     with one_clear_line():
         find_task(options.model)
+        known = [factory.__name__ for factory in planners.PLANNERS]
+        if options.planner not in known:
+            raise ValueError(f"unknown planner {options.planner!r}; choose one of: {', '.join(known)}")
         integer("steps", options.steps)
         for name in ("kills", "signals", "limits"):
             integer(name, getattr(options, name), 0)
