@@ -24,6 +24,7 @@ from mirrax import planners
 from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.devices import spreads
 from mirrax.benchmarks.mistakes import one_clear_line, some
+from mirrax.benchmarks.page import write_benchmark
 from mirrax.benchmarks.panels import label_outside, panels
 from mirrax.benchmarks.task import Task
 from mirrax.benchmarks.tasks import find_task
@@ -78,24 +79,28 @@ class Options:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what is not known yet, print the tables, draw the figure."""
+    """Measure what is not known yet, print the tables, draw the figure and the page."""
     options = parse(Options, arguments)
     with one_clear_line():
         _check(options)
         options.out.mkdir(parents=True, exist_ok=True)
         known = {name: _read(options.out / f"{name}.json") for name in options.models}
+    tables = []
     for name in options.models:
         if not options.draw_only:
             _measure(name, options, known[name])
         task = find_task(name)
-        print_table(
+        table = print_table(
             f"\n`{name}`: return of {options.steps} steps, horizon {task.horizon}, mean of {options.seeds} seeds "
             "± half of the 95 % confidence interval, by plans per time step",
             ("planner", *(str(budget) for budget in options.budgets), "s / episode"),
             (_row(planner, options, known[name]) for planner in options.planners),
             width=16,
         )
-    figure(known, options).savefig(options.out / "returns.svg", bbox_inches="tight")
+        tables.append(table)
+    write_benchmark(
+        options.out, "returns", "Returns for equal numbers of model steps", tables, figure(known, options)
+    )
 
 
 def make_planner(name: str, task: Task, budget: int, sharding: Any = None) -> planners.Planner:

@@ -20,11 +20,12 @@ from mirrax.benchmarks.devices import sample_sharding, spreads, use_cores
 from mirrax.benchmarks.disturbances import heavier, push
 from mirrax.benchmarks.episodes import ProgressLine, play, summarize
 from mirrax.benchmarks.mistakes import one_clear_line, some
+from mirrax.benchmarks.page import write_benchmark
 from mirrax.benchmarks.returns import fingerprint, fitting, make_planner, plans_per_step, told
 from mirrax.benchmarks.survival_figure import figure
 from mirrax.benchmarks.task import Task
 from mirrax.benchmarks.tasks import TASKS, find_task
-from mirrax.benchmarks.timing import print_table
+from mirrax.benchmarks.timing import Table, print_table
 from mirrax.dynamics import Model
 from mirrax.dynamics.base import HasDuration
 from mirrax.dynamics.checks import integer
@@ -77,7 +78,7 @@ class Entry(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what is not known yet, print the tables, draw the figure."""
+    """Measure what is not known yet, print the tables, draw the figure and the page."""
     options = parse(Options, arguments)
     with one_clear_line():
         integer("seeds", options.seeds)
@@ -94,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 fitting(make(planner, task, options.budget), model)
         options.out.mkdir(parents=True, exist_ok=True)
         known = {name: _read(options.out / f"{name}.jsonl") for name in options.models}
-    drawn = {}
+    drawn, tables = {}, []
     for name in options.models:
         task = find_task(name)
         model = task.make(None)
@@ -103,8 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for one in entries.values():
                 _measure(name, task, model, one, options, known[name])
         drawn[name] = {planner: _found(known[name], one, options) for planner, one in entries.items()}
-        _print(name, task, model, drawn[name])
-    figure(drawn).savefig(options.out / "survival.svg", bbox_inches="tight")
+        tables.append(_print(name, task, model, drawn[name]))
+    write_benchmark(options.out, "survival", "Whole episodes: the share still up", tables, figure(drawn))
 
 
 def make(name: str, task: Task, budget: int | None, sharding: Any = None) -> planners.Planner:
@@ -206,12 +207,12 @@ def _found(known: Sequence[dict[str, Any]], one: Entry, options: Options) -> lis
     return [records[-1] for records in of_seeds if records]
 
 
-def _print(name: str, task: Task, model: Model, drawn: Mapping[str, Sequence[dict[str, Any]]]) -> None:
+def _print(name: str, task: Task, model: Model, drawn: Mapping[str, Sequence[dict[str, Any]]]) -> Table:
     dt = model.dt if isinstance(model, HasDuration) else None
     steps = max((record["of"] for episodes in drawn.values() for record in episodes), default=task.episode_steps)
     goal = "" if task.goal is None else f"; held: {task.goal.summary} during the last quarter"
     of_step = "" if dt is None else f", a step takes {1e3 * dt:.0f} ms"
-    print_table(
+    return print_table(
         f"\n`{name}`: episodes of {steps} steps{goal}{of_step}",
         (
             "planner",

@@ -5,7 +5,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -73,11 +73,22 @@ def compare(
     return result
 
 
-def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], width: int = 9) -> None:
+class Table(NamedTuple):
+    """A table that was printed: its title, the headings of its columns, and its rows."""
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], width: int = 9) -> Table:
     """Print a table that is Markdown too, each row as soon as it is there; columns have at least `width`."""
     widths = [max(len(heading), width if i else 19) for i, heading in enumerate(headings)]
     rules = ["---".ljust(widths[0]), *("---:".rjust(width) for width in widths[1:])]
     print(f"{title}\n")
+    printed = []
     for row in itertools.chain([headings, rules], rows):
+        printed.append(row)
         numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
         print(f"| {' | '.join([row[0].ljust(widths[0]), *numbers])} |", flush=True)
+    return Table(title, headings, printed[2:])

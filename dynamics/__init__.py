@@ -2,14 +2,18 @@
 
 from .acrobot import Acrobot, acrobot
 from .action_wrappers import ActionRepeat, Discretized, action_repeat, discretized
-from .actions import bounded, to_range
+from .actions import bounded, from_range, to_range
+from .actuators import actuator_limits, actuator_names, from_actuators, to_actuators
 from .base import (
+    HasActuators,
     HasBounds,
+    HasCoordinateNames,
     HasCoordinates,
     HasDuration,
     HasMotion,
     HasNoise,
     HasPose,
+    HasRewardTerms,
     HasScenarios,
     Model,
     Step,
@@ -18,9 +22,9 @@ from .base import (
 )
 from .brax import BraxModel, brax, brax_names
 from .cartpole import CartPole, cartpole
-from .coordinates import coordinates, with_coordinates
+from .coordinates import coordinate_names, coordinates, with_coordinates
 from .double_cartpole import DoubleCartPole, double_cartpole
-from .figures import Figure, HasFigure, Shape, figure
+from .figures import Figure, HasFigure, Shape, figure, pose
 from .function import FunctionModel, from_function
 from .linear_quadratic import LinearQuadratic, linear_quadratic
 from .motion import mean_squared_displacement, mean_squared_speed
@@ -29,6 +33,7 @@ from .point_mass import PointMass, point_mass
 from .pytrees import pytree, static
 from .randomness import redraw
 from .resting import Resting, RestingState, resting
+from .rewards import reward_terms
 from .spaces import (
     ActionSpace,
     Continuous,
@@ -66,8 +71,10 @@ __all__ = [
     "Ensemble",
     "Figure",
     "FunctionModel",
+    "HasActuators",
     "HasBounds",
     "HasContinuousActions",
+    "HasCoordinateNames",
     "HasCoordinates",
     "HasDiscreteActions",
     "HasDuration",
@@ -75,6 +82,7 @@ __all__ = [
     "HasMotion",
     "HasNoise",
     "HasPose",
+    "HasRewardTerms",
     "HasScenarios",
     "LinearQuadratic",
     "Model",
@@ -95,10 +103,13 @@ __all__ = [
     "acrobot",
     "action_repeat",
     "action_space",
+    "actuator_limits",
+    "actuator_names",
     "bounded",
     "brax",
     "brax_names",
     "cartpole",
+    "coordinate_names",
     "coordinates",
     "discounted",
     "discretized",
@@ -106,20 +117,25 @@ __all__ = [
     "duration",
     "ensemble",
     "figure",
+    "from_actuators",
     "from_function",
+    "from_range",
     "linear_quadratic",
     "mean_squared_displacement",
     "mean_squared_speed",
     "pendulum",
     "point_mass",
+    "pose",
     "pytree",
     "randomized",
     "redraw",
     "resting",
+    "reward_terms",
     "static",
     "steps",
     "tabular",
     "timed",
+    "to_actuators",
     "to_range",
     "with_coordinates",
     "with_reward",

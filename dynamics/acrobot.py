@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .actions import check_action, to_range
+from .actuators import Motors
 from .base import Step
 from .checks import real
 from .drawings import acrobot_figure
@@ -17,7 +17,7 @@ from .rods import TwoRods
 
 
 @pytree
-class Acrobot:
+class Acrobot(Motors):
     """Two uniform rods, the first hinged to a pivot, the second to its tip (Spong, 1995). Make one with `acrobot`.
 
     State [4]: angles of both rods from upright (rad, counter-clockwise), and their rates (rad/s).
@@ -44,6 +44,21 @@ class Acrobot:
         """Actions have a range, the motor's."""
         return True
 
+    @property
+    def limit(self) -> Any:
+        """The greatest torque, N·m."""
+        return self.max_torque
+
+    @property
+    def actuator_names(self) -> tuple[str, ...]:
+        """What the motor gives."""
+        return ("elbow torque (N·m)",)
+
+    @property
+    def coordinate_names(self) -> tuple[str, ...]:
+        """What a state is made of."""
+        return ("upper angle (rad)", "lower angle (rad)", "upper rate (rad/s)", "lower rate (rad/s)")
+
     def init(self, key: PRNGKeyArray) -> Float[Array, "4"]:
         """Hanging down, up to 0.1 rad and 0.1 rad/s off."""
         return jnp.array([jnp.pi, jnp.pi, 0.0, 0.0]) + jax.random.uniform(key, (4,), minval=-0.1, maxval=0.1)
@@ -54,7 +69,7 @@ class Acrobot:
         u is the action in units of its limit.
         """
         del key
-        torque = to_range(check_action(action, 1), -self.max_torque, self.max_torque)[0]
+        torque = self.to_actuators(action)[0]
 
         def derivative(state: Float[Array, "4"]) -> Float[Array, "4"]:
             angles, rates = state[:2], state[2:]

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from .actions import bounded, check_choice
+from .actuators import from_actuators, to_actuators
 from .base import Model, State, Step, check_model, checked_step
 from .checks import integer, real
 from .pytrees import pytree, static
@@ -68,6 +69,15 @@ class Discretized(Wrapper):
     def num_actions(self) -> int:
         """The number C of actions."""
         return len(self.actions)
+
+    def to_actuators(self, action: Int[Array, ""]) -> Float[Array, " A"]:
+        """The action of that number in the units of the actuators."""
+        return to_actuators(self.model, self.actions[check_choice(action)])
+
+    def from_actuators(self, values: Float[Array, " A"]) -> Int[Array, ""]:
+        """The number of the nearest action of the list, on the scale of plans."""
+        wanted = from_actuators(self.model, values)
+        return jnp.argmin(((self.actions - wanted) ** 2).sum(-1)).astype(jnp.int32)
 
     def step(self, key: PRNGKeyArray, state: State, action: Int[Array, ""]) -> Step:
         """Step the model underneath with the action of that number."""

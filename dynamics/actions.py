@@ -103,3 +103,18 @@ def to_range(action: Float[Array, " A"], low: Any, high: Any) -> Float[Array, " 
         The action in the units of `low` and `high`, [A].
     """
     return low + (jnp.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+
+
+def from_range(values: Float[Array, " A"], low: Any, high: Any) -> Float[Array, " A"]:
+    """The inverse of `to_range` between its ends: from other units to the scale of plans.
+
+    Args:
+        values: in the units of `low` and `high`, [A].
+        low: what -1 stands for, scalar or [A].
+        high: what 1 stands for, scalar or [A]; where it equals `low` there is nothing to choose, and the action is 0.
+
+    Returns:
+        The action on the scale of plans, [A], in [-1, 1].
+    """
+    half = 0.5 * (high - low)
+    return jnp.clip(jnp.where(half == 0, 0.0, (values - low) / jnp.where(half == 0, 1.0, half) - 1.0), -1.0, 1.0)

@@ -1,5 +1,6 @@
 """What a model is: the protocol, and the optional protocols of what a model can do besides."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -117,6 +118,45 @@ class HasBounds(Protocol):
     @property
     def bounded(self) -> bool | None:
         """Whether actions beyond [-1, 1] act like those at its ends; None where the model does not know."""
+        ...
+
+
+@runtime_checkable
+class HasActuators(Protocol):
+    """A model that knows what its actuators take. Ask by `dynamics.to_actuators` and the functions beside it."""
+
+    @property
+    def actuator_names(self) -> tuple[str, ...] | None:
+        """Their names, with the unit in parentheses where it is known; None where they have none."""
+        ...
+
+    def to_actuators(self, action: Num[Array, "*a"]) -> Float[Array, " B"]:
+        """An action on the scale of plans in the units of the actuators."""
+        ...
+
+    def from_actuators(self, values: Float[Array, " B"]) -> Num[Array, "*a"]:
+        """The action on the scale of plans that has the actuators take these values."""
+        ...
+
+
+@runtime_checkable
+class HasCoordinateNames(Protocol):
+    """A model that may have names for its coordinates. Ask by `dynamics.coordinate_names`."""
+
+    @property
+    def coordinate_names(self) -> tuple[str, ...] | None:
+        """One for each of `coordinates`, such as "torso: x (m)": whose it is, what, its unit; None without names."""
+        ...
+
+
+@runtime_checkable
+class HasRewardTerms(Protocol):
+    """A model whose reward may be a sum of terms. Ask by `dynamics.reward_terms`."""
+
+    def reward_terms(
+        self, state: State, action: Num[Array, "*a"], after: State
+    ) -> Mapping[str, Float[Array, ""]] | None:
+        """The terms of a step by name; None where there are none to tell apart."""
         ...
 
 

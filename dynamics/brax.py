@@ -8,24 +8,26 @@ import inspect
 import io
 import types
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
-from .actions import check_action, to_range
+from .actions import check_action, from_range, to_range
 from .base import State, Step
 from .brax_figure import brax_figure
+from .brax_labels import actuator_names, coordinate_names
 from .brax_motion import squared_displacement, squared_speed
 from .checks import integer, interval, real
 from .figures import Figure
 from .pytrees import pytree, static
 from .randomness import is_key, raw_keys, redrawn
 
+_TERM = "reward_"
 BACKENDS = ("spring", "positional", "generalized", "mjx")  # cheapest first
 
 
@@ -103,6 +105,32 @@ class BraxModel:
         physics = _physics(state)
         moving = (physics.x_i, physics.xd_i) if hasattr(physics, "x_i") else (physics.q, physics.qd)
         return ravel_pytree(moving)[0]
+
+    @property
+    def coordinate_names(self) -> tuple[str, ...] | None:
+        """Links or joints by the names that the robot's file gives them; None for a robot without a file."""
+        return coordinate_names(self)
+
+    @property
+    def actuator_names(self) -> tuple[str, ...] | None:
+        """The names of the actuators, or of the joints that they drive; None for a robot without a file."""
+        return actuator_names(self)
+
+    def to_actuators(self, action: Float[Array, " A"]) -> Float[Array, " A"]:
+        """What the environment's own `step` takes, between `low` and `high`."""
+        return to_range(check_action(action, self.action_size), self.low, self.high)
+
+    def from_actuators(self, values: Float[Array, " A"]) -> Float[Array, " A"]:
+        """The action on the scale of plans for what the environment's own `step` takes."""
+        return from_range(check_action(values, self.action_size), self.low, self.high)
+
+    def reward_terms(
+        self, state: State, action: Num[Array, "*a"], after: State
+    ) -> Mapping[str, Float[Array, ""]] | None:
+        """Those of the state's metrics whose names begin with "reward_"; None where there are none."""
+        metrics = getattr(after, "metrics", None) or {}
+        terms = {name.removeprefix(_TERM): value for name, value in metrics.items() if name.startswith(_TERM)}
+        return {name: jnp.asarray(value, float).reshape(()) for name, value in terms.items()} or None
 
     def with_coordinates(self, state: State, x: Float[Array, " n"]) -> State:
         """The state with these coordinates, all that the engine derives from them included."""

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .actions import check_action, to_range
+from .actuators import Motors
 from .base import Step
 from .checks import real
 from .drawings import cartpole_figure
@@ -16,7 +16,7 @@ from .pytrees import pytree
 
 
 @pytree
-class CartPole:
+class CartPole(Motors):
     """A uniform pole hinged on a cart that a bounded force drives (Barto, Sutton & Anderson, 1983; no friction).
 
     State [4]: cart position x (m), angle θ from upright (rad, counter-clockwise), ẋ (m/s), θ̇ (rad/s).
@@ -50,6 +50,21 @@ class CartPole:
         """Actions have a range, the force's."""
         return True
 
+    @property
+    def limit(self) -> Any:
+        """The greatest force, N."""
+        return self.max_force
+
+    @property
+    def actuator_names(self) -> tuple[str, ...]:
+        """What the motor gives."""
+        return ("force (N)",)
+
+    @property
+    def coordinate_names(self) -> tuple[str, ...]:
+        """What a state is made of."""
+        return ("cart position (m)", "pole angle (rad)", "cart velocity (m/s)", "pole rate (rad/s)")
+
     def init(self, key: PRNGKeyArray) -> Float[Array, "4"]:
         """Hanging down at the centre, up to 0.05 off in each coordinate."""
         return jnp.array([0.0, jnp.pi, 0.0, 0.0]) + jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
@@ -61,7 +76,7 @@ class CartPole:
         (1 + exp(−θ̇²/25))/2: nothing is gained by ending early.
         """
         del key
-        force = to_range(check_action(action, 1), -self.max_force, self.max_force)[0]
+        force = self.to_actuators(action)[0]
         total = self.cart_mass + self.pole_mass
         half = 0.5 * self.length
 

@@ -4,10 +4,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from .base import HasCoordinates, State
+from .base import HasCoordinateNames, HasCoordinates, State
 
 
 def coordinates(model: Any, state: State) -> Float[Array, " n"]:
@@ -43,6 +44,31 @@ def with_coordinates(model: Any, state: State, x: Float[Array, " n"]) -> State:
     placed = iter(ravel_pytree(continuous)[1](x.astype(ravel_pytree(continuous)[0].dtype)))
     leaves = [next(placed) if other is None else other for other in others]
     return jax.tree.unflatten(jax.tree.structure(state), leaves)
+
+
+def coordinate_names(model: Any, state: State) -> tuple[str, ...]:
+    """What the coordinates are called, such as "torso: x (m)": whose it is, what it is, its unit.
+
+    Args:
+        model: whose `coordinate_names` they are, where it has some (see `HasCoordinateNames`); of all others the
+            places in the state where they come from, such as "position[0]".
+        state: a state of `model`, or its shapes.
+
+    Returns:
+        The names [n], in the order of `coordinates`.
+    """
+    known = model.coordinate_names if isinstance(model, HasCoordinateNames) else None
+    if known is not None:
+        return known
+    if isinstance(model, HasCoordinates):
+        return tuple(f"[{i}]" for i in range(jax.eval_shape(lambda: coordinates(model, state)).size))
+    names: list[str] = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            where = jax.tree_util.keystr(path, simple=True, separator=".")
+            places = (",".join(map(str, index)) for index in np.ndindex(*jnp.shape(leaf)))
+            names += [f"{where}[{place}]" if place else where or "state" for place in places]
+    return tuple(names)
 
 
 def _split(state: State) -> tuple[list[Array], list[Any]]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .actions import check_action, to_range
+from .actuators import Motors
 from .base import Step
 from .checks import real
 from .drawings import cartpole_figure
@@ -17,7 +17,7 @@ from .rods import TwoRods
 
 
 @pytree
-class DoubleCartPole:
+class DoubleCartPole(Motors):
     """Two uniform poles, the first hinged on a cart that a bounded force drives, the second on its tip.
 
     State [6]: cart position x (m), both poles' angles θ from upright (rad, counter-clockwise), ẋ (m/s), θ̇ (rad/s).
@@ -49,6 +49,28 @@ class DoubleCartPole:
         """Actions have a range, the force's."""
         return True
 
+    @property
+    def limit(self) -> Any:
+        """The greatest force, N."""
+        return self.max_force
+
+    @property
+    def actuator_names(self) -> tuple[str, ...]:
+        """What the motor gives."""
+        return ("force (N)",)
+
+    @property
+    def coordinate_names(self) -> tuple[str, ...]:
+        """What a state is made of."""
+        return (
+            "cart position (m)",
+            "lower pole angle (rad)",
+            "upper pole angle (rad)",
+            "cart velocity (m/s)",
+            "lower pole rate (rad/s)",
+            "upper pole rate (rad/s)",
+        )
+
     def init(self, key: PRNGKeyArray) -> Float[Array, "6"]:
         """Hanging down at the centre, up to 0.05 off in each coordinate."""
         down = jnp.array([0.0, jnp.pi, jnp.pi, 0.0, 0.0, 0.0])
@@ -61,7 +83,7 @@ class DoubleCartPole:
         calm (1 + exp(−|θ̇|²/50))/2: nothing is gained by ending early.
         """
         del key
-        force = to_range(check_action(action, 1), -self.max_force, self.max_force)[0]
+        force = self.to_actuators(action)[0]
         levers = self.poles.moments()
 
         def derivative(state: Float[Array, "6"]) -> Float[Array, "6"]:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -67,14 +68,15 @@ class Figure:
 
     Attributes:
         shapes: all solids.
-        poses: state -> [B, 7], the world position (m) and quaternion (w, x, y, z) of each body; traceable.
+        poses: state -> [B, 7], the world position (m) and quaternion (w, x, y, z) of each body, see `pose`; or
+            [B, 3], positions alone, of bodies that do not turn. Traceable.
         tracked: the body whose planned path is drawn and that the camera follows.
         follow: whether the camera goes along with it; if not, it frames the whole scene.
         view: direction from what is looked at to the camera, in the world, z up; any length.
     """
 
     shapes: tuple[Shape, ...]
-    poses: Callable[[Any], Float[Array, "B 7"]]
+    poses: Callable[[Any], Float[Array, "B _"]]
     tracked: int = 0
     follow: bool = False
     view: Vector = (0.5, -1.0, 0.45)
@@ -96,6 +98,50 @@ def figure(model: Any) -> Figure | None:
         model: any model; of a wrapper (`dynamics.Wrapper`) the one inside, of an ensemble its first member.
 
     Returns:
-        Its figure, for states of that model; None if it has no looks.
+        Its figure, for states of that model, with poses [B, 7]; None if it has no looks. They raise a `ValueError`
+        where the figure's own have another shape.
     """
-    return model.figure() if isinstance(model, HasFigure) else None
+    found = model.figure() if isinstance(model, HasFigure) else None
+    if found is None:
+        return None
+    bodies = max(1 + max((shape.body for shape in found.shapes), default=WORLD), 1 + found.tracked)
+    return dataclasses.replace(found, poses=lambda state: _whole(found.poses(state), bodies))
+
+
+def pose(
+    x: Any = 0.0, y: Any = 0.0, z: Any = 0.0, *, roll: Any = 0.0, pitch: Any = 0.0, yaw: Any = 0.0
+) -> Float[Array, "7"]:
+    """The pose of a body, for `Figure.poses`.
+
+    Args:
+        x: where it is, m.
+        y: m.
+        z: m, upwards.
+        roll: how it is turned about x, at first, rad.
+        pitch: then about y.
+        yaw: and then about z, all of them axes of the world.
+
+    Returns:
+        Position and quaternion (w, x, y, z), [7].
+    """
+    (cr, sr), (cp, sp), (cy, sy) = ((jnp.cos(0.5 * a), jnp.sin(0.5 * a)) for a in (roll, pitch, yaw))
+    quaternion = (
+        cy * cp * cr + sy * sp * sr,
+        cy * cp * sr - sy * sp * cr,
+        cy * sp * cr + sy * cp * sr,
+        sy * cp * cr - cy * sp * sr,
+    )
+    return jnp.stack([jnp.asarray(part, float) for part in (x, y, z, *quaternion)])
+
+
+def _whole(poses: Any, bodies: int) -> Float[Array, "B 7"]:
+    """Poses with their quaternions, checked."""
+    poses = jnp.asarray(poses, float)
+    if poses.ndim != 2 or poses.shape[1] not in (3, 7) or len(poses) < bodies:
+        raise ValueError(
+            f"poses of a figure must have shape [B, 7] or [B, 3] with B >= {bodies}, for the bodies that its shapes "
+            f"name, got {poses.shape}"
+        )
+    if poses.shape[1] == 7:
+        return poses
+    return jnp.concatenate([poses, jnp.broadcast_to(jnp.array(UPRIGHT), (len(poses), 4))], axis=1)

@@ -1,15 +1,17 @@
 """A user's own function as a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
-from .actions import check_action, check_choice, to_range
+from .actions import check_action, check_choice, from_range, to_range
 from .base import State, Step, checked_step
 from .checks import boolean, check_unused, integer, interval, real, scalar
+from .figures import Figure
 from .pytrees import pytree, static, traceable
+from .rewards import checked_terms
 
 
 @pytree
@@ -22,9 +24,13 @@ class FunctionModel:
         value_function: state -> scalar, or None.
         action_range: (low, high) that -1 and 1 of a plan stand for, or None: the function gets the plan as it is.
         dt: the duration of a step, s, a scalar; None where steps have none.
+        terms_function: (state, action, next state) -> name -> scalar; None where the reward has no terms.
         action_size: the number A of actuators; None where actions are discrete.
         num_actions: the number C of actions; None where they are continuous.
         bounded: whether actions have a range, which is [-1, 1] on the scale of plans; None where it is not known.
+        actuator_names: see `from_function`.
+        coordinate_names: see `from_function`.
+        looks: its figure; None without.
     """
 
     step_function: Callable[..., Any]
@@ -32,9 +38,13 @@ class FunctionModel:
     value_function: Callable[..., Any] | None
     action_range: tuple[Float[Array, " A"], Float[Array, " A"]] | None
     dt: Float[Array, ""] | None
+    terms_function: Callable[..., Any] | None
     action_size: int | None = static()
     num_actions: int | None = static()
     bounded: bool | None = static()
+    actuator_names: tuple[str, ...] | None = static(default=None)
+    coordinate_names: tuple[str, ...] | None = static(default=None)
+    looks: Figure | None = static(default=None)
 
     def init(self, key: PRNGKeyArray) -> State:
         """Draw a first state, if the model was given how.
@@ -55,16 +65,40 @@ class FunctionModel:
             ValueError: if `action` has another shape than [A], or is no integer, or the function returns no triple of
                 scalars.
         """
-        if self.action_size is None:
-            return checked_step(self.step_function(key, state, check_choice(action)))
-        action = check_action(action, self.action_size)
-        if self.action_range is not None:
-            action = to_range(action, *self.action_range)
-        return checked_step(self.step_function(key, state, action))
+        return checked_step(self.step_function(key, state, self._given(action)))
 
     def value(self, state: State) -> Float[Array, ""]:
         """The user's value of `state`, or zero."""
         return jnp.zeros(()) if self.value_function is None else scalar("value", self.value_function(state))
+
+    def to_actuators(self, action: Num[Array, "*a"]) -> Float[Array, " B"]:
+        """What the function is given for an action, [A]; of a discrete action its number, [1]."""
+        return jnp.atleast_1d(self._given(action)).astype(float)
+
+    def from_actuators(self, values: Float[Array, " B"]) -> Num[Array, "*a"]:
+        """The action for which the function is given these values."""
+        if self.action_size is None:
+            return check_choice(jnp.round(check_action(values, 1)[0]).astype(jnp.int32))
+        values = check_action(values, self.action_size)
+        return values if self.action_range is None else from_range(values, *self.action_range)
+
+    def reward_terms(
+        self, state: State, action: Num[Array, "*a"], after: State
+    ) -> Mapping[str, Float[Array, ""]] | None:
+        """The terms that `from_function` was given; None where it was not."""
+        if self.terms_function is None:
+            return None
+        return checked_terms("reward_terms", self.terms_function(state, self._given(action), after))
+
+    def figure(self) -> Figure | None:
+        """The looks that `from_function` was given; None where it was not."""
+        return self.looks
+
+    def _given(self, action: Num[Array, "*a"]) -> Num[Array, "*a"]:
+        if self.action_size is None:
+            return check_choice(action)
+        action = check_action(action, self.action_size)
+        return action if self.action_range is None else to_range(action, *self.action_range)
 
 
 def from_function(
@@ -77,6 +111,10 @@ def from_function(
     action_range: tuple[Any, Any] | None = None,
     dt: Any = None,
     bounded: bool | None = None,
+    reward_terms: Callable[..., Any] | None = None,
+    actuator_names: Sequence[str] | None = None,
+    coordinate_names: Sequence[str] | None = None,
+    figure: Figure | None = None,
 ) -> FunctionModel:
     """Make a model of a pure function.
 
@@ -97,15 +135,22 @@ def from_function(
             plans within it. None (the default) if there is an `action_range`; otherwise planners find out by trying
             actions beyond it in the state at hand, whenever they plan. Where `step` clips to another range than
             [-1, 1], give the `action_range`, or plans wander off beyond it.
+        reward_terms: (state, action, next state) -> name -> scalar, what the reward is a sum of, for reports; the
+            action as `step` is given it. None where there is nothing to tell apart.
+        actuator_names: what the entries of an action are called, for reports, such as ("steering (rad)", ...).
+        coordinate_names: what the floating-point numbers of a state are called, in their order, for reports.
+        figure: how the model looks, for reports: shapes of its bodies, and where a state puts them. Make it once: a
+            model with another `Figure` is compiled anew.
 
     Returns:
         The model.
 
     Raises:
         ValueError: unless one of `action_size` and `num_actions` is given; if a function is not callable, the range
-            is empty, `dt` is not positive, or actions with an `action_range`, or discrete ones, are said otherwise.
+            is empty, `dt` is not positive, or actions with an `action_range`, or discrete ones, are said otherwise;
+            for names that are no words, or not one per actuator; if `figure` is no `Figure`.
     """
-    for name, function in (("step", step), ("init", init), ("value", value)):
+    for name, function in (("step", step), ("init", init), ("value", value), ("reward_terms", reward_terms)):
         if not (callable(function) or (function is None and name != "step")):
             raise ValueError(f"{name} must be callable, got {function!r}")
     if (action_size is None) == (num_actions is None):
@@ -123,13 +168,31 @@ def from_function(
         limits = interval("action_range", action_range, action_size)
     if bounded is not None and not boolean("bounded", bounded) and action_range is not None:
         raise ValueError(f"bounded must be True where there is an action_range, got False and {action_range!r}")
+    if figure is not None and not isinstance(figure, Figure):
+        raise ValueError(f"figure must be a dynamics.Figure, got {figure!r}")
     return FunctionModel(
         step_function=traceable(step),
         init_function=None if init is None else traceable(init),
         value_function=None if value is None else traceable(value),
         action_range=limits,
         dt=None if dt is None else real("dt", dt, above=0.0),
+        terms_function=None if reward_terms is None else traceable(reward_terms),
         action_size=action_size,
         num_actions=num_actions,
         bounded=True if action_range is not None else bounded,
+        actuator_names=_names("actuator_names", actuator_names, action_size or 1),
+        coordinate_names=_names("coordinate_names", coordinate_names),
+        looks=figure,
     )
+
+
+def _names(name: str, given: Any, number: int | None = None) -> tuple[str, ...] | None:
+    """Names as a tuple, or a `ValueError`."""
+    if given is None:
+        return None
+    wanted = "names" if number is None else f"{number} names"
+    if isinstance(given, str) or not all(isinstance(entry, str) for entry in given):
+        raise ValueError(f"{name} must be a sequence of {wanted}, got {given!r}")
+    if number is not None and len(given) != number:
+        raise ValueError(f"{name} must be a sequence of {wanted}, got {len(given)}: {given!r}")
+    return tuple(given)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .actions import check_action, to_range
+from .actuators import Motors
 from .base import Step
 from .checks import real
 from .drawings import pendulum_figure
@@ -16,7 +16,7 @@ from .pytrees import pytree
 
 
 @pytree
-class Pendulum:
+class Pendulum(Motors):
     """A point mass on a massless rod; the motor is too weak to lift it directly. Make one with `pendulum`.
 
     State [2]: the angle θ from upright (rad, counter-clockwise) and the angular velocity ω (rad/s).
@@ -47,6 +47,21 @@ class Pendulum:
         """Actions have a range, the motor's."""
         return True
 
+    @property
+    def limit(self) -> Any:
+        """The greatest torque, N·m."""
+        return self.max_torque
+
+    @property
+    def actuator_names(self) -> tuple[str, ...]:
+        """What the motor gives."""
+        return ("torque (N·m)",)
+
+    @property
+    def coordinate_names(self) -> tuple[str, ...]:
+        """What a state is made of."""
+        return ("angle (rad)", "angular velocity (rad/s)")
+
     def init(self, key: PRNGKeyArray) -> Float[Array, "2"]:
         """Hanging down, up to 0.1 rad and 0.1 rad/s off."""
         return jnp.array([jnp.pi, 0.0]) + jax.random.uniform(key, (2,), minval=-0.1, maxval=0.1)
@@ -54,7 +69,7 @@ class Pendulum:
     def step(self, key: PRNGKeyArray, state: Float[Array, "2"], action: Float[Array, "1"]) -> Step:
         """Apply the torque for `dt`: reward −(2(1 − cos θ) + 0.1 ω² + 0.001 u²), never ends."""
         del key
-        torque = to_range(check_action(action, 1), -self.max_torque, self.max_torque)[0]
+        torque = self.to_actuators(action)[0]
         inertia = self.mass * self.length**2
 
         def derivative(state: Float[Array, "2"]) -> Float[Array, "2"]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .actions import check_action, to_range
+from .actuators import Motors
 from .base import Step
 from .checks import real
 from .drawings import point_mass_figure
@@ -16,7 +16,7 @@ from .pytrees import pytree
 
 
 @pytree
-class PointMass:
+class PointMass(Motors):
     """A point pushed through a plane with round obstacles; touching one ends the episode. Make one with `point_mass`.
 
     State [4]: position (x, y) in m and velocity in m/s.
@@ -47,6 +47,21 @@ class PointMass:
         """Actions have a range, the force's."""
         return True
 
+    @property
+    def limit(self) -> Any:
+        """The greatest force, N."""
+        return self.max_force
+
+    @property
+    def actuator_names(self) -> tuple[str, ...]:
+        """What the motors give."""
+        return ("force x (N)", "force y (N)")
+
+    @property
+    def coordinate_names(self) -> tuple[str, ...]:
+        """What a state is made of."""
+        return ("x (m)", "y (m)", "velocity x (m/s)", "velocity y (m/s)")
+
     def init(self, key: PRNGKeyArray) -> Float[Array, "4"]:
         """At rest, at most 0.05 m from the origin."""
         return jnp.concatenate([jax.random.uniform(key, (2,), minval=-0.05, maxval=0.05), jnp.zeros(2)])
@@ -54,7 +69,7 @@ class PointMass:
     def step(self, key: PRNGKeyArray, state: Float[Array, "4"], action: Float[Array, "2"]) -> Step:
         """Apply the force for `dt`: reward 1/(1 + d²), d the distance to the goal after the step; ends on contact."""
         del key
-        force = to_range(check_action(action, 2), -self.max_force, self.max_force)
+        force = self.to_actuators(action)
         position, velocity = state[:2], state[2:]
         velocity = velocity + self.dt * (force - self.drag * velocity) / self.mass
         position = position + self.dt * velocity  # semi-implicit Euler

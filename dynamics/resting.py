@@ -87,6 +87,11 @@ class Resting(Wrapper):
         )
         return Step(after, reward, step.discount)
 
+    @property
+    def coordinate_names(self) -> None:
+        """None: what was earned is one of them."""
+        return None
+
     def coordinates(self, state: RestingState) -> Float[Array, " n"]:
         """Those of the state underneath, and what was earned, on which the worth of rest depends."""
         return jnp.append(coordinates(self.model, state.state), state.earned)

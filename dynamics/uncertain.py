@@ -4,7 +4,7 @@ A planner's rollout tries each plan in several scenarios, and in each of them th
 step to the last.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,12 +12,25 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from .actions import bounded
-from .base import HasDuration, HasMotion, HasPose, Model, State, Step, check_model, scenario_count, scenarios
+from .actuators import actuator_names, from_actuators, to_actuators
+from .base import (
+    HasCoordinateNames,
+    HasDuration,
+    HasMotion,
+    HasPose,
+    Model,
+    State,
+    Step,
+    check_model,
+    scenario_count,
+    scenarios,
+)
 from .checks import integer
 from .coordinates import coordinates, with_coordinates
 from .figures import Figure, figure
 from .pytrees import difference, pytree, static, traceable
 from .randomness import redraw
+from .rewards import reward_terms
 from .spaces import Continuous, Discrete, action_space
 from .wrapper import Wrapper
 
@@ -145,6 +158,31 @@ class Ensemble:
         """How far a member is from its pose of rest; None where it has none."""
         member = self.member(0)
         return member.mean_squared_displacement(state) if isinstance(member, HasPose) else None
+
+    @property
+    def actuator_names(self) -> tuple[str, ...] | None:
+        """The names of a member's actuators; None where they have none."""
+        return actuator_names(self.member(0))
+
+    def to_actuators(self, action: Num[Array, "*a"]) -> Float[Array, " B"]:
+        """An action in the units of the first member's actuators."""
+        return to_actuators(self.member(0), action)
+
+    def from_actuators(self, values: Float[Array, " B"]) -> Num[Array, "*a"]:
+        """The action that has the first member's actuators take these values."""
+        return from_actuators(self.member(0), values)
+
+    def reward_terms(
+        self, state: State, action: Num[Array, "*a"], after: State
+    ) -> Mapping[str, Float[Array, ""]] | None:
+        """The terms of the first member's reward; None where there are none to tell apart."""
+        return reward_terms(self.member(0), state, action, after)
+
+    @property
+    def coordinate_names(self) -> tuple[str, ...] | None:
+        """The names of a member's coordinates; None where they have none."""
+        member = self.member(0)
+        return member.coordinate_names if isinstance(member, HasCoordinateNames) else None
 
     def coordinates(self, state: State) -> Float[Array, " n"]:
         """The coordinates of a member's state."""

@@ -1,21 +1,35 @@
 """Wrappers: models around another model, whose optional protocols they forward."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from .actions import bounded
-from .base import HasDuration, HasMotion, HasPose, Model, State, Step, checked_step, scenario_count, scenarios
+from .actuators import actuator_names, from_actuators, to_actuators
+from .base import (
+    HasCoordinateNames,
+    HasDuration,
+    HasMotion,
+    HasPose,
+    Model,
+    State,
+    Step,
+    checked_step,
+    scenario_count,
+    scenarios,
+)
 from .coordinates import coordinates, with_coordinates
 from .figures import Figure, figure
 from .randomness import redraw, redrawn, used_as_keys
+from .rewards import reward_terms
 from .spaces import Continuous, Discrete, action_space
 
 
 class Wrapper:
-    """A model around another, which it forwards in full: scenarios, coordinates, duration, range, noise, looks.
+    """A model around another, which it forwards in full: scenarios, coordinates, duration, actuators, noise, looks.
 
     Subclasses are final: pytrees with a field `model`, which define what they do otherwise. One whose states hold
     those of the model underneath defines `inner`, `outer` and `init`.
@@ -77,6 +91,30 @@ class Wrapper:
     def with_coordinates(self, state: State, x: Float[Array, " n"]) -> State:
         """The state with these coordinates, and all else as it is."""
         return self.outer(state, with_coordinates(self.model, self.inner(state), x))
+
+    @property
+    def coordinate_names(self) -> tuple[str, ...] | None:
+        """The names of the coordinates of the model underneath; None where it has none."""
+        return self.model.coordinate_names if isinstance(self.model, HasCoordinateNames) else None
+
+    @property
+    def actuator_names(self) -> tuple[str, ...] | None:
+        """The names of the actuators of the model underneath; None where they have none."""
+        return actuator_names(self.model)
+
+    def to_actuators(self, action: Num[Array, "*a"]) -> Float[Array, " B"]:
+        """An action in the units of the actuators."""
+        return to_actuators(self.model, action)
+
+    def from_actuators(self, values: Float[Array, " B"]) -> Num[Array, "*a"]:
+        """The action that has the actuators take these values."""
+        return from_actuators(self.model, values)
+
+    def reward_terms(
+        self, state: State, action: Num[Array, "*a"], after: State
+    ) -> Mapping[str, Float[Array, ""]] | None:
+        """The terms of the reward of the model underneath; None where there are none to tell apart."""
+        return reward_terms(self.model, self.inner(state), action, self.inner(after))
 
     @property
     def dt(self) -> Any:

@@ -1,6 +1,6 @@
 """Models made of models: another reward, end, value or discount, slower decisions, a list of actions, a clock."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from .actions import bounded
 from .base import Model, State, Step, check_model, checked_step
 from .checks import real, scalar
 from .pytrees import pytree, traceable
+from .rewards import checked_terms, total
 from .spaces import Continuous, action_space
 from .wrapper import Wrapper
 
@@ -20,7 +21,7 @@ class WithReward(Wrapper):
 
     Attributes:
         model: the model underneath.
-        reward_function: (state, action [A], next state) -> scalar.
+        reward_function: (state, action [A], next state) -> scalar, or name -> scalar.
     """
 
     model: Model
@@ -29,8 +30,14 @@ class WithReward(Wrapper):
     def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Step the model underneath; the given reward, NaN where the model's own is (it diverged)."""
         step = checked_step(self.model.step(key, state, action))
-        reward = scalar("reward", self.reward_function(state, _taken(self.model, action), step.state))
+        reward = total("reward", self.reward_function(state, _taken(self.model, action), step.state))
         return step._replace(reward=jnp.where(jnp.isnan(step.reward), jnp.nan, reward))
+
+    def reward_terms(
+        self, state: State, action: Num[Array, "*a"], after: State
+    ) -> Mapping[str, Float[Array, ""]] | None:
+        """The terms of the given reward; None where it is one number."""
+        return checked_terms("reward", self.reward_function(state, _taken(self.model, action), after)) or None
 
     def reads(self, state: State) -> Any:
         """The reward for a state, before or after a step."""
@@ -106,8 +113,9 @@ def with_reward(model: Model, reward: Callable[..., Any]) -> WithReward:
 
     Args:
         model: any model.
-        reward: (state, action [A], next state) -> scalar. The action is on the scale of plans, as the actuators take
-            it: clipped to [-1, 1], unless the model has no range, or does not say (`from_function` without one,
+        reward: (state, action [A], next state) -> scalar; or a dictionary of terms, name -> scalar, whose sum is the
+            reward, and which reports tell apart. The action is on the scale of plans, as the actuators take it:
+            clipped to [-1, 1], unless the model has no range, or does not say (`from_function` without one,
             `linear_quadratic`). A callable pytree (`jax.tree_util.Partial`, a network with weights) stays traced.
 
     Returns:

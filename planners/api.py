@@ -1,7 +1,7 @@
 """The planner protocol, and the functions that drive any planner: infer, plan, episode."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -48,6 +48,7 @@ class Episode(NamedTuple):
         discounts: [T]; zero from the end on.
         infos: of each planning, with a leading axis T.
         final_state: the state after the last step.
+        plans: what was planned in each step, [T, H, A], where it was kept; else None.
     """
 
     states: State
@@ -56,6 +57,7 @@ class Episode(NamedTuple):
     discounts: Float[Array, " T"]
     infos: Any
     final_state: State
+    plans: Num[Array, "T H *a"] | None = None
 
 
 def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any = None) -> tuple[Any, Info]:
@@ -107,9 +109,14 @@ def plan(
     """
     if belief is None:
         raise ValueError("belief must be given: planner.init(model, state) makes the first, got None")
-    infer_key, act_key = jax.random.split(check_key(key))
+    return _planned(planner, model, check_key(key), state, belief)[:3]
+
+
+def _planned(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, ...]:
+    """What `plan` does, and the belief that the action was chosen by."""
+    infer_key, act_key = jax.random.split(key)
     belief, info = _improved(planner, model, infer_key, state, belief)
-    return planner.act(act_key, belief), planner.shift(belief), info
+    return planner.act(act_key, belief), planner.shift(belief), info, belief
 
 
 def episode(
@@ -120,6 +127,7 @@ def episode(
     num_steps: int,
     *,
     observe: Callable[[State], State] | None = None,
+    keep: str | Sequence[str] = (),
 ) -> Episode:
     """Control `env` by planning with `model` at every step, as one scan: jit it, vmap it over keys.
 
@@ -130,14 +138,17 @@ def episode(
         key: of everything random.
         num_steps: the number T of steps; under jit a static argument.
         observe: turns a state of `env` into one of `model`; None where they are the same.
+        keep: "plans" keeps the plan of each step, which `report_episode` draws; under jit a static argument.
 
     Returns:
         The episode. After its end the state stands still, and rewards and discounts are zero.
 
     Raises:
-        ValueError: as `infer` does, or if `num_steps` is not positive.
+        ValueError: as `infer` does; if `num_steps` is not positive, or `keep` names something else.
     """
     integer("num_steps", num_steps)
+    if (kept := (keep,) if isinstance(keep, str) else tuple(keep)) not in ((), ("plans",)):
+        raise ValueError(f"keep must be () or 'plans', got {keep!r}")
     if (space := action_space(check_model("env", env))) != (planned := action_space(check_model("model", model))):
         raise ValueError(f"env must take the actions that model takes, {planned}, got {space}")
 
@@ -145,12 +156,13 @@ def episode(
         state, belief, alive = carry
         plan_key, step_key = jax.random.split(key)
         seen = state if observe is None else observe(state)
-        action, belief, info = plan(planner, model, plan_key, seen, belief)
+        action, belief, info, found = _planned(planner, model, plan_key, seen, belief)
         step = checked_step(env.step(step_key, state, action), state)
         reward = jnp.where(alive, step.reward, 0.0)
         discount = jnp.where(alive, step.discount, 0.0)
         state_next = frozen_if(~alive, state, step.state)
-        return (state_next, belief, discount != 0), (state, action, reward, discount, info)
+        happened = (state, action, reward, discount, info, found.mode() if kept else None)
+        return (state_next, belief, discount != 0), happened
 
     key, sharding = check_key(key), sharding_of(planner)
     if sharding is not None:
@@ -162,8 +174,8 @@ def episode(
     belief = planner.init(model, first if observe is None else observe(first))
     carry = (first, belief, jnp.array(True))
     (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))
-    states, actions, rewards, discounts, infos = history
-    return Episode(states, actions, rewards, discounts, infos, final_state)
+    states, actions, rewards, discounts, infos, plans = history
+    return Episode(states, actions, rewards, discounts, infos, final_state, plans)
 
 
 def _improved(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Info]:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Num, Shaped
 
 from ..dynamics.pytrees import pytree, static
 
-KEEP = ("returns", "weights", "lineage")  # what grows with the number of plans or steps
+KEEP = ("returns", "weights", "samples", "lineage")  # what grows with the number of plans or steps
 
 
 @pytree
@@ -118,6 +118,8 @@ class Info:
         returns: of each plan as the rollout gave it, [..., K], reward units; under several scenarios the risk measure
             of its returns. Where later iterations evaluate fewer plans, their rows end in NaN.
         weights: of each plan, they sum to 1, [..., K]; where every step has its own, their mean over the steps.
+        samples: the plans that were weighed, as they were tried, [..., K, H, A]; of those that sample. Where later
+            iterations evaluate fewer plans, their rows end in zeros.
         lineage: of the particles, where plans were resampled. Plans are then those that survived, and
             `num_invalid` counts all that died of it; `elbo` is log_evidence itself, whose mean is a bound as well
             (Maddison et al., 2017), and `elbo_gap` None.
@@ -129,6 +131,7 @@ class Info:
     measures: Float[Array, "... n"]
     returns: Float[Array, "... K"] | None
     weights: Float[Array, "... K"] | None
+    samples: Num[Array, "..."] | None
     lineage: Lineage | None
     refinement: Refinement | None
     names: tuple[str, ...] = static()
@@ -168,6 +171,7 @@ class Info:
             self,
             returns=self.returns if "returns" in names else None,
             weights=self.weights if "weights" in names else None,
+            samples=self.samples if "samples" in names else None,
             lineage=self.lineage if "lineage" in names else None,
         )
 
@@ -197,7 +201,7 @@ def info_row(
         measures["perplexity"] = jnp.exp(jax.scipy.special.entr(weights).sum())
     named = {name: value for name, value in measures.items() if value is not None}
     numbers = jnp.stack([jnp.asarray(value, float) for value in named.values()])
-    return Info(numbers, returns, weights, lineage, None, tuple(named))
+    return Info(numbers, returns, weights, None, lineage, None, tuple(named))
 
 
 def check_keep(keep: Any) -> tuple[str, ...]:

@@ -348,8 +348,8 @@ class Options:
     )
     keep: Any = option(
         "object",
-        "names of arrays that `info` keeps of each iteration: returns (all planners), weights (those that sample), "
-        "lineage (smc); of others they are None",
+        "names of arrays that `info` keeps of each iteration: returns (all planners), weights and samples, the plans "
+        "that were weighed (those that sample), lineage (smc); of others they are None",
     )
     rollout_chunk_size: int | None = option(
         "integer", "number of rollouts at once on a device", none="chooses for the kind of device", minimum=1

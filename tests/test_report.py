@@ -35,26 +35,39 @@ def looks_of(model) -> Figure:
 def run(num_steps, horizon=5, num_actions=2, speed=1.0):
     """A synthetic run of the point mass: straight ahead, past its obstacle, at `speed` in m/s."""
     rng = np.random.default_rng(0)
-    poses = np.zeros((num_steps, 1, 7))
-    poses[:, 0, 0] = 0.1 * speed * np.arange(num_steps)
+    poses = np.zeros((num_steps + 1, 1, 7))
+    poses[:, 0, 0] = 0.1 * speed * np.arange(num_steps + 1)
     poses[:, 0, 1:4] = -0.8, 0.1, 1.0
+    ahead = np.array([0.1 * speed, 0.05, 0.0]) * np.arange(1, horizon + 1)[None, :, None]
+    beside = ahead[:, None, :, 0] + rng.normal(scale=0.1, size=(num_steps, 4, horizon, 3))
     return {
         "poses": poses,
-        "paths": poses[:, :, :3] + np.array([0.1 * speed, 0.05, 0.0]) * np.arange(1, horizon + 1)[None, :, None],
+        "paths": poses[:-1, :, :3] + ahead,
+        "fans": poses[:-1, None, :, :3] + beside,
+        "fan_weights": rng.random((num_steps, 4)),
         "dt": 0.1,
         "rewards": rng.normal(size=num_steps),
+        "terms": {"near": rng.normal(size=num_steps), "calm": rng.normal(size=num_steps)},
+        "states": rng.normal(size=(num_steps + 1, 4)),
+        "state_names": ("x (m)", "y (m)", "velocity x (m/s)", "velocity y (m/s)"),
         "plan_ms": 20.0 + rng.random(num_steps),
-        "ess": 30.0 + rng.random(num_steps),
+        "diagnostics": {"ess": 30.0 + rng.random(num_steps), "num_invalid": np.zeros(num_steps)},
         "actions": rng.uniform(-1.0, 1.0, (num_steps, num_actions)),
+        "action_limits": (-np.ones(num_actions), np.ones(num_actions)),
     }
 
 
 def write(path, title="Point mass", summary=None, model=None, **arrays):
     looks = figure(dynamics.point_mass() if model is None else model)
-    write_report(
-        path, title=title, summary={"planner": "mppi"} if summary is None else summary, figure=looks, **arrays
-    )
+    seen = {name: arrays.pop(name) for name in ("poses", "paths", "fans", "fan_weights")}
+    motion = None if looks is None else Motion(looks, **seen)
+    summary = {"planner": "mppi"} if summary is None else summary
+    write_report(path, title=title, summary=summary, motion=motion, **arrays)
     return path.read_text(encoding="utf-8")
+
+
+def headings(page):
+    return re.findall(r"<h3>(.*?)</h3>", page)
 
 
 # figures

@@ -119,6 +119,10 @@ class Remembering:
         """One of the belief's modes."""
         return self.belief.random_mode(key)
 
+    def modes(self) -> tuple[Plans, Float[Array, " M"]]:
+        """The belief's modes, and their weights."""
+        return self.belief.modes()
+
     def shift(self, initial: "Remembering", how: Shifting) -> "Remembering":
         """Belief and plans one step later."""
         return dataclasses.replace(

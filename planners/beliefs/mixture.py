@@ -155,6 +155,10 @@ class Mixture:
         """The mean of a component, each as often as it weighs."""
         return self.means[jax.random.categorical(key, self.log_weights)]
 
+    def modes(self) -> tuple[Plans, Float[Array, " M"]]:
+        """The means of the components, and their weights."""
+        return self.means, jnp.exp(self.log_weights)
+
     def shift(self, initial: "Mixture", how: Shifting) -> "Mixture":
         """Each component one step later; weights stay."""
         # the initial belief is one that all components share: where they stood at first means nothing now

@@ -141,6 +141,15 @@ class Multimodal(Protocol):
 
 
 @runtime_checkable
+class HasModes(Protocol):
+    """A belief with a few modes, all of which one can look at."""
+
+    def modes(self) -> tuple[Plans, Float[Array, " M"]]:
+        """Its modes, [M, H, A], and how much of it each stands for."""
+        ...
+
+
+@runtime_checkable
 class LearnsSpread(Protocol):
     """A belief that may learn how wide it is."""
 

@@ -111,6 +111,11 @@ class Splined:
         """The plan through the knots of one of several modes."""
         return self._plan(self.knots.random_mode(key))
 
+    def modes(self) -> tuple[Plans, Float[Array, " M"]]:
+        """The plans through the knots of each mode, and their weights."""
+        knots, weights = self.knots.modes()
+        return self._plan(knots), weights
+
     def shift(self, initial: "Splined", how: Shift) -> "Splined":
         """The spline one step later, its knots evaluated anew."""
         bases = self._bases

@@ -97,6 +97,8 @@ def all_equal(returns: Float[Array, " K"], valid: Bool[Array, " K"]) -> Bool[Arr
     return best - worst <= 8.0 * jnp.finfo(returns.dtype).eps * jnp.abs(best)  # −∞ + ∞ is not
 
 
-def padded(values: Num[Array, " k"] | None, size: int, fill: float) -> Num[Array, " K"] | None:
+def padded(values: Num[Array, " k *s"] | None, size: int, fill: float) -> Num[Array, " K *s"] | None:
     """Values of fewer plans, padded to `size`; None stays None."""
-    return None if values is None else jnp.pad(values, (0, size - len(values)), constant_values=fill)
+    if values is None:
+        return None
+    return jnp.pad(values, [(0, size - len(values)), *[(0, 0)] * (values.ndim - 1)], constant_values=fill)

@@ -103,7 +103,8 @@ class SamplingPlanner:
             fitted = update(plans.belief, plans.plans, plans.weights, plans.returns)
             fitted = contain(_keep(plans.degenerate, q, fitted))
             search = dataclasses.replace(search, belief=fitted).challenged(plans.plans, plans.returns)
-            return (search, plans.memory), self._reported(plans.diagnose(search.best_return, q, fitted))
+            info = dataclasses.replace(plans.diagnose(search.best_return, q, fitted), samples=plans.plans)
+            return (search, plans.memory), self._reported(info)
 
         search = belief if limit is None else dataclasses.replace(belief, limit=limit)
         keys = jax.random.split(key, (self.num_iterations, 2))
@@ -163,10 +164,13 @@ class SamplingPlanner:
 
 def _as_long(rows: list[Info]) -> list[Info]:
     """Rows whose arrays of plans are as long as the longest: those of fewer plans end in NaN, and in weights of 0."""
-    longest = max(max(_length(row.returns), _length(row.weights)) for row in rows)
+    longest = max(max(map(_length, (row.returns, row.weights, row.samples))) for row in rows)
     return [
         dataclasses.replace(
-            row, returns=padded(row.returns, longest, jnp.nan), weights=padded(row.weights, longest, 0.0)
+            row,
+            returns=padded(row.returns, longest, jnp.nan),
+            weights=padded(row.weights, longest, 0.0),
+            samples=padded(row.samples, longest, 0),
         )
         for row in rows
     ]

@@ -3,29 +3,40 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mirrax import planners
 from mirrax.cli.compiling import compiled
-from mirrax.dynamics import Model, action_space, coordinates
+from mirrax.dynamics import (
+    Model,
+    action_space,
+    actuator_limits,
+    actuator_names,
+    coordinate_names,
+    coordinates,
+    reward_terms,
+    to_actuators,
+)
 from mirrax.dynamics.figures import Figure, figure
 from mirrax.planners.rollouts.placement import place, sharding_of, whole
-
-_PATH = 64  # points of a drawn plan at most, so that what is kept of a step does not grow with the horizon
+from mirrax.report.ahead import fan_of, paths_of
 
 
 class Moment(NamedTuple):
     """One step of a run.
 
     Attributes:
-        step: what is kept of it, by name. `reward`; `ended`, whether the episode did, by a discount of 0; `plan_ms`,
-            the time that planning took, ms; `action` on the scale of plans, [A]; `coordinates` of the state after it,
-            [n]; with a figure `pose` of its bodies after it, [B, 7], and `path` of the tracked one under the plan,
-            [P, 3]; and the numbers of the planner's info, of its last iteration.
+        step: what is kept of it, by name. `reward`, and its `terms`, [N], where the model tells them apart; `ended`,
+            whether the episode did, by a discount of 0; `plan_ms`, the time that planning took, ms; `action` on the
+            scale of plans, [A], and `actuators`, the same in their units, [B]; `coordinates` of the state after it,
+            [n]; with a figure `pose` of its bodies after it, [B, 7], `path` of the tracked one under the plan,
+            [P, 3], `fan`, its paths under other plans, [F, Q, 3], and `fan_weights`, [F]; and the numbers of the
+            planner's info, of its last iteration.
         plan: what was planned, [H, A].
         after: state and belief, from which the run goes on.
     """
@@ -43,6 +54,8 @@ class ClosedLoop:
         start: the first state and belief.
         at_start: the `coordinates` of the first state, and `pose`.
         looks: the model's figure; None if it has no looks.
+        names: of what a step has: `actuator_names` and `actuator_limits`, `coordinate_names`, `term_names`, each None
+            where there are none.
         compile_s: the time that compilation took, s.
         sharding: how plans are spread over devices; None for one device.
         advance: number of the step, state and belief -> what happened.
@@ -51,6 +64,7 @@ class ClosedLoop:
     start: Any
     at_start: dict[str, np.ndarray]
     looks: Figure | None
+    names: dict[str, Any]
     compile_s: float
     sharding: Any
     advance: Callable[[int, Any], Moment]
@@ -100,23 +114,27 @@ def compile_loop(
     def think(planner: Any, model: Model, key: Any, state: Any, belief: Any) -> tuple[Any, ...]:
         infer_key, act_key = jax.random.split(key)  # as `planners.plan`, but it returns the plan too
         belief, info = planners.infer(planner, model, infer_key, state, belief)
-        names.extend(info.names)
-        return planner.act(act_key, belief), planner.shift(belief), belief.mode(), info.measures[-1]
+        measured.extend(info.names)
+        action, fan = planner.act(act_key, belief), None if looks is None else fan_of(belief, info)
+        return action, planner.shift(belief), belief.mode(), info.measures[-1], fan
 
     def act(model: Model, key: Any, state: Any, action: Any) -> tuple[Any, ...]:
-        state, reward, discount = model.step(key, state, action)
-        return state, reward, discount, observe(model, state)
+        after, reward, discount = model.step(key, state, action)
+        told = reward_terms(model, state, action, after) or {}
+        terms.extend(told)
+        seen = observe(model, after) | {"actuators": to_actuators(model, action)}
+        return after, reward, discount, seen | ({"terms": jnp.stack([*told.values()])} if told else {})
 
     def observe(model: Model, state: Any) -> dict[str, Any]:
         pose = {} if looks is None else {"pose": looks.poses(state)}
         return {"coordinates": coordinates(model, state)} | pose
 
-    def look_ahead(model: Model, key: Any, state: Any, plan: Any) -> Any:
+    def look_ahead(model: Model, key: Any, state: Any, plan: Any, fan: Any) -> Any:
         assert looks is not None
-        poses = jax.vmap(looks.poses)(planners.trajectory(model, key, state, plan).states)
-        return poses[np.unique(np.linspace(0, len(poses) - 1, _PATH).round().astype(int)), looks.tracked, :3]
+        return paths_of(looks, model, key, state, plan, fan)
 
-    names: list[str] = []  # of the numbers of info, known once it has been traced
+    measured: list[str] = []  # by the planner's info, known once it has been traced
+    terms: list[str] = []  # of the reward, likewise
     program = functools.partial(compiled, out_shardings=whole(sharding))
     state = program(lambda model, key: model.init(key), model, reset_key)(model, reset_key)
     belief = program(lambda planner, *of: planner.init(*of), planner, model, state)(planner, model, state)
@@ -124,26 +142,38 @@ def compile_loop(
     zero = place(action_space(model).zeros(), sharding)
     act_step = program(act, model, step_key, state, zero)
     at_start = program(observe, model, state)(model, state)
-    path_of = None if looks is None else program(look_ahead, model, plan_key, state, belief.mode())
+    fan = place(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), plan_step.out_info[-1]), sharding)
+    ahead = None if looks is None else program(look_ahead, model, plan_key, state, belief.mode(), fan)
 
     def advance(t: int, after: Any) -> Moment:
         state, belief = after
         key, noise_key = (place(jax.random.fold_in(k, t), sharding) for k in (plan_key, step_key))
         began = time.perf_counter()
-        action, belief, plan, measures = jax.block_until_ready(plan_step(planner, model, key, state, belief))
+        action, belief, plan, measures, fan = jax.block_until_ready(plan_step(planner, model, key, state, belief))
         plan_ms = 1e3 * (time.perf_counter() - began)
-        path = {} if path_of is None else {"path": np.asarray(path_of(model, key, state, plan))}
+        paths = {} if ahead is None else ahead(model, key, state, plan, fan)
         state, reward, discount, seen = act_step(model, noise_key, state, action)
-        happened = {"reward": float(reward), "ended": bool(discount == 0), "plan_ms": plan_ms}
-        happened |= {"action": np.asarray(action)} | {name: np.asarray(value) for name, value in seen.items()} | path
-        happened |= dict(zip(names, np.asarray(measures), strict=True))
+        happened: dict[str, Any] = {"reward": float(reward), "ended": bool(discount == 0), "plan_ms": plan_ms}
+        happened |= {name: np.asarray(value) for name, value in ({"action": action} | seen | paths).items()}
+        happened |= dict(zip(measured, np.asarray(measures), strict=True))
         return Moment(happened, np.asarray(plan), (state, belief))
 
+    limits = actuator_limits(model)
     return ClosedLoop(
         start=(state, belief),
         at_start={name: np.asarray(value) for name, value in at_start.items()},
         looks=looks,
+        names={
+            "actuator_names": _listed(actuator_names(model)),
+            "actuator_limits": None if limits is None else [np.asarray(limit).tolist() for limit in limits],
+            "coordinate_names": _listed(coordinate_names(model, state)),
+            "term_names": _listed(terms or None),
+        },
         compile_s=time.perf_counter() - began,
         sharding=sharding,
         advance=advance,
     )
+
+
+def _listed(names: Iterable[str] | None) -> list[str] | None:
+    return None if names is None else list(names)

@@ -79,7 +79,7 @@ def configure(command: "Run") -> Configuration:
     factory = getattr(planners, name)
     settings = _settings(command, task, factory)
     num_devices, spread = _devices(command, settings, factory)
-    planner = factory(**settings, **spread)
+    planner = factory(**settings, **spread, keep=("weights", "samples"))  # which reports draw
     _check_memory(model, settings)
     jax.eval_shape(lambda key: planner.init(model, model.init(key)), jax.random.key(0))  # do they fit?
     settings |= {"steps": num_steps, "devices": num_devices}

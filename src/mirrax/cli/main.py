@@ -1,4 +1,4 @@
-"""The command line: `mirrax run`, `mirrax list`, `mirrax bench`."""
+"""The command line: `mirrax run`, `mirrax compare`, `mirrax list`, `mirrax bench`."""
 
 import dataclasses
 import importlib
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 import tyro
 
 from mirrax import __version__
+from mirrax.cli.compare import compare
 from mirrax.cli.interruption import interruptible, pipe_may_close, say_interrupted
 from mirrax.cli.listing import list_all
 from mirrax.cli.run import resume, run
@@ -100,6 +101,16 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
+class Compare:
+    """Show several runs side by side: a table, what differs in their settings, and a page of charts."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, _option("DIR [DIR ...]")]
+    """Folders of results, two at least."""
+    out: Annotated[Path | None, _read(Path), _option("FILE")] = None
+    """The page to write; compare.html in the folder that all of them lie in unless given."""
+
+
+@dataclasses.dataclass(frozen=True)
 class List:
     """Show the planners, and the models with what drives them, how it does and what it costs."""
 
@@ -131,6 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 run(command, given[1:])
             case Run():
                 resume(command)
+            case Compare():
+                compare(command.runs, command.out)
             case List():
                 list_all()
 
@@ -147,11 +160,11 @@ def _benchmark(words: Sequence[str]) -> str:
     return name
 
 
-def parse(arguments: Sequence[str] | None = None) -> Run | List | Bench:
+def parse(arguments: Sequence[str] | None = None) -> Run | Compare | List | Bench:
     """Turn `arguments` (those of the process unless given) into a command; exits with 2 if they make none."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     driven: Any = _run_with_options(given) if given[:1] == ["run"] else Run
-    commands: dict[str, Callable[..., Any]] = {"run": driven, "list": List, "bench": Bench}
+    commands: dict[str, Callable[..., Any]] = {"run": driven, "compare": Compare, "list": List, "bench": Bench}
     return tyro.extras.subcommand_cli_from_dict(
         commands, prog="mirrax", description="Planning as inference, in JAX.", args=given
     )

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mirrax.dynamics.figures import Figure
-from mirrax.report.page import as_taken, write_report
+from mirrax.report import Motion, write_report
 from mirrax.results.journal import Journal
 from mirrax.results.results import RESULT, from_journal, save
 
@@ -46,7 +46,7 @@ def write_results(out: Path, journal: Journal, looks: Figure | None, *, interrup
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
     ended = "interrupted" if interrupted else "the episode ended" if done else "complete"
-    temperature, num_roots, ess = (results.diagnostics.get(name) for name in ("temperature", "num_roots", "ess"))
+    temperature, num_roots = (results.diagnostics.get(name) for name in ("temperature", "num_roots"))
     backend, settings = about["backend"], about["settings"]
     early = done and results.num_steps < about["num_steps"]
     summary = {
@@ -63,18 +63,24 @@ def write_results(out: Path, journal: Journal, looks: Figure | None, *, interrup
         "Settings": ", ".join(_setting(name, value) for name, value in settings.items() if value is not None),
         "Seed": str(about["seed"]),
     }
+    motion = None
+    if looks is not None and results.poses is not None:
+        motion = Motion(looks, results.poses, results.paths, results.fans, results.fan_weights)
     write_report(
         out / REPORT,
         title=f"{about['model']}, driven by {about['planner']}",
         summary=summary,
-        figure=looks,
-        poses=None if results.poses is None else results.poses[1:],
-        paths=results.paths,
         dt=about["dt"],
         rewards=results.rewards,
+        terms=results.reward_terms,
+        actions=results.actuators,
+        action_names=results.actuator_names,
+        action_limits=about["actuator_limits"],
+        states=results.states,
+        state_names=results.state_names,
         plan_ms=results.plan_ms,
-        ess=ess if ess is not None and np.isfinite(ess).any() else None,
-        actions=as_taken(results.actions),
+        diagnostics=results.diagnostics,
+        motion=motion,
     )
     return summary
 

@@ -142,7 +142,7 @@ def _drive(chosen: Configuration, out: Path, header: dict[str, Any], journal: "J
         with progress, _out_of_memory():
             progress.compiling()
             loop = compile_loop(chosen.planner, chosen.model, seed=chosen.seed, prepare=chosen.task.imagined)
-            header |= {"compile_s": loop.compile_s, "start": _listed(loop.at_start)}
+            header |= {"compile_s": loop.compile_s, "start": _listed(loop.at_start)} | loop.names
             after, done = loop.start, np.zeros(0, object)
             if journal is not None:
                 files.callback(journal.close)

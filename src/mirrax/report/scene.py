@@ -1,9 +1,9 @@
-"""A motion in 3-D as a page that plays it: camera, floor, bodies, and the plans drawn ahead."""
+"""A motion in 3-D as a page that plays it: camera, floor, bodies, and where plans lead."""
 
 import contextlib
 import io
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -15,30 +15,54 @@ _MAX_FRAMES = 4000  # keeps the page of a long run small
 _FIELD_OF_VIEW = 0.56  # rad, vertical
 _ASPECT = 1.35  # width over height that must suffice: between a phone's and a desktop's
 _FLOOR = (248, 250, 252)
-_PLAN = (37, 99, 235)
+_PLAN, _OTHERS = (37, 99, 235), (234, 88, 12)
+_FANS_PER_SECOND = 20.0
+_MAX_FANS = 600
+_FAR = 6.0  # how many times as far as the picture is wide a plan may lead
 
 
-def record(
-    figure: Figure, poses: Float[np.ndarray, "T B 7"], paths: Float[np.ndarray, "T H 3"] | None, dt: float
-) -> str:
+class Motion(NamedTuple):
+    """What there is to see of T steps.
+
+    Attributes:
+        figure: the looks of the model.
+        poses: of each body of `figure` before the first step and after each, [T + 1, B, 7]: position (m), quaternion
+            (w, x, y, z); where they are not finite a body rests.
+        paths: of the tracked body under the plan of each step, [T, P, 3], m; None draws none.
+        fans: of the tracked body under other plans of each step, [T, F, Q, 3], m; None draws none.
+        fan_weights: how much each of these counts, in [0, 1], [T, F].
+    """
+
+    figure: Figure
+    poses: Float[np.ndarray, "T1 B 7"]
+    paths: Float[np.ndarray, "T P 3"] | None = None
+    fans: Float[np.ndarray, "T F Q 3"] | None = None
+    fan_weights: Float[np.ndarray, "T F"] | None = None
+
+
+def record(motion: Motion, dt: float) -> str:
     """Record a motion.
 
     Args:
-        figure: the looks of the model.
-        poses: of each body of `figure` at each step, [T, B, 7], T > 0; where they are not finite a body rests.
-        paths: of the tracked body under each step's plan, [T, H, 3], m; None draws none.
+        motion: of at least one pose.
         dt: duration of a step, s.
 
     Returns:
-        A whole HTML document that plays it, made by viser.
+        A whole HTML document that plays it, made by viser; its clock is the time since the first pose, s.
     """
-    poses = _repaired(poses)
+    figure, poses = motion.figure, _repaired(np.asarray(motion.poses, float))
     low, high = _bounds(figure, poses)
     centre, radius = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
     # The camera stands still, so that a reader can turn it; the world slides along underneath it instead.
     shift = _smooth(poses[:, figure.tracked, :2], dt) if figure.follow else np.zeros((len(poses), 2))
-    plans = None if paths is None else _plan_lines(poses[:, figure.tracked, :3], paths)
     frames, rows = _frame_times(len(poses), dt)
+    starts = poses[:-1, figure.tracked, :3]
+    plans = fans = None
+    if motion.paths is not None and len(starts):
+        plans = _plan_lines(starts, np.asarray(motion.paths, float), _FAR * radius)
+    if motion.fans is not None and motion.fan_weights is not None and len(starts):
+        fans = _fan_lines(starts, np.asarray(motion.fans, float), _FAR * radius)
+        fan_every = max(1, round(1.0 / (_FANS_PER_SECOND * dt)), -(-len(starts) // _MAX_FANS))
     between = _interpolate(poses, frames)
     shifts = _lerp(shift, frames)
 
@@ -53,28 +77,43 @@ def record(
 
         world = scene.add_frame("/world", show_axes=False)
         bodies = [scene.add_frame(f"/world/{b}", show_axes=False) for b in range(poses.shape[1])]
+        if not any(shape.kind == "plane" for shape in figure.shapes):  # something to stand on, below all that moves
+            stage = Shape("plane", (0.0, 0.0), (1.0, 1.0, 1.0), position=(0.0, 0.0, float(low[2]) - 0.02 * radius))
+            _draw(scene, "/world/stage", stage, radius)
         for i, shape in enumerate(figure.shapes):
             parent = "/world" if shape.body < 0 else f"/world/{shape.body}"
             _draw(scene, f"{parent}/shape{i}", shape, radius)
-        line = None
+        line = fan = None
+        if fans is not None:
+            fan = scene.add_line_segments(
+                "/world/fan", fans[0].reshape(-1, 2, 3), _fan_colours(motion, 0), thickness=0.008 * radius
+            )
         if plans is not None:
-            line = scene.add_line_segments("/world/plan", plans[0], _fading(plans.shape[1]), thickness=0.018 * radius)
+            line = scene.add_line_segments(
+                "/world/plan", plans[0], _fading(plans.shape[1], _PLAN), thickness=0.018 * radius
+            )
 
         def place(frame: int) -> None:
             world.position = (*_rounded(-shifts[frame]), 0.0)
             for body, pose in zip(bodies, between[frame], strict=True):
                 body.position = _rounded(pose[:3])
                 body.wxyz = _rounded(pose[3:])
-            if line is not None and plans is not None and (frame == 0 or rows[frame] != rows[frame - 1]):
-                line.points = plans[rows[frame]]
+            row = min(rows[frame], len(starts) - 1)  # the last pose follows the last plan
+            if line is None and fan is None:
+                return
+            if frame > 0 and row == min(rows[frame - 1], len(starts) - 1):
+                return
+            if line is not None and plans is not None:
+                line.points = plans[row]
+            if fan is not None and fans is not None and row % fan_every == 0:
+                fan.points = fans[row].reshape(-1, 2, 3)
+                fan.colors = _fan_colours(motion, row)
 
         place(0)
         recording = server.get_scene_serializer()
         for frame in range(1, len(frames)):
             recording.insert_sleep(float(frames[frame] - frames[frame - 1]) * dt)
             place(frame)
-        if len(frames) > 1:
-            recording.insert_sleep(max(dt, 0.6))  # rest at the end before it starts over
         return recording.as_html()
 
 
@@ -191,22 +230,42 @@ def _repaired(poses: Float[np.ndarray, "T B 7"]) -> Float[np.ndarray, "T B 7"]:
     return poses
 
 
-def _plan_lines(starts: Float[np.ndarray, "T 3"], paths: Float[np.ndarray, "T H 3"]) -> Float[np.ndarray, "T H 2 3"]:
-    """Each plan as segments that begin at the body; where the plan is not finite it stops."""
+def _plan_lines(
+    starts: Float[np.ndarray, "N 3"], paths: Float[np.ndarray, "N P 3"], far: float
+) -> Float[np.ndarray, "N P 2 3"]:
+    """Each path as segments that begin at the body; where it is not finite, or leads too far, it stops."""
     points = np.concatenate([starts[:, None], paths], axis=1)
     for i in range(1, points.shape[1]):
-        lost = ~np.isfinite(points[:, i]).all(axis=-1)
+        with np.errstate(invalid="ignore", over="ignore"):
+            lost = ~(np.linalg.norm(points[:, i] - starts, axis=-1) <= far)
         points[lost, i] = points[lost, i - 1]
     return np.stack([points[:, :-1], points[:, 1:]], axis=2).astype(np.float32)
 
 
-def _fading(num_segments: int) -> np.ndarray:
-    """Colours of a plan, [H, 2, 3]: the farther ahead, the closer to the floor's."""
-    fade = np.linspace(0.1, 0.8, num_segments + 1)[:, None]
-    colours = (1 - fade) * _PLAN + fade * _FLOOR
+def _fan_lines(
+    starts: Float[np.ndarray, "T 3"], fans: Float[np.ndarray, "T F Q 3"], far: float
+) -> Float[np.ndarray, "T F Q 2 3"]:
+    """All paths of a fan as segments."""
+    steps, number = fans.shape[:2]
+    lines = _plan_lines(np.repeat(starts, number, axis=0), fans.reshape(steps * number, *fans.shape[2:]), far)
+    return _rounded(lines).astype(np.float32).reshape(steps, number, *lines.shape[1:])
+
+
+def _fading(num_segments: int, colour: tuple[int, int, int], weight: Any = 1.0) -> np.ndarray:
+    """Colours of paths, [..., P, 2, 3]: the farther ahead, and the less weight, the closer to the floor's."""
+    seen = np.asarray(weight, float)[..., None, None] * np.linspace(0.9, 0.2, num_segments + 1)[:, None]
+    colours = seen * colour + (1 - seen) * _FLOOR
     # viser takes the colours of lines, and of nothing else, as linear light
     colours = (255 * (colours / 255) ** 2.2).astype(np.uint8)
-    return np.stack([colours[:-1], colours[1:]], axis=1)
+    return np.stack([colours[..., :-1, :], colours[..., 1:, :]], axis=-2)
+
+
+def _fan_colours(motion: Motion, row: int) -> np.ndarray:
+    """Colours of the paths of a fan, [F · Q, 2, 3]; even the lightest can just be seen."""
+    assert motion.fans is not None
+    assert motion.fan_weights is not None
+    weights = np.nan_to_num(np.clip(motion.fan_weights[row], 0.0, 1.0))
+    return _fading(motion.fans.shape[2], _OTHERS, 0.15 + 0.85 * weights).reshape(-1, 2, 3)
 
 
 def _frame_times(num_steps: int, dt: float) -> tuple[np.ndarray, np.ndarray]:

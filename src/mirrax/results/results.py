@@ -18,8 +18,12 @@ from mirrax.results.files import write_whole
 from mirrax.results.journal import RESULT, Journal
 
 ARRAYS = "arrays.npz"
-SCHEMA = 2
-_OF_STEPS = ("reward", "ended", "plan_ms", "action", "coordinates", "pose", "path")  # else a number of the planner's
+SCHEMA = 3
+# Of the fields of a step; all others are numbers of the planner's.
+_OF_STEPS = (
+    *("reward", "terms", "ended", "plan_ms", "action", "actuators", "coordinates"),
+    *("pose", "path", "fan", "fan_weights"),
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,6 +37,7 @@ class Results:
         ended: whether the episode ended with the step, [T]; true of the last one at most.
         actions: as the planner gave them, on the scale of plans, which the model clips to [-1, 1], [T, A]; of
             discrete ones [T].
+        actuators: the same in the units of the actuators (`dynamics.to_actuators`), within their range, [T, B].
         states: by their coordinates (`dynamics.coordinates`), before the first step and after each, [T + 1, n].
         plan_ms: the time that planning took, [T], ms.
         diagnostics: the numbers of the planner's info, of the last iteration of each step, by name, each [T].
@@ -41,12 +46,17 @@ class Results:
         poses: of the bodies of the model's figure before the first step and after each, position (m) and quaternion
             (w, x, y, z), [T + 1, B, 7]; None for a model without looks.
         paths: of the tracked body under the plan of each step, [T, Q, 3], m, thinned out to 64 points; None likewise.
+        fans: of the tracked body under other plans, the modes of a mixture and the weightiest samples, [T, F, P, 3],
+            m, thinned out to 16 points; None where there are none.
+        fan_weights: of these plans, the greatest of either kind 1, [T, F].
+        terms: of the rewards, [T, N], named by `about["term_names"]`; None for a model that does not tell them apart.
     """
 
     about: dict[str, Any]
     rewards: Float[np.ndarray, " T"]
     ended: Bool[np.ndarray, " T"]
     actions: Num[np.ndarray, "T *A"]
+    actuators: Float[np.ndarray, "T B"]
     states: Float[np.ndarray, "T1 n"]
     plan_ms: Float[np.ndarray, " T"]
     diagnostics: dict[str, Float[np.ndarray, " T"]]
@@ -54,6 +64,9 @@ class Results:
     plan_steps: Int[np.ndarray, " P"]
     poses: Float[np.ndarray, "T1 B 7"] | None = None
     paths: Float[np.ndarray, "T Q 3"] | None = None
+    fans: Float[np.ndarray, "T F P 3"] | None = None
+    fan_weights: Float[np.ndarray, "T F"] | None = None
+    terms: Float[np.ndarray, "T N"] | None = None
 
     @property
     def num_steps(self) -> int:
@@ -66,12 +79,28 @@ class Results:
         dt = self.about.get("dt")
         return np.arange(self.num_steps + 1) * (1.0 if dt is None else dt)
 
+    @property
+    def actuator_names(self) -> tuple[str, ...]:
+        """The names of the actuators, with their unit where it is known; numbers for those without."""
+        return tuple(self.about.get("actuator_names") or map(str, range(self.actuators.shape[1])))
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """The names of the coordinates of states, with their unit where it is known."""
+        return tuple(self.about.get("coordinate_names") or map(str, range(self.states.shape[1])))
+
+    @property
+    def reward_terms(self) -> dict[str, Float[np.ndarray, " T"]]:
+        """The terms of the rewards by name, each [T]; none for a model that does not tell them apart."""
+        return {} if self.terms is None else dict(zip(self.about["term_names"], self.terms.T, strict=True))
+
     def table(self) -> dict[str, np.ndarray]:
         """The steps as columns: `pandas.DataFrame(results.table())`, or any other table.
 
         Returns:
             Name -> [T]: `step`, `time` when it began (s, or steps), `reward`, `return` so far, `ended`, `plan_ms`,
-            the planner's numbers by name, `action_0`, ... and `state_0`, ... after the step.
+            the planner's numbers by name, `reward: NAME` for each term, `action_0`, ... on the scale of plans,
+            `actuator: NAME` in their units, and `state: NAME` after the step.
         """
         actions = self.actions.reshape(self.num_steps, -1)
         return (
@@ -84,8 +113,13 @@ class Results:
                 "plan_ms": self.plan_ms,
             }
             | self.diagnostics
+            | {f"reward: {name}": column for name, column in self.reward_terms.items()}
             | {f"action_{i}": column for i, column in enumerate(actions.T)}
-            | {f"state_{i}": column for i, column in enumerate(self.states[1:].T)}
+            | {
+                f"actuator: {name}": column
+                for name, column in zip(self.actuator_names, self.actuators.T, strict=True)
+            }
+            | {f"state: {name}": column for name, column in zip(self.state_names, self.states[1:].T, strict=True)}
         )
 
 
@@ -151,6 +185,7 @@ def from_journal(journal: Journal) -> Results:
         rewards=steps["reward"],
         ended=steps["ended"],
         actions=steps["action"],
+        actuators=steps["actuators"],
         states=with_start("coordinates"),
         plan_ms=steps["plan_ms"],
         diagnostics={name: steps[name] for name in names if name not in _OF_STEPS},
@@ -158,6 +193,9 @@ def from_journal(journal: Journal) -> Results:
         plan_steps=plans["step"],
         poses=with_start("pose") if "pose" in names else None,
         paths=steps["path"] if "path" in names else None,
+        fans=steps["fan"] if "fan" in names else None,
+        fan_weights=steps["fan_weights"] if "fan" in names else None,
+        terms=steps["terms"] if "terms" in names else None,
     )
 
 

@@ -1,0 +1,102 @@
+"""Actions in the units of the actuators, and the actuators' names."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from .actions import bounded, check_action, from_range, to_range
+from .base import HasActuators
+from .checks import real
+from .spaces import Discrete, action_space
+
+
+class Motors:
+    """What models have in common whose motors push as hard one way as the other.
+
+    Subclasses define `action_size`, `limit` and `actuator_names`.
+    """
+
+    action_size: Any
+
+    @property
+    def limit(self) -> Any:
+        """What an action of 1 stands for, scalar or [A]."""
+        raise NotImplementedError
+
+    def to_actuators(self, action: Float[Array, " A"]) -> Float[Array, " A"]:
+        """An action in the unit of `limit`, clipped to ±`limit`."""
+        return to_range(check_action(action, self.action_size), -self.limit, self.limit)
+
+    def from_actuators(self, values: Float[Array, " A"]) -> Float[Array, " A"]:
+        """The action that has the motors push like this, in the unit of `limit`."""
+        return from_range(check_action(values, self.action_size), -self.limit, self.limit)
+
+
+def to_actuators(model: Any, action: Any) -> Float[Array, " B"]:
+    """An action in the units of the actuators: what they do about it, within their range.
+
+    Args:
+        model: whose `to_actuators(action)` it is, where it has that (see `HasActuators`; most have, and wrappers of
+            them); of all others actuators take plans as they are.
+        action: on the scale of plans, [A], where [-1, 1] is the actuators' range; or a number of a discrete action.
+
+    Returns:
+        One value for each actuator, [B]; of a discrete action of a model without actuators its number, [1].
+
+    Raises:
+        ValueError: for an action of another shape.
+    """
+    if isinstance(model, HasActuators):
+        return model.to_actuators(jnp.asarray(action))
+    return jnp.atleast_1d(real("action", action, shape=action_space(model).shape))
+
+
+def from_actuators(model: Any, values: Any) -> Num[Array, "*a"]:
+    """The action on the scale of plans that has the actuators take these values: the inverse of `to_actuators`.
+
+    Args:
+        model: see `to_actuators`.
+        values: one for each actuator, [B], in its units. Those beyond an actuator's range count as its end.
+
+    Returns:
+        The action, [A]; of a model that chooses from a list of actions the number of the nearest.
+
+    Raises:
+        ValueError: for another number of values.
+    """
+    if isinstance(model, HasActuators):
+        return model.from_actuators(jnp.asarray(values, float))
+    space = action_space(model)
+    if isinstance(space, Discrete):
+        return jnp.clip(jnp.round(real("values", values, shape=(1,))[0]), 0, space.num - 1).astype(jnp.int32)
+    return real("values", values, shape=space.shape)
+
+
+def actuator_names(model: Any) -> tuple[str, ...] | None:
+    """The names of the actuators, with the unit in parentheses where it is known.
+
+    Args:
+        model: any.
+
+    Returns:
+        One for each value of `to_actuators`; None where they have none.
+    """
+    return model.actuator_names if isinstance(model, HasActuators) else None
+
+
+def actuator_limits(model: Any) -> tuple[Float[Array, " B"], Float[Array, " B"]] | None:
+    """The least and the greatest that the actuators take, in their units.
+
+    Args:
+        model: any.
+
+    Returns:
+        Both, [B]; None where they have no range, or the model does not say so, and where actions are discrete.
+    """
+    space = action_space(model)
+    if isinstance(space, Discrete) or not bounded(model):
+        return None
+    one = jnp.ones(space.size)
+    ends = to_actuators(model, -one), to_actuators(model, one)
+    return jnp.minimum(*ends), jnp.maximum(*ends)

@@ -1,0 +1,156 @@
+"""`mirrax compare`: several runs in one table, and on one page."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mirrax.report.charts import Heat
+    from mirrax.results import Results
+
+PAGE = "compare.html"
+
+
+def compare(folders: Sequence[Path], out: Path | None) -> None:
+    """Print the runs and write the page; a user's mistake is one clear line, and exits with 2.
+
+    Args:
+        folders: of the runs' results, two at least.
+        out: the page to write; None for compare.html in the folder that all runs lie in.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from mirrax import results
+    from mirrax.benchmarks.mistakes import one_clear_line
+
+    with one_clear_line():
+        if len(folders) < 2:
+            raise ValueError(f"compare needs the folders of two runs at least, got {len(folders)}")
+        runs = dict(zip(_names(folders), (results.load(folder) for folder in folders), strict=True))
+        page = out
+        if page is None:
+            page = Path(os.path.commonpath([folder.absolute().parent for folder in folders])) / PAGE
+        if page.is_dir():
+            raise ValueError(f"out must be a file to write, got {str(out)!r}, which is a folder")
+    headings, rows = _table(runs)
+    table = Table(box=None, pad_edge=False)
+    for number, text in enumerate(headings):
+        table.add_column(text, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table, highlight=False)
+    differing = _differing(runs)
+    for name, values in differing.items():
+        told = ", ".join(f"{run} {value}" for run, value in values.items())
+        console.print(f"{name}: {told}", highlight=False, soft_wrap=True)
+    with one_clear_line():
+        _write(page, runs, headings, rows, differing)
+    shown = os.path.relpath(page)
+    console.print(str(page) if shown.startswith("..") else shown, highlight=False, soft_wrap=True)
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of the folders' paths that tell them apart; the same one twice is numbered."""
+    parts = [folder.absolute().parts for folder in folders]
+    length = 1
+    while len({own[-length:] for own in parts}) < len(set(parts)):
+        length += 1
+    names = [str(Path(*own[-length:])) for own in parts]
+    return [
+        f"{name} ({names[: i + 1].count(name)})" if names.count(name) > 1 else name for i, name in enumerate(names)
+    ]
+
+
+def _table(runs: "dict[str, Results]") -> tuple[list[str], list[list[str]]]:
+    """What each run was, and how it did."""
+    headings = ["run", "model", "planner", "seed", "steps", "return", "per step", "ended", "ms / plan", "compile s"]
+    rows = []
+    for name, run in runs.items():
+        about, earned = run.about, float(run.rewards.sum())
+        steps = about["num_steps"]
+        rows.append(
+            [
+                name,
+                about["model"] + (f" ({about['backend']})" if about.get("backend") else ""),
+                about["planner"],
+                str(about["seed"]),
+                f"{run.num_steps}" if run.num_steps == steps else f"{run.num_steps} of {steps}",
+                f"{earned:.1f}",
+                f"{earned / run.num_steps:.3f}" if run.num_steps else "–",
+                "yes" if run.ended.any() else "no",
+                f"{np.median(run.plan_ms):.1f}" if run.num_steps else "–",
+                f"{about['compile_s']:.1f}",
+            ]
+        )
+    return headings, rows
+
+
+def _differing(runs: "dict[str, Results]") -> dict[str, dict[str, str]]:
+    """Settings, versions and devices that are not the same in all runs: name -> run -> value."""
+    told = {
+        run: {
+            **result.about["settings"],
+            **{f"version of {name}": version for name, version in result.about["versions"].items()},
+            "device": result.about["device"],
+        }
+        for run, result in runs.items()
+    }
+    names = dict.fromkeys(name for values in told.values() for name in values)
+    found = {}
+    for name in names:
+        values = {run: _said(own.get(name)) for run, own in told.items()}
+        if len(set(values.values())) > 1:
+            found[name] = values
+    return found
+
+
+def _said(value: Any) -> str:
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _write(
+    page: Path,
+    runs: "dict[str, Results]",
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    differing: dict[str, dict[str, str]],
+) -> None:
+    from mirrax.report.charts import Chart, Line
+    from mirrax.report.diagnostics import diagnostic
+    from mirrax.report.page import charted, heading, table, write_page
+
+    timed = all(run.about["dt"] is not None for run in runs.values())
+    times = {name: run.times if timed else np.arange(run.num_steps + 1.0) for name, run in runs.items()}
+
+    def chart(title: str, remark: str, unit: str, values: dict[str, Any], **more: Any) -> Chart:
+        lines = [Line(name, own, times[name][: len(own)]) for name, own in values.items()]
+        return Chart(title, remark, unit, {"": lines}, **more)
+
+    rewards = {name: run.rewards for name, run in runs.items()}
+    earned = {name: np.where(np.isfinite(own), np.nancumsum(own), np.nan) for name, own in rewards.items()}
+    happened: list[Chart | Heat] = [
+        chart("Return", "Sum of the rewards so far.", "return", earned),
+        chart("Reward", "Per step.", "reward", rewards),
+    ]
+    spent = {name: run.plan_ms for name, run in runs.items()}
+    planning: list[Chart | Heat] = [chart("Planning time", "Per step.", "ms", spent, floor=0.0, small=True)]
+    for name in dict.fromkeys(name for run in runs.values() for name in run.diagnostics):
+        known = {run: own.diagnostics[name] for run, own in runs.items() if name in own.diagnostics}
+        if any(np.isfinite(values).any() for values in known.values()):
+            told = diagnostic(name)
+            planning.append(chart(told.heading, told.advice, told.unit, known, small=True))
+    end = max((float(own[-1]) for own in times.values()), default=1.0)
+    sections = [("What happened", "Drag over a chart to zoom in, double-click to zoom out.", happened)]
+    sections.append(("How planning went", "", planning))
+    charts, library = charted(sections, np.zeros(0), end or math.ulp(0.0), "time (s)" if timed else "step")
+    parts = [table(headings, rows)]
+    if differing:
+        parts += [heading("What differs")]
+        parts += [table(["setting", *runs], [[name, *values.values()] for name, values in differing.items()])]
+    write_page(page, f"{len(runs)} runs", [*parts, *charts], library=library)

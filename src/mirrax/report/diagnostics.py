@@ -1,0 +1,136 @@
+"""What the numbers of a planner's `info` are called in a report, and what to look for in them."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Diagnostic(NamedTuple):
+    """How to read a number of `planners.Info`.
+
+    Attributes:
+        heading: what it is.
+        advice: what to look for, one sentence.
+        unit: of its values.
+    """
+
+    heading: str
+    advice: str
+    unit: str
+
+
+DIAGNOSTICS: Mapping[str, Diagnostic] = {
+    "best_return": Diagnostic(
+        "Best planned return",
+        "Should rise as the task is solved; drops are surprises.",
+        "return",
+    ),
+    "num_invalid": Diagnostic(
+        "Invalid plans",
+        "Should be 0: more are simulations that diverge.",
+        "plans",
+    ),
+    "degenerate": Diagnostic(
+        "Nothing learnt",
+        "1 where no return was valid, or all were equal: plans see no slope.",
+        "0 or 1",
+    ),
+    "temperature": Diagnostic(
+        "Temperature",
+        "One that adapts should settle; near 0 all weight goes to one plan.",
+        "return",
+    ),
+    "ess": Diagnostic(
+        "Effective sample size",
+        "Plans that share the weight: near 1 lower the noise or raise the temperature.",
+        "plans",
+    ),
+    "max_weight": Diagnostic(
+        "Greatest weight",
+        "Near 1 a single plan decides.",
+        "share",
+    ),
+    "perplexity": Diagnostic(
+        "Perplexity",
+        "As the effective sample size, but less ruled by the greatest weight.",
+        "plans",
+    ),
+    "elbo": Diagnostic(
+        "Evidence lower bound",
+        "What variational planners climb: higher is nearer to the posterior.",
+        "nats",
+    ),
+    "log_evidence": Diagnostic(
+        "Log evidence",
+        "How well the state allows for optimal plans; trust it with its ESS.",
+        "nats",
+    ),
+    "elbo_gap": Diagnostic(
+        "Gap of the bound",
+        "KL(q ‖ posterior): while it is large, more iterations or a wider family help.",
+        "nats",
+    ),
+    "posterior_kl": Diagnostic(
+        "KL from posterior",
+        "How far the last step was from what the weights ask for.",
+        "nats",
+    ),
+    "evidence_ess": Diagnostic(
+        "ESS of the evidence",
+        "Below 5 the evidence and both divergences are not to be trusted.",
+        "plans",
+    ),
+    "entropy": Diagnostic(
+        "Entropy",
+        "A fall without end is a belief that collapses onto one plan.",
+        "nats",
+    ),
+    "kl": Diagnostic(
+        "Step of the belief",
+        "KL of the last iteration: large jumps mean that plans change their mind.",
+        "nats",
+    ),
+    "step_size": Diagnostic(
+        "Step size",
+        "Small steps are cautious; 0 means that no step was any good.",
+        "κ",
+    ),
+    "num_roots": Diagnostic(
+        "Distinct first actions",
+        "Near 1 the particles have lost their diversity: take more.",
+        "actions",
+    ),
+    "objective": Diagnostic(
+        "Objective",
+        "What is climbed, at its best; it should rise as the task is solved.",
+        "return",
+    ),
+    "gradient_norm": Diagnostic(
+        "Gradient norm",
+        "Bursts are contacts or chaos; shorten the horizon or clip.",
+        "norm",
+    ),
+    "expected_improvement": Diagnostic(
+        "Expected improvement",
+        "Near 0 the plan has converged.",
+        "return",
+    ),
+    "regularization": Diagnostic(
+        "Regularisation",
+        "Growth means that the quadratic model was wrong again and again.",
+        "μ",
+    ),
+    "converged": Diagnostic(
+        "Converged",
+        "0 is no harm in closed loop, where the next step goes on.",
+        "0 or 1",
+    ),
+}
+
+
+def diagnostic(name: str) -> Diagnostic:
+    """How to read a number of `planners.Info`; of a planner of one's own its name is all there is.
+
+    Args:
+        name: of the number.
+    """
+    return DIAGNOSTICS.get(name, Diagnostic(name.replace("_", " ").capitalize(), "", ""))

@@ -1,0 +1,158 @@
+"""The charts of a run: what it earned, what it did, where it went, and how planning fared."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from mirrax.report.charts import COLOURS, Chart, Heat, Line
+from mirrax.report.diagnostics import diagnostic
+
+_NAME = re.compile(r"^(?:(?P<whose>[^:]+): )?(?P<what>.*?)(?: \((?P<unit>[^()]+)\))?$")
+_PLAIN = {"m": "Position", "rad": "Angle", "m/s": "Velocity", "rad/s": "Rate"}  # by the unit, where names do not say
+_MANY_LINES = len(COLOURS)
+_MANY_CHARTS = 4  # groups of coordinates with a chart each; of more a reader chooses
+_MANY_STEPS = 2000  # of which all coordinates are drawn; of more some are left out
+
+
+def run_charts(
+    *,
+    rewards: Float[np.ndarray, " T"],
+    terms: Mapping[str, Float[np.ndarray, " T"]],
+    actions: Float[np.ndarray, "T B"],
+    action_names: Sequence[str],
+    action_limits: tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]] | None,
+) -> list[Chart | Heat]:
+    """The charts of what was earned and done.
+
+    Args:
+        rewards: per step, [T].
+        terms: of the rewards by name, each [T].
+        actions: in the units of the actuators, [T, B].
+        action_names: theirs, with the unit in parentheses where it is known.
+        action_limits: the least and greatest that actuators do, [B]; None where they have no range.
+    """
+    earned = np.where(np.isfinite(rewards), np.nancumsum(rewards), np.nan)  # a gap where nothing is known
+    total = Chart("Return", "Sum of the rewards so far.", "return", {"": [Line("", earned)]}, area=True)
+    parts = [Line(name, values) for name, values in terms.items()]
+    remark = "Per step, and the terms that it is made of." if parts else "Per step."
+    reward = Chart("Reward", remark, "reward", {"": [Line("all" if parts else "", rewards), *parts][:_MANY_LINES]})
+    return [reward, total, *_actions(actions, action_names, action_limits)]
+
+
+def state_charts(
+    states: Float[np.ndarray, "T1 n"], names: Sequence[str], times: Float[np.ndarray, " T1"]
+) -> list[Chart | Heat]:
+    """The charts of the state's coordinates: those of one body and one unit share one.
+
+    Args:
+        states: by their coordinates, [T + 1, n].
+        names: of the coordinates, see `dynamics.coordinate_names`.
+        times: of the states, [T + 1].
+    """
+    stride = -(-len(states) // _MANY_STEPS)
+    some, when = states[::stride], times[::stride]
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for name, values in zip(names, some.T, strict=True):
+        found = _NAME.match(name)
+        whose, what, unit = (found["whose"] or "", found["what"], found["unit"] or "") if found else ("", name, "")
+        groups.setdefault((whose, unit), []).append(Line(what, values, when))
+    labelled: dict[str, tuple[str, list[Line]]] = {}
+    for (whose, unit), lines in groups.items():
+        for first in range(0, len(lines), _MANY_LINES):
+            part = lines[first : first + _MANY_LINES]
+            kind = _kind(part) or ("" if whose else _PLAIN.get(unit, "State"))
+            label = " ".join(filter(None, (whose, kind, f"({unit})" if unit else "")))
+            while label in labelled:
+                label += " (more)"
+            labelled[label] = (unit, part)
+    remark = "After each step." if stride == 1 else f"After each step; one of {stride} is drawn."
+    if len(labelled) <= _MANY_CHARTS:
+        return [
+            Chart(_capitalized(label), remark, unit, {"": lines if len(lines) > 1 else [lines[0]._replace(name="")]})
+            for label, (unit, lines) in labelled.items()
+        ]
+    return [Chart("State", remark, "", {label: lines for label, (_, lines) in labelled.items()})]
+
+
+def planning_charts(
+    plan_ms: Float[np.ndarray, " T"] | None, diagnostics: Mapping[str, Float[np.ndarray, " T"]], dt: float | None
+) -> tuple[list[Chart | Heat], dict[str, str]]:
+    """The charts of how planning fared.
+
+    Args:
+        plan_ms: planning time per step, [T], ms; None where it is not known.
+        diagnostics: numbers of the planner's info by name, each [T].
+        dt: duration of a step, s; None where steps have none.
+
+    Returns:
+        The charts; and what never changed, heading -> value.
+    """
+    charts: list[Chart | Heat] = [] if plan_ms is None else [_planning_time(plan_ms, dt)]
+    constant = {}
+    for name, values in diagnostics.items():
+        known = values[np.isfinite(values)]
+        told = diagnostic(name)
+        if len(known) == len(values) and len(values) > 1 and np.ptp(known) <= 1e-4 * np.abs(known).max():
+            constant[told.heading] = f"{known[0]:.4g}"
+        elif len(known):
+            charts.append(Chart(told.heading, told.advice, told.unit, {"": [Line("", values)]}, small=True))
+    return charts, constant
+
+
+def _planning_time(plan_ms: Float[np.ndarray, " T"], dt: float | None) -> Chart:
+    # The first call compiles where it was not done before: shown, it would flatten all others.
+    slow = len(plan_ms) > 1 and plan_ms[0] > 5 * np.nanmax([*plan_ms[1:], 0.0])
+    shown = np.concatenate([[np.nan], plan_ms[1:]]) if slow else plan_ms
+    # Real time is drawn where it is in reach, so that it does not flatten a planner that is far faster.
+    known = shown[np.isfinite(shown)]
+    deadline = (1e3 * dt,) if dt is not None and len(known) and known.max() > 0.3e3 * dt else ()
+    remarks = ["Per step; dashed: real time." if deadline else "Per step."]
+    remarks += [f"The first step, not shown, took {plan_ms[0]:,.0f} ms."] if slow else []
+    line = {"": [Line("", shown)]}
+    return Chart("Planning time", " ".join(remarks), "ms", line, floor=0.0, levels=deadline, small=True)
+
+
+def _actions(
+    actions: Float[np.ndarray, "T B"],
+    names: Sequence[str],
+    limits: tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]] | None,
+) -> list[Chart | Heat]:
+    """Lines where they are few, those of one unit in a chart; else one row each, whose colour shows the value."""
+    if limits is not None:
+        limits = np.asarray(limits[0], float), np.asarray(limits[1], float)
+    found = [_NAME.match(name) for name in names]
+    units = [match["unit"] or "" if match else "" for match in found]
+    if len(names) <= _MANY_LINES // 2:
+        charts: list[Chart | Heat] = []
+        for unit in dict.fromkeys(units):
+            own = [i for i, other in enumerate(units) if other == unit]
+            ends = set() if limits is None else {(float(limits[0][i]), float(limits[1][i])) for i in own}
+            levels = ends.pop() if len(ends) == 1 else ()
+            lines = [Line(names[i].removesuffix(f" ({unit})"), actions[:, i]) for i in own]
+            if len(names) == 1 and names[0].isdigit():
+                lines = [lines[0]._replace(name="")]
+            remark = "As the actuators take them" + ("; dashed: the ends of their range." if levels else ".")
+            charts.append(Chart("Actions", remark, unit, {"": lines}, levels=levels))
+        return charts
+    low, high = limits if limits is not None else (np.nanmin(actions, 0), np.nanmax(actions, 0))
+    width = np.where(high > low, high - low, 1.0)
+    extent = "of its range" if limits is not None else "that was seen"
+    remark = f"One row per actuator: blue is the least, red the most {extent}."
+    return [Heat("Actions", remark, tuple(names), 2.0 * (actions - low) / width - 1.0)]
+
+
+def _kind(lines: Sequence[Line]) -> str:
+    """What lines have in common: the first words of their names."""
+    words = [line.name.split() for line in lines]
+    common = []
+    for column in zip(*words, strict=False):
+        if len(set(column)) > 1:
+            break
+        common.append(column[0])
+    return " ".join(common)
+
+
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]
