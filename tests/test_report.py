@@ -1,10 +1,15 @@
 """Figures put shapes where the state says; a report is one page that shows them, without a network."""
 
+import asyncio
+import base64
 import html
+import json
 import re
 import shutil
+import struct
 import subprocess
 import threading
+import urllib.request
 from typing import Any
 
 import jax
@@ -12,11 +17,16 @@ import jax.numpy as jnp
 import matplotlib.image
 import numpy as np
 import pytest
+import zstandard
 from jaxtyping import TypeCheckError
+from tornado.websocket import websocket_connect
 
 from mirrax import dynamics, planners
 from mirrax.dynamics.figures import Figure, Kind, Shape, figure
-from mirrax.report import report_episode, write_report
+from mirrax.report import Motion, report_episode, write_report
+from mirrax.report.diagnostics import DIAGNOSTICS
+from mirrax.report.run_charts import run_charts, state_charts
+from mirrax.report.scene import _plan_lines, record
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 
@@ -39,7 +49,7 @@ def run(num_steps, horizon=5, num_actions=2, speed=1.0):
     poses[:, 0, 0] = 0.1 * speed * np.arange(num_steps + 1)
     poses[:, 0, 1:4] = -0.8, 0.1, 1.0
     ahead = np.array([0.1 * speed, 0.05, 0.0]) * np.arange(1, horizon + 1)[None, :, None]
-    beside = ahead[:, None, :, 0] + rng.normal(scale=0.1, size=(num_steps, 4, horizon, 3))
+    beside = ahead[:, None] + rng.normal(scale=0.1, size=(num_steps, 4, horizon, 3))
     return {
         "poses": poses,
         "paths": poses[:-1, :, :3] + ahead,
@@ -138,19 +148,136 @@ def test_models_without_looks_have_no_figure():
     assert figure(object()) is None
 
 
+def drifting(key, state, action):
+    position, heading = state
+    heading = heading + 0.1 * action[0]
+    ahead = jnp.stack([jnp.cos(heading), jnp.sin(heading), jnp.zeros(())])
+    return (position + 0.1 * ahead, heading), {"x": position[0], "turn": -(action[0] ** 2)}, 1.0
+
+
+BOX = Figure(
+    shapes=(Shape("box", (0.1, 0.05, 0.05), (0.1, 0.4, 0.9), body=0), Shape("sphere", (0.05,), (1.0, 0.5, 0.1))),
+    poses=lambda state: dynamics.pose(*state[0], yaw=state[1])[None],
+)
+
+
+def a_car(**options):
+    """A model of plain functions, with looks of its own."""
+
+    def step(key, state, action):
+        after, terms, discount = drifting(key, state, action)
+        return after, sum(terms.values()), discount
+
+    return dynamics.from_function(
+        step, 1, init=lambda key: (jnp.zeros(3), jnp.zeros(())), action_range=(-2.0, 2.0), **{"figure": BOX} | options
+    )
+
+
+def test_a_function_of_ones_own_looks_as_it_says():
+    model = a_car()
+    looks = looks_of(model)
+    assert looks.shapes == BOX.shapes
+    pose = looks.poses((jnp.array([1.0, 2.0, 0.0]), jnp.array(jnp.pi / 2)))[0]
+    np.testing.assert_allclose(pose, [1.0, 2.0, 0.0, 0.5**0.5, 0.0, 0.0, 0.5**0.5], atol=1e-6)
+
+
+@pytest.mark.parametrize("angles", [(0.3, 0.0, 0.0), (0.0, 0.4, 0.0), (0.0, 0.0, 0.5), (0.3, -0.4, 2.5)])
+def test_poses_turn_about_x_then_y_then_z(angles):
+    from scipy.spatial.transform import Rotation
+
+    roll, pitch, yaw = angles
+    x, y, z, w = Rotation.from_euler("xyz", angles).as_quat()  # lower case: about the axes of the world
+    found = dynamics.pose(1.0, 2.0, 3.0, roll=roll, pitch=pitch, yaw=yaw)
+    sign = np.sign(w)
+    np.testing.assert_allclose(found, [1.0, 2.0, 3.0, *(sign * np.array([w, x, y, z]))], atol=1e-6)
+
+
+def test_bodies_that_do_not_turn_need_positions_only():
+    model = a_car(figure=Figure(BOX.shapes, poses=lambda state: state[0][None]))
+    pose = looks_of(model).poses((jnp.array([1.0, 2.0, 3.0]), jnp.zeros(())))
+    np.testing.assert_array_equal(pose, [[1.0, 2.0, 3.0, 1.0, 0.0, 0.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    "poses", [lambda state: state[0], lambda state: jnp.zeros((1, 4)), lambda state: jnp.zeros((0, 7))]
+)
+def test_poses_of_another_shape_are_refused(poses):
+    looks = looks_of(a_car(figure=Figure(BOX.shapes, poses=poses)))
+    with pytest.raises(ValueError, match=r"poses of a figure must have shape \[B, 7\] or \[B, 3\] with B >= 1"):
+        looks.poses((jnp.zeros(3), jnp.zeros(())))
+
+
+KINDS = {
+    "function": a_car,
+    "timed": lambda: dynamics.timed(a_car()),
+    "repeated": lambda: dynamics.action_repeat(dynamics.pendulum(), 2),
+    "discretized": lambda: dynamics.discretized(dynamics.point_mass(), [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]),
+    "ensemble": lambda: dynamics.ensemble([dynamics.pendulum(mass=1.0), dynamics.pendulum(mass=1.5)]),
+    "timed ensemble": lambda: dynamics.timed(dynamics.ensemble([dynamics.cartpole(), dynamics.cartpole()])),
+    "randomized": lambda: dynamics.randomized(dynamics.pendulum(), lambda key, model: model, num=2),
+    "own reward": lambda: dynamics.with_reward(
+        dynamics.brax("inverted_pendulum", "spring"), lambda state, action, after: {"up": after.obs[0], "one": 1.0}
+    ),
+    "mjx": lambda: dynamics.brax("inverted_pendulum", "mjx"),
+    "acrobot": dynamics.acrobot,
+    "double cart-pole": dynamics.double_cartpole,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_model_has_a_page_with_its_motion(tmp_path, kind):
+    """Of an episode, with the plans and a fan of samples; actions of the least effort keep programs small."""
+    model = KINDS[kind]()
+    planner = planners.random_shooting(2, num_samples=2, keep=("weights", "samples"))
+    play = jax.jit(lambda key: planners.episode(planner, model, model, key, 2, keep="plans"))
+    episode = play(jax.random.key(0))
+    space = dynamics.action_space(model)
+    assert episode.plans is not None
+    assert episode.plans.shape == (2, 2, *space.shape)
+    np.testing.assert_array_equal(episode.plans[:, 0], episode.actions)
+    report_episode(tmp_path / "report.html", model, episode)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "3-D playback" in page
+    assert {"Reward", "Return", "Actions"} <= {*headings(page)}
+    scene = html.unescape(re.findall(r'playback" srcdoc="(.*?)"', page, re.DOTALL)[0])
+    recorded = decoded(scene)
+    assert "/world/plan" in recorded
+    assert "/world/fan" in recorded
+
+
+def decoded(scene):
+    """The messages that a recorded scene consists of, as text."""
+    packed = base64.b64decode(re.findall(r'__VISER_EMBED_DATA__="(.*?)"', scene)[0])
+    return zstandard.ZstdDecompressor().decompressobj().decompress(packed[8:]).decode("latin1")
+
+
 # reports
 
 
 def test_report_is_self_contained_and_quiet(tmp_path, capsys):
     threads = threading.active_count()
     page = write(tmp_path / "report.html", **run(5))
-    for text in (page, html.unescape(page)):
-        assert not re.search(r"""(?:src|href|action|data)\s*=\s*["']?\s*(?:https?:)?//""", text)
-        assert not re.search(r"""(?:@import|url\(|import\(?)\s*["']?\s*(?:https?:)?//""", text)
+    shown = re.sub(
+        "<script.*?</script>", "", page, flags=re.DOTALL
+    )  # of the charts' library, which has addresses in it
+    for text in (shown, html.unescape(shown)):
+        assert not re.search(r"""(?:src|href|action)\s*=\s*["']?\s*(?:https?:)?//""", text)
+        assert not re.search(r"""(?:@import|url\(|import\()\s*["']?\s*(?:https?:)?//""", text)
+    assert "connect-src data: blob:" in page
     assert "srcdoc=" in page
-    assert page.count("<svg") == 6
     assert capsys.readouterr() == ("", "")
     assert threading.active_count() == threads
+
+
+def test_report_has_a_chart_of_everything(tmp_path):
+    page = write(tmp_path / "report.html", **run(5))
+    assert headings(page) == [
+        *("Reward", "Return", "Actions", "Position (m)", "Velocity (m/s)"),
+        *("Planning time", "Effective sample size"),
+    ]
+    assert "Always the same: invalid plans 0." in page
+    for name in ("near", "calm", "x", "velocity x"):
+        assert f'"value":"{name}"' in page
 
 
 def test_report_escapes_what_it_is_told(tmp_path):
@@ -174,18 +301,85 @@ def test_numbers_that_are_none_do_not_break_it(tmp_path):
     arrays["poses"][2:4] = np.nan
     arrays["poses"][5] = 1e30
     arrays["paths"][1, 2:] = np.inf
-    arrays["rewards"][:3] = np.nan
-    arrays["ess"][:] = np.nan
+    arrays["fans"][2, 1] = np.nan
+    arrays["fan_weights"][3] = np.nan
+    arrays["rewards"][:] = np.nan
+    arrays["states"][2] = np.nan
+    arrays["diagnostics"]["ess"][:] = np.nan
     arrays["actions"][4] = np.inf
     page = write(tmp_path / "report.html", **arrays)
     assert "no finite values" in page
+    assert "Effective sample size" not in page
 
 
-def test_a_model_without_looks_has_its_traces(tmp_path):
-    arrays: dict[str, Any] = run(5, num_actions=9) | {"poses": None, "paths": None}
+def test_rewards_that_are_none_are_gaps():
+    rewards = np.array([1.0, np.nan, 2.0, 3.0])
+    nothing = {"terms": {}, "actions": np.zeros((4, 1)), "action_names": ("0",), "action_limits": None}
+    reward, earned, _ = run_charts(rewards=rewards, **nothing)
+    np.testing.assert_array_equal(reward.groups[""][0].values, rewards)
+    np.testing.assert_array_equal(earned.groups[""][0].values, [1.0, np.nan, 3.0, 6.0])
+
+
+def test_a_model_without_looks_has_its_charts(tmp_path):
+    arrays: dict[str, Any] = run(5, num_actions=9)
     page = write(tmp_path / "report.html", model=object(), **arrays)
     assert "srcdoc=" not in page
-    assert page.count("<svg") == 6
+    assert headings(page)[:3] == ["Reward", "Return", "Actions"]
+    assert "playback go there" not in page
+
+
+def test_states_of_a_body_and_a_unit_share_a_chart():
+    names = [f"{body}: {axis} (m)" for body in ("torso", "foot") for axis in "xyz"]
+    names += [f"{body}: velocity {axis} (m/s)" for body in ("torso", "foot") for axis in "xyz"]
+    states, times = np.arange(60.0).reshape(5, 12), np.arange(5.0)
+    charts = state_charts(states, names, times)
+    shared = ["torso (m)", "foot (m)", "torso velocity (m/s)", "foot velocity (m/s)"]
+    assert [chart.heading for chart in charts] == [name.capitalize() for name in shared]
+    assert [line.name for line in charts[2].groups[""]] == ["velocity x", "velocity y", "velocity z"]
+    np.testing.assert_array_equal(charts[1].groups[""][2].values, states[:, 5])
+    (many,) = state_charts(np.zeros((5, 13)), [*names, "hip: angle (rad)"], times)  # a reader chooses
+    assert [*many.groups] == [*shared, "hip angle (rad)"]
+    (long,) = state_charts(np.zeros((5001, 1)), ["x"], np.arange(5001.0))
+    assert "one of 3 is drawn" in long.remark
+    assert len(long.groups[""][0].values) == 1667
+
+
+def test_actuators_of_other_units_have_other_charts():
+    actions, limits = np.array([[1.0, 0.2], [3.0, -0.2]]), (np.array([0.0, -0.5]), np.array([4.0, 0.5]))
+    names = ("speed (m/s)", "steering (rad)")
+    _, _, speed, steering = run_charts(
+        rewards=np.zeros(2), terms={}, actions=actions, action_names=names, action_limits=limits
+    )
+    assert (speed.unit, speed.levels, speed.groups[""][0].name) == ("m/s", (0.0, 4.0), "speed")
+    assert (steering.unit, steering.levels) == ("rad", (-0.5, 0.5))
+    many = np.stack([np.linspace(-2.0, 2.0, 8)] * 3)
+    *_, heat = run_charts(
+        rewards=np.zeros(3),
+        terms={},
+        actions=many,
+        action_names=[f"joint {i}" for i in range(8)],
+        action_limits=(np.full(8, -2.0), np.full(8, 2.0)),
+    )
+    np.testing.assert_allclose(heat.values[0], np.linspace(-1.0, 1.0, 8), atol=1e-12)
+
+
+def test_every_number_of_info_has_a_sentence():
+    assert {*DIAGNOSTICS} == {
+        name for name, value in vars(planners.Info).items() if type(value).__name__ == "_Measure"
+    }
+    for name, told in DIAGNOSTICS.items():
+        assert told.advice.endswith("."), name
+
+
+def test_charts_are_sized_by_the_run(tmp_path):
+    """The page grows by what happened, not by the horizon's square, nor by the number of a planner's plans."""
+    sizes = {}
+    for num_steps, horizon in ((50, 5), (50, 60), (500, 5)):
+        write(tmp_path / "report.html", **run(num_steps, horizon))
+        sizes[num_steps, horizon] = (tmp_path / "report.html").stat().st_size
+    fixed = sizes[50, 5]
+    assert sizes[500, 5] - fixed < 1.5e6
+    assert sizes[50, 60] - fixed < 1.0e6
 
 
 def test_an_episode_of_ones_own_has_a_page_up_to_its_end(tmp_path):
@@ -206,7 +400,7 @@ def test_an_episode_of_ones_own_has_a_page_up_to_its_end(tmp_path):
     assert "Planning time" not in page
 
 
-@pytest.mark.parametrize(("dt", "label"), [(None, "step</text>"), (0.1, "time (s)</text>")])
+@pytest.mark.parametrize(("dt", "label"), [(None, "step"), (0.1, "time (s)")])
 def test_steps_without_a_duration_are_counted(tmp_path, dt, label):
     """A wrapper of a model that tells none has none either."""
     still = dynamics.from_function(
@@ -215,7 +409,7 @@ def test_steps_without_a_duration_are_counted(tmp_path, dt, label):
     model = dynamics.discounted(still, 0.9)
     episode = planners.episode(planners.random_shooting(2, num_samples=2), model, model, jax.random.key(0), 3)
     report_episode(tmp_path / "report.html", model, episode)
-    assert (tmp_path / "report.html").read_text(encoding="utf-8").count(label) >= 4
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").count(f'"axis_label":"{label}"') >= 4
 
 
 def test_every_kind_of_shape_can_be_shown(tmp_path):
@@ -225,15 +419,152 @@ def test_every_kind_of_shape_can_be_shown(tmp_path):
     shapes = [Shape(kind, (0.2, 0.3, 0.4)[:n], (0.8, 0.2, 0.2), 0.5, body=0) for kind, n in sizes.items()]
     shapes.append(Shape("mesh", (), (0.2, 0.2, 0.8), body=0, vertices=corners, faces=faces))
     looks = Figure(tuple(shapes), poses=lambda state: state)
-    write_report(tmp_path / "report.html", title="", summary={}, figure=looks, **run(2))
+    arrays = run(2)
+    motion = Motion(looks, arrays["poses"], arrays["paths"])
+    write_report(
+        tmp_path / "report.html",
+        title="",
+        summary={},
+        dt=0.1,
+        rewards=arrays["rewards"],
+        actions=arrays["actions"],
+        motion=motion,
+    )
     assert "srcdoc=" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("name", "value"), [("ess", np.ones(4)), ("poses", np.zeros((3, 1, 7))), ("dt", 0.0)])
+def test_a_scene_without_a_floor_has_one_below(tmp_path):
+    arrays, height = run(3), np.array([0.0, 0.0, 1.5])
+    arrays["poses"][:, 0, :3] += height
+    sphere = Shape("sphere", (0.2,), (0.8, 0.2, 0.2), body=0)
+    floor = Shape("plane", (0.0, 0.0), (1.0, 1.0, 1.0))
+    for shapes, stage in (((sphere,), True), ((sphere, floor), False)):
+        scene = record(Motion(Figure(shapes, poses=lambda state: state), arrays["poses"]), 0.1)
+        assert ("/world/stage" in decoded(scene)) == stage
+
+
+def test_plans_that_lead_far_away_stop(tmp_path):
+    """Or a line that leads to infinity crosses the whole picture."""
+    lines = _plan_lines(
+        np.zeros((1, 3)), np.array([[[1.0, 0, 0], [2.0, 0, 0], [1e9, 0, 0], [3.0, 0, 0], [np.nan] * 3]]), 2.5
+    )
+    assert lines[0, :, 1, 0].tolist() == [1.0, 2.0, 2.0, 2.0, 2.0]
+
+
+def test_the_clock_of_the_playback_ends_with_the_episode():
+    arrays = run(7)
+    looks = looks_of(dynamics.point_mass())
+    scene = record(Motion(looks, arrays["poses"], arrays["paths"]), 0.1)
+    duration = re.search(r"durationSeconds\xcb(.{8})", decoded(scene), re.DOTALL)
+    assert duration is not None
+    assert struct.unpack(">d", duration[1].encode("latin1"))[0] == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("plan_ms", np.ones(4)),
+        ("poses", np.zeros((5, 1, 7))),
+        ("states", np.zeros((5, 4))),
+        ("paths", np.zeros((6, 5, 3))),
+        ("dt", 0.0),
+    ],
+)
 def test_arrays_that_disagree_are_refused(tmp_path, name, value):
     # the annotations, which tests enforce, may be the first to notice
     with pytest.raises((ValueError, TypeCheckError), match=name):
         write(tmp_path / "report.html", **(run(5) | {name: value}))
+
+
+class Browser:
+    """A page in a browser without a network, driven through the browser's own protocol."""
+
+    FLAGS = (
+        *("--headless=new", "--no-sandbox", "--no-first-run", "--disable-background-networking", "--hide-scrollbars"),
+        *("--enable-unsafe-swiftshader", "--use-angle=swiftshader", "--window-size=1000,1300"),
+        *("--proxy-server=http://127.0.0.1:9", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"),
+        "--remote-debugging-port=0",
+    )
+
+    def __init__(self, page):
+        self.folder = page.parent / "profile"
+        self.page = page
+
+    async def __aenter__(self):
+        flags = [*self.FLAGS, f"--user-data-dir={self.folder}"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen([BROWSER, *flags, self.page.as_uri()], **quiet)
+        port = self.folder / "DevToolsActivePort"
+        for _ in range(300):
+            if port.exists() and len(port.read_text().splitlines()) == 2:
+                break
+            await asyncio.sleep(0.2)
+        address = f"http://127.0.0.1:{port.read_text().splitlines()[0]}/json"
+        for _ in range(100):
+            targets = json.load(urllib.request.urlopen(address))
+            pages = [target for target in targets if target["type"] == "page" and "report" in target["url"]]
+            if pages:
+                break
+            await asyncio.sleep(0.2)
+        self.socket = await websocket_connect(pages[0]["webSocketDebuggerUrl"])
+        self.sent = 0
+        return self
+
+    async def __aexit__(self, *_):
+        self.socket.close()
+        await self.socket.read_message()  # None, once it is closed
+        self.process.kill()
+        self.process.wait()
+
+    async def value(self, script):
+        """What a script evaluates to, once it is not null; an error of the page is one of the test."""
+        for _ in range(240):
+            self.sent += 1
+            parameters = {"expression": script, "returnByValue": True, "awaitPromise": True}
+            call = {"id": self.sent, "method": "Runtime.evaluate", "params": parameters}
+            await self.socket.write_message(json.dumps(call))
+            while (answer := json.loads(await self.socket.read_message())).get("id") != self.sent:
+                pass
+            found = answer["result"]["result"].get("value")
+            if "exceptionDetails" not in answer["result"] and found is not None:
+                return found
+            await asyncio.sleep(0.5)
+        raise AssertionError(f"{script}: {answer}")
+
+
+CURSOR = "Bokeh.documents[0].get_model_by_name('cursor').location"
+PLAYER = "Number(document.querySelector('iframe').contentDocument.querySelector('[role=slider]').ariaValueNow)"
+
+
+@pytest.mark.skipif(not BROWSER, reason="no chromium or google-chrome is installed")
+def test_charts_move_with_the_playback(tmp_path):
+    """Both ways: the cursor is at the player's time, and a click on a chart has the player go there."""
+    page = tmp_path / "report.html"
+    arrays = run(100) | {"state_names": ("a: x (m)", "b: x (m)", "c: x (m)", "d: x (m)")}
+    arrays |= {"states": np.zeros((101, 5)), "state_names": (*arrays["state_names"], "e: x (m)")}
+    write(page, **arrays)
+
+    async def drive():
+        async with Browser(page) as browser:
+            first = await browser.value(f"{CURSOR} || null")
+            assert await browser.value(f"{CURSOR} > {first} || null")
+            await browser.value("window.dispatchEvent(new CustomEvent('seek', {detail: 5.0}))")
+            assert await browser.value(f"Math.abs({PLAYER} - 5.0) < 1e-6 || null")
+            assert await browser.value(f"Math.abs({CURSOR} - 5.0) < 1e-6 || null")
+            others = "Bokeh.documents[0].roots().map(p => p.center.concat(p.renderers).map(r => r.location))"
+            found = await browser.value(f"{others}.flat().filter(x => x != null && Math.abs(x - 5.0) < 1e-6).length")
+            assert found == len(headings(page.read_text()))
+            choose = """(() => {
+                const choice = document.querySelector("select");
+                choice.value = 1;
+                choice.dispatchEvent(new Event("change"));
+                return choice.dataset.chart;
+            })()"""
+            plot = f"Bokeh.documents[0].roots()[{await browser.value(choose)}]"
+            shown = f"JSON.stringify({plot}.renderers.map(part => part.visible))"
+            assert await browser.value(f"{shown} === '[false,true,false,false,false]' || null")
+
+    asyncio.run(drive())
 
 
 def screenshot(page, milliseconds):

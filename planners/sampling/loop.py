@@ -170,7 +170,7 @@ def _as_long(rows: list[Info]) -> list[Info]:
             row,
             returns=padded(row.returns, longest, jnp.nan),
             weights=padded(row.weights, longest, 0.0),
-            samples=padded(row.samples, longest, 0),
+            samples=padded(row.samples, longest, 0.0),
         )
         for row in rows
     ]

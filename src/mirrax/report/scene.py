@@ -98,7 +98,7 @@ def record(motion: Motion, dt: float) -> str:
             for body, pose in zip(bodies, between[frame], strict=True):
                 body.position = _rounded(pose[:3])
                 body.wxyz = _rounded(pose[3:])
-            row = min(rows[frame], len(starts) - 1)  # the last pose follows the last plan
+            row = int(min(rows[frame], len(starts) - 1))  # the last pose follows the last plan
             if line is None and fan is None:
                 return
             if frame > 0 and row == min(rows[frame - 1], len(starts) - 1):
