@@ -20,7 +20,10 @@ def coordinate_names(model: Any) -> tuple[str, ...] | None:
         links = _unique([mj.body(i + 1).name or f"link {i}" for i in range(mj.nbody - 1)])
         kinds = [
             *(("{} (m)", _AXES), ("rotation {}", ("w", *_AXES))),
-            *(("velocity {} (m/s)", _AXES), ("angular velocity {} (rad/s)", _AXES)),
+            *(
+                ("angular velocity {} (rad/s)", _AXES),
+                ("velocity {} (m/s)", _AXES),
+            ),  # the order of `brax.base.Motion`
         ]
         return tuple(f"{link}: {text.format(axis)}" for text, axes in kinds for link in links for axis in axes)
     places: list[str] = []

@@ -61,10 +61,10 @@ def coordinate_names(model: Any, state: State) -> tuple[str, ...]:
     if known is not None:
         return known
     if isinstance(model, HasCoordinates):
-        return tuple(f"[{i}]" for i in range(jax.eval_shape(lambda: coordinates(model, state)).size))
+        return tuple(f"[{i}]" for i in range(jax.eval_shape(lambda state: coordinates(model, state), state).size))
     names: list[str] = []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        if jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.eval_shape(lambda state: state, state)):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
             where = jax.tree_util.keystr(path, simple=True, separator=".")
             places = (",".join(map(str, index)) for index in np.ndindex(*jnp.shape(leaf)))
             names += [f"{where}[{place}]" if place else where or "state" for place in places]

@@ -158,20 +158,62 @@ def test_what_does_not_parse_is_explained(capsys, arguments):
     assert "Traceback" not in captured.out + captured.err
 
 
+def test_runs_are_compared(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ["run", "pendulum", "--planner", "mppi", "--horizon", "4", "--num-samples", "16", "--devices", "1"]
+    for name, seed, steps in (("a/x", 0, 2), ("b/x", 1, 3)):
+        main([*words, "--steps", str(steps), "--seed", str(seed), "--out", str(tmp_path / name)])
+    capsys.readouterr()
+    main(["compare", str(tmp_path / "a" / "x"), str(tmp_path / "b" / "x")])
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines()]
+    first, second = (row[:5] for row in rows[1:3])
+    assert (first, second) == (["a/x", "pendulum", "mppi", "0", "2"], ["b/x", "pendulum", "mppi", "1", "3"])
+    assert "steps: a/x 2, b/x 3" in out  # what differs in the settings
+    assert "horizon" not in out
+    page = (tmp_path / "compare.html").read_text(encoding="utf-8")
+    assert "2 runs" in page
+    assert re.findall("<h3>(.*?)</h3>", page)[:3] == ["Return", "Reward", "Planning time"]
+    assert page.count('"value":"b/x"') > 3
+    found = [results.load(tmp_path / name / "x") for name in "ab"]
+    assert f"{found[0].rewards.sum():.1f}" in page
+    main(["compare", str(tmp_path / "a" / "x"), str(tmp_path / "b" / "x"), "--out", str(tmp_path / "other.html")])
+    assert (tmp_path / "other.html").exists()
+
+
+def test_what_cannot_be_compared_is_one_line(tmp_path, capsys):
+    assert "compare needs the folders of two runs at least, got 0" in fails(capsys, "compare")
+    assert "compare needs the folders of two runs at least, got 1" in fails(capsys, "compare", str(tmp_path))
+    assert "path must be a folder with results of a run" in fails(capsys, "compare", str(tmp_path), str(tmp_path))
+
+
 def test_it_tells_its_version(capsys):
     main(["--version"])
     assert capsys.readouterr().out == f"mirrax {mirrax.__version__}\n"
 
 
-def help_of(capsys, *arguments):
+def help_of(capsys, *arguments, word="--help"):
     with pytest.raises(SystemExit) as exit_:
-        main([*arguments, "--help"])
+        main([*arguments, word])
     assert exit_.value.code == 0
     return capsys.readouterr().out
 
 
-def test_help_explains_every_option(capsys):
+def test_help_is_short_and_says_where_more_is(capsys):
     out = help_of(capsys, "run")
+    for option in ("--planner", "--horizon", "--backend", "--devices", "--out", "--help-all"):
+        assert option in out
+    assert len(out.splitlines()) < 60
+    assert "--num-samples" not in out
+    out = help_of(capsys, "run", "--planner", "mppi")
+    assert "mppi options" in out
+    assert "--temperature" in out
+    assert "--rollout-chunk-size" not in out
+    assert "--help-all" in out
+
+
+def test_all_of_the_help_explains_every_option(capsys):
+    out = help_of(capsys, "run", word="--help-all")
     for option in ("--planner", "--horizon", "--num-samples", "--temperature", "--backend", "--devices", "--out"):
         assert option in out
     assert all(option.flag in out for option in planner_flags())
@@ -181,7 +223,7 @@ def test_help_explains_every_option(capsys):
 @pytest.mark.parametrize("planner", PLANNERS)
 def test_the_help_of_a_planner_has_its_own_options_and_no_other(capsys, planner):
     """Every argument of the factory that a word can say, and all that planners share."""
-    out = help_of(capsys, "run", "--planner", planner)
+    out = help_of(capsys, "run", "--planner", planner, word="--help-all")
     own, everyone = planner_flags(planner), planner_flags()
     assert all(option.flag in out for option in own)
     foreign = {option.flag for option in everyone} - {option.flag for option in own}

@@ -23,7 +23,7 @@ from mirrax.results.journal import FOLDER, Journal, make_room
 
 WORDS = ("pendulum", "--planner", "mppi", "--horizon", "6", "--num-samples", "32", "--devices", "1")
 STEP = {"reward": 0.0, "ended": False, "plan_ms": 0.0, "action": np.zeros(2, np.float32), "ess": np.float32(0.0)}
-STEP |= {"coordinates": np.zeros(3, np.float32)}
+STEP |= {"coordinates": np.zeros(3, np.float32), "actuators": np.zeros(2, np.float32)}
 HEADER = {"run": "a", "start": {"coordinates": [0.5, np.nan, 0.0]}, "num_steps": 9, "dt": 0.1}
 
 
@@ -89,7 +89,7 @@ def test_steps_are_kept_as_they_happen_and_read_without_loss(tmp_path, journal):
     table = found.table()
     assert all(column.shape == (5,) for column in table.values())
     np.testing.assert_array_equal(table["action_1"], found.actions[:, 1])
-    np.testing.assert_array_equal(table["state_2"], np.arange(5))
+    np.testing.assert_array_equal(table["state: 2"], np.arange(5))
     np.testing.assert_allclose(table["return"][-1], found.rewards.sum())
 
 
@@ -192,7 +192,7 @@ def test_there_is_nothing_to_read(tmp_path):
     with pytest.raises(ValueError, match="path must be a folder with an unfinished run, got 'nowhere'"):
         results.load("nowhere", unfinished=True)
     (tmp_path / "result.json").write_text("{}")
-    with pytest.raises(ValueError, match="must be of schema 2, got 1"):
+    with pytest.raises(ValueError, match="must be of schema 3, got 1"):
         results.load(tmp_path)
 
 

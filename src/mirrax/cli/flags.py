@@ -33,6 +33,7 @@ class Flag(NamedTuple):
         help: what it does, and of which planners it is.
         planners: that take it.
         words: that stand for a number.
+        shared: whether it is one of those that all sampling planners share, and no planner's own.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Flag(NamedTuple):
     help: str
     planners: tuple[str, ...]
     words: frozenset[str] = frozenset()
+    shared: bool = False
 
     @property
     def flag(self) -> str:
@@ -75,7 +77,10 @@ def planner_flags(only: str | None = None) -> list[Flag]:
         elif names != list(PLANNERS) and option not in planners.LoopOptions.__annotations__:
             text = f"{text.removesuffix('.')} ({_takers(names)})."
         text = _capitalized(text).replace("`", "")
-        flags.append(Flag(option, _type(known[option]), text, tuple(names), words[option]))
+        shared = option in planners.LoopOptions.__annotations__
+        if only is not None:  # what its factory names is its own
+            shared = option not in options_of(getattr(planners, only))
+        flags.append(Flag(option, _type(known[option]), text, tuple(names), words[option], shared))
     return flags
 
 

@@ -2,11 +2,12 @@
 
 import dataclasses
 import importlib
+import inspect
 import itertools
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import tyro
 
@@ -15,6 +16,9 @@ from mirrax.cli.compare import compare
 from mirrax.cli.interruption import interruptible, pipe_may_close, say_interrupted
 from mirrax.cli.listing import list_all
 from mirrax.cli.run import resume, run
+
+if TYPE_CHECKING:
+    from mirrax.cli.flags import Flag
 
 
 def _option(metavar: str) -> Any:
@@ -49,7 +53,8 @@ def _read(kind: type, nothing: Any = None, kept: Collection[str] = ()) -> Any:
 
 OptionalInt = Annotated[int | None, _read(int), _option("INT")]
 
-HELP = {"-h", "--help"}
+HELP_ALL = "--help-all"
+HELP = {"-h", "--help", HELP_ALL}
 Benchmark = Literal[
     "speed",
     "busy",
@@ -86,10 +91,9 @@ class Run:
     seed: Annotated[int, _read(int)] = 0
     """Seed of everything random."""
     out: Annotated[Path | None, _read(Path), _option("DIR")] = None
-    """Folder for result.json, arrays.npz and report.html; runs/MODEL-PLANNER unless given. Those that are there are
-    overwritten in the end."""
+    """Folder to write to; runs/MODEL-PLANNER unless given. Results that are there are replaced in the end."""
     resume: Annotated[Path | None, _read(Path), _option("DIR")] = None
-    """Go on with the run that was ended before its time in this folder; of other options it takes --steps alone."""
+    """Go on with the run that was ended before its time in this folder; of other options takes --steps."""
     plans_every: Annotated[int, _read(int), _option("INT")] = 10
     """How often a plan is kept in arrays.npz, in steps."""
     devices: OptionalInt = None
@@ -164,6 +168,7 @@ def parse(arguments: Sequence[str] | None = None) -> Run | Compare | List | Benc
     """Turn `arguments` (those of the process unless given) into a command; exits with 2 if they make none."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     driven: Any = _run_with_options(given) if given[:1] == ["run"] else Run
+    given = ["--help" if word == HELP_ALL else word for word in given]
     commands: dict[str, Callable[..., Any]] = {"run": driven, "compare": Compare, "list": List, "bench": Bench}
     return tyro.extras.subcommand_cli_from_dict(
         commands, prog="mirrax", description="Planning as inference, in JAX.", args=given
@@ -171,35 +176,57 @@ def parse(arguments: Sequence[str] | None = None) -> Run | Compare | List | Benc
 
 
 def _run_with_options(given: Sequence[str]) -> Any:
-    """`Run`, with the options of all planners; in the help for one planner, with its own."""
+    """`Run`, with the options of planners; in the help as many of them as were asked for."""
     from mirrax.benchmarks.mistakes import one_clear_line
-    from mirrax.cli.flags import NOTHING, check_planner, planner_flags
+    from mirrax.cli.flags import check_planner, planner_flags, takes_loop_options
 
     named = next((right for left, right in itertools.pairwise(given) if left == "--planner"), None)
     named = next((word.removeprefix("--planner=") for word in given if word.startswith("--planner=")), named)
-    only = None
-    if HELP & set(given) and named is not None and not named.startswith("-"):
+    only, helping, whole = None, bool(HELP & set(given)), HELP_ALL in given
+    if helping and named is not None and not named.startswith("-"):
         with one_clear_line():
             only = check_planner(named)
+    own = [flag for flag in planner_flags(only) if not flag.shared]
+    shared = [flag for flag in planner_flags(only) if flag.shared]
+    more = ""
+    if helping and not whole:
+        if only is None:
+            own, shared, more = [], [], "Options of a planner: mirrax run --planner NAME --help; of all: --help-all."
+        elif takes_loop_options(only):
+            shared, more = [], "What all sampling planners share, besides: --help-all."
+    own_group = _group(own, "Of this planner." if only else "Of some planners, which are named.")
+    shared_group = _group(shared, "Of all planners that sample plans, but where others are named.")
+
+    def with_options(run: Run, own: Any, shared: Any) -> Run:
+        return dataclasses.replace(run, planner_options=vars(own) | vars(shared))
+
+    def titled(group: type, title: str) -> Any:
+        return Annotated[group, tyro.conf.arg(name=title), tyro.conf.OmitArgPrefixes]
+
+    with_options.__annotations__ |= {
+        "run": Annotated[Run, tyro.conf.arg(name="")],
+        "own": titled(own_group, only or "planner"),
+        "shared": titled(shared_group, "sampling"),
+    }
+    with_options.__doc__ = f"{inspect.cleandoc(Run.__doc__ or '')}\n\n{more}"
+    return with_options
+
+
+def _group(flags: Sequence["Flag"], summary: str) -> type:
+    """Options of planners, as a group of the help."""
+    from mirrax.cli.flags import NOTHING
+
     metavars = {int: "INT", float: "FLOAT", bool: "BOOL", str: "WORD"}
     fields: list[Any] = [
         (
-            option.name,
+            flag.name,
             Annotated[
-                option.type | None,
-                _read(option.type, NOTHING, option.words),
-                tyro.conf.arg(metavar=metavars[option.type], help=option.help, help_behavior_hint=""),
+                flag.type | None,
+                _read(flag.type, NOTHING, flag.words),
+                tyro.conf.arg(metavar=metavars[flag.type], help=flag.help, help_behavior_hint=""),
             ],
             None,
         )
-        for option in planner_flags(only)
+        for flag in flags
     ]
-    group = dataclasses.make_dataclass("Options", fields, frozen=True, namespace={"__doc__": "Of planners."})
-
-    def with_options(run: Run, options: Any) -> Run:
-        return dataclasses.replace(run, planner_options=vars(options))
-
-    unnamed = tyro.conf.arg(name="")
-    with_options.__annotations__ |= {"run": Annotated[Run, unnamed], "options": Annotated[group, unnamed]}
-    with_options.__doc__ = Run.__doc__
-    return with_options
+    return dataclasses.make_dataclass("Options", fields, frozen=True, namespace={"__doc__": summary})

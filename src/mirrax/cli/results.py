@@ -75,7 +75,7 @@ def write_results(out: Path, journal: Journal, looks: Figure | None, *, interrup
         terms=results.reward_terms,
         actions=results.actuators,
         action_names=results.actuator_names,
-        action_limits=about["actuator_limits"],
+        action_limits=results.actuator_limits,
         states=results.states,
         state_names=results.state_names,
         plan_ms=results.plan_ms,

@@ -37,7 +37,7 @@ class Results:
         ended: whether the episode ended with the step, [T]; true of the last one at most.
         actions: as the planner gave them, on the scale of plans, which the model clips to [-1, 1], [T, A]; of
             discrete ones [T].
-        actuators: the same in the units of the actuators (`dynamics.to_actuators`), within their range, [T, B].
+        actuators: the same in the units of the actuators (`dynamics.to_actuators`), within their range, [T, U].
         states: by their coordinates (`dynamics.coordinates`), before the first step and after each, [T + 1, n].
         plan_ms: the time that planning took, [T], ms.
         diagnostics: the numbers of the planner's info, of the last iteration of each step, by name, each [T].
@@ -46,7 +46,7 @@ class Results:
         poses: of the bodies of the model's figure before the first step and after each, position (m) and quaternion
             (w, x, y, z), [T + 1, B, 7]; None for a model without looks.
         paths: of the tracked body under the plan of each step, [T, Q, 3], m, thinned out to 64 points; None likewise.
-        fans: of the tracked body under other plans, the modes of a mixture and the weightiest samples, [T, F, P, 3],
+        fans: of the tracked body under other plans, the modes of a mixture and the weightiest samples, [T, F, R, 3],
             m, thinned out to 16 points; None where there are none.
         fan_weights: of these plans, the greatest of either kind 1, [T, F].
         terms: of the rewards, [T, N], named by `about["term_names"]`; None for a model that does not tell them apart.
@@ -56,7 +56,7 @@ class Results:
     rewards: Float[np.ndarray, " T"]
     ended: Bool[np.ndarray, " T"]
     actions: Num[np.ndarray, "T *A"]
-    actuators: Float[np.ndarray, "T B"]
+    actuators: Float[np.ndarray, "T U"]
     states: Float[np.ndarray, "T1 n"]
     plan_ms: Float[np.ndarray, " T"]
     diagnostics: dict[str, Float[np.ndarray, " T"]]
@@ -64,7 +64,7 @@ class Results:
     plan_steps: Int[np.ndarray, " P"]
     poses: Float[np.ndarray, "T1 B 7"] | None = None
     paths: Float[np.ndarray, "T Q 3"] | None = None
-    fans: Float[np.ndarray, "T F P 3"] | None = None
+    fans: Float[np.ndarray, "T F R 3"] | None = None
     fan_weights: Float[np.ndarray, "T F"] | None = None
     terms: Float[np.ndarray, "T N"] | None = None
 
@@ -83,6 +83,12 @@ class Results:
     def actuator_names(self) -> tuple[str, ...]:
         """The names of the actuators, with their unit where it is known; numbers for those without."""
         return tuple(self.about.get("actuator_names") or map(str, range(self.actuators.shape[1])))
+
+    @property
+    def actuator_limits(self) -> tuple[Float[np.ndarray, " U"], Float[np.ndarray, " U"]] | None:
+        """The least and the greatest that actuators do, in their units, [U] each; None where they have no range."""
+        limits = self.about.get("actuator_limits")
+        return None if limits is None else (np.asarray(limits[0], float), np.asarray(limits[1], float))
 
     @property
     def state_names(self) -> tuple[str, ...]:

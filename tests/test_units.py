@@ -1,0 +1,215 @@
+"""Units and names: actions as actuators take them, what coordinates are called, what rewards are made of."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import unchecked
+
+from mirrax import dynamics, planners
+from mirrax.dynamics.actions import from_range
+
+CAR_RANGE = ((0.0, -0.5), (10.0, 0.5))
+
+
+def car(**options):
+    def step(key, state, action):
+        return {"x": state["x"] + action, "n": state["n"] + 1}, action[0] - action[1] ** 2, 1.0
+
+    first = {"x": jnp.zeros(2), "n": jnp.zeros((), jnp.int32)}
+    return dynamics.from_function(step, 2, init=lambda key: first, action_range=CAR_RANGE, **options)
+
+
+def switch(**options):
+    return dynamics.from_function(
+        lambda key, state, action: (state + action, 0.0, 1.0),
+        num_actions=3,
+        init=lambda key: jnp.zeros(()),
+        **options,
+    )
+
+
+MODELS = {
+    "pendulum": dynamics.pendulum,
+    "acrobot": dynamics.acrobot,
+    "cartpole": dynamics.cartpole,
+    "double_cartpole": dynamics.double_cartpole,
+    "point_mass": dynamics.point_mass,
+    "linear_quadratic": lambda: dynamics.linear_quadratic(jnp.eye(2), jnp.eye(2), jnp.eye(2), jnp.eye(2)),
+    "tabular": lambda: dynamics.tabular(jnp.full((2, 3, 2), 0.5), jnp.zeros((2, 3))),
+    "function": car,
+    "discrete function": switch,
+    "timed": lambda: dynamics.timed(dynamics.cartpole()),
+    "resting": lambda: dynamics.resting(dynamics.cartpole(), 3),
+    "discretized": lambda: dynamics.discretized(car(), [[0.0, 0.0], [1.0, -1.0], [-1.0, 0.5]]),
+    "ensemble": lambda: dynamics.ensemble([dynamics.pendulum(max_torque=3.0), dynamics.pendulum(max_torque=4.0)]),
+    "randomized": lambda: dynamics.randomized(dynamics.pendulum(), lambda key, model: model),
+    "own reward": lambda: dynamics.with_reward(dynamics.pendulum(), lambda state, action, after: 0.0),
+    "brax": lambda: dynamics.brax("inverted_pendulum", "generalized", action_range=(-3.0, 3.0)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_actions_go_to_the_units_of_actuators_and_back(name):
+    model = MODELS[name]()
+    space = dynamics.action_space(model)
+    if isinstance(space, dynamics.Discrete):
+        actions = list(range(space.num))
+    else:
+        actions = list(np.random.default_rng(0).uniform(-0.9, 0.9, (3, space.size)).astype(np.float32))
+    for action in actions:
+        values = dynamics.to_actuators(model, action)
+        assert values.ndim == 1
+        back = dynamics.from_actuators(model, values)
+        np.testing.assert_allclose(back, action, atol=1e-6)
+        assert back.shape == space.shape
+        assert back.dtype == space.zeros().dtype
+        np.testing.assert_allclose(jax.jit(dynamics.to_actuators)(model, action), values, rtol=1e-6)
+    names = dynamics.actuator_names(model)
+    assert names is None or len(names) == len(values)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_coordinate_has_a_name(name):
+    model = MODELS[name]()
+    state = jax.eval_shape(model.init, jax.random.key(0))
+    size = jax.eval_shape(lambda state: dynamics.coordinates(model, state), state).size
+    names = dynamics.coordinate_names(model, state)
+    assert len(names) == size
+    assert len(set(names)) == size
+
+
+@pytest.mark.parametrize("backend", ["spring", "generalized", "mjx"])
+@pytest.mark.parametrize("robot", ["ant", "hopper", "pusher"])
+def test_coordinates_of_robots_are_named_as_their_files_name_them(robot, backend):
+    model = dynamics.brax(robot, backend)
+    state = jax.eval_shape(model.init, jax.random.key(0))
+    names = dynamics.coordinate_names(model, state)
+    assert len(set(names)) == jax.eval_shape(lambda state: dynamics.coordinates(model, state), state).size
+    if robot == "hopper":
+        assert ("foot: x (m)" if backend == "spring" else "angle: foot_joint (rad)") in names
+    assert len(set(dynamics.actuator_names(model) or ())) == model.action_size
+
+
+def test_coordinates_are_in_the_order_of_their_names():
+    model = dynamics.brax("hopper", "spring")
+    state = jax.jit(model.init)(jax.random.key(0))
+    found = dict(zip(dynamics.coordinate_names(model, state), dynamics.coordinates(model, state), strict=True))
+    links = state.pipeline_state
+    for number, link in enumerate(("torso", "thigh", "leg", "foot")):
+        for axis, i in zip("xyz", range(3), strict=True):
+            assert found[f"{link}: {axis} (m)"] == links.x_i.pos[number, i]
+            assert found[f"{link}: velocity {axis} (m/s)"] == links.xd_i.vel[number, i]
+            assert found[f"{link}: angular velocity {axis} (rad/s)"] == links.xd_i.ang[number, i]
+        assert found[f"{link}: rotation w"] == links.x_i.rot[number, 0]
+    joints = dynamics.brax("hopper", "generalized")
+    state = jax.jit(joints.init)(jax.random.key(0))
+    found = dict(zip(dynamics.coordinate_names(joints, state), dynamics.coordinates(joints, state), strict=True))
+    assert found["position: rootz (m)"] == state.pipeline_state.q[1]
+    assert found["speed: foot_joint (rad/s)"] == state.pipeline_state.qd[5]
+
+
+def test_states_of_ones_own_are_named_by_their_places():
+    state = {"arm": {"angle": jnp.zeros(2), "count": jnp.zeros((), jnp.int32)}, "time": jnp.zeros(())}
+    assert dynamics.coordinate_names(object(), state) == ("arm.angle[0]", "arm.angle[1]", "time")
+    assert dynamics.coordinate_names(object(), jnp.zeros((2, 2))) == ("[0,0]", "[0,1]", "[1,0]", "[1,1]")
+    named = car(coordinate_names=("x (m)", "y (m)"), actuator_names=("speed (m/s)", "steering (rad)"))
+    assert dynamics.coordinate_names(named, named.init(jax.random.key(0))) == ("x (m)", "y (m)")
+    assert dynamics.actuator_names(dynamics.timed(named)) == ("speed (m/s)", "steering (rad)")
+
+
+def test_values_of_actuators_are_what_the_model_is_given():
+    """By its step, and clipped as it clips them."""
+    model = car()
+    for action in (jnp.array([0.3, -0.2]), jnp.array([5.0, -7.0])):
+        values = model.to_actuators(action)
+        np.testing.assert_allclose(
+            model.step(jax.random.key(0), model.init(jax.random.key(0)), action).state["x"], values
+        )
+        np.testing.assert_allclose(values, jnp.clip(values, *map(jnp.array, CAR_RANGE)))
+    np.testing.assert_allclose(model.to_actuators(jnp.array([-1.0, 1.0])), [0.0, 0.5])
+    np.testing.assert_allclose(dynamics.from_actuators(model, [99.0, -99.0]), [1.0, -1.0])
+    low, high = dynamics.actuator_limits(model)
+    np.testing.assert_allclose(low, CAR_RANGE[0])
+    np.testing.assert_allclose(high, CAR_RANGE[1])
+    assert dynamics.actuator_limits(MODELS["linear_quadratic"]()) is None
+    assert dynamics.actuator_limits(switch()) is None
+
+
+def test_an_actuator_that_cannot_move_has_one_action():
+    np.testing.assert_array_equal(
+        from_range(jnp.array([3.0, 1.0]), jnp.array([3.0, 0.0]), jnp.array([3.0, 2.0])), [0.0, 0.0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"actuator_names": "speed"}, r"actuator_names must be a sequence of 2 names, got 'speed'"),
+        ({"actuator_names": ("speed",)}, r"actuator_names must be a sequence of 2 names, got 1: \('speed',\)"),
+        ({"coordinate_names": (1, 2)}, r"coordinate_names must be a sequence of names, got \(1, 2\)"),
+        ({"figure": "box"}, r"figure must be a dynamics.Figure, got 'box'"),
+        ({"reward_terms": 3}, r"reward_terms must be callable, got 3"),
+    ],
+)
+@unchecked
+def test_names_and_looks_that_are_none_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        car(**options)
+
+
+def terms(state, action, after):
+    return {"speed": action[0], "steering": -(action[1] ** 2)}
+
+
+def test_rewards_tell_their_terms():
+    action = jnp.array([0.5, 1.0])
+    model = car(reward_terms=terms)
+    state = model.init(jax.random.key(0))
+    step = model.step(jax.random.key(0), state, action)
+    found = dynamics.reward_terms(model, state, action, step.state)
+    assert {name: float(value) for name, value in found.items()} == {"speed": 7.5, "steering": -0.25}
+    np.testing.assert_allclose(sum(found.values()), step.reward)
+    assert dynamics.reward_terms(dynamics.pendulum(), None, action, None) is None
+
+
+def test_a_reward_may_be_a_dictionary_of_terms():
+    model = dynamics.with_reward(car(), terms)
+    state, action = model.init(jax.random.key(0)), jnp.array([0.5, 2.0])
+    step = model.step(jax.random.key(0), state, action)
+    assert float(step.reward) == -0.5  # as the actuators take it: clipped to 1
+    assert {name: float(v) for name, v in dynamics.reward_terms(model, state, action, step.state).items()} == {
+        "speed": 0.5,
+        "steering": -1.0,
+    }
+    plain = dynamics.with_reward(car(reward_terms=terms), lambda state, action, after: 1.0)
+    assert dynamics.reward_terms(plain, state, action, step.state) is None  # those underneath are not its own
+    wrong = dynamics.with_reward(car(), lambda state, action, after: {"speed": action})
+    with pytest.raises(ValueError, match=r"reward\['speed'\] must be a scalar number, got float32 of shape \(2,\)"):
+        wrong.step(jax.random.key(0), state, action)
+
+
+def test_terms_of_brax_are_its_metrics():
+    model = dynamics.brax("ant", "spring")
+    state = jax.eval_shape(model.init, jax.random.key(0))
+    found = jax.eval_shape(lambda state: dynamics.reward_terms(model, state, jnp.zeros(8), state), state)
+    assert {*found} == {"contact", "ctrl", "forward", "survive"}
+    pendulum = dynamics.brax("inverted_pendulum")
+    state = jax.eval_shape(pendulum.init, jax.random.key(0))
+    assert jax.eval_shape(lambda state: dynamics.reward_terms(pendulum, state, jnp.zeros(1), state), state) is None
+
+
+SMALL = {"ilqr": {}, "gradient": {}, "elbo_gradient": {}}  # all others draw eight plans
+
+
+@pytest.mark.parametrize("factory", planners.PLANNERS, ids=lambda factory: factory.__name__)
+def test_actions_of_plans_are_within_the_range(factory):
+    """Where the reward asks for all that actuators have, and more."""
+    planner = factory(3, **SMALL.get(factory.__name__, {"num_samples": 8}))
+    model = dynamics.with_reward(dynamics.pendulum(), lambda state, action, after: 10.0 * action[0])
+    state = model.init(jax.random.key(0))
+    belief = planner.init(model, state)
+    plan = jax.jit(planners.plan)
+    for key in jax.random.split(jax.random.key(1), 3):
+        action, belief, _ = plan(planner, model, key, state, belief)
+        assert (jnp.abs(action) <= 1.0).all()
