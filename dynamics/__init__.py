@@ -39,6 +39,7 @@ from .spaces import (
 )
 from .tabular import Tabular, tabular
 from .timed import Timed, TimedState, timed
+from .trial import check
 from .uncertain import Ensemble, Randomized, ensemble, randomized
 from .wrapper import Wrapper
 from .wrappers import (
@@ -99,6 +100,7 @@ __all__ = [
     "brax",
     "brax_names",
     "cartpole",
+    "check",
     "coordinates",
     "discounted",
     "discretized",

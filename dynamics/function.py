@@ -56,11 +56,11 @@ class FunctionModel:
                 scalars.
         """
         if self.action_size is None:
-            return checked_step(self.step_function(key, state, check_choice(action)))
+            return checked_step(self.step_function(key, state, check_choice(action)), state)
         action = check_action(action, self.action_size)
         if self.action_range is not None:
             action = to_range(action, *self.action_range)
-        return checked_step(self.step_function(key, state, action))
+        return checked_step(self.step_function(key, state, action), state)
 
     def value(self, state: State) -> Float[Array, ""]:
         """The user's value of `state`, or zero."""

@@ -51,6 +51,7 @@ BASE = [
     "randomness",
     "rods",
     "spaces",
+    "trial",
     "wrapper",
 ]
 # what a file over 300 lines must give a reason for

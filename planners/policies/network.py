@@ -162,7 +162,7 @@ def network_policy(
     own = network is None
     if own and params is not None:
         raise ValueError("params need the network whose they are, got network=None")
-    if isinstance(hidden, str) or not isinstance(hidden, Sequence):
+    if isinstance(hidden, str | bytes) or not isinstance(hidden, Sequence):
         raise ValueError(f"hidden must be a tuple of sizes, got {hidden!r}")
     layers = tuple(integer("hidden", size) for size in hidden)
     for method in () if own else ("init", "apply"):
