@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from mirrax import planners
-from mirrax.cli.compiling import compiled
+from mirrax.cli.ahead_of_time import compiled
 from mirrax.dynamics import Model, action_space, coordinates
 from mirrax.dynamics.figures import Figure, figure
 from mirrax.planners.rollouts.placement import place, sharding_of, whole
