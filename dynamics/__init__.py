@@ -29,6 +29,7 @@ from .point_mass import PointMass, point_mass
 from .pytrees import pytree, static
 from .randomness import redraw
 from .resting import Resting, RestingState, resting
+from .saving import from_state_dict, to_state_dict
 from .spaces import (
     ActionSpace,
     Continuous,
@@ -109,6 +110,7 @@ __all__ = [
     "ensemble",
     "figure",
     "from_function",
+    "from_state_dict",
     "linear_quadratic",
     "mean_squared_displacement",
     "mean_squared_speed",
@@ -123,6 +125,7 @@ __all__ = [
     "tabular",
     "timed",
     "to_range",
+    "to_state_dict",
     "with_coordinates",
     "with_reward",
     "with_termination",

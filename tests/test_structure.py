@@ -50,6 +50,7 @@ BASE = [
     "pytrees",
     "randomness",
     "rods",
+    "saving",
     "spaces",
     "trial",
     "wrapper",
