@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .base import Step, check_model, checked_step
+from .base import HasCoordinates, Step, check_model, checked_step
 from .checks import scalar
 from .pytrees import difference
+from .randomness import is_key
 from .spaces import Continuous, action_space
 
 # what a function raises that is given other arguments than it takes, or traced ones; what else it raises is its own
@@ -24,6 +25,7 @@ _UNTRACEABLE = (
     jax.errors.NonConcreteBooleanIndexError,
     jax.errors.UnexpectedTracerError,
 )
+_NUMBERS = (jax.Array, np.ndarray, np.generic, complex, float, int)
 _SIZES = range(1, 33)  # of actions that are tried where those of `action_size` fail
 
 
@@ -48,31 +50,34 @@ def check(model: Any, state: Any = None) -> None:
         raise found
 
 
-def check_state(name: str, state: Any) -> Any:
+def check_state(name: str, state: Any, model: Any = None) -> Any:
     """Return a state, or raise a `ValueError` unless it is a pytree of arrays and numbers, none of which is NaN.
 
     Args:
         name: what to call it.
         state: any pytree; of what is traced no numbers are known.
+        model: whose state it is: what is not among the coordinates that it has may be NaN; None if that is not known.
     """
     if isinstance(state, Step):
         raise ValueError(f"{name} must be a state of the model, got a Step: take its `state`")
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         where = f"{name}{jax.tree_util.keystr(path)}"
-        if isinstance(leaf, jax.core.Tracer | jax.ShapeDtypeStruct):
+        if isinstance(leaf, jax.core.Tracer | jax.ShapeDtypeStruct) or is_key(leaf):
             continue
-        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):
-            continue  # keys
-        known = (
-            np.asarray(leaf)
-            if isinstance(leaf, jax.Array | np.ndarray | np.generic | complex | float | int)
-            else None
-        )
+        known = np.asarray(leaf) if isinstance(leaf, _NUMBERS) else None
         if known is None or known.dtype.kind in "OSUMm":
             raise ValueError(f"{where} must be an array of numbers, got {leaf!r}")
-        if jax.dtypes.issubdtype(known.dtype, np.inexact) and np.isnan(known).any():
+        inexact = jax.dtypes.issubdtype(known.dtype, np.inexact)
+        if inexact and np.isnan(known).any() and not _coordinates_are_known(model, state):
             raise ValueError(f"{where} must have no NaN, got {leaf!r}")
     return state
+
+
+def _coordinates_are_known(model: Any, state: Any) -> bool:
+    """Whether a model has coordinates of its own, and those of a state are numbers."""
+    with contextlib.suppress(Exception):  # of what is no state of the model
+        return isinstance(model, HasCoordinates) and not np.isnan(model.coordinates(state)).any()
+    return False
 
 
 def mistake(
@@ -87,7 +92,7 @@ def mistake(
     """
     try:
         check_model("model", model)
-        check_state("state", state)
+        check_state("state", state, model)
     except ValueError as error:
         return error
     found = _of_step(model, state) or _of_value(model, state)
@@ -104,7 +109,7 @@ def mistake(
 def _first_state(model: Any) -> Any:
     """What the states that `init` gives are like, or a `ValueError`."""
     try:
-        return jax.eval_shape(lambda key: check_state("what init returns", model.init(key)), jax.random.key(0))
+        return jax.eval_shape(lambda key: check_state("what init returns", model.init(key), model), jax.random.key(0))
     except _RAISED as error:
         raise ValueError(_own_words(error) or f"init of {_kind(model)} must {_duty(error, 'a key')}") from error
 

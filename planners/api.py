@@ -172,7 +172,7 @@ def episode(
     if sharding is not None:
         planner, model, env, key = place((planner, model, env, key), sharding)
     init_key, control_key = jax.random.split(key)
-    first = check_state("what init of env returns", env.init(init_key))
+    first = check_state("what init of env returns", env.init(init_key), env)
     if sharding is not None:  # an engine may have committed it elsewhere
         first = place(first, sharding)
     with acting(first):

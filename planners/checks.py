@@ -117,7 +117,7 @@ def binding(planner: str, model: Any, state: Any) -> Iterator[ActionSpace]:
     """The space of a model's actions; errors of this block name the planner, the model and its space."""
     with named(planner):
         space = action_space(check_model("model", model))
-        check_state("state", state)
+        check_state("state", state, model)
     what = f"{_kind(model)} ({space})"
     with named(planner, what), explained(f"raised while {planner} was bound to {what}", model, state):
         yield space

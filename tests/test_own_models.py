@@ -263,6 +263,32 @@ def test_a_state_without_a_batch_is_named_within_vmap():
         shapes_of(jax.vmap(action), jax.random.split(KEY, 2), state)
 
 
+@dynamics.pytree
+class Marked(Cart):
+    """Marks what it does not know by NaN, beside its coordinates."""
+
+    def coordinates(self, state):
+        """What moves."""
+        return state["x"]
+
+    def with_coordinates(self, state, x):
+        """The state elsewhere."""
+        return state | {"x": x}
+
+    def step(self, key, state, action):
+        """Euler's step."""
+        after, reward, discount = Cart.step(self, key, state, action)
+        return dynamics.Step(state | after, reward, discount)
+
+
+def test_what_is_no_coordinate_may_be_nan():
+    model, own = Marked(jnp.array(0.1)), planners.cem(3, num_samples=4)
+    for wrapped in (model, dynamics.discounted(model, 0.9)):
+        own.init(wrapped, {"x": jnp.zeros(2), "touched": jnp.array(jnp.nan)})
+        with pytest.raises(ValueError, match=r"state\['.*'\] must have no NaN"):
+            own.init(wrapped, {"x": jnp.array([0.0, jnp.nan]), "touched": jnp.array(jnp.nan)})
+
+
 def test_an_error_of_the_user_s_own_stays_what_it_is():
     class Broke(Exception):
         pass
