@@ -97,7 +97,9 @@ def explained(what: str, model: Any, state: Any, unlike: str = "") -> Iterator[N
     try:
         yield
     except Exception as error:
-        found = mistake(model, state, **({"unlike": unlike} if unlike else {}))
+        found = None
+        with contextlib.suppress(Exception):  # whatever else is wrong, the first error says it
+            found = mistake(model, state, **({"unlike": unlike} if unlike else {}))
         raised = error if found is None or str(error).endswith(str(found)) else found
         if what not in getattr(raised, "__notes__", ()):
             raised.add_note(what)
