@@ -39,6 +39,7 @@ SUBPACKAGES = (
     *(f"planners.{name}" for name in ("gradients", "policies", "lqr", "sampling", "rollouts", "exact")),
     "dynamics",
     "results",
+    "compiling",
 )
 
 _MARKER = re.compile(r"^<!-- (\w+)(?:: (.+?))? -->$", re.MULTILINE)
@@ -278,13 +279,14 @@ def _directive(name: str, found: Any) -> str:
         kinds = (FunctionType, property, classmethod, staticmethod)
         methods = [n for n, value in vars(found).items() if not n.startswith("_") and isinstance(value, kinds)]
         options.append(f"members: [{', '.join(methods)}]" if methods else "members: false")
+    page = target(source)
     return "\n".join(
         [
             *(f"[](){{ #{module}.{name} }}" for module in _places(found)),
             f"\n::: {found.__module__}.{found.__qualname__}",
             "    options:",
             *(f"      {option}" for option in options),
-            f"\n[{source}, line {line}](../{target(source)}#__codelineno-0-{line})",
+            "" if page is None else f"\n[{source}, line {line}](../{page}#__codelineno-0-{line})",
         ]
     )
 

@@ -34,6 +34,7 @@ from .pytrees import pytree, static
 from .randomness import redraw
 from .resting import Resting, RestingState, resting
 from .rewards import reward_terms
+from .saving import from_state_dict, to_state_dict
 from .spaces import (
     ActionSpace,
     Continuous,
@@ -44,6 +45,7 @@ from .spaces import (
 )
 from .tabular import Tabular, tabular
 from .timed import Timed, TimedState, timed
+from .trial import check
 from .uncertain import Ensemble, Randomized, ensemble, randomized
 from .wrapper import Wrapper
 from .wrappers import (
@@ -109,6 +111,7 @@ __all__ = [
     "brax",
     "brax_names",
     "cartpole",
+    "check",
     "coordinate_names",
     "coordinates",
     "discounted",
@@ -120,6 +123,7 @@ __all__ = [
     "from_actuators",
     "from_function",
     "from_range",
+    "from_state_dict",
     "linear_quadratic",
     "mean_squared_displacement",
     "mean_squared_speed",
@@ -137,6 +141,7 @@ __all__ = [
     "timed",
     "to_actuators",
     "to_range",
+    "to_state_dict",
     "with_coordinates",
     "with_reward",
     "with_termination",

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from .checks import real, scalar
@@ -241,15 +242,17 @@ def check_model(name: str, model: Any) -> Any:
 
 
 def checked_step(result: Any, before: State = None) -> Step:
-    """The result of a model's step as a `Step`, checked; costs nothing once it is compiled.
+    """The result of a model's step as a `Step`, checked; costs next to nothing once it is compiled.
+
+    A discount beyond [0, 1] is an error if it is a number, and NaN if it is traced: planners count what is NaN.
 
     Args:
         result: a `Step`, or any (state, reward, discount).
         before: the state before it; None where there is nothing to compare.
 
     Raises:
-        ValueError: if it is not such a triple, reward or discount is not a scalar number, or the state has
-            changed its structure, shapes or dtypes.
+        ValueError: if it is not such a triple, reward or discount is not a scalar number, a discount that is known
+            lies beyond [0, 1], or the state has changed its structure, shapes or dtypes.
     """
     if not isinstance(result, tuple) or len(result) != 3:
         raise ValueError(f"step must return (state, reward, discount), got {type(result).__name__}: {result!r}")
@@ -258,9 +261,11 @@ def checked_step(result: Any, before: State = None) -> Step:
         raise ValueError("discount of a step must be a number, 0 where the episode ends, got a boolean (Gym's done?)")
     if before is not None:
         _check_state(*jax.eval_shape(lambda *states: states, before, state))
-    if isinstance(discount, int | float) and (discount < 0 or discount > 1):
+    weight = scalar("discount of a step", discount)
+    if not isinstance(discount, jax.core.Tracer) and (np.asarray(discount) < 0 or np.asarray(discount) > 1):
         raise ValueError(f"discount of a step must lie in [0, 1], got {discount!r}")
-    return Step(state, scalar("reward of a step", reward), scalar("discount of a step", discount))
+    weight = jnp.where((weight >= 0) & (weight <= 1), weight, jnp.nan)
+    return Step(state, scalar("reward of a step", reward), weight)
 
 
 def _check_state(before: Any, after: Any) -> None:

@@ -343,13 +343,13 @@ def _canonical(state: State) -> State:
     """Give reward and done one type, so that a step returns what it was given: some write them as Python numbers."""
     if not (hasattr(state, "reward") and hasattr(state, "done")):
         raise ValueError(f"reset and step must return a Brax State with reward and done, got {type(state).__name__}")
-    fields = {name: jnp.asarray(getattr(state, name), float) for name in ("reward", "done")}
+    fields = {name: jnp.asarray(getattr(state, name)) for name in ("reward", "done")}
     for name, value in fields.items():
-        if value.size != 1:
-            raise ValueError(f"{name} of a Brax state must be a scalar, got shape {value.shape}")
+        if value.size != 1 or jnp.iscomplexobj(value):
+            raise ValueError(f"{name} of a Brax state must be a scalar, got {value.dtype} of shape {value.shape}")
     replace = getattr(state, "replace", None) or getattr(state, "_replace", None)  # flax dataclass, named tuple
     return (replace or functools.partial(dataclasses.replace, state))(
-        **{name: value.reshape(()) for name, value in fields.items()}
+        **{name: value.astype(float).reshape(()) for name, value in fields.items()}
     )
 
 

@@ -16,7 +16,7 @@ def scalar(name: str, value: Any) -> Float[Array, ""]:
         array = jnp.asarray(value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be a scalar number, got {value!r}") from error
-    if array.shape != () or array.dtype == bool:
+    if array.shape != () or not _is_number(array.dtype) or array.dtype == bool:
         raise ValueError(f"{name} must be a scalar number, got {array.dtype} of shape {array.shape}")
     return array.astype(float)
 
@@ -51,7 +51,7 @@ def boolean(name: str, value: Any) -> bool:
 
 def choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
     """Return `value`, or raise a `ValueError` unless it is one of the choices."""
-    if value not in choices:
+    if not isinstance(value, str | None) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
     return value
 
@@ -97,8 +97,9 @@ def real(
     limits = [(sign, bound, holds) for sign, bound, holds in bounds if bound is not None]
     rule = " and ".join(["finite", *(f"{sign} {bound:g}" for sign, bound, _ in limits)])
     try:
-        if any(isinstance(leaf, str) for leaf in jax.tree.leaves(value)):
-            raise TypeError("a word is no number, even if NumPy would read it")
+        for leaf in jax.tree.leaves(value):
+            if not _is_number(leaf.dtype if isinstance(leaf, jax.Array) else np.asarray(leaf).dtype):
+                raise TypeError("neither a word nor a date is a number, even if NumPy would read it; nor is a key")
         with np.errstate(over="ignore"):  # what is too great for a float is refused below
             array = jnp.asarray(value, float)
     except (TypeError, ValueError) as error:
@@ -116,6 +117,11 @@ def real(
     if not (np.isfinite(known).all() and all(holds(known, bound).all() for _, bound, holds in limits)):
         raise ValueError(f"{name} must be {rule}, got {value!r}")
     return array
+
+
+def _is_number(dtype: Any) -> bool:
+    """Whether numbers of this type are real ones; a boolean is 0 or 1."""
+    return any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_))
 
 
 def distributions(name: str, value: Any) -> Float[Array, "..."]:

@@ -65,7 +65,7 @@ class FunctionModel:
             ValueError: if `action` has another shape than [A], or is no integer, or the function returns no triple of
                 scalars.
         """
-        return checked_step(self.step_function(key, state, self._given(action)))
+        return checked_step(self.step_function(key, state, self._given(action)), state)
 
     def value(self, state: State) -> Float[Array, ""]:
         """The user's value of `state`, or zero."""

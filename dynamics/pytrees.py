@@ -84,7 +84,7 @@ def difference(path: str, own: Any, given: Any) -> str | None:
         return f"{path} must be {_kind(own)}, got {_kind(given)}"
     (own_parts, own_structure), (parts, structure) = _one_level(own), _one_level(given)
     if own_parts.keys() != parts.keys():
-        return f"{path} must have the parts {', '.join(own_parts)}, got {', '.join(parts)}"
+        return f"{path} must have the parts {', '.join(own_parts) or 'none'}, got {', '.join(parts) or 'none'}"
     for key, part in own_parts.items():
         if (found := difference(f"{path}{key}", part, parts[key])) is not None:
             return found

@@ -104,8 +104,8 @@ class Discounted(Wrapper):
 
     def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Step the model underneath, its discount times γ."""
-        state, reward, discount = self.model.step(key, state, action)
-        return Step(state, reward, self.discount * discount)
+        step = checked_step(self.model.step(key, state, action))
+        return step._replace(discount=self.discount * step.discount)
 
 
 def with_reward(model: Model, reward: Callable[..., Any]) -> WithReward:

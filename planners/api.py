@@ -1,6 +1,8 @@
 """The planner protocol, and the functions that drive any planner: infer, plan, episode."""
 
+import contextlib
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -8,10 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
-from ..dynamics.base import Model, State, check_model, checked_step
+from ..dynamics.base import HasDuration, Model, State, check_model, checked_step
 from ..dynamics.checks import integer
 from ..dynamics.spaces import action_space
-from .checks import check_key, fresh, noted
+from ..dynamics.trial import check_state
+from .checks import check_key, explained, fresh, noted
 from .info import Info
 from .rollouts.placement import check_placed, place, sharding_of
 from .rollouts.simulation import frozen_if
@@ -144,20 +147,34 @@ def episode(
         The episode. After its end the state stands still, and rewards and discounts are zero.
 
     Raises:
-        ValueError: as `infer` does; if `num_steps` is not positive, or `keep` names something else.
+        ValueError: as `infer` does, if `num_steps` is not positive, `keep` names something else, or if `env` takes
+            other actions or steps of another duration than `model`, or has other states, and `observe` does not make
+            them those of `model`.
     """
     integer("num_steps", num_steps)
     if (kept := (keep,) if isinstance(keep, str) else tuple(keep)) not in ((), ("plans",)):
         raise ValueError(f"keep must be () or 'plans', got {keep!r}")
+    if not (observe is None or callable(observe)):
+        raise ValueError(f"observe must be callable, got {observe!r}")
     if (space := action_space(check_model("env", env))) != (planned := action_space(check_model("model", model))):
         raise ValueError(f"env must take the actions that model takes, {planned}, got {space}")
+    _check_durations(model, env)
+
+    def seen_in(state: State) -> State:
+        return state if observe is None else observe(state)
+
+    def acting(state: State) -> contextlib.AbstractContextManager[None]:
+        return explained("raised while env was stepped, or its state observed", env, state)
 
     def control(carry: tuple[State, Any, Array], key: Array) -> tuple[tuple[State, Any, Array], tuple[Any, ...]]:
         state, belief, alive = carry
         plan_key, step_key = jax.random.split(key)
-        seen = state if observe is None else observe(state)
-        action, belief, info, found = _planned(planner, model, plan_key, seen, belief)
-        step = checked_step(env.step(step_key, state, action), state)
+        with acting(state):
+            seen = seen_in(state)
+        with _observed(planner, model, seen):
+            action, belief, info, found = _planned(planner, model, plan_key, seen, belief)
+        with acting(state):
+            step = checked_step(env.step(step_key, state, action), state)
         reward = jnp.where(alive, step.reward, 0.0)
         discount = jnp.where(alive, step.discount, 0.0)
         state_next = frozen_if(~alive, state, step.state)
@@ -168,14 +185,35 @@ def episode(
     if sharding is not None:
         planner, model, env, key = place((planner, model, env, key), sharding)
     init_key, control_key = jax.random.split(key)
-    first = env.init(init_key)
+    first = check_state("what init of env returns", env.init(init_key), env)
     if sharding is not None:  # an engine may have committed it elsewhere
         first = place(first, sharding)
-    belief = planner.init(model, first if observe is None else observe(first))
+    with acting(first):
+        seen = seen_in(first)
+    with _observed(planner, model, seen):
+        belief = planner.init(model, seen)
     carry = (first, belief, jnp.array(True))
     (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))
     states, actions, rewards, discounts, infos, plans = history
     return Episode(states, actions, rewards, discounts, infos, final_state, plans)
+
+
+def _observed(planner: Planner, model: Model, seen: State) -> contextlib.AbstractContextManager[None]:
+    """As `noted`, where a state that is none of `model` comes from an environment."""
+    unlike = "observe must turn states of env into those of model, where they differ"
+    return noted(planner, model, seen, unlike)
+
+
+def _check_durations(model: Model, env: Model) -> None:
+    """Raise a `ValueError` if both know how long a step takes, as far as one can see, and do not agree."""
+    known = [part.dt for part in (model, env) if isinstance(part, HasDuration) and part.dt is not None]
+    if len(known) < 2 or any(isinstance(dt, jax.core.Tracer) or jnp.ndim(dt) for dt in known):
+        return
+    own, other = map(float, known)
+    if not math.isclose(own, other, rel_tol=1e-3):
+        raise ValueError(
+            f"dt of env must be that of model, {own:g} s, got {other:g} s (dynamics.action_repeat makes steps longer)"
+        )
 
 
 def _improved(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Info]:

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
-from ..dynamics.base import Step, check_model
+from ..dynamics.base import check_model
 from ..dynamics.pytrees import difference
 from ..dynamics.resting import Resting
 from ..dynamics.spaces import ActionSpace, action_space
+from ..dynamics.trial import check_state, mistake
 
 
 def check_part(name: str, part: Any, *methods: str) -> Any:
@@ -82,22 +83,35 @@ def named(*parts: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def noted(planner: Any, model: Any, state: Any) -> Iterator[None]:
-    """Add to an error of this block, which may come from deep within a user's function, what was planned on what.
+def explained(what: str, model: Any, state: Any, unlike: str = "") -> Iterator[None]:
+    """Say what is wrong with a model or a state where a block raises an error because of it, see `dynamics.check`.
 
-    The note also says where `state` has another structure, shape or dtype than the states that the model's `init`
-    gives.
+    Any other error stays what it is.
+
+    Args:
+        what: what was done, for the note that every error gets.
+        model: that is stepped in the block.
+        state: where it begins.
+        unlike: how to say that this is no state of the model; empty for the usual words.
     """
     try:
         yield
     except Exception as error:
-        note = f"raised while {getattr(planner, 'name', type(planner).__name__)} planned on {_kind(model)}"
-        with contextlib.suppress(Exception):  # whatever is wrong with the model, the first error says it
-            own = jax.eval_shape(model.init, jax.random.key(0))
-            if (found := difference("state", own, state)) is not None:
-                note += f"; unlike what model.init gives, {found}"
-        error.add_note(note)
-        raise
+        found = None
+        with contextlib.suppress(Exception):  # whatever else is wrong, the first error says it
+            found = mistake(model, state, **({"unlike": unlike} if unlike else {}))
+        raised = error if found is None or str(error).endswith(str(found)) else found
+        if what not in getattr(raised, "__notes__", ()):
+            raised.add_note(what)
+        if raised is error:
+            raise
+        raise raised from error
+
+
+def noted(planner: Any, model: Any, state: Any, unlike: str = "") -> contextlib.AbstractContextManager[None]:
+    """`explained`, of planning: with a note of what was planned on what."""
+    name = getattr(planner, "name", type(planner).__name__)
+    return explained(f"raised while {name} planned on {_kind(model)}", model, state, unlike)
 
 
 @contextlib.contextmanager
@@ -105,9 +119,9 @@ def binding(planner: str, model: Any, state: Any) -> Iterator[ActionSpace]:
     """The space of a model's actions; errors of this block name the planner, the model and its space."""
     with named(planner):
         space = action_space(check_model("model", model))
-        if isinstance(state, Step):
-            raise ValueError("state must be a state of the model, got a Step: take its `state`")
-    with named(planner, f"{_kind(model)} ({space})"):
+        check_state("state", state, model)
+    what = f"{_kind(model)} ({space})"
+    with named(planner, what), explained(f"raised while {planner} was bound to {what}", model, state):
         yield space
 
 

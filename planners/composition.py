@@ -259,7 +259,7 @@ def renamed(planner: Any, name: str) -> Any:
 
 def _sizes(num_samples: Any, num_iterations: int) -> int | tuple[int, ...]:
     """The number of plans per iteration, or of each iteration where they differ."""
-    if not isinstance(num_samples, Sequence):
+    if not isinstance(num_samples, Sequence) or isinstance(num_samples, str | bytes):
         return integer("num_samples", num_samples, 2)
     sizes = tuple(integer("num_samples", size, 2) for size in num_samples)
     if len(sizes) != num_iterations:

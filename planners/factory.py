@@ -54,7 +54,7 @@ def described(options: Mapping[str, Option], defaults: Mapping[str, Any] | None 
 
 
 def planner(factory: Callable[P, R]) -> Callable[P, R]:
-    """Make a factory's arguments options: what differs for this planner is checked, and its docstring completed.
+    """Make a factory's arguments options: they are checked before it is called, and its docstring completed.
 
     Returns:
         The factory, whose docstring describes every argument by the declaration of the option.
@@ -63,7 +63,6 @@ def planner(factory: Callable[P, R]) -> Callable[P, R]:
         TypeError: if it has a parameter that is no option.
     """
     options, signature = options_of(factory), inspect.signature(factory)
-    differing = {name: known for name, known in options.items() if known != OPTIONS[name]}
 
     @functools.wraps(factory)
     def checking(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -71,7 +70,7 @@ def planner(factory: Callable[P, R]) -> Callable[P, R]:
             given = signature.bind(*args, **kwargs).arguments
         except TypeError:
             return factory(*args, **kwargs)  # which says it with its name
-        for name, known in differing.items():
+        for name, known in options.items():
             if name in given:
                 known.check(name, given[name])
         return factory(*args, **kwargs)

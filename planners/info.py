@@ -1,7 +1,7 @@
 """What planners report of an inference."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Sequence, Set
 from typing import Any
 
 import jax
@@ -207,6 +207,6 @@ def info_row(
 def check_keep(keep: Any) -> tuple[str, ...]:
     """Return the names of arrays to keep, or raise a `ValueError` if there is another."""
     names = (keep,) if isinstance(keep, str) else keep
-    if not isinstance(names, Iterable) or not all(name in KEEP for name in names):
+    if not isinstance(names, Sequence | Set) or not all(isinstance(name, str) and name in KEEP for name in names):
         raise ValueError(f"keep must be names among {', '.join(KEEP)}, got {keep!r}")
     return tuple(names)

@@ -61,6 +61,17 @@ def target(action_size=2):
     return dynamics.from_function(step, action_size, init=lambda key: jnp.zeros(()))
 
 
+def drift(key, state, action):
+    """The step of a model, which has a name: what is saved finds it by that."""
+    state = state + 0.1 * action[0] + 0.01 * jax.random.normal(key)
+    return state, -(state**2), 1.0
+
+
+def start(key):
+    """The first state of that model."""
+    return jnp.ones(())
+
+
 def noisy_walk():
     """A random walk that pays for being near zero."""
 

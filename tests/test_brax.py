@@ -331,3 +331,48 @@ def test_brax_says_nothing_of_itself():
     """)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout + result.stderr == ""
+
+
+class Broken(brax_base.Env):
+    """An environment with a mistake."""
+
+    observation_size, action_size, backend = 2, 1, "none"
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def reset(self, rng):
+        obs = jnp.zeros(2, int if self.kind == "integers" else float)
+        return None if self.kind == "no state" else brax_base.State(None, obs, 0.0, 0.0)
+
+    def step(self, state, action):
+        if self.kind == "metrics":
+            state.metrics.update(cost=action[0])
+        if self.kind == "actions":
+            action = jnp.ones((1, 2)) @ action
+        reward = {"vector": jnp.ones(2), "complex": 1j}.get(self.kind, 0.0)
+        return state.replace(obs=state.obs + action[0], reward=reward, done=0.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("no state", "reset and step must return a Brax State with reward and done, got NoneType"),
+        ("integers", r"state\.obs must keep its shape and dtype in a step, got float32\[2\] after int32\[2\]"),
+        ("metrics", r"state\.metrics must have the parts none, got \['cost'\]"),
+        (
+            "actions",
+            r"step of BraxModel must take \(key, state, action \[1\]\), got TypeError: .*\(at .*test_brax.py",
+        ),
+        ("vector", r"reward of a Brax state must be a scalar, got float32 of shape \(2,\)"),
+        ("complex", r"reward of a Brax state must be a scalar, got complex64 of shape \(\)"),
+    ],
+)
+def test_mistakes_in_environments_are_named(kind, message):
+    model, planner = dynamics.brax(Broken(kind)), planners.cem(3, num_samples=4)
+    for call in (
+        lambda: dynamics.check(model),
+        lambda: jax.eval_shape(lambda: planners.episode(planner, model, model, KEY, 2)),
+    ):
+        with pytest.raises(ValueError, match=message):
+            unchecked(call)()

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 import jax
 import jax.numpy as jnp
 import jaxtyping
+import numpy as np
 import pytest
 from problems import target
 
@@ -65,6 +66,28 @@ def test_what_is_out_of_range_is_named(planner):
             arguments = {"horizon": 5} | needed | {name: value}
             with pytest.raises(ValueError, match=rf"\b{name}\b.*{re.escape(str(value))}"):
                 factory(**arguments).init(TARGET, START)
+
+
+# which options of other types take none of, words included; what is free may be anything that is callable
+ODD = (object(), 1j, jnp.array(1j), {"a": 1.0}, [[1.0], [2.0, 3.0]], b"x", jax.random.key(0), {1.0}, np.array("1.0"))
+ODD += (np.array([None]), np.datetime64("2020-01-01"), float)
+
+
+@pytest.mark.parametrize("planner", [*PLANNERS, "okada"])
+@pytest.mark.usefixtures("no_checks_of_types")
+def test_what_is_of_another_type_is_named(planner):
+    factory = getattr(planners, planner)
+    own = set(inspect.signature(factory).parameters) - {"options"}
+    shared = set(get_type_hints(planners.LoopOptions)) if takes_loop_options(planner) else set()
+    needed = {"temperature": 1.0} if planner in ("elbo_gradient", "stein") else {}
+    for name in sorted(own | shared):
+        for value in ODD:
+            if callable(value) and name in ("resampling", "value", "strategy", "risk", "optimizer"):
+                continue
+            if name == "limits" and isinstance(value, list):  # a pair, of the second of which there is one each
+                continue
+            with pytest.raises(ValueError, match=rf"\b{name}\b"):
+                factory(**({"horizon": 5} | needed | {name: value})).init(TARGET, START)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from problems import better_spread, bound, target, unchecked
 
-from mirrax import dynamics, planners
+from mirrax import compiling, dynamics, planners
 from mirrax.dynamics.pytrees import pytree
 from mirrax.planners.beliefs.protocol import innermost
 
@@ -310,31 +310,25 @@ def test_it_improves_and_keeps_the_structure(name):
 @really_every
 def test_one_program_serves_all_traced_values_and_beliefs_may_be_donated(name):
     """What `init`, `shift` and `plan` give is nobody else's memory: neither the planner's, nor twice the same."""
-    traces = []
-
-    def counted(*arguments):
-        traces.append(1)
-        return planners.plan(*arguments)
-
-    jitted = jax.jit(counted, donate_argnums=4)
-
     value = jax.tree_util.Partial(lambda b, s: b, jnp.ones(()))
 
     def valued(point_mass):
         return suited(name, dynamics.with_value(point_mass, value))
 
     planner, model = make(name), valued(dynamics.point_mass())
-    _, belief, _ = jitted(planner, model, KEY, model.init(KEY), planner.init(model, model.init(KEY)))
-    for change, number in ALL[name][2].items():
-        other = make(name, **{change: number})
-        _, belief, _ = jitted(other, model, jax.random.key(1), model.init(jax.random.key(2)), belief)
-    heavy = valued(dynamics.point_mass(mass=2.0, goal=(1.0, 1.0)))
-    _, belief, _ = jitted(planner, heavy, KEY, model.init(KEY), belief)
-    jitted(planner, heavy, KEY, model.init(KEY), planner.shift(belief))
-    shifted = [planner.shift(planner.init(model, model.init(KEY))) for _ in range(2)]
-    once, twice = (jitted(planner, heavy, KEY, model.init(KEY), belief)[1] for belief in shifted)
-    assert_close(once, twice)
-    assert len(traces) == 1
+    with compiling.counted() as count:
+        jitted = count.watched(jax.jit(planners.plan, donate_argnums=4))
+        _, belief, _ = jitted(planner, model, KEY, model.init(KEY), planner.init(model, model.init(KEY)))
+        for change, number in ALL[name][2].items():
+            other = make(name, **{change: number})
+            _, belief, _ = jitted(other, model, jax.random.key(1), model.init(jax.random.key(2)), belief)
+        heavy = valued(dynamics.point_mass(mass=2.0, goal=(1.0, 1.0)))
+        _, belief, _ = jitted(planner, heavy, KEY, model.init(KEY), belief)
+        jitted(planner, heavy, KEY, model.init(KEY), planner.shift(belief))
+        shifted = [planner.shift(planner.init(model, model.init(KEY))) for _ in range(2)]
+        once, twice = (jitted(planner, heavy, KEY, model.init(KEY), belief)[1] for belief in shifted)
+        assert_close(once, twice)
+    assert count.traces["plan"] == 1, count
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if "," not in name or name.startswith(("vi_mpc", "smc"))])

@@ -52,7 +52,9 @@ BASE = [
     "randomness",
     "rewards",
     "rods",
+    "saving",
     "spaces",
+    "trial",
     "wrapper",
 ]
 # what a file over 300 lines must give a reason for

@@ -356,7 +356,7 @@ def test_an_evolution_strategy_has_no_density():
 def test_its_elite_fraction_is_the_strategys():
     for share, number in ((None, 20), (0.1, 4)):
         planner = planners.evolution(2, num_samples=40, elite_fraction=share)
-        assert planner.init(TARGET, START).algorithm.num_elites == number
+        assert planner.init(TARGET, START).algorithm.made().num_elites == number
 
 
 # What to execute ----------
@@ -584,4 +584,5 @@ class TestStrategiesOutliveTheProgramInWhichTheyAreMade:
 
     def test_one_object_serves_all_planners_of_a_size(self):
         one, other = (planners.evolution(2, num_samples=18, std=std).init(TARGET, START) for std in (0.5, 0.3))
-        assert one.algorithm is other.algorithm
+        assert one.algorithm == other.algorithm
+        assert one.algorithm.made() is other.algorithm.made()

@@ -18,6 +18,29 @@ from .protocol import Plan, Plans, Proposal, continuous_shape
 from .warm_start import Shifting
 
 
+@dataclasses.dataclass(frozen=True)
+class Sized:
+    """How a strategy is made: beliefs hold this instead of it, so that they pickle, and are equal elsewhere.
+
+    Attributes:
+        kind: the class of evosax.
+        num_samples: the size K of the population.
+        shape: of a solution.
+        dtype: of its numbers, by name.
+        elite_fraction: of the population that is elite; None for the strategy's own.
+    """
+
+    kind: Any
+    num_samples: int
+    shape: tuple[int, ...]
+    dtype: str
+    elite_fraction: float | None
+
+    def made(self) -> Any:
+        """The strategy."""
+        return _instance(self.kind, self.num_samples, self.shape, self.dtype, self.elite_fraction)
+
+
 @pytree
 class Strategy:
     """The state of an evolution strategy (Lange, 2022). Make one with `strategy`.
@@ -29,7 +52,7 @@ class Strategy:
         params: of the strategy.
         std: the unit in which the strategy searches, [H, A].
         seed: of what is random after the returns are known.
-        algorithm: the evosax strategy.
+        algorithm: the evosax strategy, or how it is made.
     """
 
     state: Any
@@ -38,10 +61,15 @@ class Strategy:
     seed: UInt32[Array, ""]
     algorithm: Any = static()
 
+    @property
+    def _evosax(self) -> Any:
+        """The strategy of evosax itself."""
+        return self.algorithm.made() if isinstance(self.algorithm, Sized) else self.algorithm
+
     def propose(self, key: PRNGKeyArray, num_samples: int) -> Proposal:
         """The strategy's next population; `num_samples` must be its size."""
         ask_key, tell_key = jax.random.split(key)
-        population, state = self.algorithm.ask(ask_key, self.state, self.params)
+        population, state = self._evosax.ask(ask_key, self.state, self.params)
         if len(population) != num_samples:
             raise ValueError(f"num_samples must be the population size {len(population)}, got {num_samples}")
         seed = jax.random.bits(tell_key, dtype=jnp.uint32)
@@ -49,7 +77,7 @@ class Strategy:
 
     def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Plans [K, H, A] of the next population, repeated if there are fewer."""
-        population, _ = self.algorithm.ask(key, self.state, self.params)
+        population, _ = self._evosax.ask(key, self.state, self.params)
         return self.std * population[jnp.arange(num_samples) % len(population)]
 
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
@@ -65,7 +93,7 @@ class Strategy:
         worst = jnp.min(returns, initial=jnp.inf, where=returns > -jnp.inf)
         fitness = -jnp.where(returns > -jnp.inf, returns, jnp.where(jnp.isfinite(worst), worst, 0.0))
         key = jax.random.key(self.seed)
-        state, _ = self.algorithm.tell(key, plans / self.std, fitness, self.state, self.params)
+        state, _ = self._evosax.tell(key, plans / self.std, fitness, self.state, self.params)
         state = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), state, self.state)
         return dataclasses.replace(self, state=state)
 
@@ -134,10 +162,11 @@ class StrategyFamily:
             ValueError: for a strategy that cannot be made of this size, or parameters that it does not have.
         """
         shape = continuous_shape("an evolution strategy", horizon, space)
-        made = self.algorithm
-        if isinstance(made, type):
-            dtype = jnp.result_type(float)
-            made = _instance(made, self.num_samples, shape, dtype, self.elite_fraction)
+        algorithm = self.algorithm
+        if isinstance(algorithm, type):
+            dtype = jnp.result_type(float).name
+            algorithm = Sized(algorithm, self.num_samples, shape, dtype, self.elite_fraction)
+        made = algorithm.made() if isinstance(algorithm, Sized) else algorithm
         own = made.default_params
         for name, value in (self.params or {}).items():
             if not hasattr(own, name):
@@ -155,7 +184,7 @@ class StrategyFamily:
             state = made.init(key, start, own)
         # as it is after the first generation, or JAX compiles anew
         state = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), state)
-        return Strategy(state, own, real("std", self.std, shape=shape), jnp.zeros((), jnp.uint32), made)
+        return Strategy(state, own, real("std", self.std, shape=shape), jnp.zeros((), jnp.uint32), algorithm)
 
 
 def strategy(
@@ -216,7 +245,7 @@ def _needs_size_alone(kind: Any) -> bool:
 
 
 @functools.cache
-def _instance(chosen: Any, num_samples: int, shape: tuple[int, ...], dtype: Any, elite_fraction: float | None) -> Any:
+def _instance(chosen: Any, num_samples: int, shape: tuple[int, ...], dtype: str, elite_fraction: float | None) -> Any:
     """One object per strategy, size and precision: JAX compiles anew for another one.
 
     It outlives the program that is being traced where it is made, of which it must therefore hold nothing.

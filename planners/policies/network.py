@@ -57,7 +57,7 @@ class NetworkPolicy:
         if isinstance(space, Discrete):
             raise ValueError(f"a Gaussian policy needs continuous actions, got {space}")
         scale = real("std", self.scale, shape=space.shape)
-        network = _perceptron(space.size, self.hidden) if self.network is None else self.network
+        network = Perceptron(space.size, self.hidden) if self.network is None else self.network
         bound = dataclasses.replace(self, network=network, scale=scale)
         return bound._with_params(state)
 
@@ -162,7 +162,7 @@ def network_policy(
     own = network is None
     if own and params is not None:
         raise ValueError("params need the network whose they are, got network=None")
-    if isinstance(hidden, str) or not isinstance(hidden, Sequence):
+    if isinstance(hidden, str | bytes) or not isinstance(hidden, Sequence):
         raise ValueError(f"hidden must be a tuple of sizes, got {hidden!r}")
     layers = tuple(integer("hidden", size) for size in hidden)
     for method in () if own else ("init", "apply"):
@@ -181,13 +181,35 @@ def network_policy(
     return NetworkPolicy(params, traceable(_observation if observe is None else observe), scale, network, layers)
 
 
-def _perceptron(action_size: int, hidden: tuple[int, ...]) -> Any:
-    import flax.linen as nn  # for those who use it
+@dataclasses.dataclass(frozen=True)
+class Perceptron:
+    """A perceptron with tanh, whose last layer begins at 0; a module of flax, made when it is used.
 
-    layers: list[Any] = []
-    for size in hidden:
-        layers += [nn.Dense(size), nn.tanh]
-    return nn.Sequential((*layers, nn.Dense(2 * action_size, kernel_init=nn.initializers.zeros)))
+    It pickles, and is equal in every process, as modules of flax are not, which hold functions without a name.
+
+    Attributes:
+        action_size: the number A of actuators.
+        hidden: the sizes of the hidden layers.
+    """
+
+    action_size: int
+    hidden: tuple[int, ...]
+
+    def init(self, key: PRNGKeyArray, observation: Float[Array, " n"]) -> Any:
+        """Its first parameters."""
+        return self._module().init(key, observation)
+
+    def apply(self, params: Any, observation: Float[Array, " n"]) -> Float[Array, " outputs"]:
+        """Means and logarithms of standard deviations, [2 A]."""
+        return self._module().apply(params, observation)
+
+    def _module(self) -> Any:
+        import flax.linen as nn  # for those who use it
+
+        layers: list[Any] = []
+        for size in self.hidden:
+            layers += [nn.Dense(size), nn.tanh]
+        return nn.Sequential((*layers, nn.Dense(2 * self.action_size, kernel_init=nn.initializers.zeros)))
 
 
 @runtime_checkable

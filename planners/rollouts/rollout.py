@@ -10,9 +10,10 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from ...dynamics.base import Model, State, Step, scenario_count
+from ...dynamics.checks import scalar
 from ...dynamics.spaces import action_space
 from ..beliefs.protocol import Plan, Plans
-from ..checks import check_key
+from ..checks import check_key, explained
 from .blocks import sizes, spread
 from .placement import check_placed
 from .risk import Risk, as_risk, check_risk
@@ -79,17 +80,19 @@ def rollout(
     check_placed(sharding, model=model, key=key, state=state, plans=plans)
     measure = as_risk(risk)
     check_risk(measure, model, num_scenarios)
-    return score(
-        model,
-        check_key(key),
-        state,
-        plans,
-        num_scenarios=num_scenarios,
-        common_noise=common_noise,
-        risk=measure,
-        chunk_size=chunk_size,
-        sharding=sharding,
-    ).returns
+    key = check_key(key)
+    with explained(f"raised while plans were rolled out on {type(model).__name__}", model, state):
+        return score(
+            model,
+            key,
+            state,
+            plans,
+            num_scenarios=num_scenarios,
+            common_noise=common_noise,
+            risk=measure,
+            chunk_size=chunk_size,
+            sharding=sharding,
+        ).returns
 
 
 class Scores(NamedTuple):
@@ -177,19 +180,25 @@ def trajectory(model: Model, key: PRNGKeyArray, state: State, plan: Plan) -> Tra
         wanted = ", ".join(["H", *map(str, shape)])
         raise ValueError(f"plan must have shape [{wanted}] (vmap over several), got {jnp.shape(plan)}")
 
+    key = check_key(key)
+    with explained(f"raised while a plan was followed on {type(model).__name__}", model, state):
+        return _follow(model, key, state, plan)
+
+
+def _follow(model: Model, key: Key[Array, ""], state: State, plan: Plan) -> Trajectory:
     def body(carry: tuple[State, Array], inputs: tuple[Array, Array]) -> tuple[tuple[State, Array], Step]:
         state, weight = carry
         step = masked_step(model, inputs, state, weight)
         return (step.state, weight * step.discount), step
 
-    key, whole = check_key(key), model
+    whole = model
     if scenario_count(model) is not None:
         key, models = draw_scenarios(model, key, scenario_count(model) or 1)
         model = jax.tree.map(lambda leaf: leaf[0], models)
     state = with_new_noise(whole, key, state)
     keys = jax.random.split(key, len(plan))
     (state, weight), steps = jax.lax.scan(body, (state, jnp.ones(())), (keys, plan))
-    value = jnp.where(weight == 0, 0.0, model.value(state))
+    value = jnp.where(weight == 0, 0.0, scalar("value", model.value(state)))
     return Trajectory(steps.state, steps.reward, steps.discount, value)
 
 

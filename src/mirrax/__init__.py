@@ -4,11 +4,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mirrax import dynamics, planners, results
+    from mirrax import compiling, dynamics, planners, results
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "dynamics", "planners", "results"]
+__all__ = ["__version__", "compiling", "dynamics", "planners", "results"]
 
 
 def __getattr__(name: str) -> Any:

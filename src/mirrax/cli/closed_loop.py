@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mirrax import planners
-from mirrax.cli.compiling import compiled
+from mirrax.cli.ahead_of_time import compiled
 from mirrax.dynamics import (
     Model,
     action_space,
