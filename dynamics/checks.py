@@ -139,7 +139,7 @@ def interval(name: str, value: Any, size: int | None = None) -> tuple[Float[Arra
 
     Args:
         name: the parameter, for the error message.
-        value: the pair.
+        value: the pair; where both are the same, there is but one value.
         size: A, to which the arrays are broadcast; None leaves their shapes as they are.
     """
     if not isinstance(value, tuple | list) or len(value) != 2:
@@ -147,8 +147,8 @@ def interval(name: str, value: Any, size: int | None = None) -> tuple[Float[Arra
     shape = None if size is None else (size,)
     low, high = (real(f"{name} ({end})", x, shape=shape) for end, x in zip(("low", "high"), value, strict=True))
     known = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
-    if known and not (np.asarray(value[0], float) < np.asarray(value[1], float)).all():  # as in `real`, within jit
-        raise ValueError(f"{name} must have low < high, a pair of numbers or of arrays [A], got {value!r}")
+    if known and not (np.asarray(value[0], float) <= np.asarray(value[1], float)).all():  # as in `real`, within jit
+        raise ValueError(f"{name} must have low <= high, a pair of numbers or of arrays [A], got {value!r}")
     return low, high
 
 

@@ -3,6 +3,7 @@
 from . import beliefs, gradients, lqr, particles, policies, rollouts
 from .api import Episode, Planner, episode, infer, plan
 from .cem import cem, icem
+from .complaints import complaint
 from .composition import LoopOptions, sampling_planner
 from .dial import dial
 from .elbo_gradient import elbo_gradient
@@ -52,6 +53,7 @@ __all__ = [
     "Trajectory",
     "beliefs",
     "cem",
+    "complaint",
     "dial",
     "elbo_gradient",
     "episode",

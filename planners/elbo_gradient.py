@@ -15,8 +15,11 @@ from .gradients.optimizers import optimizer as make_optimizer
 from .gradients.planner import GradientPlanner
 from .info import check_keep
 from .option import narrowed
-from .options import MODE_OR_SAMPLE, OF_POSTERIOR, checked
+from .options import MODE_OR_SAMPLE, checked
 from .rest import RestingPlanner, resting
+
+_TEMPERATURE = 0.1
+_RELATIVE = f"for {_TEMPERATURE:g} spreads of the better returns of plans drawn around the present one with std"
 
 
 @planner
@@ -32,7 +35,7 @@ def elbo_gradient(
         str,
         narrowed(help="covariance that is learnt: of each number by itself, or of all", choices=("diagonal", "full")),
     ] = "diagonal",
-    temperature: Annotated[Any, OF_POSTERIOR] = 1.0,
+    temperature: Annotated[Any, narrowed(none=_RELATIVE)] = None,
     prior: Annotated[Any, narrowed(none="for N(0, prior_std²)")] = None,
     prior_std: Annotated[Any, narrowed(none="for 1")] = None,
     antithetic: bool = True,
@@ -70,6 +73,7 @@ def elbo_gradient(
     climbed = target(
         temperature,
         gaussian_prior(prior, prior_std),
+        relative=_TEMPERATURE,
         risk=risk,
         num_scenarios=num_scenarios,
         rollout_chunk_size=rollout_chunk_size,
@@ -79,7 +83,6 @@ def elbo_gradient(
         family=makers[covariance](mean=checked("initial_plan", initial_plan), std=std, std_min=std_min),
         objective=ElboAscent(climbed, None, number, antithetic, checked("stick", stick)),
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),
-        temperature=climbed.temperature,
         warm_start=optional_shift(warm_start, tail, inflation),
         horizon=checked("horizon", horizon),
         num_iterations=checked("num_iterations", num_iterations),

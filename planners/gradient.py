@@ -72,9 +72,8 @@ def gradient(
     )
     made = GradientPlanner(
         family=points(num_samples=num_samples, initial_plan=initial_plan, std=0.5 if std is None else std),
-        objective=PlanAscent(climbed, None, bounds),
+        objective=PlanAscent(climbed, None, None, bounds),
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),
-        temperature=climbed.temperature,
         warm_start=optional_shift(warm_start, tail),
         horizon=checked("horizon", horizon),
         num_iterations=checked("num_iterations", num_iterations),

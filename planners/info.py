@@ -77,8 +77,13 @@ class Info:
         best_return: of the best plan so far, `belief.best()` (`elbo_gradient` keeps none), reward units; −inf where
             none was valid.
         num_invalid: how many plans had a return, a gradient or a log p that was NaN or infinite; they got no weight.
-        degenerate: whether nothing could be learnt: no valid return or gradient, or returns that are all equal. The
-            belief stayed as it was (of particles whose returns are equal, their proposal).
+        degenerate: whether nothing could be learnt: no valid return or gradient, gradients that are all 0, or returns
+            that are all equal (unless a prior says where to go). The belief stayed as it was (of particles whose
+            returns are equal, their proposal).
+        rounding: how much of the difference between the best return and the worst may be rounding, between 0 and 1:
+            where it is 1 all are equal, as far as one can tell, and above 0.1 or so it is chance that decides. Of
+            `ilqr` that between its starts. Slopes do not rest on differences: of `elbo_gradient` and `stein` it is 1
+            or 0, of `gradient` None.
         temperature: of the likelihood, in reward units; None where it has none. Under a prior it is that of the
             posterior, where the iterations end, whatever the step size.
 
@@ -110,6 +115,12 @@ class Info:
         objective: the best of what is climbed, the return plus temperature times log p, reward units; −inf where it
             is no number.
         gradient_norm: of the gradient there, before it was shortened; the greatest, where several plans climb.
+        num_invalid_gradients: how many plans had a return that is a number, and a gradient that is none. None where
+            gradients are made of returns.
+        nonfinite_derivative: of `ilqr` which derivative was no number, so that the plan stayed: 1 the first one of
+            the dynamics, 2 of the reward (log p included), 3 the second one of the reward, 4 of the dynamics, 5 the
+            first one of the value, 6 the second; 0 for none. `planners.complaint` has the words.
+        nonfinite_step: at which step of the plan that was, the first; −1 for none.
         expected_improvement: by how much the whole step would raise the objective if the expansion were exact.
         regularization: μ of the last backward pass.
         converged: whether nothing more was to be gained.
@@ -139,6 +150,7 @@ class Info:
     best_return = _Measure()
     num_invalid = _Measure(int)
     degenerate = _Measure(bool)
+    rounding = _Measure()
     temperature = _Measure()
     ess = _Measure()
     max_weight = _Measure()
@@ -154,13 +166,16 @@ class Info:
     num_roots = _Measure(int)
     objective = _Measure()
     gradient_norm = _Measure()
+    num_invalid_gradients = _Measure(int)
+    nonfinite_derivative = _Measure(int)
+    nonfinite_step = _Measure(int)
     expected_improvement = _Measure()
     regularization = _Measure()
     converged = _Measure(bool)
 
     def brief(self) -> "Info":
         """The best return and what went wrong; None for all other numbers, which then are not computed."""
-        names = tuple(name for name in ("best_return", "num_invalid", "degenerate") if name in self.names)
+        names = tuple(name for name in ("best_return", "num_invalid", "degenerate", "rounding") if name in self.names)
         # each column by itself, which compilers understand
         measures = jnp.stack([self.measures[..., self.names.index(name)] for name in names], axis=-1)
         return dataclasses.replace(self, measures=measures, names=names)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from ..dynamics.checks import integer
@@ -10,12 +11,14 @@ from .factory import planner
 from .gradients.optimizers import optimizer as make_optimizer
 from .info import check_keep
 from .option import narrowed
-from .options import MODE_OR_SAMPLE, OF_POSTERIOR, checked
+from .options import MODE_OR_SAMPLE, checked
 from .policies.ascent import PolicyPlanner
 from .policies.network import NetworkPolicy, network_policy
 from .rest import RestingPlanner, resting
 from .rollouts.placement import check_sharding
 
+_TEMPERATURE = 0.001
+_RELATIVE = f"for {_TEMPERATURE:g} spreads of the better returns of the given policy"
 _MAX_KL = "greatest divergence of the policy from the given one, nats per step"
 
 
@@ -28,7 +31,7 @@ def iterative_policy(
     std: Annotated[Any, narrowed(help="standard deviation of the perceptron's actions at first")] = None,
     num_samples: int = 128,
     num_iterations: int = 20,
-    temperature: Annotated[Any, OF_POSTERIOR] = 0.01,
+    temperature: Annotated[Any, narrowed(none=_RELATIVE)] = None,
     max_kl: Annotated[Any, narrowed(help=_MAX_KL, none="for no such limit")] = None,
     gradient: str = "score",
     antithetic: bool = True,
@@ -71,7 +74,8 @@ def iterative_policy(
     made = PolicyPlanner(
         policy=policy,
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),
-        temperature=checked("temperature", temperature, required=True),
+        temperature=checked("temperature", temperature),
+        relative=jnp.asarray(_TEMPERATURE, float),
         max_kl=checked("max_kl", max_kl),
         horizon=checked("horizon", horizon),
         num_samples=number,

@@ -4,6 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import numpy as np
+
 from ..dynamics.checks import boolean, choice, integer, number, real
 
 
@@ -24,6 +27,7 @@ class Option:
         words: that stand for a number.
         several: whether there may be one integer for each iteration.
         word: whether a word on the command line can stand for an object.
+        locks: whether some entries of an array, but not all, may be 0, which locks actuators.
     """
 
     kind: str
@@ -37,6 +41,7 @@ class Option:
     words: tuple[str, ...] = ()
     several: bool = False
     word: bool = False
+    locks: bool = False
 
     @property
     def range(self) -> str:
@@ -67,6 +72,12 @@ class Option:
                 return choice(name, value, self.choices)
             case "number":
                 return number(name, value, **bounds)
+            case "array" if self.locks and not any(
+                isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)
+            ):
+                if _some_but_not_all_zero(value):
+                    bounds |= {"above": None, "minimum": 0.0}
+                return real(name, value, shape=None, **bounds)
             case "real" | "array":
                 return real(name, value, shape=() if self.kind == "real" else None, **bounds)
         return value
@@ -78,9 +89,19 @@ class Option:
             text += "; a scalar, [A] or [H, A]"
         if self.range:
             text += f"; {self.range}"
+        if self.locks:
+            text += "; 0 locks one actuator of several at its mean"
         if self.several:
             text += "; one, or one for each iteration"
         return f"{text}. None {self.none}." if self.none else f"{text}."
+
+
+def _some_but_not_all_zero(value: Any) -> bool:
+    try:
+        entries = np.asarray(value, float)
+    except (TypeError, ValueError):  # which `real` says
+        return False
+    return bool((entries == 0).any() and (entries != 0).any())
 
 
 @dataclasses.dataclass(frozen=True)

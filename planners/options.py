@@ -38,6 +38,7 @@ class Options:
         "standard deviation of plans where inference starts (and of each iteration, where it is not learnt)",
         none="for 0.5",
         above=0.0,
+        locks=True,
     )
     std_min: Any = option(
         "real", "floor of a learnt standard deviation, along every axis", none="for 0.05", above=0.0
@@ -93,8 +94,9 @@ class Options:
         "real",
         "temperature λ of exp(R/λ), in reward units; where returns are normalised first (standardize, dial, pi2) in "
         "units of their spread",
-        none="adapts it (mppi, smc), is 0.01 spreads of the better returns (vi_mpc), leaves elite_fraction in its "
-        "place (tsallis), or leaves out what it would weigh (gradient, ilqr)",
+        none="adapts it (mppi, smc), is a share of the spread of the better returns (vi_mpc, elbo_gradient, stein, "
+        "iterative_policy), leaves elite_fraction in its place (tsallis), or leaves out what it would weigh "
+        "(gradient, ilqr)",
         above=0.0,
     )
     standardize: bool = option(
@@ -141,6 +143,7 @@ class Options:
         "standard deviation of a Gaussian prior",
         none="for std (vi_mpc), 1 (elbo_gradient, stein) or no such prior (smc)",
         above=0.0,
+        locks=True,
     )
     step_size: Any = option("real", "step size κ of the mirror descent", none="adapts it", above=0.0, maximum=1.0)
 
@@ -281,7 +284,11 @@ class Options:
         "integer", "number of perturbations per particle, with gradient='score'", none="for 16", minimum=2
     )
     perturbation: Any = option(
-        "array", "standard deviation of the perturbations, with gradient='score'", none="for 0.1", above=0.0
+        "array",
+        "standard deviation of the perturbations, with gradient='score'",
+        none="for 0.1",
+        above=0.0,
+        locks=True,
     )
     kernel: str = option(
         "choice", "kernel that compares whole plans, or each step by itself", choices=("plans", "steps")
@@ -365,7 +372,6 @@ OPTIONS: dict[str, Option] = {field.name: field.metadata["option"] for field in 
 MODE_OR_SAMPLE = narrowed(
     help="what is executed: the mode of the belief, or a sample of it", choices=("mode", "sample"), none=""
 )
-OF_POSTERIOR = narrowed(help="temperature λ of exp(R/λ), in reward units", none="")
 
 
 def checked(name: str, value: Any, *, required: bool = False) -> Any:

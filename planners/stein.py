@@ -16,8 +16,11 @@ from .gradients.points import SCATTER, points
 from .gradients.stein import SteinAscent
 from .info import check_keep
 from .option import narrowed
-from .options import OF_POSTERIOR, checked
+from .options import checked
 from .rest import RestingPlanner, resting
+
+_TEMPERATURE = 0.1
+_RELATIVE = f"for {_TEMPERATURE:g} spreads of the better returns of plans drawn around the present one with std"
 
 
 @planner
@@ -28,7 +31,7 @@ def stein(
     num_iterations: int = 50,
     initial_plan: Any = 0.0,
     std: Annotated[Any, narrowed(help=SCATTER, none="", above=None, minimum=0.0)] = 0.5,
-    temperature: Annotated[Any, OF_POSTERIOR] = 1.0,
+    temperature: Annotated[Any, narrowed(none=_RELATIVE)] = None,
     prior: Annotated[Any, narrowed(none="for N(0, prior_std²)")] = None,
     prior_std: Annotated[Any, narrowed(none="for 1")] = None,
     gradient: str = "pathwise",
@@ -74,6 +77,7 @@ def stein(
     climbed = target(
         temperature,
         gaussian_prior(prior, prior_std),
+        relative=_TEMPERATURE,
         risk=risk,
         num_scenarios=num_scenarios,
         rollout_chunk_size=rollout_chunk_size,
@@ -92,11 +96,11 @@ def stein(
             climbed,
             checked("bandwidth", bandwidth),
             smoothing if gradient == "score" else None,
+            None,
             16 if num_perturbations is None else checked("num_perturbations", num_perturbations, required=True),
             kernel,
         ),
         optimizer=make_optimizer(optimizer, learning_rate=learning_rate, max_norm=max_norm),
-        temperature=climbed.temperature,
         warm_start=optional_shift(warm_start, tail),
         horizon=checked("horizon", horizon),
         num_iterations=checked("num_iterations", num_iterations),

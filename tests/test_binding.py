@@ -394,5 +394,5 @@ def test_an_error_within_a_user_s_prior_says_what_planned():
 
 
 def test_limits_are_checked_within_jit():
-    with pytest.raises(ValueError, match="limits must have low < high"):
+    with pytest.raises(ValueError, match="limits must have low <= high"):
         jax.jit(lambda key: planners.ilqr(4, limits=(1.0, -1.0)))(jax.random.key(0))

@@ -292,7 +292,7 @@ def test_swimmer_steps():
         ((Awkward,), {}, "name_or_env must be the name of a Brax environment or an instance"),
         ((3,), {}, "name_or_env must be the name of a Brax environment or an instance"),
         ((training.VmapWrapper(Counter()),), {}, "single environment, got a batched one"),
-        ((Counter(),), {"action_range": (1.0, -1.0)}, r"action_range must have low < high, .*, got \(1.0, -1.0\)"),
+        ((Counter(),), {"action_range": (1.0, -1.0)}, r"action_range must have low <= high, .*, got \(1.0, -1.0\)"),
         (
             (Counter(),),
             {"action_range": 2.0},

@@ -85,7 +85,7 @@ class TestPlans:
             planner = planners.gradient(
                 6, risk="worst", temperature=0.3, prior=planners.beliefs.gaussian(std=0.5), num_samples=2
             )
-            target = planner.objective.target.bound(6, dynamics.action_space(model))
+            target = planner.objective.target.bound(planner.init(model, state), dynamics.action_space(model))
             slopes = jax.jit(target.slopes)(model, KEY, state, plans)
             objective = jax.jit(target.evaluate)
             for step in range(6):

@@ -368,7 +368,7 @@ def test_coordinates_leave_out_what_does_not_move():
         ),
         ({"execute": "best"}, "execute must be one of mode, sample"),
         ({"execute": "sample"}, "execute='sample' needs a temperature"),
-        ({"limits": (1.0, -1.0)}, "limits must have low < high"),
+        ({"limits": (1.0, -1.0)}, "limits must have low <= high"),
         ({"regularization": -1.0}, "regularization must be finite and >= 0"),
         ({"num_iterations": 0}, "num_iterations must be an integer of at least 1"),
         ({"warm_start": False, "tail": "zero"}, "tail and inflation need a warm start"),

@@ -258,7 +258,7 @@ def gamble(key, state, action):
         ),
         (
             lambda: dynamics.from_function(gamble, 2, action_range=[(0, 6), (0, 5)]),
-            r"action_range must have low < high, a pair of numbers or of arrays \[A\], got",
+            r"action_range must have low <= high, a pair of numbers or of arrays \[A\], got",
         ),
         (
             lambda: dynamics.ensemble([dynamics.from_function(lambda *_: (), 1) for _ in range(2)]),

@@ -27,7 +27,16 @@ FLOORS = [
     {"dynamics"},
     {
         f"planners.{name}"
-        for name in ("checks", "differentiation", "factory", "info", "loop_options", "option", "options")
+        for name in (
+            "checks",
+            "complaints",
+            "differentiation",
+            "factory",
+            "info",
+            "loop_options",
+            "option",
+            "options",
+        )
     },
     {"planners.beliefs"},
     {"planners.rollouts"},

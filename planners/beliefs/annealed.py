@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree
@@ -59,6 +59,11 @@ class Annealed:
     def map_centers(self, function: Callable[[Plan], Plan]) -> "Annealed":
         """The same around another mean."""
         return dataclasses.replace(self, gaussian=self.gaussian.map_centers(function))
+
+    @property
+    def locks(self) -> Bool[Array, "H A"]:
+        """Where the std is 0."""
+        return self.gaussian.locks
 
     def spread(self) -> Float[Array, " A"]:
         """The std on which the schedule acts, averaged over the steps."""

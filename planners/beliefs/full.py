@@ -5,12 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree
 from ...dynamics.spaces import ActionSpace
 from ..options import checked
+from .locked import dimension, locked_tril, log_scale, where_free
 from .moments import average, bias_correction, factor, shrunk, square
 from .noise import coloured_correlation, white_noise
 from .protocol import Plan, Plans, continuous_shape
@@ -24,7 +25,8 @@ class FullGaussian:
 
     Attributes:
         mean: [H, A].
-        scale_tril: L, lower triangular, [d, d] with d = H · A, step by step.
+        scale_tril: L, lower triangular, [d, d] with d = H · A, step by step; rows and columns of 0 lock a number at
+            its mean: no fit moves it, and densities are over the others.
         std_min: the least standard deviation in any direction, below which no fit goes, a scalar.
         smoothing: the share of the old mean and covariance that a fit keeps, in [0, 1), a scalar; None for 0.
     """
@@ -50,13 +52,13 @@ class FullGaussian:
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
         """Log q(a) of each plan."""
         z = self._whiten(plans)
-        return -0.5 * (z**2).sum((-2, -1)) - self._log_det() - 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi)
+        return -0.5 * (z**2).sum((-2, -1)) - self._log_det() - 0.5 * dimension(self._diagonal) * jnp.log(2.0 * jnp.pi)
 
     def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
         """Log q(a_t | a_<t) of each plan."""
-        log_scale = jnp.log(jnp.diagonal(self.scale_tril)).reshape(self.mean.shape).sum(-1)
-        z = self._whiten(plans)
-        return -0.5 * (z**2).sum(-1) - log_scale - 0.5 * self.mean.shape[1] * jnp.log(2.0 * jnp.pi)
+        scales = self._diagonal.reshape(self.mean.shape)
+        z, sizes = self._whiten(plans), (scales != 0).sum(-1)
+        return -0.5 * (z**2).sum(-1) - log_scale(scales).sum(-1) - 0.5 * sizes * jnp.log(2.0 * jnp.pi)
 
     def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "FullGaussian":
         """The moments of the weighted plans, which minimise the forward divergence; exact for every step size κ.
@@ -68,11 +70,11 @@ class FullGaussian:
         mean = average(weights, plans)  # μ = Σ w a
         flat = (plans - mean).reshape(len(plans), -1)
         covariance = jnp.einsum("k,ki,kj->ij", weights, flat, flat, precision="highest") * bias_correction(weights)
-        covariance = shrunk(covariance, 1.0 / (weights**2).sum())
+        covariance = shrunk(covariance, 1.0 / (weights**2).sum(), dimension(self._diagonal))
         if self.smoothing is not None:
             mean = (1.0 - self.smoothing) * mean + self.smoothing * self.mean
             covariance = (1.0 - self.smoothing) * covariance + self.smoothing * self.covariance()
-        return dataclasses.replace(self, mean=mean, scale_tril=self._factor(covariance, self.std_min))
+        return dataclasses.replace(self, mean=self._moved(mean), scale_tril=self._factor(covariance, self.std_min))
 
     def mode(self) -> Plan:
         """The mean."""
@@ -80,7 +82,12 @@ class FullGaussian:
 
     def map_centers(self, function: Callable[[Plan], Plan]) -> "FullGaussian":
         """The same around another mean."""
-        return dataclasses.replace(self, mean=function(self.mean))
+        return dataclasses.replace(self, mean=self._moved(function(self.mean)))
+
+    @property
+    def locks(self) -> Bool[Array, "H A"]:
+        """Where the diagonal of L is 0."""
+        return self._diagonal.reshape(self.mean.shape) == 0
 
     def spread(self) -> Float[Array, " A"]:
         """The standard deviations, averaged over the steps."""
@@ -93,22 +100,26 @@ class FullGaussian:
 
     def shift(self, initial: "FullGaussian", how: Shifting) -> "FullGaussian":
         """The mean one step later; the covariance as in `initial`, or carried on and inflated."""
-        mean = how.plans(self.mean, initial.mean)
+        mean = initial._moved(how.plans(self.mean, initial.mean))
         if how.inflation is None:
             return dataclasses.replace(initial, mean=mean)
         first = initial.covariance()
         covariance = inflated(how.carried(self.covariance(), first, self.mean.shape[1]), first, how.inflation)
-        return dataclasses.replace(initial, mean=mean, scale_tril=self._factor(covariance, 1e-3 * self.std_min))
+        return dataclasses.replace(initial, mean=mean, scale_tril=initial._factor(covariance, 1e-3 * self.std_min))
 
     def entropy(self) -> Float[Array, ""]:
         """½ d log(2πe) + ½ log det Σ, nats."""
-        return 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi * jnp.e) + self._log_det()
+        return 0.5 * dimension(self._diagonal) * jnp.log(2.0 * jnp.pi * jnp.e) + self._log_det()
 
     def kl(self, other: "FullGaussian") -> Float[Array, ""]:
         """KL(self ‖ other), nats."""
-        both = jnp.concatenate([self.scale_tril, (self.mean - other.mean).reshape(-1, 1)], axis=1)
+        # over what moves in both
+        own = locked_tril(self.scale_tril, other._diagonal)
+        both = jnp.concatenate([own, (self.mean - other.mean).reshape(-1, 1)], axis=1)
         white = jnp.matmul(triangular_inverse(other.scale_tril), both, precision="highest")
-        return 0.5 * ((white**2).sum() - self.mean.size) + other._log_det() - self._log_det()
+        scale = jnp.diagonal(own)
+        log_dets = log_scale(where_free(scale, other._diagonal, scale)).sum() - log_scale(scale).sum()
+        return 0.5 * ((white**2).sum() - dimension(scale)) + log_dets
 
     def covariance(self) -> Float[Array, "d d"]:
         """The covariance of the flattened plan, [H·A, H·A]."""
@@ -122,7 +133,14 @@ class FullGaussian:
 
     def _log_det(self) -> Float[Array, ""]:
         """½ log det Σ."""
-        return jnp.log(jnp.diagonal(self.scale_tril)).sum()
+        return log_scale(self._diagonal).sum()
+
+    @property
+    def _diagonal(self) -> Float[Array, " d"]:
+        return jnp.diagonal(self.scale_tril)
+
+    def _moved(self, mean: Plan) -> Plan:
+        return where_free(self._diagonal.reshape(mean.shape), mean, self.mean)
 
     def _factor(self, covariance: Float[Array, "d d"], floor: Float[Array, ""]) -> Float[Array, "d d"]:
         """L of Σ, whose least standard deviation is `floor`; the present one should Σ be no matrix of numbers."""
@@ -149,7 +167,7 @@ class FullGaussianFamily:
             scale_tril = jnp.kron(jnp.linalg.cholesky(correlation), jnp.eye(shape[1]))
         return FullGaussian(
             mean=real("mean", self.mean, shape=shape),
-            scale_tril=deviations.reshape(-1, 1) * scale_tril,
+            scale_tril=locked_tril(deviations.reshape(-1, 1) * scale_tril, deviations.reshape(-1)),
             std_min=self.std_min,
             smoothing=self.smoothing,
         )

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ...dynamics.checks import boolean, real
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace
 from ..options import checked
+from .locked import dimension, divisor, log_scale, where_free
 from .moments import average, bias_correction, deviation
 from .noise import Color, color, white_noise
 from .protocol import Plan, Plans, continuous_shape
@@ -23,7 +24,7 @@ class Gaussian:
 
     Attributes:
         mean: [H, A].
-        std: [H, A].
+        std: [H, A]; 0 locks a number at its mean: no fit moves it, and densities are over the others.
         std_min: the floor below which a learnt std does not fall, a scalar.
         smoothing: the share of the old mean (and std, if learnt) that a fit keeps, in [0, 1), a scalar; None for 0.
         color: the correlation between steps, the same for every actuator; None where they are independent. A fit
@@ -56,16 +57,13 @@ class Gaussian:
 
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
         """Log q(a) of each plan."""
-        z = self._whiten((plans - self.mean) / self.std)
-        return -0.5 * (z**2).sum((-2, -1)) - self._log_det() - 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi)
+        z = self._whiten((plans - self.mean) / divisor(self.std))
+        return -0.5 * (z**2).sum((-2, -1)) - self._log_det() - 0.5 * dimension(self.std) * jnp.log(2.0 * jnp.pi)
 
     def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
         """Log q(a_t | a_<t) of each plan."""
-        z = self._whiten((plans - self.mean) / self.std)
-        log_scale = jnp.log(self.std).sum(-1)
-        if self.color is not None:
-            log_scale += self.mean.shape[1] * self.color.log_diagonal()
-        return -0.5 * (z**2).sum(-1) - log_scale - 0.5 * self.mean.shape[1] * jnp.log(2.0 * jnp.pi)
+        z = self._whiten((plans - self.mean) / divisor(self.std))
+        return -0.5 * (z**2).sum(-1) - self._log_dets() - 0.5 * self._sizes() * jnp.log(2.0 * jnp.pi)
 
     def fit(self, plans: Plans, weights: Float[Array, " K *H"]) -> "Gaussian":
         """The moments of the weighted plans; steps that have weights of their own, all of them 0, stay as they are.
@@ -77,16 +75,18 @@ class Gaussian:
         noise.
         """
         weighed = True if weights.ndim == 1 else (weights.sum(0) > 0)[:, None]
-        mean = jnp.where(weighed, average(weights, plans), self.mean)  # μ = Σ w a
+        mean = jnp.where(weighed & (self.std != 0), average(weights, plans), self.mean)  # μ = Σ w a
         if not self.learn_std:
-            return dataclasses.replace(self, mean=self._smooth(mean, self.mean))
+            return dataclasses.replace(self, mean=self._smooth(mean))
         around = self.mean if self.about_old_mean else mean
         variance = average(weights, (plans - around) ** 2)  # σ² = Σ w (a − μ)²
         if self.unbiased and not self.about_old_mean:
             variance *= bias_correction(weights)[..., None] if weights.ndim == 2 else bias_correction(weights)
         std = jnp.where(weighed, deviation(variance), self.std)
-        std = jnp.maximum(self._smooth(std, self.std), self.std_min)
-        return dataclasses.replace(self, mean=self._smooth(mean, self.mean), std=std)
+        if self.smoothing is not None:
+            std = (1.0 - self.smoothing) * std + self.smoothing * self.std
+        std = where_free(self.std, jnp.maximum(std, self.std_min), self.std)
+        return dataclasses.replace(self, mean=self._smooth(mean), std=std)
 
     def mode(self) -> Plan:
         """The mean."""
@@ -94,7 +94,16 @@ class Gaussian:
 
     def map_centers(self, function: Callable[[Plan], Plan]) -> "Gaussian":
         """The same around another mean."""
-        return dataclasses.replace(self, mean=function(self.mean))
+        return dataclasses.replace(self, mean=where_free(self.std, function(self.mean), self.mean))
+
+    @property
+    def locks(self) -> Bool[Array, "H A"]:
+        """Where the std is 0."""
+        return self.std == 0
+
+    def locked(self, where: Bool[Array, "*H A"]) -> "Gaussian":
+        """The same with a std of 0 there."""
+        return dataclasses.replace(self, std=jnp.where(where, 0.0, self.std))
 
     def spread(self) -> Float[Array, " A"]:
         """The std, averaged over the steps."""
@@ -107,22 +116,23 @@ class Gaussian:
 
     def shift(self, initial: "Gaussian", how: Shifting) -> "Gaussian":
         """The mean one step later; the std as in `initial`, or carried on and inflated."""
-        mean = how.plans(self.mean, initial.mean)
-        std = initial.std if how.inflation is None else jnp.sqrt(how.variances(self.std**2, initial.std**2))
+        mean = where_free(initial.std, how.plans(self.mean, initial.mean), initial.mean)
+        std = initial.std if how.inflation is None else deviation(how.variances(self.std**2, initial.std**2))
+        std = where_free(initial.std, std, initial.std)
         return dataclasses.replace(initial, mean=mean, std=std)
 
     def entropy(self) -> Float[Array, ""]:
         """½ d log(2πe) + ½ log det Σ, nats."""
-        return 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi * jnp.e) + self._log_det()
+        return 0.5 * dimension(self.std) * jnp.log(2.0 * jnp.pi * jnp.e) + self._log_det()
 
     def kl(self, other: "Gaussian") -> Float[Array, ""]:
-        """KL(self ‖ other), nats; both of the same correlation in time, or none."""
+        """KL(self ‖ other), nats, over what moves in both; both of the same correlation in time, or none."""
+        scale = self.std / divisor(other.std)  # S⁻¹ S' of each actuator, around the same correlation
+        far = where_free(self.std, (self.mean - other.mean) / divisor(other.std), jnp.zeros_like(scale))
         if self.color is None:
-            ratio = (self.std / other.std) ** 2
-            return 0.5 * (ratio + ((self.mean - other.mean) / other.std) ** 2 - 1.0 - jnp.log(ratio)).sum()
-        scale = self.std / other.std  # S⁻¹ S' of each actuator, around the same correlation
-        far = self.color.whiten((self.mean - other.mean) / other.std)
-        return 0.5 * (self.color.excess(scale) + (far**2).sum() - self.mean.size) - jnp.log(scale).sum()
+            return 0.5 * (scale**2 + far**2 - (scale != 0) - 2.0 * log_scale(scale)).sum()
+        far = self.color.whiten(far)
+        return 0.5 * (self.color.excess(scale) + (far**2).sum() - dimension(scale)) - log_scale(scale).sum()
 
     def covariance(self) -> Float[Array, "d d"]:
         """The covariance of the flattened plan, [H·A, H·A]."""
@@ -137,13 +147,21 @@ class Gaussian:
 
     def _log_det(self) -> Float[Array, ""]:
         """½ log det Σ."""
-        log_det = jnp.log(self.std).sum()
-        if self.color is None:
-            return log_det
-        return log_det + self.mean.shape[1] * self.color.log_diagonal().sum()
+        return self._log_dets().sum()
 
-    def _smooth(self, new: Plan, old: Plan) -> Plan:
-        return new if self.smoothing is None else (1.0 - self.smoothing) * new + self.smoothing * old
+    def _log_dets(self) -> Float[Array, " H"]:
+        """The parts of each step in ½ log det Σ."""
+        log_dets = log_scale(self.std).sum(-1)
+        return log_dets if self.color is None else log_dets + self._sizes() * self.color.log_diagonal()
+
+    def _sizes(self) -> Float[Array, " H"]:
+        """How many numbers of each step move."""
+        return (self.std != 0).sum(-1).astype(self.std.dtype)
+
+    def _smooth(self, mean: Plan) -> Plan:
+        if self.smoothing is None:
+            return mean
+        return where_free(self.std, (1.0 - self.smoothing) * mean + self.smoothing * self.mean, self.mean)
 
 
 @pytree

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree
 from ...dynamics.spaces import ActionSpace
 from ..options import checked
+from .locked import dimension, locked_tril, log_scale, where_free
 from .moments import average, bias_correction, factor, shrunk, square
 from .noise import coloured_correlation, white_noise
 from .protocol import Plan, Plans, continuous_shape
@@ -27,7 +28,8 @@ class KroneckerGaussian:
     Attributes:
         mean: [H, A].
         time_tril: of the correlation C between steps, lower triangular, [H, H]; the mean of C's diagonal is 1.
-        action_tril: of the covariance Σ between actuators, lower triangular, [A, A].
+        action_tril: of the covariance Σ between actuators, lower triangular, [A, A]; a row and column of 0 lock an
+            actuator at its mean: no fit moves it, and densities are over the others.
         std_min: the least standard deviation of actions, in any direction, averaged over the steps; a scalar.
         smoothing: the share of the old mean and factors that a fit keeps, in [0, 1), a scalar; None for 0.
     """
@@ -53,16 +55,15 @@ class KroneckerGaussian:
     def log_prob(self, plans: Plans) -> Float[Array, " K"]:
         """Log q(a) of each plan."""
         z = _solve_steps(self.time_tril, _solve_actuators(self.action_tril, plans - self.mean))
-        return -0.5 * (z**2).sum((-2, -1)) - self._log_det() - 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi)
+        return -0.5 * (z**2).sum((-2, -1)) - self._log_det() - 0.5 * self._dimension() * jnp.log(2.0 * jnp.pi)
 
     def step_log_probs(self, plans: Plans) -> Float[Array, "K H"]:
         """Log q(a_t | a_<t) of each plan."""
         z = _solve_steps(self.time_tril, _solve_actuators(self.action_tril, plans - self.mean))
-        action_size = self.mean.shape[1]
-        log_scale = (
-            action_size * jnp.log(jnp.diagonal(self.time_tril)) + jnp.log(jnp.diagonal(self.action_tril)).sum()
-        )
-        return -0.5 * (z**2).sum(-1) - log_scale - 0.5 * action_size * jnp.log(2.0 * jnp.pi)
+        scales = jnp.diagonal(self.action_tril)
+        size = dimension(scales)
+        log_dets = size * jnp.log(jnp.diagonal(self.time_tril)) + log_scale(scales).sum()
+        return -0.5 * (z**2).sum(-1) - log_dets - 0.5 * size * jnp.log(2.0 * jnp.pi)
 
     def fit(self, plans: Plans, weights: Float[Array, " K"]) -> "KroneckerGaussian":
         """The weighted mean, and one round of the alternation that maximises the likelihood of the two factors.
@@ -71,16 +72,16 @@ class KroneckerGaussian:
         is too small for it.
         """
         mean = average(weights, plans)
-        deviations, (horizon, action_size) = plans - mean, self.mean.shape
+        deviations, horizon, action_size = plans - mean, len(mean), dimension(jnp.diagonal(self.action_tril))
         unbiased, ess = bias_correction(weights), 1.0 / (weights**2).sum()
         white = _solve_steps(self.time_tril, deviations)  # C^(−½) (a − μ)
         sigma = jnp.einsum("k,kha,khb->ab", weights, white, white, precision="highest") * unbiased / horizon
-        sigma = shrunk(sigma, ess * horizon)
+        sigma = shrunk(sigma, ess * horizon, action_size)
         rounding = 1e-6 * jnp.trace(sigma) + jnp.finfo(sigma.dtype).tiny ** 0.5
         root = factor(sigma, self.action_tril, rounding)
         white = _solve_actuators(root, deviations)  # (a − μ) Σ^(−½)
         time = jnp.einsum("k,kha,ksa->hs", weights, white, white, precision="highest") * unbiased / action_size
-        time = shrunk(time, ess * action_size)
+        time = shrunk(time, ess * action_size, horizon)
         scale = jnp.trace(time) / horizon  # which of the factors has it is a convention
         known = scale > 1e-3  # else the plans are all the same, without information on correlations
         time = jnp.where(known, time / jnp.where(known, scale, 1.0), square(self.time_tril))
@@ -89,7 +90,7 @@ class KroneckerGaussian:
             mean = (1.0 - self.smoothing) * mean + self.smoothing * self.mean
         return dataclasses.replace(
             self,
-            mean=mean,
+            mean=self._moved(mean),
             time_tril=self._mix(time, self.time_tril, jnp.asarray(_LEAST_CORRELATION)),
             action_tril=self._mix(sigma, self.action_tril, self.std_min**2),
         )
@@ -100,7 +101,12 @@ class KroneckerGaussian:
 
     def map_centers(self, function: Callable[[Plan], Plan]) -> "KroneckerGaussian":
         """The same around another mean."""
-        return dataclasses.replace(self, mean=function(self.mean))
+        return dataclasses.replace(self, mean=self._moved(function(self.mean)))
+
+    @property
+    def locks(self) -> Bool[Array, "H A"]:
+        """Those of the actuators where the diagonal of the factor between them is 0."""
+        return jnp.broadcast_to(jnp.diagonal(self.action_tril) == 0, self.mean.shape)
 
     def spread(self) -> Float[Array, " A"]:
         """The standard deviations of a step of mean variance."""
@@ -113,7 +119,7 @@ class KroneckerGaussian:
 
     def shift(self, initial: "KroneckerGaussian", how: Shifting) -> "KroneckerGaussian":
         """The mean one step later; the factors as in `initial`, or carried on and inflated."""
-        mean = how.plans(self.mean, initial.mean)
+        mean = initial._moved(how.plans(self.mean, initial.mean))
         if how.inflation is None:
             return dataclasses.replace(initial, mean=mean)
         time, sigma = square(self.time_tril), square(self.action_tril)
@@ -129,15 +135,18 @@ class KroneckerGaussian:
 
     def entropy(self) -> Float[Array, ""]:
         """½ d log(2πe) + ½ log det Σ, nats."""
-        return 0.5 * self.mean.size * jnp.log(2.0 * jnp.pi * jnp.e) + self._log_det()
+        return 0.5 * self._dimension() * jnp.log(2.0 * jnp.pi * jnp.e) + self._log_det()
 
     def kl(self, other: "KroneckerGaussian") -> Float[Array, ""]:
         """KL(self ‖ other), nats."""
         far = _solve_steps(other.time_tril, _solve_actuators(other.action_tril, (self.mean - other.mean)[None]))
         time = jnp.matmul(triangular_inverse(other.time_tril), self.time_tril, precision="highest")
-        action = jnp.matmul(triangular_inverse(other.action_tril), self.action_tril, precision="highest")
+        own = locked_tril(self.action_tril, jnp.diagonal(other.action_tril))  # over what moves in both
+        action = jnp.matmul(triangular_inverse(other.action_tril), own, precision="highest")
         traces = (time**2).sum() * (action**2).sum()  # tr(X ⊗ Y) = tr X · tr Y
-        return 0.5 * (traces + (far**2).sum() - self.mean.size) + other._log_det() - self._log_det()
+        both = dataclasses.replace(self, action_tril=own)
+        of_other = dataclasses.replace(other, action_tril=locked_tril(other.action_tril, jnp.diagonal(own)))
+        return 0.5 * (traces + (far**2).sum() - both._dimension()) + of_other._log_det() - both._log_det()
 
     def covariance(self) -> Float[Array, "d d"]:
         """The covariance of the flattened plan, [H·A, H·A]."""
@@ -145,9 +154,16 @@ class KroneckerGaussian:
 
     def _log_det(self) -> Float[Array, ""]:
         """½ log det (C ⊗ Σ)."""
-        horizon, action_size = self.mean.shape
-        logs = [jnp.log(jnp.diagonal(tril)).sum() for tril in (self.time_tril, self.action_tril)]
-        return action_size * logs[0] + horizon * logs[1]
+        scales = jnp.diagonal(self.action_tril)
+        log_det = jnp.log(jnp.diagonal(self.time_tril)).sum()
+        return dimension(scales) * log_det + len(self.mean) * log_scale(scales).sum()
+
+    def _dimension(self) -> Float[Array, ""]:
+        """How many numbers of a plan move."""
+        return len(self.mean) * dimension(jnp.diagonal(self.action_tril))
+
+    def _moved(self, mean: Plan) -> Plan:
+        return where_free(jnp.diagonal(self.action_tril), mean, self.mean)
 
     def _mix(
         self, new: Float[Array, "n n"], old_tril: Float[Array, "n n"], floor: Float[Array, ""]

@@ -12,6 +12,7 @@ from ...dynamics.checks import integer
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace
 from ..options import checked
+from .locked import locks_of
 from .protocol import Centered, Plan, Plans, Proposal, propose, update
 from .warm_start import Shifting
 
@@ -105,6 +106,11 @@ class Remembering:
         if not isinstance(self.belief, Centered):
             return self
         return dataclasses.replace(self, belief=self.belief.map_centers(function))
+
+    @property
+    def locks(self) -> Bool[Array, "H A"]:
+        """Of the belief."""
+        return locks_of(self.belief, self.mode())
 
     def spread(self) -> Float[Array, " A"]:
         """Of the belief."""

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from scipy.special import ndtri
 
 from ...dynamics.checks import boolean, integer
@@ -16,7 +16,8 @@ from ...dynamics.pytrees import pytree, static, traceable
 from ...dynamics.spaces import ActionSpace
 from ..options import checked
 from .gaussian import GaussianFamily, gaussian
-from .moments import average, bias_correction, deviation
+from .locked import dimension, divisor, log_scale, where_free
+from .moments import average, bias_correction, deviation, floored
 from .noise import white_noise
 from .protocol import Plan, Plans, Proposal
 from .warm_start import Shifting
@@ -31,7 +32,7 @@ class Mixture:
 
     Attributes:
         means: [M, H, A].
-        stds: [M, H, A].
+        stds: [M, H, A]; where `start_std` is 0 they are, and a number stays at its mean.
         log_weights: log π, [M].
         std_min: the floor below which no std falls, a scalar.
         starts: the means with which it was made, [M, H, A]: as long as `means` are these, nothing was learnt.
@@ -103,7 +104,8 @@ class Mixture:
         """Log q(a_t | a_<t) of each plan, where earlier steps are evidence of the component."""
 
         def component(log_weight: Float[Array, ""], mean: Plan, std: Plan) -> Float[Array, "K H"]:
-            steps = -0.5 * (((plans - mean) / std) ** 2 + jnp.log(2.0 * jnp.pi)).sum(-1) - jnp.log(std).sum(-1)
+            unit = (std != 0).sum(-1) * jnp.log(2.0 * jnp.pi)
+            steps = -0.5 * ((((plans - mean) / divisor(std)) ** 2).sum(-1) + unit) - log_scale(std).sum(-1)
             return log_weight + jnp.cumsum(steps, axis=1)
 
         joint = jax.vmap(component)(self.log_weights, self.means, self.stds)
@@ -130,9 +132,10 @@ class Mixture:
         spread = average(weights, (plans - average(weights, plans)) ** 2)
         best = jax.lax.top_k(weights, min(len(total), len(weights)))[1]
         own_best = jnp.minimum(jnp.cumsum(dead.ravel()) - 1, len(best) - 1)  # the same one would keep them alike
-        means = jnp.where(dead, plans[best[own_best]], means)
+        means = where_free(self.stds, jnp.where(dead, plans[best[own_best]], means), self.means)
         stds = jnp.maximum(deviation(jnp.where(dead, spread, variances)), self.std_min)
-        return dataclasses.replace(self, means=means, stds=stds, log_weights=_floored(total))
+        stds = where_free(self.stds, stds, self.stds)
+        return dataclasses.replace(self, means=means, stds=stds, log_weights=floored(total, _LEAST))
 
     def mode(self) -> Plan:
         """The mean of the heaviest component."""
@@ -140,7 +143,12 @@ class Mixture:
 
     def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> "Mixture":
         """The same with other means."""
-        return dataclasses.replace(self, means=function(self.means))
+        return dataclasses.replace(self, means=where_free(self.stds, function(self.means), self.means))
+
+    @property
+    def locks(self) -> Bool[Array, "H A"]:
+        """Where the stds are 0."""
+        return self.stds[0] == 0
 
     def spread(self) -> Float[Array, " A"]:
         """The std with which its components were made, averaged over the steps."""
@@ -163,8 +171,10 @@ class Mixture:
         """Each component one step later; weights stay."""
         # the initial belief is one that all components share: where they stood at first means nothing now
         mean = jnp.einsum("m,mha->ha", jnp.exp(initial.log_weights), initial.means)
-        means, variances = how.plans(self.means, mean), how.variances(self.stds**2, initial.stds[0] ** 2)
-        return dataclasses.replace(initial, means=means, stds=jnp.sqrt(variances), log_weights=self.log_weights)
+        means = where_free(initial.stds, how.plans(self.means, mean), initial.means)
+        stds = deviation(how.variances(self.stds**2, initial.stds[0] ** 2))
+        stds = where_free(initial.stds, stds, initial.stds)
+        return dataclasses.replace(initial, means=means, stds=stds, log_weights=self.log_weights)
 
     def entropy(self) -> Float[Array, ""]:
         """−E log q, nats, estimated with the same draws each time."""
@@ -178,9 +188,9 @@ class Mixture:
         """Log π_m N(a_k; mean_m, std_m²)."""
 
         def component(mean: Plan, std: Plan) -> Float[Array, " K"]:
-            return -0.5 * (((plans - mean) / std) ** 2).sum((-2, -1)) - jnp.log(std).sum()
+            return -0.5 * (((plans - mean) / divisor(std)) ** 2).sum((-2, -1)) - log_scale(std).sum()
 
-        size = self.means[0].size
+        size = dimension(self.stds[0])
         return (
             self.log_weights[:, None] + jax.vmap(component)(self.means, self.stds) - 0.5 * size * jnp.log(2 * jnp.pi)
         )
@@ -289,13 +299,3 @@ def _evenly(key: PRNGKeyArray, log_weights: Float[Array, " M"], num_samples: int
     place = (jax.random.uniform(key) + golden.astype(log_weights.dtype)) % 1.0
     cumulated = jnp.cumsum(jax.nn.softmax(log_weights))
     return jnp.minimum(jnp.searchsorted(cumulated, place, side="right"), len(log_weights) - 1)
-
-
-def _floored(weights: Float[Array, " M"]) -> Float[Array, " M"]:
-    """The π that makes Σ N log π of weights N greatest above a floor, log max(c N, floor)."""
-    size = len(weights)
-    floor = _LEAST / size
-    ordered = jnp.sort(weights, descending=True)  # c, for each number of components above the floor:
-    factors = (1.0 - floor * np.arange(size)[::-1]) / jnp.maximum(jnp.cumsum(ordered), 1e-30)
-    above = (factors * ordered > floor).sum()
-    return jnp.log(jnp.maximum(factors[jnp.maximum(above, 1) - 1] * weights, floor))

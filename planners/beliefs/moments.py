@@ -1,9 +1,13 @@
 """Weighted moments and covariances, in full precision, and what a small effective sample takes from them."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from .locked import free_block, locked_tril
 from .protocol import Plan, Plans
 
 
@@ -19,9 +23,9 @@ def bias_correction(weights: Float[Array, "K *H"]) -> Float[Array, "*H"]:
     return 1.0 / jnp.maximum(1.0 - (weights**2).sum(0), 0.5)
 
 
-def shrunk(covariance: Float[Array, "n n"], sample_size: Float[Array, ""]) -> Float[Array, "n n"]:
-    """(1 − s) Σ + s diag Σ with s = 1 − (sample size)/(2n), where that is positive."""
-    shrinkage = jnp.clip(1.0 - 0.5 * sample_size / len(covariance), 0.0, 1.0)
+def shrunk(covariance: Float[Array, "n n"], sample_size: Float[Array, ""], dimension: Any) -> Float[Array, "n n"]:
+    """(1 − s) Σ + s diag Σ with s = 1 − (sample size)/(2d) of the d numbers that move, where that is positive."""
+    shrinkage = jnp.clip(1.0 - 0.5 * sample_size / dimension, 0.0, 1.0)
     return jnp.where(jnp.eye(len(covariance)) > 0, 1.0, 1.0 - shrinkage) * covariance
 
 
@@ -40,13 +44,14 @@ def factor(
 
     Args:
         covariance: Σ, symmetric.
-        otherwise: a factor to take should Σ be no matrix of numbers.
+        otherwise: a factor to take should Σ be no matrix of numbers; rows and columns where its diagonal is 0 stay 0.
         floor: of the eigenvalues, a scalar > 0.
 
     Returns:
         L, lower triangular.
     """
-    covariance = 0.5 * (covariance + covariance.T)
+    scale = jnp.diagonal(otherwise)
+    covariance = free_block(0.5 * (covariance + covariance.T), scale)
     # Σ − floor has a Cholesky factor if and only if all eigenvalues are above; their decomposition takes far longer
     above = jnp.isfinite(jnp.linalg.cholesky(covariance - floor * jnp.eye(len(covariance)))).all()
 
@@ -54,10 +59,20 @@ def factor(
         values, vectors = jnp.linalg.eigh(covariance)
         return jnp.matmul(vectors * jnp.maximum(values, floor), vectors.T, precision="highest")
 
-    tril = jnp.linalg.cholesky(jax.lax.cond(above, lambda same: same, raised, covariance))
+    tril = locked_tril(jnp.linalg.cholesky(jax.lax.cond(above, lambda same: same, raised, covariance)), scale)
     return jnp.where(jnp.isfinite(tril).all(), tril, otherwise)
 
 
 def deviation(variance: Float[Array, "..."]) -> Float[Array, "..."]:
     """σ = √v, whose derivative is a number where the variance is 0 too, of plans one of which has all the weight."""
     return jnp.sqrt(jnp.maximum(variance, jnp.finfo(variance.dtype).tiny))
+
+
+def floored(weights: Float[Array, " M"], least: float) -> Float[Array, " M"]:
+    """The π that makes Σ N log π of weights N greatest above a floor, log max(c N, floor), floor = `least`/M."""
+    size = len(weights)
+    floor = least / size
+    ordered = jnp.sort(weights, descending=True)  # c, for each number of components above the floor:
+    factors = (1.0 - floor * np.arange(size)[::-1]) / jnp.maximum(jnp.cumsum(ordered), 1e-30)
+    above = (factors * ordered > floor).sum()
+    return jnp.log(jnp.maximum(factors[jnp.maximum(above, 1) - 1] * weights, floor))

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from scipy.interpolate import CubicSpline
 
 from ...dynamics.checks import integer
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace, Discrete
+from .locked import Separable, locks_of
 from .protocol import Centered, Plan, Plans, Proposal, propose, update
 from .warm_start import Shift
 
@@ -39,16 +40,12 @@ class Splined:
     @property
     def expand(self) -> Float[np.ndarray, "H N"]:
         """B, from knots to plans."""
-        return self._bases.expand
+        return _bases(self.num_steps, self.num_knots, self.interpolation).expand
 
     @property
     def reduce(self) -> Float[np.ndarray, "N H"]:
         """The left inverse of B, from plans to the nearest knots."""
-        return self._bases.reduce
-
-    @property
-    def _bases(self) -> "_Bases":
-        return _bases(self.num_steps, self.num_knots, self.interpolation)
+        return _bases(self.num_steps, self.num_knots, self.interpolation).reduce
 
     def propose(self, key: PRNGKeyArray, num_samples: int) -> Proposal:
         """Plans through the knots that the belief over them proposes."""
@@ -103,6 +100,16 @@ class Splined:
         known = isinstance(self.knots, Centered)
         return dataclasses.replace(self, knots=self.knots.map_centers(moved)) if known else self
 
+    @property
+    def locks(self) -> Bool[Array, "H A"]:
+        """Of the actuators all of whose knots are locked."""
+        return jnp.broadcast_to(locks_of(self.knots, self.knots.mode()).all(0), self.mode().shape)
+
+    def locked(self, where: Bool[Array, "*H A"]) -> "Splined":
+        """The same, with the knots locked of actuators that are at all steps."""
+        some = isinstance(self.knots, Separable)
+        return dataclasses.replace(self, knots=self.knots.locked(where.all(0))) if some else self
+
     def spread(self) -> Float[Array, " A"]:
         """Of the knots."""
         return self.knots.spread()
@@ -118,7 +125,7 @@ class Splined:
 
     def shift(self, initial: "Splined", how: Shift) -> "Splined":
         """The spline one step later, its knots evaluated anew."""
-        bases = self._bases
+        bases = _bases(self.num_steps, self.num_knots, self.interpolation)
         how_knots = how.through(bases.carry, bases.last, bases.expand[-1])
         return dataclasses.replace(self, knots=self.knots.shift(initial.knots, how_knots))
 
@@ -132,8 +139,7 @@ class Splined:
 
     def covariance(self) -> Float[Array, "d d"]:
         """The covariance of the flattened plan, [H·A, H·A], of rank N·A."""
-        action_size = self.mode().shape[1]
-        expand = jnp.kron(self.expand, jnp.eye(action_size))
+        expand = jnp.kron(self.expand, jnp.eye(self.mode().shape[1]))
         return jnp.einsum("ij,jk,lk->il", expand, self.knots.covariance(), expand, precision="highest")
 
     @property
@@ -156,7 +162,7 @@ class Splined:
         if self.interpolation == "zero":
             axis = -1 if jnp.issubdtype(knots.dtype, jnp.integer) else -2
             return jnp.take(knots, _held(self.num_steps, self.num_knots), axis=axis)
-        return jnp.einsum("hn,...na->...ha", _constant(self.expand), knots, precision="highest")
+        return jnp.einsum("hn,...na->...ha", jnp.asarray(self.expand, float), knots, precision="highest")
 
     def _knot(self, plans: Plans) -> Any:
         """The nearest knots [K, N, A]; without an axis A where actions are discrete."""
@@ -165,7 +171,7 @@ class Splined:
                 return plans[:, np.searchsorted(_held(self.num_steps, self.num_knots), np.arange(self.num_knots))]
             steps, shares = _segments(self.num_steps, self.num_knots)
             return (plans[:, steps] * jnp.asarray(shares[..., None], plans.dtype)).sum(2)
-        return jnp.einsum("nh,kha->kna", _constant(self.reduce), plans, precision="highest")
+        return jnp.einsum("nh,kha->kna", jnp.asarray(self.reduce, float), plans, precision="highest")
 
 
 class _Bases(NamedTuple):
@@ -198,10 +204,6 @@ def _bases(horizon: int, num_knots: int, interpolation: str) -> _Bases:
         # what a cubic spline is between steps, a straight line is not: let knots be knots again without a shift
         advance = np.linalg.solve(advance @ basis, advance)
     return _Bases(basis, reduce, advance[:, :-1] @ basis[1:], advance[:, -1])
-
-
-def _constant(matrix: Float[np.ndarray, "m n"]) -> Float[Array, "m n"]:
-    return jnp.asarray(matrix, float)
 
 
 def _density(density: Callable[[Plans], Float[Array, " K"]], belief: Splined, plans: Plans) -> Float[Array, " K"]:

@@ -14,6 +14,7 @@ from ...dynamics.checks import integer, real
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace
 from ..options import checked
+from .locked import divisor
 from .protocol import Plan, Plans, Proposal, continuous_shape
 from .warm_start import Shifting
 
@@ -50,7 +51,7 @@ class Strategy:
     Attributes:
         state: of the strategy.
         params: of the strategy.
-        std: the unit in which the strategy searches, [H, A].
+        std: the unit in which the strategy searches, [H, A]; where it is 0, plans stay at 0.
         seed: of what is random after the returns are known.
         algorithm: the evosax strategy, or how it is made.
     """
@@ -93,7 +94,7 @@ class Strategy:
         worst = jnp.min(returns, initial=jnp.inf, where=returns > -jnp.inf)
         fitness = -jnp.where(returns > -jnp.inf, returns, jnp.where(jnp.isfinite(worst), worst, 0.0))
         key = jax.random.key(self.seed)
-        state, _ = self._evosax.tell(key, plans / self.std, fitness, self.state, self.params)
+        state, _ = self._evosax.tell(key, plans / divisor(self.std), fitness, self.state, self.params)
         state = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), state, self.state)
         return dataclasses.replace(self, state=state)
 
@@ -115,7 +116,7 @@ class Strategy:
             known = getattr(self.state, name, None)
             if known is not None:
                 plans = self.std * known.reshape(*known.shape[:-1], *self.std.shape)
-                moved[name] = (function(plans) / self.std).reshape(known.shape)
+                moved[name] = (function(plans) / divisor(self.std)).reshape(known.shape)
         return dataclasses.replace(self, state=self.state.replace(**moved))
 
     def spread(self) -> Float[Array, " A"]:
@@ -127,7 +128,7 @@ class Strategy:
 
         def moved(flat: Float[Array, "*K d"]) -> Float[Array, "*K d"]:
             plans = self.std * flat.reshape(*flat.shape[:-1], *self.std.shape)
-            return (how.plans(plans, jnp.zeros_like(self.std)) / initial.std).reshape(flat.shape)
+            return (how.plans(plans, jnp.zeros_like(self.std)) / divisor(initial.std)).reshape(flat.shape)
 
         kept = {}
         if hasattr(self.state, "mean"):

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .locked import divisor
+
 
 def triangular_inverse(tril: Float[Array, "n n"]) -> Float[Array, "n n"]:
     """The inverse of a lower triangular matrix, by blocks that double in size: products only, log₂ n rounds of them.
@@ -10,15 +12,16 @@ def triangular_inverse(tril: Float[Array, "n n"]) -> Float[Array, "n n"]:
     [[A, 0], [B, C]]⁻¹ = [[A⁻¹, 0], [−C⁻¹ B A⁻¹, C⁻¹]].
 
     Args:
-        tril: lower triangular, without a zero on its diagonal; what stands above the diagonal is ignored.
+        tril: lower triangular; what stands above the diagonal is ignored. Rows and columns whose diagonal is 0 are
+            left out.
 
     Returns:
-        Its inverse, lower triangular.
+        Its inverse, lower triangular, with rows and columns of 0 where some were left out.
     """
     size = len(tril)
     whole = 1 << (size - 1).bit_length()
     padded = jnp.eye(whole, dtype=tril.dtype).at[:size, :size].set(tril)
-    inverse = 1.0 / jnp.diagonal(padded).reshape(whole, 1, 1)  # of the blocks of the diagonal
+    inverse = 1.0 / divisor(jnp.diagonal(padded)).reshape(whole, 1, 1)  # of the blocks of the diagonal
     width = 1
     while width < whole:
         pairs = whole // (2 * width)

@@ -25,7 +25,9 @@ class Climb(NamedTuple):
         returns: of the plans that were tried, [K], reward units.
         num_invalid: how many of the plans had a return or a gradient that was NaN or infinite.
         elbo: an estimate of it, nats; None where no density is climbed.
+        num_invalid_gradients: how many of them had a return all the same; None where gradients are made of returns.
         kl: of a policy from the given one, nats per step; None of plans.
+        rounding: how much of the differences between returns may be rounding; None where they need not differ.
     """
 
     objective: Float[Array, " S"]
@@ -34,7 +36,9 @@ class Climb(NamedTuple):
     returns: Float[Array, " K"]
     num_invalid: Int[Array, ""]
     elbo: Float[Array, ""] | None
+    num_invalid_gradients: Int[Array, ""] | None = None
     kl: Float[Array, ""] | None = None
+    rounding: Float[Array, ""] | None = None
 
 
 @runtime_checkable
@@ -46,13 +50,17 @@ class Objective(Protocol):
         """R + λ log p of plans."""
         ...
 
+    def aimed(self, target: Target) -> Any:
+        """The same with another target."""
+        ...
+
     @property
     def keeps_best(self) -> bool:
         """Whether each ends as the best that it has been, which takes an objective that is no estimate."""
         ...
 
-    def check(self, horizon: int, space: ActionSpace) -> None:
-        """Raise a `ValueError` if it does not fit plans of so many steps."""
+    def check(self, belief: Any, space: ActionSpace) -> None:
+        """Raise a `ValueError` if it does not fit the plans of a belief."""
         ...
 
     def prepared(self, model: Model, state: State, belief: Any) -> Any:
@@ -163,10 +171,12 @@ def ascend(
             best_return=best_return,
             objective=climbed.objective.max(),
             gradient_norm=norms.max(),
+            rounding=climbed.rounding,
             elbo=climbed.elbo,
             kl=climbed.kl,
             num_invalid=climbed.num_invalid,
-            degenerate=~sound.any(),
+            num_invalid_gradients=climbed.num_invalid_gradients,
+            degenerate=~sound.any() | (norms == 0).all(),
             temperature=temperature,
         )
         # where the objective is no number, or has no slope, go half way back to where it was, without momentum

@@ -12,8 +12,9 @@ from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace, action_space
 from ..beliefs.full import FullGaussian
 from ..beliefs.gaussian import Gaussian
+from ..beliefs.locked import locked_tril, log_scale
 from .ascent import Climb
-from .objective import Target
+from .objective import Target, flat
 
 
 @pytree
@@ -36,14 +37,18 @@ class ElboAscent:
     antithetic: bool = static()
     stick: bool = static()
 
-    def check(self, horizon: int, space: ActionSpace) -> None:
+    def check(self, belief: Any, space: ActionSpace) -> None:
         """Raise a `ValueError` if the prior is over other plans."""
-        self.target.bound(horizon, space)
+        self.target.bound(belief, space)
 
     def prepared(self, model: Model, state: State, belief: Gaussian | FullGaussian) -> "ElboAscent":
         """The same for beliefs like this."""
-        target = self.target.bound(len(belief.mode()), action_space(model))
+        target = self.target.bound(belief, action_space(model))
         return dataclasses.replace(self, target=target, belief=belief)
+
+    def aimed(self, target: Target) -> "ElboAscent":
+        """The same with another target."""
+        return dataclasses.replace(self, target=target)
 
     @property
     def keeps_best(self) -> bool:
@@ -58,9 +63,9 @@ class ElboAscent:
     def parameters(self, key: Key[Array, ""], belief: Gaussian | FullGaussian) -> tuple[Array, Array]:
         """The mean, and L with the logarithm of its diagonal, each with a leading axis of length 1."""
         if isinstance(belief, Gaussian):
-            return belief.mean[None], jnp.log(belief.std)[None]
+            return belief.mean[None], log_scale(belief.std)[None]
         tril = belief.scale_tril
-        return belief.mean[None], (jnp.tril(tril, -1) + jnp.diag(jnp.log(jnp.diagonal(tril))))[None]
+        return belief.mean[None], (jnp.tril(tril, -1) + jnp.diag(log_scale(jnp.diagonal(tril))))[None]
 
     def climb(
         self, model: Model, noise: Key[Array, ""], key: Key[Array, ""], state: State, parameters: tuple[Array, Array]
@@ -75,7 +80,8 @@ class ElboAscent:
         plans, pull_back = jax.vjp(lambda parameters: self._of(parameters).from_noise(epsilon), parameters)
         # the mean as well: a belief around a plan that diverges is useless
         slopes = self.target.slopes(model, noise, state, jnp.concatenate([plans, belief.mean[None]]))
-        slopes, fine = jax.tree.map(lambda leaf: leaf[:-1], slopes), slopes.objective[-1] > -jnp.inf
+        lost, fine = slopes.num_invalid_gradients, slopes.objective[-1] > -jnp.inf
+        slopes = jax.tree.map(lambda leaf: leaf[:-1], slopes)
         uphill = slopes.gradients
         if self.stick:  # d/da (R + λ log p − λ log q) for a fixed q
             uphill -= temperature * jax.grad(lambda plans: belief.log_prob(plans).sum())(plans)
@@ -91,7 +97,19 @@ class ElboAscent:
         bound = jnp.where(slopes.valid, bound, 0.0).sum() / counted + temperature * jnp.log(share)
         valid = (fine & slopes.valid.any())[None]
         objective = jnp.where(valid, bound, -jnp.inf)
-        return Climb(objective, gradients, valid, slopes.returns, (~slopes.valid).sum(), objective[0] / temperature)
+        invalid = (~slopes.valid).sum()
+        if (unit := self.target.unit) is not None:
+            gradients = jax.tree.map(lambda leaf: leaf / unit, gradients)
+        return Climb(
+            objective,
+            gradients,
+            valid,
+            slopes.returns,
+            invalid,
+            objective[0] / temperature,
+            lost,
+            rounding=flat(slopes.returns),
+        )
 
     def evaluate(
         self, model: Model, noise: Key[Array, ""], state: State, parameters: tuple[Array, Array]
@@ -114,9 +132,11 @@ class ElboAscent:
         return self._of(parameters)
 
     def _of(self, parameters: tuple[Array, Array]) -> Any:
-        mean, scale = parameters[0][0], parameters[1][0]
-        if isinstance(self.belief, Gaussian):
-            return dataclasses.replace(self.belief, mean=mean, std=jnp.exp(scale))
         assert self.belief is not None  # it is prepared
+        mean, scale = parameters[0][0], parameters[1][0]
+        mean = jnp.where(self.belief.locks, self.belief.mean, mean)
+        if isinstance(self.belief, Gaussian):
+            return dataclasses.replace(self.belief, mean=mean, std=jnp.where(self.belief.locks, 0.0, jnp.exp(scale)))
         tril = jnp.tril(scale, -1) + jnp.diag(jnp.exp(jnp.diagonal(scale)))
+        tril = locked_tril(tril, jnp.diagonal(self.belief.scale_tril))
         return dataclasses.replace(self.belief, mean=mean, scale_tril=tril)

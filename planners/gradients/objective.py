@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree
@@ -17,7 +17,8 @@ from ..checks import check_per_plan
 from ..options import checked
 from ..rollouts.rollout import Scores
 from ..rollouts.settings import RolloutSettings, rollout_settings
-from ..sampling.priors import FixedPrior, FlatPrior, PolicyPrior, as_prior, bind_prior, policy_of
+from ..sampling.likelihoods import better_spread
+from ..sampling.priors import FixedPrior, FlatPrior, PolicyPrior, as_prior, bind_prior, policy_of, rebind_prior
 
 
 class Slopes(NamedTuple):
@@ -35,29 +36,51 @@ class Slopes(NamedTuple):
     gradients: Plans
     valid: Bool[Array, " K"]
 
+    @property
+    def num_invalid_gradients(self) -> Int[Array, ""]:
+        """How many have an objective, but no gradient."""
+        return ((self.objective > -jnp.inf) & ~self.valid).sum()
+
+
+def flat(returns: Float[Array, " K"]) -> Float[Array, ""]:
+    """1 where the returns of plans that differ are all the same, else 0: slopes do not rest on their differences."""
+    return (returns.max() == returns.min()).astype(returns.dtype)
+
 
 @pytree
 class Target:
     """R + λ log p of plans: λ times the log of the posterior's density, up to a constant.
 
     Attributes:
-        temperature: λ, in reward units; None to climb the return alone.
+        temperature: λ, in reward units; None to climb the return alone, or until it is `measured`.
         prior: p, or None.
         rollouts: how plans are rolled out.
+        relative: λ in spreads of returns, a scalar; None where it is given in reward units, or not at all.
+        unit: that spread, once it is `measured`, in which gradients are taken; None for reward units.
     """
 
     temperature: Float[Array, ""] | None
     prior: Any
     rollouts: RolloutSettings
+    relative: Float[Array, ""] | None = None
+    unit: Float[Array, ""] | None = None
 
-    def bound(self, horizon: int, space: ActionSpace) -> "Target":
-        """The same for plans of a shape.
+    def measured(self, model: Model, key: Key[Array, ""], state: State, plans: Plans) -> "Target":
+        """The same with a temperature in reward units, from the spread of the better of these plans' returns."""
+        if self.relative is None:
+            return self
+        returns = self.rollouts.score(model, key, state, plans).returns
+        unit = jax.lax.stop_gradient(better_spread(returns, jnp.isfinite(returns)))
+        return dataclasses.replace(self, temperature=self.relative * unit, unit=unit)
+
+    def bound(self, belief: Any, space: ActionSpace) -> "Target":
+        """The same for the plans of a belief, without what it locks.
 
         Raises:
             ValueError: if the prior is over others.
         """
-        prior = bind_prior(self.prior, horizon, space)
-        return self if prior is None else dataclasses.replace(self, prior=prior)
+        bound = bind_prior(self.prior, belief, space)
+        return dataclasses.replace(self, prior=rebind_prior(self.prior, bound, belief, space))
 
     def evaluate(self, model: Model, key: Key[Array, ""], state: State, plans: Plans) -> Float[Array, " K"]:
         """The objective of plans under the scenarios of a key; −∞ where it is no number."""
@@ -114,13 +137,19 @@ def reverse_mode(model: Model) -> Iterator[None]:
         ) from error
 
 
-def target(temperature: Any, prior: Any, **rollouts: Any) -> Target:
+def target(temperature: Any, prior: Any, *, relative: float | None = None, **rollouts: Any) -> Target:
     """Make what plans climb; see `planners.gradient` for the arguments.
+
+    Args:
+        temperature: λ, in reward units.
+        prior: p.
+        relative: the temperature in spreads of returns, where it is not given; None for none.
+        **rollouts: see `rollout_settings`.
 
     Raises:
         ValueError: for a parameter outside its range, or a prior without a temperature.
     """
-    if prior is not None and temperature is None:
+    if prior is not None and temperature is None and relative is None:
         raise ValueError("prior needs a temperature, which weighs it, got None")
     known = None if prior is None else as_prior(prior)
     if not isinstance(known, FixedPrior | FlatPrior | PolicyPrior | None):
@@ -129,4 +158,5 @@ def target(temperature: Any, prior: Any, **rollouts: Any) -> Target:
         temperature=checked("temperature", temperature),
         prior=known,
         rollouts=rollout_settings(**rollouts),
+        relative=None if temperature is not None or relative is None else jnp.asarray(relative, float),
     )

@@ -23,6 +23,8 @@ from .ascent import Explicit, Implicit, ascend
 from .optimizers import Optimizer
 from .points import Points, PointsFamily
 
+_NUM_MEASURED = 32  # plans whose returns tell the spread
+
 
 @pytree
 class GradientPlanner:
@@ -32,7 +34,6 @@ class GradientPlanner:
         family: of beliefs.
         objective: what is climbed.
         optimizer: how gradients become steps.
-        temperature: of the objective, in reward units, or None.
         warm_start: how beliefs move on by a time step; None to forget them.
         horizon: the number H of steps.
         num_iterations: the number I of steps.
@@ -44,7 +45,6 @@ class GradientPlanner:
     family: Any
     objective: Implicit | Explicit
     optimizer: Optimizer
-    temperature: Float[Array, ""] | None
     warm_start: Shift | None
     horizon: int = static()
     num_iterations: int = static()
@@ -86,7 +86,7 @@ class GradientPlanner:
             if not isinstance(self.family, PointsFamily):
                 real("initial_plan", self.family.mean, shape=continuous_shape(self.name, self.horizon, space))
             belief = self.family.bind(self.horizon, space)
-            self.objective.check(self.horizon, space)
+            self.objective.check(belief, space)
             self.objective.target.rollouts.check(model)
             return fresh(belief)
 
@@ -132,8 +132,12 @@ class GradientPlanner:
         held: Callable[[Any], Any],
     ) -> tuple[Any, Array, Info]:
         """Take the steps; `held` keeps derivatives away from the objective."""
-        objective = self.objective
-        again = jax.random.clone  # the same noise in all iterations, on purpose
+        again, objective = jax.random.clone, self.objective  # the same noise in all iterations, on purpose
+        if objective.target.relative is not None:
+            scatter_key, start_key = jax.random.split(start_key)
+            plans = self._around(scatter_key, belief)
+            measured = held(objective.target.measured(model, again(noise), state, plans))
+            objective = objective.aimed(measured)
         return ascend(
             lambda key, parameters: held(objective.climb(model, again(noise), key, state, parameters)),
             lambda parameters: held(objective.evaluate(model, again(noise), state, parameters)),
@@ -143,8 +147,15 @@ class GradientPlanner:
             bounded=objective.bounded,
             keeps_best=objective.keeps_best,
             num_iterations=self.num_iterations,
-            temperature=self.temperature,
+            temperature=objective.target.temperature,
         )
+
+    def _around(self, key: Key[Array, ""], belief: Any) -> Plans:
+        """Plans as they are spread where inference starts, around the present one."""
+        horizon, size = belief.mode().shape
+        initial = self.family.bind(horizon, Continuous(size))
+        plans = initial.scattered(key) if isinstance(initial, Points) else initial.sample(key, _NUM_MEASURED)
+        return belief.mode() + (plans - initial.mode())
 
     def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:
         """The first action of the belief's mode or mean, or of a sample of it."""

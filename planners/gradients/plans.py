@@ -1,10 +1,11 @@
 """Gradient ascent on plans: each climbs its own objective."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from ...dynamics.actions import action_limit
 from ...dynamics.base import Model, State
@@ -27,25 +28,32 @@ class PlanAscent:
     Attributes:
         target: the objective.
         limit: how far actions may go where they are clipped, a scalar; None for elsewhere.
+        locks: which numbers of a plan do not move, [H, A]; None until it is `prepared`.
         bounds: "clip" projects plans onto the range after each step, "squash" optimises z of a = tanh z, "none" lets
             them go; None follows the model.
     """
 
     target: Target
     limit: Float[Array, ""] | None
+    locks: Bool[Array, "H A"] | None
     bounds: str | None = static()
 
-    def check(self, horizon: int, space: ActionSpace) -> None:
+    def check(self, belief: Any, space: ActionSpace) -> None:
         """Raise a `ValueError` if the prior is over other plans."""
-        self.target.bound(horizon, space)
+        self.target.bound(belief, space)
 
     def prepared(self, model: Model, state: State, belief: Points) -> "PlanAscent":
         """The same where the shape of plans and the range of actions are known."""
         limit = jnp.ones(()) if self.bounds == "clip" else None
         if self.bounds is None:
             limit = action_limit(model, reuse_noise(state))
-        target = self.target.bound(len(belief.mode()), action_space(model))
-        return dataclasses.replace(self, target=target, limit=None if limit is None else constant(limit))
+        target = self.target.bound(belief, action_space(model))
+        limit = None if limit is None else constant(limit)
+        return dataclasses.replace(self, target=target, limit=limit, locks=belief.locks)
+
+    def aimed(self, target: Target) -> "PlanAscent":
+        """The same with another target."""
+        return dataclasses.replace(self, target=target)
 
     @property
     def keeps_best(self) -> bool:
@@ -63,8 +71,12 @@ class PlanAscent:
         """Objective and slope of each plan."""
         plans, pull_back = jax.vjp(self._plans, parameters)
         slopes = self.target.slopes(model, noise, state, plans)
-        (gradients,) = pull_back(slopes.gradients)
-        return Climb(slopes.objective, gradients, slopes.valid, slopes.returns, (~slopes.valid).sum(), None)
+        assert self.locks is not None  # it is prepared
+        (gradients,) = pull_back(jnp.where(self.locks, 0.0, slopes.gradients))
+        invalid = (~slopes.valid).sum()
+        return Climb(
+            slopes.objective, gradients, slopes.valid, slopes.returns, invalid, None, slopes.num_invalid_gradients
+        )
 
     def evaluate(self, model: Model, noise: Key[Array, ""], state: State, parameters: Plans) -> Float[Array, " K"]:
         """The objective of each plan."""
@@ -73,7 +85,8 @@ class PlanAscent:
     def optimality(self, model: Model, noise: Key[Array, ""], state: State, parameters: Plans) -> Equations:
         """What holds at plans that have converged: where no bound holds an action, the objective has no slope."""
         climbed = self.climb(model, noise, jax.random.clone(noise), state, parameters)  # which draws nothing else
-        slopes = climbed.gradients
+        assert self.locks is not None  # it is prepared
+        slopes = jnp.where(self.locks, parameters - constant(parameters), climbed.gradients)
         if self.limit is not None:
             outwards = (jnp.abs(parameters) >= _INSIDE * self.limit) & (slopes * parameters > 0.0)
             slopes = jnp.where(outwards, parameters - constant(parameters), slopes)
@@ -87,8 +100,7 @@ class PlanAscent:
 
     def believe(self, belief: Points, parameters: Plans, objective: Float[Array, " K"]) -> Points:
         """The belief at these plans."""
-        plans = self._plans(parameters)
-        return dataclasses.replace(belief, plans=plans, objective=objective, spread=jnp.zeros_like(belief.spread))
+        return belief.moved(self._plans(parameters), objective)
 
     def _plans(self, parameters: Plans) -> Plans:
         return jnp.tanh(parameters) if self.bounds == "squash" else parameters

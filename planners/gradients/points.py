@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ...dynamics.checks import integer, real
 from ...dynamics.pytrees import pytree, static
@@ -27,16 +27,19 @@ class Points:
         plans: [K, H, A].
         objective: of each, [K], in reward units; all the same where nothing is known yet.
         spread: of the noise by which all but the first are moved before the next planning, [H, A].
+        locks: which numbers no plan moves, [H, A].
     """
 
     plans: Plans
     objective: Float[Array, " K"]
     spread: Float[Array, "H A"]
+    locks: Bool[Array, "H A"]
 
     @property
     def mean(self) -> Plan:
         """The mean, [H, A]; between the modes, where there are several."""
-        return average(jnp.full(len(self.plans), 1.0 / len(self.plans)), self.plans)
+        mean = average(jnp.full(len(self.plans), 1.0 / len(self.plans)), self.plans)
+        return jnp.where(self.locks, self.plans[0], mean)  # a mean of equal numbers is one of them but for rounding
 
     def covariance(self) -> Float[Array, "d d"]:
         """The covariance of the flattened plans, [H·A, H·A]."""
@@ -62,7 +65,13 @@ class Points:
 
     def shift(self, initial: "Points", how: Shifting) -> "Points":
         """All plans one step later."""
-        return dataclasses.replace(self, plans=how.plans(self.plans, initial.plans[0]))
+        plans = how.plans(self.plans, initial.plans[0])
+        return dataclasses.replace(self, plans=jnp.where(self.locks, initial.plans[0], plans))
+
+    def moved(self, plans: Plans, objective: Float[Array, " K"]) -> "Points":
+        """These plans, but for what is locked; they are not scattered again."""
+        plans = jnp.where(self.locks, self.plans, plans)
+        return dataclasses.replace(self, plans=plans, objective=objective, spread=jnp.zeros_like(self.spread))
 
     def entropy(self) -> None:
         """Points have no density."""
@@ -82,7 +91,9 @@ class PointsFamily:
         shape = continuous_shape("a planner that moves plans by derivatives", horizon, space)
         start = real("initial_plan", self.initial_plan, shape=shape)
         plans = jnp.broadcast_to(start, (self.num_samples, *shape))
-        return Points(plans, jnp.zeros(len(plans)), real("std", self.std, shape=shape))
+        spread = real("std", self.std, shape=shape)
+        locks = (spread == 0) & (spread != 0).any()  # 0 everywhere is no scatter, and locks nothing
+        return Points(plans, jnp.zeros(len(plans)), spread, locks)
 
 
 def points(*, num_samples: int, initial_plan: Any = 0.0, std: Any = 0.5) -> PointsFamily:
@@ -91,7 +102,8 @@ def points(*, num_samples: int, initial_plan: Any = 0.0, std: Any = 0.5) -> Poin
     Args:
         num_samples: the number K of plans.
         initial_plan: where the first of them starts, scalar, [A] or [H, A].
-        std: of the noise by which the others start elsewhere, scalar, [A] or [H, A], >= 0.
+        std: of the noise by which the others start elsewhere, scalar, [A] or [H, A], >= 0; where it is 0 beside
+            others that are not, plans stay as they are.
 
     Returns:
         The family.

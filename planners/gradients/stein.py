@@ -2,20 +2,21 @@
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from ...dynamics.base import Model, State
 from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace, action_space
+from ..beliefs.locked import divisor
 from ..beliefs.protocol import Plans
 from ..sampling.weights import log_normalize
 from .ascent import Climb
-from .objective import Target
+from .objective import Target, flat
 from .points import Points
 
 
@@ -30,6 +31,7 @@ class SteinAscent:
         target: λ times log p̃.
         bandwidth: h of k(a, b) = exp(−|a − b|²/h); None for the median of the squared distances over log(K + 1).
         std: σ of the smoothing of score-function gradients, scalar, [A] or [H, A]; None for pathwise ones.
+        locks: which numbers of a plan do not move, [H, A]; None until it is `prepared`.
         num_perturbations: how many perturbed plans estimate a score-function gradient.
         kernel: "plans" compares whole plans, "steps" each step by itself.
     """
@@ -37,20 +39,28 @@ class SteinAscent:
     target: Target
     bandwidth: Float[Array, ""] | None
     std: Float[Array, "..."] | None
+    locks: Bool[Array, "H A"] | None
     num_perturbations: int = static()
     kernel: str = static()
 
-    def check(self, horizon: int, space: ActionSpace) -> None:
+    def check(self, belief: Any, space: ActionSpace) -> None:
         """Raise a `ValueError` if the prior is over other plans, or perturbations are of others."""
-        self.target.bound(horizon, space)
+        self.target.bound(belief, space)
         if self.std is not None:
-            real("perturbation", self.std, shape=(horizon, *space.shape))
+            real("perturbation", self.std, shape=belief.mode().shape)
 
     def prepared(self, model: Model, state: State, belief: Points) -> "SteinAscent":
         """The same where the shape of plans is known."""
         shape = belief.spread.shape
         std = None if self.std is None else real("perturbation", self.std, shape=shape)
-        return dataclasses.replace(self, target=self.target.bound(shape[0], action_space(model)), std=std)
+        if std is not None:
+            std = jnp.where(belief.locks, 0.0, std)
+        target = self.target.bound(belief, action_space(model))
+        return dataclasses.replace(self, target=target, std=std, locks=belief.locks)
+
+    def aimed(self, target: Target) -> "SteinAscent":
+        """The same with another target."""
+        return dataclasses.replace(self, target=target)
 
     @property
     def keeps_best(self) -> bool:
@@ -75,8 +85,19 @@ class SteinAscent:
             phi = self._direction(_flat(parameters), _flat(pull.gradients), pull.valid).reshape(parameters.shape)
         else:
             phi = jax.vmap(self._direction, (1, 1, None), 1)(parameters, pull.gradients, pull.valid)
+        assert self.locks is not None  # it is prepared
+        phi = jnp.where(self.locks, 0.0, phi)
         valid = jnp.broadcast_to(pull.valid.any(), len(parameters))
-        return Climb(pull.objective, phi, valid, pull.returns, (~pull.valid).sum(), None)
+        return Climb(
+            pull.objective,
+            phi,
+            valid,
+            pull.returns,
+            (~pull.valid).sum(),
+            None,
+            pull.num_invalid_gradients,
+            rounding=flat(pull.returns),
+        )
 
     def evaluate(self, model: Model, noise: Key[Array, ""], state: State, parameters: Plans) -> Float[Array, " K"]:
         """The objective of each plan."""
@@ -88,25 +109,29 @@ class SteinAscent:
 
     def believe(self, belief: Points, parameters: Plans, objective: Float[Array, " K"]) -> Points:
         """The belief at these plans."""
-        return dataclasses.replace(
-            belief, plans=parameters, objective=objective, spread=jnp.zeros_like(belief.spread)
-        )
+        return belief.moved(parameters, objective)
 
     def _pull(self, model: Model, noise: Key[Array, ""], key: Key[Array, ""], state: State, plans: Plans) -> "_Pull":
         """∇ log p̃ of each plan."""
         temperature = jnp.asarray(self.target.temperature)
         if self.std is None:
             slopes = self.target.slopes(model, noise, state, plans)
-            return _Pull(slopes.returns, slopes.objective, slopes.gradients / temperature, slopes.valid)
+            return _Pull(
+                slopes.returns,
+                slopes.objective,
+                slopes.gradients / temperature,
+                slopes.valid,
+                slopes.num_invalid_gradients,
+            )
         # ∇ log E[p̃(a + σε)] = Σ_m w_m ε_m/σ, w ∝ p̃(a + σε_m) (Lambert et al., 2020)
         shape = (len(plans), self.num_perturbations, *plans.shape[1:])
         epsilon = jax.random.normal(key, shape, plans.dtype)
         tried = (plans[:, None] + self.std * epsilon).reshape(-1, *plans.shape[1:])
         objective = self.target.evaluate(model, noise, state, tried).reshape(shape[:2])
         log_weights, _, degenerate = jax.vmap(log_normalize)(objective / temperature)
-        gradients = jnp.einsum("km,kmha->kha", jnp.exp(log_weights), epsilon, precision="highest") / self.std
+        gradients = jnp.einsum("km,kmha->kha", jnp.exp(log_weights), epsilon, precision="highest") / divisor(self.std)
         gradients = jnp.where(degenerate[:, None, None], 0.0, gradients)
-        return _Pull(objective.reshape(-1), objective.max(1), gradients, ~degenerate)
+        return _Pull(objective.reshape(-1), objective.max(1), gradients, ~degenerate, None)
 
     def _direction(
         self, points: Float[Array, "K d"], gradients: Float[Array, "K d"], valid: Bool[Array, " K"]
@@ -125,12 +150,13 @@ class SteinAscent:
 
 
 class _Pull(NamedTuple):
-    """Of each plan: its returns, its objective, ∇ log p̃, and whether that is a number."""
+    """Of each plan: its returns, its objective, ∇ log p̃, and whether that is a number; and how many are none."""
 
     returns: Float[Array, "..."]
     objective: Float[Array, " K"]
     gradients: Plans
     valid: Bool[Array, " K"]
+    num_invalid_gradients: Int[Array, ""] | None
 
 
 def _flat(plans: Plans) -> Float[Array, "K d"]:

@@ -26,6 +26,7 @@ def box_qp(
     gradient: Float[Array, " m"],
     low: Float[Array, " m"],
     high: Float[Array, " m"],
+    moves: Bool[Array, " m"] | None = None,
     *,
     max_iterations: int = 32,
 ) -> BoxSolution:
@@ -39,26 +40,33 @@ def box_qp(
         gradient: g.
         low: not above `high`.
         high: not below `low`.
+        moves: which entries may differ from 0, or from the bound that is next to it; None for all.
         max_iterations: the most Newton steps.
 
     Returns:
         The solution.
     """
+    moves = low < high if moves is None else moves & (low < high)
 
     def value(x: Float[Array, " m"]) -> Float[Array, ""]:
         return 0.5 * x @ hessian @ x + gradient @ x
 
     def held(x: Float[Array, " m"], near: Float[Array, ""] | float = 0.0) -> tuple[Array, Bool[Array, " m"]]:
         slope = gradient + hessian @ x
-        return slope, ((x <= low + near) & (slope > 0)) | ((x >= high - near) & (slope < 0))
+        at_bound = ((x <= low + near) & (slope > 0)) | ((x >= high - near) & (slope < 0))
+        return slope, at_bound | ~moves
 
     def improve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         x, _, count = carry
         slope = gradient + hessian @ x
         # What is about to run into a bound goes there by itself: together with the others, it would stop them all.
-        near = jnp.minimum(0.1 * (high - low).min(), jnp.linalg.norm(x - jnp.clip(x - slope, low, high)))
+        near = jnp.minimum(
+            0.1 * jnp.min(high - low, initial=jnp.inf, where=moves),
+            jnp.linalg.norm(x - jnp.clip(x - slope, low, high)),
+        )
         _, clamped = held(x, near)
-        step = jnp.where(clamped, jnp.where(slope > 0, low, high) - x, -masked_solve(hessian, slope, ~clamped))
+        bound = jnp.where(slope > 0, low, high) - x
+        step = jnp.where(clamped, jnp.where(moves, bound, 0.0), -masked_solve(hessian, slope, ~clamped))
         tried = jnp.clip(x + jnp.asarray(_FRACTIONS, x.dtype)[:, None] * step, low, high)
         values = jax.vmap(value)(tried)
         best = jnp.argmin(jnp.where(jnp.isnan(values), jnp.inf, values))

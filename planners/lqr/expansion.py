@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from ...dynamics.base import Model, State
 from ...dynamics.checks import scalar
@@ -42,6 +42,24 @@ class Expansion(NamedTuple):
     v_xx: Float[Array, "n n"]
     at: Any
 
+    def fault(self, curvatures: Float[Array, "H A A"] | None) -> tuple[Int[Array, ""], Int[Array, ""]]:
+        """Which derivative is no number, by its place in `complaints.DERIVATIVES`, and at which step; 0 and −1: none.
+
+        Args:
+            curvatures: what the backward pass made of the second derivatives of the dynamics, which are not kept;
+                None where it needs none.
+        """
+        steps = len(self.x)
+        rows = [(~jnp.isfinite(leaf)).reshape(steps, -1).any(1) for leaf in (self.f_z, self.c_z, self.c_zz)]
+        first = [jnp.argmax(row) for row in rows]
+        bent = jnp.zeros(steps, bool) if curvatures is None else (~jnp.isfinite(curvatures)).any((1, 2))
+        value = [~jnp.isfinite(leaf).all() for leaf in (self.v_x, self.v_xx)]
+        # what is spoilt by all others comes last: steps before the last that the backward pass could not take
+        bad = jnp.stack([*(row.any() for row in rows), *value, bent.any()])
+        where = jnp.stack([*first, jnp.asarray(steps), jnp.asarray(steps), steps - 1 - jnp.argmax(bent[::-1])])
+        kind, which = jnp.array([1, 2, 3, 5, 6, 4]), jnp.argmax(bad)
+        return jnp.where(bad.any(), kind[which], 0), jnp.where(bad.any(), where[which], -1)
+
 
 def inside(
     actions: Float[Array, "*H A"], limits: tuple[Float[Array, " A"], Float[Array, " A"]], share: float = 1e-6
@@ -64,6 +82,7 @@ class Problem(NamedTuple):
         parameters: of `log_prior`, with a leading axis H.
         temperature: in reward units; None without a prior.
         limits: the least and the greatest action, [A] each; None for none.
+        locks: which actions stay as they are, [H, A].
         convex: whether negative curvatures of costs are taken as 0.
         second_order: whether expansions are kept for `curvature`, which expands dynamics to second order too.
     """
@@ -75,6 +94,7 @@ class Problem(NamedTuple):
     parameters: Any
     temperature: Float[Array, ""] | None
     limits: tuple[Float[Array, " A"], Float[Array, " A"]] | None
+    locks: Bool[Array, "H A"]
     convex: bool
     second_order: bool
 
@@ -235,8 +255,9 @@ def nearest_convex(hessian: Float[Array, "*H z z"]) -> Float[Array, "*H z z"]:
     known = jnp.isfinite(hessian).all((-2, -1), keepdims=True)
     values, vectors = jnp.linalg.eigh(jnp.where(known, hessian, 0.0))
     nearest = jnp.einsum("...ij,...j,...kj->...ik", vectors, jnp.maximum(values, 0.0), vectors)
-    convex = (values >= 0.0).all(-1)[..., None, None]  # leave alone, to the last bit, what is convex already
-    return jnp.where(known, jnp.where(convex, hessian, nearest), hessian)
+    # leave alone, to the last bit, what is convex already, and what depends on nothing
+    same = (values >= 0.0).all(-1)[..., None, None] | ~(hessian != 0).any(-1, keepdims=True)
+    return jnp.where(known & ~(same | same.mT), nearest, hessian)
 
 
 def _over_steps(function: Callable[[Any], Any]) -> Callable[[Any], Any]:

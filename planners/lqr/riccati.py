@@ -23,6 +23,7 @@ class Improvement(NamedTuple):
         curvature: V_xx of it, [n, n].
         slope: Σ kᵀQ_u, a scalar ≤ 0.
         bend: Σ kᵀQ_uu k, a scalar: the cost changes by α slope + ½ α² bend.
+        free: which actuators it moves, [H, A].
         solved: whether all Q_uu were positive definite.
     """
 
@@ -33,6 +34,7 @@ class Improvement(NamedTuple):
     curvature: Float[Array, "n n"]
     slope: Float[Array, ""]
     bend: Float[Array, ""]
+    free: Bool[Array, "H A"]
     solved: Bool[Array, ""]
 
 
@@ -42,6 +44,7 @@ def backward(
     regularization: Float[Array, ""],
     *,
     limits: tuple[Float[Array, " A"], Float[Array, " A"]] | None,
+    locks: Bool[Array, "H A"] | None = None,
     curvature: Callable[..., Float[Array, "z z"]] | None = None,
 ) -> Improvement:
     """Solve the expanded problem backwards in time (Tassa et al., 2012 and 2014).
@@ -54,6 +57,7 @@ def backward(
         plan: ū, [H, A].
         regularization: μ, added to the diagonal of Q_uu before it is inverted.
         limits: the least and greatest actions [A]; None for none.
+        locks: which actions must stay as they are; None for none.
         curvature: (where a step was expanded, v_x) -> second derivatives of v_xᵀf: DDP; None for iLQR.
 
     Returns:
@@ -64,29 +68,35 @@ def backward(
 
     def solve(carry: Any, now: Any) -> tuple[Any, tuple[Array, ...]]:
         v_x, v_xx, slope, bend, solved = carry
-        f_z, c_z, c_zz, lasts, action, at = now
+        f_z, c_z, c_zz, lasts, action, locked, at = now
         n = len(v_x)
         q_z = c_z + f_z.T @ v_x
         q_zz = c_zz + f_z.T @ v_xx @ f_z
         if curvature is not None:
             q_zz += jnp.where(lasts, curvature(at, v_x), 0.0)
         q_x, q_u, q_xx, q_ux, q_uu = q_z[:n], q_z[n:], q_zz[:n, :n], q_zz[n:, :n], q_zz[n:, n:]
+        # what has no effect at all is as good as locked, or no Q_uu would be positive definite
+        idle = (q_u == 0) & (q_uu == 0).all(1) & (q_ux == 0).all(1)
+        moves = ~(locked | idle)
         if limits is None:
-            free = jnp.ones(size, bool)
+            free = moves
             k = -masked_solve(q_uu + damping, q_u, free)  # k = −Q̃_uu⁻¹ Q_u
         else:
-            k, free = box_qp(q_uu + damping, q_u, limits[0] - action, limits[1] - action)
+            k, free = box_qp(q_uu + damping, q_u, limits[0] - action, limits[1] - action, moves)
         gain = -masked_solve(q_uu + damping, q_ux, free)  # K = −Q̃_uu⁻¹ Q_ux, 0 where a limit holds
         fine = jnp.isfinite(k).all() & jnp.isfinite(gain).all()
         k, gain = jnp.where(fine, k, 0.0), jnp.where(fine, gain, 0.0)
         v_x = q_x + gain.T @ q_uu @ k + gain.T @ q_u + q_ux.T @ k
         v_xx = q_xx + gain.T @ q_uu @ gain + gain.T @ q_ux + q_ux.T @ gain
         slope, bend = slope + k @ q_u, bend + k @ q_uu @ k
-        return (v_x, 0.5 * (v_xx + v_xx.T), slope, bend, solved & fine), (k, gain, q_uu)
+        return (v_x, 0.5 * (v_xx + v_xx.T), slope, bend, solved & fine), (k, gain, q_uu, moves)
 
     zero = jnp.zeros(())
+    locked = jnp.zeros(plan.shape, bool) if locks is None else locks
     start = (expansion.v_x, expansion.v_xx, zero, zero, jnp.array(True))
-    inputs = (expansion.f_z, expansion.c_z, expansion.c_zz, expansion.lasts, plan, expansion.at)
+    inputs = (expansion.f_z, expansion.c_z, expansion.c_zz, expansion.lasts, plan, locked, expansion.at)
     with jax.default_matmul_precision("highest"):
-        (v_x, v_xx, slope, bend, solved), (k, gains, curvatures) = jax.lax.scan(solve, start, inputs, reverse=True)
-    return Improvement(k, gains, curvatures, v_x, v_xx, slope, bend, solved)
+        (v_x, v_xx, slope, bend, solved), (k, gains, curvatures, free) = jax.lax.scan(
+            solve, start, inputs, reverse=True
+        )
+    return Improvement(k, gains, curvatures, v_x, v_xx, slope, bend, free, solved)

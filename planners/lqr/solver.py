@@ -16,12 +16,14 @@ from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import action_space
 from ..beliefs.choice import Bound
 from ..beliefs.gaussian import Gaussian, GaussianFamily
+from ..beliefs.locked import divisor, locked_tril, log_scale
 from ..beliefs.protocol import Plan, Plans, continuous_shape
 from ..beliefs.warm_start import Shift
 from ..checks import binding, check_own_belief, fresh, named
 from ..differentiation import Equations, constant, implicit
 from ..info import Info, info_row
 from ..rollouts.simulation import draw_scenarios, reuse_noise, with_new_noise
+from ..sampling.likelihoods import regrets
 from ..sampling.priors import PolicyPrior
 from .affine import AffinePolicy, affine_policy, answered
 from .expansion import Expansion, Problem, inside
@@ -130,7 +132,7 @@ class IterativeLQR:
         self, model: Model, key: Key[Array, ""], state: State, found: AffinePolicy, plan: Plan
     ) -> Equations:
         """What holds at a converged plan: where no limit holds an action, the objective has no slope."""
-        problem, tried = self._problem(model, key, state), plan
+        problem, tried = self._problem(model, key, state, found.proposal.locks), plan
         limits, problem = problem.limits, problem._replace(limits=None)
         if limits is not None:
             tried = plan + constant(inside(plan, limits) - plan)
@@ -141,13 +143,14 @@ class IterativeLQR:
             (low, high), near = limits, inside(plan, limits, 1e-5)
             residuals = jnp.where((plan < near) & (slopes > 0.0), plan - low, residuals)
             residuals = jnp.where((plan > near) & (slopes < 0.0), plan - high, residuals)
+        residuals = jnp.where(problem.locks, plan - constant(plan), residuals)
         return Equations(residuals[None], (plan, states))
 
     def _search(
         self, noise_key: Key[Array, ""], sample_key: Key[Array, ""], model: Model, state: State, belief: AffinePolicy
     ) -> tuple[AffinePolicy, Info]:
         """The iterations."""
-        problem = self._problem(model, noise_key, state)
+        problem = self._problem(model, noise_key, state, belief.proposal.locks)
         # first of all the belief with its feedback and without, and the best that chance has to offer
         plans = jnp.broadcast_to(belief.plan, (len(FRACTIONS), *belief.plan.shape))
         gains = jnp.zeros((len(FRACTIONS), *belief.gains.shape))
@@ -180,6 +183,8 @@ class IterativeLQR:
         invalid, column = info_rows.num_invalid, info.num_invalid[0]
         invalid = invalid.at[0].add(jnp.where(search.num_tried > 1, column, 0))
         info_rows = info_rows.replacing("num_invalid", invalid)
+        if info.rounding is not None:  # of the starts, which differ
+            info_rows = info_rows.replacing("rounding", info.rounding[0])
         info_rows = info_rows.replacing("best_return", jax.lax.cummax(info.best_return)[rows]).keeping(self.keep)
         # where no plan had a return, all stays as it was
         found = jax.tree.map(lambda new, old: jnp.where(search.objective > -jnp.inf, new, old), found, belief)
@@ -197,7 +202,7 @@ class IterativeLQR:
     def _blind(self, proposal: Gaussian, states: Float[Array, "H n"]) -> AffinePolicy:
         return affine_policy(proposal, states, self.temperature is not None)
 
-    def _problem(self, model: Model, key: Key[Array, ""], state: State) -> Problem:
+    def _problem(self, model: Model, key: Key[Array, ""], state: State, locks: Bool[Array, "H A"]) -> Problem:
         whole = model
         if scenario_count(model) is not None:  # the first of them
             key, models = draw_scenarios(model, key, scenario_count(model) or 1)
@@ -206,7 +211,7 @@ class IterativeLQR:
         log_prior: Callable[..., Any] | None = None
         parameters: Any = None
         if isinstance(self.prior, GaussianFamily | Bound):
-            prior = self.prior.bind(self.horizon, action_space(whole))
+            prior = self.prior.bind(self.horizon, action_space(whole)).locked(locks)
             log_prior, parameters = _gaussian_log_prob, (prior.mean, prior.std)
         elif isinstance(self.prior, PolicyPrior):
             policy = self.prior.policy
@@ -223,6 +228,7 @@ class IterativeLQR:
             parameters,
             self.temperature,
             self._limits(whole, state),
+            locks,
             convex=self.convex,
             second_order=self.second_order,
         )
@@ -296,6 +302,7 @@ class IterativeLQR:
         expansion = jax.lax.cond(taken, problem.expand, lambda _: search.expansion, followed)
         following, next_mu, factor = self._solve(problem, expansion, plan, *changed)
         invalid = tried.objective == -jnp.inf
+        kind, where = expansion.fault(following.curvatures if self.second_order else None)
         row = info_row(
             returns=tried.total,
             best_return=jnp.where(jnp.isfinite(tried.total), tried.total, -jnp.inf).max(),
@@ -306,6 +313,9 @@ class IterativeLQR:
             num_invalid=invalid.sum(),
             converged=converged,
             degenerate=~following.solved | invalid.all(),
+            rounding=regrets(tried.total, ~invalid).share_of_rounding() if self.num_samples else None,
+            nonfinite_derivative=kind,
+            nonfinite_step=where,
             log_evidence=self._log_evidence(expansion, following, objective),
             temperature=self.temperature,
         )
@@ -331,7 +341,7 @@ class IterativeLQR:
 
     def _backward(self, problem: Problem, expansion: Expansion, plan: Plan, mu: Float[Array, ""]) -> Improvement:
         curvature = problem.curvature if self.second_order else None
-        return backward(expansion, plan, mu, limits=problem.limits, curvature=curvature)
+        return backward(expansion, plan, mu, limits=problem.limits, locks=problem.locks, curvature=curvature)
 
     def _believe(self, problem: Problem, search: "_Search", proposal: Gaussian) -> AffinePolicy:
         # as little regularised as it can be
@@ -344,7 +354,7 @@ class IterativeLQR:
         """C_t of the covariances C_t C_tᵀ = λ Q_uu⁻¹; unit noise where nothing is known, after an end."""
         if self.temperature is None:
             return None
-        trils = jax.vmap(_noise, (0, None))(improvement.curvatures, self.temperature)
+        trils = jax.vmap(_noise, (0, 0, None))(improvement.curvatures, improvement.free, self.temperature)
         known = self._counted(expansion)[:, None, None]
         return jnp.where(known, trils, jnp.eye(trils.shape[1]))
 
@@ -360,7 +370,8 @@ class IterativeLQR:
         if self.temperature is None or trils is None:
             return None
         objective -= improvement.slope + 0.5 * improvement.bend
-        log_dets = jnp.log(jnp.diagonal(trils, axis1=1, axis2=2)) + 0.5 * jnp.log(2.0 * jnp.pi)
+        scales = jnp.diagonal(trils, axis1=1, axis2=2)
+        log_dets = log_scale(scales) + 0.5 * (scales != 0) * jnp.log(2.0 * jnp.pi)
         return objective / self.temperature + jnp.where(self._counted(expansion)[:, None], log_dets, 0.0).sum()
 
 
@@ -412,17 +423,20 @@ def _lower(mu: Float[Array, ""], factor: Float[Array, ""]) -> tuple[Float[Array,
     return jnp.where(mu * factor < _LEAST, 0.0, mu * factor), factor
 
 
-def _noise(curvature: Float[Array, "A A"], temperature: Float[Array, ""]) -> Float[Array, "A A"]:
-    """C of the covariance C Cᵀ = λ Q_uu⁻¹, whose curvatures are at least 1e-6 of the greatest."""
-    known = jnp.where(jnp.isfinite(curvature), curvature, 0.0)
+def _noise(
+    curvature: Float[Array, "A A"], free: Bool[Array, " A"], temperature: Float[Array, ""]
+) -> Float[Array, "A A"]:
+    """C of C Cᵀ = λ Q_uu⁻¹ over what is free, whose curvatures are at least 1e-6 of the greatest; 0 elsewhere."""
+    known = jnp.where(jnp.isfinite(curvature) & free[:, None] & free, curvature, 0.0)
     values, vectors = jnp.linalg.eigh(0.5 * (known + known.T))
     values = jnp.maximum(values, jnp.maximum(1e-6 * values[-1], jnp.finfo(values.dtype).tiny ** 0.5))
     # an orthogonal factor to a triangular one: Σ = (V √(λ/w)) (…)ᵀ = Rᵀ R
     root = (vectors * jnp.sqrt(temperature / values)).T
     upper = jnp.linalg.qr(root, mode="r")
-    return (upper * jnp.sign(jnp.diagonal(upper))[:, None]).T
+    return locked_tril((upper * jnp.sign(jnp.diagonal(upper))[:, None]).T, free.astype(upper.dtype))
 
 
 def _gaussian_log_prob(parameters: tuple[Array, Array], state: State, action: Float[Array, " A"]) -> Array:
     mean, std = parameters
-    return jax.scipy.stats.norm.logpdf(action, mean, std).sum()
+    z, units = (action - mean) / divisor(std), (std != 0) * jnp.log(2.0 * jnp.pi)
+    return -(0.5 * (z**2 + units) + log_scale(std)).sum()

@@ -12,8 +12,19 @@ from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 from ...dynamics.checks import integer
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace, Discrete
+from ..beliefs.locked import locks_of
 from ..beliefs.moments import average
-from ..beliefs.protocol import Belief, Centered, Family, LearnsSpread, Plan, Plans, Policy, Sequential, update
+from ..beliefs.protocol import (
+    Belief,
+    Centered,
+    Family,
+    LearnsSpread,
+    Plan,
+    Plans,
+    Policy,
+    Sequential,
+    update,
+)
 from ..beliefs.spline import Splined
 from ..beliefs.warm_start import Shifting
 from ..checks import check_part
@@ -43,7 +54,8 @@ class Particles:
     @property
     def mean(self) -> Plan:
         """The weighted mean, [H, A]; between the modes, where there are several."""
-        return average(jnp.exp(self.log_weights), self.plans)
+        mean = average(jnp.exp(self.log_weights), self.plans)
+        return jnp.where(self.locks, self.plans[0], mean)  # a mean of equal numbers is one of them but for rounding
 
     def covariance(self) -> Float[Array, "d d"]:
         """The weighted covariance of the flattened plans, [H·A, H·A]."""
@@ -93,7 +105,8 @@ class Particles:
         heaviest = jnp.argmax(jnp.zeros(len(self.plans)).at[group].add(weights))
         chosen = jnp.where(group == heaviest, weights, 0.0)
         # a mean of equal actions is one of them but for rounding, which is no action of a policy over discrete ones
-        return average(chosen / chosen.sum(), self.plans).at[0].set(actions[heaviest])
+        mean = jnp.where(self.locks, self.plans[0], average(chosen / chosen.sum(), self.plans))
+        return mean.at[0].set(actions[heaviest])
 
     def map_centers(self, function: Callable[[Float[Array, "*M H A"]], Float[Array, "*M H A"]]) -> "Particles":
         """The same with a proposal around other centres; the plans, which were drawn, stay."""
@@ -105,6 +118,11 @@ class Particles:
     def learns_spread(self) -> bool:
         """Whether fits change the spread of the proposal."""
         return isinstance(self.proposal, LearnsSpread) and self.proposal.learns_spread
+
+    @property
+    def locks(self) -> Bool[Array, "H *a"]:
+        """Of the proposal."""
+        return locks_of(self.proposal, self.plans[0])
 
     def spread(self) -> Float[Array, " A"]:
         """Of the proposal."""

@@ -12,8 +12,9 @@ from ...dynamics.pytrees import pytree
 from ...dynamics.spaces import ActionSpace, action_space
 from ..beliefs.protocol import Sequential
 from ..rollouts.settings import RolloutSettings
-from ..sampling.evaluation import Evaluation, all_equal
+from ..sampling.evaluation import Evaluation
 from ..sampling.incumbent import Incumbent
+from ..sampling.likelihoods import regrets
 from ..sampling.priors import Prior, ShrunkPrior, bind_prior, rebind_prior
 from .belief import Particles, check_sequential
 from .filter import run_filter
@@ -46,7 +47,7 @@ class ParticleFilter:
             raise ValueError(f"num_samples must be the number of particles {len(belief.plans)}, got {num_samples}")
         if isinstance(self.prior, ShrunkPrior) and not isinstance(_proposal(belief), Sequential):
             raise ValueError("a prior around the present mean needs a proposal that has one, got a policy")
-        return bind_prior(self.prior, len(belief.mode()), space)
+        return bind_prior(self.prior, belief, space)
 
     def start(self, belief: Any) -> Float[Array, ""]:
         """1/λ at which the first iteration resamples."""
@@ -65,7 +66,7 @@ class ParticleFilter:
     ) -> Evaluation:
         """See `Evaluator`; what is remembered is 1/λ."""
         before, inverse = search.belief, memory
-        prior = rebind_prior(self.prior, search.initial.prior, len(before.mode()), action_space(model))
+        prior = rebind_prior(self.prior, search.initial.prior, before, action_space(model))
         weighted = run_filter(
             model,
             keys,
@@ -88,8 +89,9 @@ class ParticleFilter:
         reweighted = reweigh(weighted, inverse, reached)
         weights = jnp.exp(reweighted.normalized.log_weights)
         dead = reweighted.normalized.degenerate
+        compared = regrets(weighted.returns, valid)
         # equal returns carry no information: do not drift with the noise of the samples
-        uninformative = dead if self.prior is not None else dead | all_equal(returns, valid)
+        uninformative = dead if self.prior is not None else dead | compared.all_equal
         belief, degenerate = before, uninformative
         if isinstance(before, Particles):  # whose plans are new in any case
             belief = dataclasses.replace(before, inverse_temperature=reached, informative=~uninformative)
@@ -99,9 +101,11 @@ class ParticleFilter:
             plans=weighted.plans,
             weights=weights,
             returns=returns,
+            residual=jnp.zeros_like(returns),
+            relative=returns,
             degenerate=degenerate,
             memory=reached,
-            diagnose=functools.partial(diagnose, weighted, reweighted, weights, uninformative),
+            diagnose=functools.partial(diagnose, weighted, reweighted, weights, uninformative, compared),
         )
 
 

@@ -72,7 +72,7 @@ class Tempering:
         if self.temperature is not None and self.target_ess is None:
             return inverse
         valid = log_weights > -jnp.inf
-        best, regret = regrets(returns, valid)
+        best, regret, *_ = regrets(returns, valid)
         fraction = jnp.zeros(()) if self.target_ess is None else self.target_ess
         furthest = inverse + 1.0 / temperature_for_ess(regret, valid, fraction, jnp.exp(log_weights))
         if (budget := self.max_kl) is not None:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ...dynamics.checks import optional_scalar
 from ..beliefs.protocol import Belief, Plans
 from ..info import Info, Lineage, info_row
-from ..sampling.likelihoods import Optimality, regrets
+from ..sampling.likelihoods import Optimality, Regrets, regrets
 from ..sampling.weights import Normalized, effective_sample_size, log_normalize
 
 
@@ -61,7 +61,7 @@ def reweigh(weighted: WeightedPlans, inverse: Float[Array, ""], reached: Float[A
         Their weights and evidence there.
     """
     valid = weighted.log_weights > -jnp.inf
-    best, regret = regrets(weighted.returns, valid)
+    best, regret, *_ = regrets(weighted.returns, valid)
     # subtract, then divide: the other order loses the digits in which large returns differ
     step = reached - inverse
     normalized = log_normalize(jnp.where(valid, weighted.log_weights - step * regret, -jnp.inf))
@@ -75,6 +75,7 @@ def diagnose(
     reweighted: Reweighted,
     weights: Float[Array, " K"],
     degenerate: Bool[Array, ""],
+    compared: Regrets,
     best_return: Float[Array, ""],
     before: Belief,
     after: Belief,
@@ -86,6 +87,7 @@ def diagnose(
         reweighted: at the temperature of the belief.
         weights: of the plans there, [K].
         degenerate: whether nothing can be learnt from them.
+        compared: their returns, compared with the best.
         best_return: of the best plan so far, a scalar.
         before: q, from which plans were drawn.
         after: what they were projected onto.
@@ -109,6 +111,7 @@ def diagnose(
         temperature=reweighted.optimality.temperature,
         num_invalid=weighted.num_invalid,
         degenerate=degenerate,
+        rounding=compared.share_of_rounding(),
         lineage=weighted.lineage,
         num_roots=weighted.lineage.num_ancestors[0],
     )

@@ -18,6 +18,7 @@ from ..differentiation import undifferentiable
 from ..gradients.ascent import Climb, ascend
 from ..gradients.optimizers import Optimizer
 from ..info import Info
+from ..sampling.likelihoods import better_spread, regrets
 from .imagination import Imagination, over_steps
 from .iterated import IteratedPolicy
 from .network import NetworkPolicy
@@ -32,7 +33,8 @@ class PolicyPlanner:
     Attributes:
         policy: π_φ, the given policy: where optimisation starts, and the prior.
         optimizer: how gradients become steps.
-        temperature: λ of E[R] − λ KL(π_θ ‖ π_φ), in reward units.
+        temperature: λ of E[R] − λ KL(π_θ ‖ π_φ), in reward units; None to take it from the returns.
+        relative: λ in spreads of the better returns of the given policy, where it is taken from them.
         max_kl: the greatest mean KL(π_θ ‖ π_φ) over the states met, nats per step; None for no limit.
         horizon: the number H of steps.
         num_samples: the number K of trajectories.
@@ -49,7 +51,8 @@ class PolicyPlanner:
 
     policy: NetworkPolicy
     optimizer: Optimizer
-    temperature: Float[Array, ""]
+    temperature: Float[Array, ""] | None
+    relative: Float[Array, ""]
     max_kl: Float[Array, ""] | None
     horizon: int = static()
     num_samples: int = static()
@@ -111,7 +114,7 @@ class PolicyPlanner:
             state,
             noise,
             belief.given,
-            self.temperature,
+            jnp.ones(()) if self.temperature is None else self.temperature,
             self.antithetic,
             self.chunk_size,
             self.sharding,
@@ -121,7 +124,12 @@ class PolicyPlanner:
         def policy_of(parameters: Any) -> NetworkPolicy:
             return dataclasses.replace(fixed, params=_merged(jax.tree.map(lambda leaf: leaf[0], parameters), fixed))
 
-        known, _ = held(imagination.judge(belief.given))
+        known, _ = held(imagination.judge(belief.given))  # whatever the temperature: nothing diverges from itself
+        temperature, unit = imagination.temperature, jnp.ones(())
+        if self.temperature is None:
+            unit = jax.lax.stop_gradient(better_spread(known, known > -jnp.inf))
+            temperature = self.relative * unit
+            imagination = imagination._replace(temperature=temperature)
         floor = jnp.where(known > -jnp.inf, known, jnp.inf).min()
 
         def objective_of(objectives: Float[Array, " K"], kl: Float[Array, ""]) -> Float[Array, ""]:
@@ -141,7 +149,7 @@ class PolicyPlanner:
             _, pull_back = jax.vjp(
                 lambda parameters: over_steps(policy_of(parameters).outputs)(lessons.observations), parameters
             )
-            (gradients,) = pull_back(lessons.gradients)
+            (gradients,) = pull_back(lessons.gradients / unit)
             objective = objective_of(lessons.objective, lessons.kl)
             return Climb(
                 objective=objective[None],
@@ -149,8 +157,10 @@ class PolicyPlanner:
                 valid=objective[None] > -jnp.inf,
                 returns=lessons.returns,
                 num_invalid=(~lessons.valid).sum(),
-                elbo=objective / self.temperature,
+                elbo=objective / temperature,
+                num_invalid_gradients=lessons.num_invalid_gradients,
                 kl=lessons.kl,
+                rounding=regrets(lessons.returns, lessons.valid).share_of_rounding(),
             )
 
         params, given = (_moving(policy) for policy in (belief.improved, belief.given))
@@ -163,7 +173,7 @@ class PolicyPlanner:
             bounded=lambda parameters: parameters,
             keeps_best=True,
             num_iterations=self.num_iterations,
-            temperature=self.temperature,
+            temperature=temperature,
             refuge=given,
         )
         improved = policy_of(params)

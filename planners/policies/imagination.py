@@ -47,6 +47,7 @@ class Lessons(NamedTuple):
         gradients: by the network's output at each of these, [K, H, 2 A], of which the gradient by its parameters is
             made: their sum over all trajectories is that of the expected objective.
         valid: which did not diverge, [K].
+        num_invalid_gradients: how many did not, and have no gradient; None where gradients are made of returns.
     """
 
     returns: Float[Array, " K"]
@@ -55,6 +56,7 @@ class Lessons(NamedTuple):
     observations: Float[Array, "K H n"]
     gradients: Float[Array, "K H outputs"]
     valid: Bool[Array, " K"]
+    num_invalid_gradients: Int[Array, ""] | None
 
 
 class Imagination(NamedTuple):
@@ -124,7 +126,9 @@ class Imagination(NamedTuple):
             return (advantage * policy.log_density(outputs, actions) - self.temperature * near).sum()
 
         gradients = jax.grad(surrogate)(outputs) / jnp.maximum((judged.valid | lost.any(1)).sum(), 1)
-        return Lessons(imagined.returns, judged.objective, judged.mean_kl, observations, gradients, judged.valid)
+        return Lessons(
+            imagined.returns, judged.objective, judged.mean_kl, observations, gradients, judged.valid, None
+        )
 
     def pathwise(self, policy: NetworkPolicy) -> Lessons:
         """Lessons by derivatives through the model, feedback included (Heess et al., 2015, "SVG(∞)").
@@ -154,6 +158,7 @@ class Imagination(NamedTuple):
             observations,
             gradients,
             valid,
+            (judged.valid & ~valid).sum(),
         )
 
     def _judge_trajectories(self, policy: NetworkPolicy, imagined: Imagined) -> "_Told":

@@ -16,6 +16,7 @@ from ...dynamics.pytrees import pytree, static, traceable
 from ...dynamics.resting import RestingState
 from ...dynamics.spaces import Discrete, action_space
 from ...dynamics.timed import TimedState
+from ..beliefs.locked import divisor, log_scale, where_free
 from ..options import checked
 
 _LOG_STD = (-10.0, 4.0)  # relative to the scale: beyond, exponentials do harm
@@ -28,7 +29,8 @@ class NetworkPolicy:
     Attributes:
         params: of the network; None until it is bound.
         observe: state -> observation [n].
-        scale: the standard deviation where the network's output is 0, scalar or [A].
+        scale: the standard deviation where the network's output is 0, scalar or [A]; actuators where it is 0 are no
+            part of the density, and no gradient moves them.
         network: has `init(key, observation) -> params` and `apply(params, observation) -> [2 A]`, means before
             logarithms; None for a perceptron, which is made when it is bound.
         hidden: the sizes of the perceptron's hidden layers.
@@ -107,6 +109,7 @@ class NetworkPolicy:
     def moments(self, outputs: Float[Array, "*k outputs"]) -> tuple[Float[Array, "*k A"], Float[Array, "*k A"]]:
         """Mean and standard deviation for outputs of the network."""
         mean, log_std = jnp.split(outputs, 2, -1)
+        mean = where_free(self.scale, mean, jax.lax.stop_gradient(mean))
         return mean, self.scale * jnp.exp(jnp.clip(log_std, *_LOG_STD))
 
     def drawn(self, outputs: Float[Array, "*k outputs"], noise: Float[Array, "*k A"]) -> Float[Array, "*k A"]:
@@ -117,15 +120,16 @@ class NetworkPolicy:
     def log_density(self, outputs: Float[Array, "*k outputs"], actions: Float[Array, "*k A"]) -> Float[Array, "*k"]:
         """Log of the density of actions for outputs of the network."""
         mean, std = self.moments(outputs)
-        return jax.scipy.stats.norm.logpdf(actions, mean, std).sum(-1)
+        z, units = (actions - mean) / divisor(std), (std != 0) * jnp.log(2.0 * jnp.pi)
+        return -(0.5 * (z**2 + units) + log_scale(std)).sum(-1)
 
     def divergence(
         self, outputs: Float[Array, "*k outputs"], other: tuple[Float[Array, "*k A"], Float[Array, "*k A"]]
     ) -> Float[Array, "*k"]:
         """KL from a Gaussian of another mean and standard deviation, nats."""
         mean, std = self.moments(outputs)
-        apart, ratio = (mean - other[0]) / other[1], std / other[1]
-        return (0.5 * (ratio**2 + apart**2 - 1.0) - jnp.log(ratio)).sum(-1)
+        apart, ratio = (mean - other[0]) / divisor(other[1]), std / divisor(other[1])
+        return (0.5 * (ratio**2 + apart**2 - (ratio != 0)) - log_scale(ratio)).sum(-1)
 
 
 def network_policy(
@@ -148,7 +152,8 @@ def network_policy(
             statistics of a normaliser, belongs into `observe`.
         observe: state -> observation [n], a function of a module's or a pytree; None for `state.obs` where there is
             one, else the floating-point numbers of the state.
-        std: by which the standard deviations of the network are multiplied, > 0, scalar or [A]; None for 1, or
+        std: by which the standard deviations of the network are multiplied, > 0, scalar or [A], or 0 for an actuator
+            of several that is to do what the policy's mean does; None for 1, or
             0.5 of the perceptron.
         hidden: the sizes of the perceptron's hidden layers, with tanh.
 

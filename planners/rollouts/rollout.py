@@ -17,7 +17,7 @@ from ..checks import check_key, explained
 from .blocks import sizes, spread
 from .placement import check_placed
 from .risk import Risk, as_risk, check_risk
-from .simulation import RolloutState, draw_scenarios, masked_step, start_rollouts, with_new_noise
+from .simulation import RolloutState, draw_scenarios, masked_step, start_rollouts, two_sum, with_new_noise
 
 
 class Trajectory(NamedTuple):
@@ -100,13 +100,18 @@ class Scores(NamedTuple):
 
     Attributes:
         returns: [K], reward units; NaN or infinite where a rollout diverged in any scenario.
+        residual: what rounding has taken from them, [K]: their differences are those of returns + residual, however
+            great they are beside these; 0 where a risk measure hides it.
         to_go: the rest of them from each step on, [K, H], if asked for.
+        to_go_residual: what rounding has taken from these.
         log_prob: Σ_t log p(a_t | s_t), the mean over scenarios, [K], if a policy was given; after an end in the last
             state before it.
     """
 
     returns: Float[Array, " K"]
+    residual: Float[Array, " K"]
     to_go: Float[Array, "K H"] | None
+    to_go_residual: Float[Array, "K H"] | None
     log_prob: Float[Array, " K"] | None
 
 
@@ -235,12 +240,17 @@ def _score(
     if differentiable:
         body = jax.checkpoint(body, prevent_cse=False)  # which a scan does by itself
     end, gains = jax.lax.scan(body, rollouts.start, (rollouts.keys, plans.swapaxes(0, 1)))
-    returns, remaining = rollouts.total_with(lambda model, state: model.value(state))(rollouts.models, end), None
+    totals, lost = rollouts.sum_with(lambda model, state: model.value(state))(rollouts.models, end)
+    returns, residual = rollouts.compared(risk, totals, lost)
+    remain: tuple[Array | None, Array | None] = None, None
     if gains is not None:  # summed from the end: a difference of returns would be all rounding where little remains
-        gains = gains.at[-1].add(returns - end.total)
-        remaining = jnp.moveaxis(jnp.flip(jnp.cumsum(jnp.flip(gains, 0), axis=0), 0), 0, 1)
-    return Scores(
-        rollouts.risk_adjusted(risk, returns),
-        None if remaining is None else rollouts.risk_adjusted(risk, remaining),
-        None if end.log_prob is None else rollouts.mean(end.log_prob),
-    )
+
+        def add(after: tuple[Array, Array], gain: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+            total, lost = two_sum(after[0], gain)
+            return (total, after[1] + lost), (total, after[1] + lost)
+
+        beyond = (totals - end.total) + (lost - end.residual)
+        _, remaining = jax.lax.scan(add, (beyond, jnp.zeros_like(beyond)), gains, reverse=True)
+        remain = rollouts.compared(risk, *(jnp.moveaxis(leaf, 0, 1) for leaf in remaining))
+    log_prob = None if end.log_prob is None else rollouts.mean(end.log_prob)
+    return Scores(returns, residual, *remain, log_prob)

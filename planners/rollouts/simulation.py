@@ -22,12 +22,14 @@ class RolloutState(NamedTuple):
         state: of the model.
         weight: the product of the discounts so far, by which what follows is weighed.
         total: the weighted sum of the rewards so far.
+        residual: what rounding has taken from it, so that great sums can be compared to the last digit of rewards.
         log_prob: log p of the actions so far, where a policy gives it; else None.
     """
 
     state: State
     weight: Float[Array, "..."]
     total: Float[Array, "..."]
+    residual: Float[Array, "..."]
     log_prob: Float[Array, "..."] | None
 
 
@@ -47,7 +49,8 @@ class Rollouts(NamedTuple):
         one: whether there is one scenario, without an axis of its own.
         start: their states, with a leading axis K.
         advance: (models, keys of the step, at, actions [K, A]) -> (at, gains).
-        total_with: of a function (model, state) -> value makes one of (models, at) -> the total with that value.
+        sum_with: of a function (model, state) -> value makes one of (models, at) -> the total with that value, and
+            what rounding has taken from it.
     """
 
     models: Any
@@ -57,11 +60,29 @@ class Rollouts(NamedTuple):
     one: bool
     start: RolloutState
     advance: Callable[..., tuple[RolloutState, Array]]
-    total_with: Callable[[Callable[..., Any]], Callable[..., Array]]
+    sum_with: Callable[[Callable[..., Any]], Callable[..., tuple[Array, Array]]]
 
     def risk_adjusted(self, risk: Risk | None, values: Float[Array, "..."]) -> Float[Array, "..."]:
         """The risk measure of values over the scenarios."""
         return values if self.one else _risk_adjusted(risk, values)
+
+    def total_with(self, value: Callable[..., Any]) -> Callable[..., Array]:
+        """As `sum_with`, without what rounding has taken."""
+        return lambda models, at: self.sum_with(value)(models, at)[0]
+
+    def compared(
+        self, risk: Risk | None, totals: Float[Array, "..."], residuals: Float[Array, "..."]
+    ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+        """The risk measure of sums over the scenarios, and what rounding has taken; 0 where that is not known."""
+        values, lost = totals, residuals
+        if not self.one:
+            values, lost = _risk_adjusted(risk, totals), jnp.zeros(totals.shape[:-1])
+        if not self.one and risk is None:  # from the first scenario on, or the mean would round once more
+            first = totals[..., :1]
+            apart = jnp.where(jnp.isfinite(totals), (totals - first) + residuals, 0.0).mean(-1)
+            mean, lost = two_sum(first[..., 0], apart)
+            values = jnp.where(jnp.isfinite(values), mean, values)
+        return values, jnp.where(jnp.isfinite(values) & jnp.isfinite(lost), lost, 0.0)
 
     def mean(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
         """The mean over the scenarios."""
@@ -119,7 +140,8 @@ def start_rollouts(
             state = frozen_if(weight == 0, at.state, step.state)
         if policy is not None and at.log_prob is not None:
             log_prob = at.log_prob + scalar("log p of a policy", policy(at.state, action))
-        return RolloutState(state, weight, at.total + gain, log_prob), gain
+        total, lost = two_sum(at.total, gain)
+        return RolloutState(state, weight, total, at.residual + lost, log_prob), gain
 
     # What holds in the scenarios: along an axis of its own, which plans share unless each has its own noise.
     own = None if common_noise else jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(num_rollouts))
@@ -145,7 +167,8 @@ def start_rollouts(
     def start(key: Array) -> RolloutState:
         def in_scenario(number: Any) -> RolloutState:
             begun = with_new_noise(model, key, state, number)
-            return RolloutState(begun, jnp.ones(()), jnp.zeros(()), None if policy is None else jnp.zeros(()))
+            nothing = jnp.zeros(())
+            return RolloutState(begun, jnp.ones(()), nothing, nothing, None if policy is None else nothing)
 
         return in_scenario(0) if one else jax.vmap(in_scenario)(jnp.arange(num_scenarios))
 
@@ -155,9 +178,11 @@ def start_rollouts(
     else:
         starts = jax.vmap(start)(own)
 
-    def total_with(value: Callable[..., Any]) -> Callable[..., Array]:
-        def of(model: Model, at: RolloutState) -> Float[Array, ""]:
-            return at.total + at.weight * jnp.where(at.weight == 0, 0.0, scalar("value", value(model, at.state)))
+    def sum_with(value: Callable[..., Any]) -> Callable[..., tuple[Array, Array]]:
+        def of(model: Model, at: RolloutState) -> tuple[Float[Array, ""], Float[Array, ""]]:
+            rest = at.weight * jnp.where(at.weight == 0, 0.0, scalar("value", value(model, at.state)))
+            total, lost = two_sum(at.total, rest)
+            return total, at.residual + lost
 
         in_scenarios = of if one else jax.vmap(of, in_axes=(model_axes[1], 0))
         return jax.vmap(in_scenarios, in_axes=(model_axes[0], 0))
@@ -170,7 +195,7 @@ def start_rollouts(
         one=one,
         start=starts,
         advance=jax.vmap(advance, in_axes=(model_axes[0], key_axis, 0, 0)),
-        total_with=total_with,
+        sum_with=sum_with,
     )
 
 
@@ -184,6 +209,13 @@ def with_new_noise(model: Model, key: Key[Array, ""], state: State, scenario: An
         scenario: its number, from 0; each has noise of its own.
     """
     return redraw(model, jax.random.fold_in(jax.random.fold_in(key, _STATES), scenario), state)
+
+
+def two_sum(a: Float[Array, "..."], b: Float[Array, "..."]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """The sum as it is rounded, and what rounding takes from it (Knuth, 1969): a + b = sum + rest, exactly."""
+    total = a + b
+    of_b = total - a
+    return total, jax.lax.stop_gradient((a - (total - of_b)) + (b - of_b))
 
 
 def frozen_if(over: Bool[Array, ""], old: State, new: State) -> State:

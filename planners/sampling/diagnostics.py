@@ -70,4 +70,5 @@ def diagnose(
         step_size=weighed.step_size,
         num_invalid=num_samples - valid.sum(),
         degenerate=weighed.degenerate,
+        rounding=weighed.compared.share_of_rounding(),
     )

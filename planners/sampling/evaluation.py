@@ -22,6 +22,9 @@ class Evaluation(NamedTuple):
         plans: [K, H, A].
         weights: of the plans, [K], which sum to 1, or of each step, [K, H].
         returns: [K], reward units; −inf for plans that must get no weight.
+        residual: what rounding has taken from them, [K].
+        relative: the returns again, less a reference where they are great beside their differences, which is the same
+            in all iterations; for what learns from them.
         degenerate: whether nothing can be learnt from them.
         memory: for the evaluation of the next iteration.
         diagnose: (best return so far, belief before, belief after) -> `Info`.
@@ -31,6 +34,8 @@ class Evaluation(NamedTuple):
     plans: Plans
     weights: Float[Array, " K *H"]
     returns: Float[Array, " K"]
+    residual: Float[Array, " K"]
+    relative: Float[Array, " K"]
     degenerate: Bool[Array, ""]
     memory: Any
     diagnose: Callable[[Array, Any, Any], Info]
@@ -88,13 +93,6 @@ class Evaluator(Protocol):
             The weighted plans.
         """
         ...
-
-
-def all_equal(returns: Float[Array, " K"], valid: Bool[Array, " K"]) -> Bool[Array, ""]:
-    """Whether all plans are valid and their returns the same, but for rounding."""
-    scored = jnp.where(valid, returns, -jnp.inf)
-    best, worst = scored.max(), scored.min()
-    return best - worst <= 8.0 * jnp.finfo(returns.dtype).eps * jnp.abs(best)  # −∞ + ∞ is not
 
 
 def padded(values: Num[Array, " k *s"] | None, size: int, fill: float) -> Num[Array, " K *s"] | None:

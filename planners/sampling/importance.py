@@ -74,11 +74,11 @@ class ImportanceSampler:
                 f"num_samples must leave plans to draw beside {kept} kept ones, the fraction "
                 f"{self.explore_fraction:g} of explorers{' and the mode' if self.include_mode else ''}, got {fewest}"
             )
-        return bind_prior(self.prior, len(belief.mode()), space)
+        return bind_prior(self.prior, belief, space)
 
-    def start(self, belief: Any) -> None:
-        """Nothing is remembered from iteration to iteration."""
-        return None
+    def start(self, belief: Any) -> Float[Array, ""]:
+        """What returns are relative to; NaN before some are known."""
+        return jnp.full((), jnp.nan)
 
     def __call__(
         self,
@@ -86,13 +86,13 @@ class ImportanceSampler:
         keys: Key[Array, "2"],
         state: State,
         search: Incumbent,
-        memory: None,
+        memory: Float[Array, ""],
         *,
         num_samples: int,
         last: Bool[Array, ""],
     ) -> Evaluation:
         """See `Evaluator`."""
-        prior = rebind_prior(self.prior, search.initial.prior, len(search.belief.mode()), action_space(model))
+        prior = rebind_prior(self.prior, search.initial.prior, search.belief, action_space(model))
         proposal = self._propose(keys[0], search, num_samples)  # a ~ q
         plans = proposal.plans
         scores = self.rollouts.score(
@@ -101,15 +101,20 @@ class ImportanceSampler:
         weighed = weigh(proposal, scores, self.likelihood, prior, self.step_size)  # (W p / q)^κ
         weights = shown = jnp.exp(weighed.normalized.log_weights)
         if scores.to_go is not None:
-            weights = weigh_steps(self.likelihood, weighed.valid, scores.to_go)
-            shown = weights.sum(-1) / jnp.maximum(weights.sum(), 1e-30)  # of the steps that differ
+            weights = weigh_steps(self.likelihood, weighed.valid, scores)
+            total = weights.sum()  # of the steps that differ, if there are some
+            shown = jnp.where(total > 0, weights.sum(-1) / jnp.where(total > 0, total, 1.0), shown)
+        reference = jnp.where(jnp.isnan(memory) & weighed.valid.any(), weighed.compared.reference(), memory)
+        relative = (scores.returns - jnp.where(jnp.isnan(reference), 0.0, reference)) + scores.residual
         return Evaluation(
             belief=proposal.belief,
             plans=plans,
             weights=weights,
             returns=jnp.where(weighed.valid, scores.returns, -jnp.inf),
+            residual=scores.residual,
+            relative=jnp.where(weighed.valid, relative, -jnp.inf),
             degenerate=weighed.degenerate,
-            memory=None,
+            memory=reference,
             diagnose=functools.partial(diagnose, scores.returns, shown, weighed),
         )
 

@@ -37,6 +37,7 @@ class Incumbent:
         plan: the best plan, [H, A]; the belief's mode where none was tried yet.
         best_return: its return when it was tried, a scalar, reward units; −inf where the state has changed since, or
             none was tried yet.
+        residual: what rounding has taken from that, a scalar.
         limit: beyond which no action of `mode` goes, in either direction, a scalar: 1 where the actuators have a
             range, infinite where they have none, or none is known yet; None where actions are discrete.
         executes: whether the best plan is the one to execute, rather than the belief's mode.
@@ -46,6 +47,7 @@ class Incumbent:
     initial: Initial
     plan: Plan
     best_return: Float[Array, ""]
+    residual: Float[Array, ""]
     limit: Float[Array, ""] | None
     executes: bool = static()
 
@@ -76,19 +78,26 @@ class Incumbent:
         """Fit the belief; weights are not returns, so that the best plan stays."""
         return dataclasses.replace(self, belief=self.belief.fit(plans, weights))
 
-    def challenged(self, plans: Plans, returns: Float[Array, " K"]) -> "Incumbent":
+    def challenged(
+        self, plans: Plans, returns: Float[Array, " K"], residual: Float[Array, " K"] | None = None
+    ) -> "Incumbent":
         """With the best of these plans in the place of the present one, if it is better.
 
         Args:
             plans: [K, H, A].
             returns: [K]; −inf for plans that do not count.
+            residual: what rounding has taken from them, [K]; None where that is not known.
         """
-        best = jnp.argmax(returns)
-        better = returns[best] > self.best_return
+        lost = jnp.zeros_like(returns) if residual is None else residual
+        best = jnp.argmax(jnp.where(returns > -jnp.inf, (returns - returns.max()) + lost, -jnp.inf))
+        known = self.best_return > -jnp.inf
+        gain = (returns[best] - jnp.where(known, self.best_return, 0.0)) + (lost[best] - self.residual)
+        better = (returns[best] > -jnp.inf) & (~known | (gain > 0.0))
         return dataclasses.replace(
             self,
             plan=jnp.where(better, plans[best], self.plan),
             best_return=jnp.where(better, returns[best], self.best_return),
+            residual=jnp.where(better, lost[best], self.residual),
         )
 
     def shift(self, initial: Any, how: Shifting) -> "Incumbent":
@@ -98,6 +107,7 @@ class Incumbent:
             belief=check_same("what shift returns", self.belief, self.belief.shift(initial.belief, how)),
             plan=how.plans(self.plan, self.plan),
             best_return=jnp.full_like(self.best_return, -jnp.inf),
+            residual=jnp.zeros_like(self.residual),
         )
 
     def entropy(self) -> Float[Array, ""] | None:
@@ -139,4 +149,5 @@ def incumbent(belief: Any, prior: Any = None, *, executes: bool = False) -> Incu
     plan = belief.mode()
     limit = None if jnp.issubdtype(plan.dtype, jnp.integer) else jnp.full((), jnp.inf, float)
     copies = jax.tree.map(jnp.asarray, (belief, prior))
-    return Incumbent(belief, Initial(*copies), plan, jnp.full((), -jnp.inf, float), limit, executes)
+    unknown, nothing = jnp.full((), -jnp.inf, float), jnp.zeros(())
+    return Incumbent(belief, Initial(*copies), plan, unknown, nothing, limit, executes)

@@ -39,6 +39,47 @@ class Likelihood(Protocol):
         ...
 
 
+class Regrets(NamedTuple):
+    """Returns, compared with the best of them.
+
+    Attributes:
+        best: the best return of those that count, 0 if none does.
+        regret: by how much each falls short of it, [K], finite, 0 for those that do not count.
+        valid: which plans count, [K].
+        rounding: what of a regret may be rounding.
+    """
+
+    best: Float[Array, ""]
+    regret: Float[Array, " K"]
+    valid: Bool[Array, " K"]
+    rounding: Float[Array, ""]
+
+    @property
+    def all_equal(self) -> Bool[Array, ""]:
+        """Whether all plans are valid and their returns the same, but for rounding."""
+        return self.valid.all() & (self.regret.max() <= self.rounding)
+
+    def reference(self) -> Float[Array, ""]:
+        """What to take away from returns that are great beside their differences: the best; from others nothing."""
+        return jnp.where(self.rounding > 1e-4 * self.regret.max(), self.best, 0.0)
+
+    def share_of_rounding(self) -> Float[Array, ""]:
+        """How much of the difference between best and worst may be rounding: 1 where several are equal."""
+        worst = self.regret.max()
+        equal = worst <= self.rounding
+        several = (self.valid.sum() > 1).astype(worst.dtype)
+        return jnp.where(equal, several, self.rounding / jnp.where(equal, 1.0, worst))
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """A likelihood to which returns matter by their differences alone, which are known better than returns are."""
+
+    def weigh(self, compared: Regrets) -> Optimality:
+        """Weigh plans by their regrets."""
+        ...
+
+
 _NEARLY_ONE = 1e-6  # of r − 1: the q-exponential is the exponential to the resolution of float32
 _REFUSAL = (
     "random_shooting, predictive_sampling, cem, icem and evolution have no derivatives: they choose plans by rank, "
@@ -53,8 +94,11 @@ class Best:
 
     def __call__(self, returns: Float[Array, " K"]) -> Optimality:
         """Weigh plans by their returns [K]."""
-        is_best = jnp.arange(len(returns)) == jnp.argmax(returns)
-        return _indicator(is_best, returns)
+        return self.weigh(regrets(returns, jnp.isfinite(returns)))
+
+    def weigh(self, compared: Regrets) -> Optimality:
+        """Weigh plans by their regrets."""
+        return _indicator(jnp.arange(len(compared.regret)) == jnp.argmin(_ordered(compared)), compared)
 
 
 @pytree
@@ -71,13 +115,17 @@ class Elite:
 
     def __call__(self, returns: Float[Array, " K"]) -> Optimality:
         """Weigh plans by their returns [K]."""
-        num_samples = len(returns)
+        return self.weigh(regrets(returns, jnp.isfinite(returns)))
+
+    def weigh(self, compared: Regrets) -> Optimality:
+        """Weigh plans by their regrets."""
+        num_samples = len(compared.regret)
         number = self.number if self.fraction is None else self.fraction * num_samples
         assert number is not None  # one of the two is given: see `elite`
         num_elites = jnp.clip(jnp.round(number), 2, num_samples)
         # by rank, not by a threshold on the returns: with ties a threshold would let all plans through
-        rank = jnp.zeros(num_samples, int).at[jnp.argsort(-returns)].set(jnp.arange(num_samples))
-        return _indicator(rank < num_elites, returns)
+        rank = jnp.zeros(num_samples, int).at[jnp.argsort(_ordered(compared))].set(jnp.arange(num_samples))
+        return _indicator(rank < num_elites, compared)
 
 
 @pytree
@@ -102,15 +150,18 @@ class Exponential:
 
     def __call__(self, returns: Float[Array, " K"]) -> Optimality:
         """Weigh plans by their returns [K]."""
-        valid = jnp.isfinite(returns)
-        best, regret = regrets(returns, valid)
+        return self.weigh(regrets(returns, jnp.isfinite(returns)))
+
+    def weigh(self, compared: Regrets) -> Optimality:
+        """Weigh plans by their regrets."""
+        best, regret, valid, rounding = compared
         if self.temperature is None:
             assert self.target_ess is not None  # one of the two is given: see `exponential`
             temperature = temperature_for_ess(regret, valid, self.target_ess)
         elif self.standardize:
-            temperature = self.temperature * _better_spread(regret, valid, best)
+            temperature = self.temperature * _better_spread(regret, valid, rounding)
         elif self.by_range:
-            temperature = self.temperature * _better_range(regret, valid, best)
+            temperature = self.temperature * _better_range(regret, valid, rounding)
         else:
             temperature = self.temperature
         # subtract, then divide: the other order loses the digits in which large returns differ
@@ -137,8 +188,11 @@ class QExponential:
 
     def __call__(self, returns: Float[Array, " K"]) -> Optimality:
         """Weigh plans by their returns [K]."""
-        valid = jnp.isfinite(returns)
-        best, regret = regrets(returns, valid)
+        return self.weigh(regrets(returns, jnp.isfinite(returns)))
+
+    def weigh(self, compared: Regrets) -> Optimality:
+        """Weigh plans by their regrets."""
+        best, regret, valid, _ = compared
         order = self.r - 1.0
         exponential = order < _NEARLY_ONE
         order = jnp.where(exponential, 1.0, order)  # the branch that is not taken must be finite
@@ -246,23 +300,39 @@ def exponential(
     return Exponential(checked("temperature", temperature, required=True), None, standardize, by_range)
 
 
-def regrets(returns: Float[Array, " K"], valid: Bool[Array, " K"]) -> tuple[Float[Array, ""], Float[Array, " K"]]:
-    """The best return, and by how much each falls short of it.
+def regrets(
+    returns: Float[Array, " K"],
+    valid: Bool[Array, " K"],
+    residual: Float[Array, " K"] | None = None,
+    num_rewards: Any = 1,
+) -> Regrets:
+    """Compare returns with the best of them.
 
     Args:
         returns: of plans, [K].
         valid: which of them count, [K]; their returns are finite.
-
-    Returns:
-        The best of those that count, 0 if none does; and regrets [K], finite, 0 for those that do not count.
+        residual: what rounding has taken from the returns, [K]; None where that is not known.
+        num_rewards: of how many rewards each is a sum that rounds no further, as with a residual: then it is but
+            each reward that is rounded, by chance up or down.
     """
-    best = jnp.where(valid.any(), jnp.max(jnp.where(valid, returns, -jnp.inf)), 0.0)
-    return best, jnp.minimum(jnp.where(valid, best - returns, 0.0), jnp.finfo(returns.dtype).max)
+    some = valid.any()
+    best = jnp.where(some, jnp.max(jnp.where(valid, returns, -jnp.inf)), 0.0)
+    regret = best - returns
+    if residual is not None:
+        regret = regret - residual
+        regret = regret - jnp.where(some, jnp.min(jnp.where(valid, regret, jnp.inf)), 0.0)
+    regret = jnp.minimum(jnp.where(valid, regret, 0.0), jnp.finfo(returns.dtype).max)
+    rounding = 8.0 * jnp.finfo(returns.dtype).eps * jnp.abs(best) / jnp.sqrt(jnp.asarray(num_rewards, float))
+    return Regrets(best, regret, valid, rounding)
 
 
-def _indicator(chosen: Bool[Array, " K"], returns: Float[Array, " K"]) -> Optimality:
-    returns = undifferentiable(returns, _REFUSAL)
-    return Optimality(jnp.where(chosen & jnp.isfinite(returns), 0.0, -jnp.inf), jnp.zeros(()), None)
+def _ordered(compared: Regrets) -> Float[Array, " K"]:
+    return jnp.where(compared.valid, compared.regret, jnp.inf)
+
+
+def _indicator(chosen: Bool[Array, " K"], compared: Regrets) -> Optimality:
+    valid = compared.valid & (undifferentiable(compared.regret, _REFUSAL) < jnp.inf)
+    return Optimality(jnp.where(chosen & valid, 0.0, -jnp.inf), jnp.zeros(()), None)
 
 
 def _threshold(regret: Float[Array, " K"], valid: Bool[Array, " K"], fraction: Float[Array, ""]) -> Float[Array, ""]:
@@ -276,7 +346,15 @@ def _threshold(regret: Float[Array, " K"], valid: Bool[Array, " K"], fraction: F
     return jnp.where((number < num_samples) & jnp.isfinite(first), first, worst * (1.0 + 1e-5))
 
 
-def _better_spread(regret: Float[Array, " K"], valid: Bool[Array, " K"], best: Float[Array, ""]) -> Float[Array, ""]:
+def better_spread(returns: Float[Array, " K"], valid: Bool[Array, " K"]) -> Float[Array, ""]:
+    """The standard deviation of returns, estimated from the better plans alone; 1 where all are equal."""
+    compared = regrets(returns, valid)
+    return _better_spread(compared.regret, valid, compared.rounding)
+
+
+def _better_spread(
+    regret: Float[Array, " K"], valid: Bool[Array, " K"], rounding: Float[Array, ""]
+) -> Float[Array, ""]:
     """The standard deviation of returns, estimated from the better plans alone; 1 where all are equal.
 
     That of the best half, quarter and eighth, each divided by what it is of a standard normal distribution; of the
@@ -294,10 +372,12 @@ def _better_spread(regret: Float[Array, " K"], valid: Bool[Array, " K"], best: F
         variance = jnp.where(inside, (unit - mean) ** 2, 0.0).sum() / number
         deviation = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)  # √0 has no slope
         spreads.append(scale * deviation / _half_normal(fraction))
-    return _least_positive(jnp.stack(spreads), regret, best)
+    return _least_positive(jnp.stack(spreads), regret, rounding)
 
 
-def _better_range(regret: Float[Array, " K"], valid: Bool[Array, " K"], best: Float[Array, ""]) -> Float[Array, ""]:
+def _better_range(
+    regret: Float[Array, " K"], valid: Bool[Array, " K"], rounding: Float[Array, ""]
+) -> Float[Array, ""]:
     """The range of returns, estimated from the better plans alone; 1 where all are equal.
 
     That between the best plan and the end of the best half, quarter and eighth, times 2, 4 and 8; of the three the
@@ -305,7 +385,7 @@ def _better_range(regret: Float[Array, " K"], valid: Bool[Array, " K"], best: Fl
     """
     ordered = jnp.sort(jnp.where(valid, regret, jnp.inf))
     ranges = [jnp.where(valid.any(), ordered[number - 1], 0.0) / fraction for number, fraction in _windows(valid)]
-    return _least_positive(jnp.stack(ranges), regret, best)
+    return _least_positive(jnp.stack(ranges), regret, rounding)
 
 
 def _windows(valid: Bool[Array, " K"]) -> list[tuple[Int[Array, ""], float]]:
@@ -330,10 +410,10 @@ def _half_normal(fraction: float) -> float:
 
 
 def _least_positive(
-    scales: Float[Array, " n"], regret: Float[Array, " K"], best: Float[Array, ""]
+    scales: Float[Array, " n"], regret: Float[Array, " K"], rounding: Float[Array, ""]
 ) -> Float[Array, ""]:
     """The least scale that is not 0 but for rounding; the greatest regret where the better plans tie; 1 if all do."""
-    rounding = 16.0 * jnp.finfo(scales.dtype).eps * jnp.abs(best) + 1e3 * jnp.finfo(scales.dtype).tiny
+    rounding = 2.0 * rounding + 1e3 * jnp.finfo(scales.dtype).tiny
     least = jnp.min(jnp.where(scales > rounding, scales, jnp.inf))
     worst = jnp.max(regret)
     return jnp.where(jnp.isfinite(least), least, jnp.where(worst > rounding, worst, 1.0))

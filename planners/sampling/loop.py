@@ -100,9 +100,10 @@ class SamplingPlanner:
             # a ~ q, w ∝ (p W(R(a)) / q)^κ
             plans = self.evaluator(model, keys, state, search, memory, num_samples=num_samples, last=last)
             # q⁺ = argmin KL(Σ w δ_a ‖ q)
-            fitted = update(plans.belief, plans.plans, plans.weights, plans.returns)
+            fitted = update(plans.belief, plans.plans, plans.weights, plans.relative)
             fitted = contain(_keep(plans.degenerate, q, fitted))
-            search = dataclasses.replace(search, belief=fitted).challenged(plans.plans, plans.returns)
+            search = dataclasses.replace(search, belief=fitted)
+            search = search.challenged(plans.plans, plans.returns, plans.residual)
             info = dataclasses.replace(plans.diagnose(search.best_return, q, fitted), samples=plans.plans)
             return (search, plans.memory), self._reported(info)
 

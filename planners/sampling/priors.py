@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...dynamics.pytrees import pytree, traceable
 from ...dynamics.spaces import ActionSpace, Discrete
 from ..beliefs.choice import rebound
+from ..beliefs.locked import Locking, Separable
 from ..beliefs.protocol import Belief, Density, Family, Plans, Policy
 from ..checks import check_part, check_per_plan, named
 
@@ -150,40 +152,57 @@ def as_prior(prior: Any) -> Any:
     return FixedPrior(check_part("prior", prior, "log_prob"))
 
 
-def bind_prior(prior: Any, horizon: int, space: ActionSpace) -> Any:
+def bind_prior(prior: Any, belief: Any, space: ActionSpace) -> Any:
     """Bind a prior to plans of a shape.
 
     Args:
         prior: as `as_prior` gives it, or None.
-        horizon: the number H of steps.
+        belief: q, over such plans.
         space: of actions.
 
     Returns:
         The prior, if it was a family without a shape; None where it needs no shape.
 
     Raises:
-        ValueError: if it is over plans of another shape, which might broadcast and be wrong, or not of such actions.
+        ValueError: if it is over plans of another shape, which might broadcast and be wrong, or not of such actions,
+            or locks what the belief moves.
     """
     if isinstance(prior, ShrunkPrior) and isinstance(space, Discrete):
         raise ValueError(f"cross_term, a prior around the present mean, needs continuous actions, got {space}")
     if not isinstance(prior, FixedPrior):
         return None
+    horizon = len(belief.mode())
     distribution, shape = prior.distribution, (horizon, *space.shape)
     if isinstance(distribution, Family):
         with named("prior"):
             bound = distribution.bind(horizon, space)
         if not isinstance(bound, Density):
             raise ValueError(f"prior must be a family that binds a density with log_prob, got {type(bound).__name__}")
-        return FixedPrior(_of_shape(bound, shape))
-    _of_shape(distribution, shape)
+        return FixedPrior(_moving(_of_shape(bound, shape), belief))
+    _moving(_of_shape(distribution, shape), belief)
     return None
 
 
-def rebind_prior(prior: Any, bound: Any, horizon: int, space: ActionSpace) -> Any:
-    """The present prior of a planner, where `bound` is what `bind_prior` gave before; None there needs no shape."""
-    if bound is None:
-        return prior
-    return FixedPrior(rebound(prior.distribution, bound.distribution, horizon, space))
+def rebind_prior(prior: Any, bound: Any, belief: Any, space: ActionSpace) -> Any:
+    """The present prior of a planner, where `bound` is what `bind_prior` gave before; None there needs no shape.
+
+    What the belief locks is left out of a prior of independent actuators: evidences and divergences are those of the
+    problem without it. (In another prior it remains, as the same factor for all plans.)
+    """
+    if bound is not None:
+        prior = FixedPrior(rebound(prior.distribution, bound.distribution, len(belief.mode()), space))
+    if isinstance(prior, FixedPrior) and isinstance(prior.distribution, Separable) and isinstance(belief, Locking):
+        return FixedPrior(prior.distribution.locked(belief.locks))
+    return prior
+
+
+def _moving(distribution: Any, belief: Any) -> Any:
+    """A distribution, or a `ValueError` if it locks what the belief moves: nothing would hold that back."""
+    if isinstance(distribution, Locking) and isinstance(belief, Locking):
+        wrong = distribution.locks & ~belief.locks
+        if not isinstance(wrong, jax.core.Tracer) and wrong.any():
+            raise ValueError("prior must move what the belief moves: its std is 0 where that of the belief is not")
+    return distribution
 
 
 def _of_shape(distribution: Any, shape: tuple[int, ...]) -> Any:

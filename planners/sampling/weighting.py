@@ -9,8 +9,7 @@ from jaxtyping import Array, Bool, Float
 from ..beliefs.protocol import Proposal, innermost
 from ..checks import check_per_plan
 from ..rollouts.rollout import Scores
-from .evaluation import all_equal
-from .likelihoods import Likelihood, Optimality
+from .likelihoods import Comparing, Likelihood, Optimality, Regrets, regrets
 from .step_sizes import StepSize
 from .weights import Normalized, log_normalize
 
@@ -23,6 +22,7 @@ class Weighed(NamedTuple):
         log_ratios: log W + log p − log q, up to the likelihood's `log_scale`, [K]; −inf where not valid.
         log_base: log q − log r of plans drawn from r, [K], 0 where r = q: their weights before returns are known;
             −inf for plans that must have no weight.
+        compared: their returns, compared with the best.
         drawn: which plans are samples, on which evidences rest, [K]; None for all.
         optimality: what the likelihood gave.
         posterior: the weights of the posterior, softmax(log_ratios + log_base).
@@ -34,6 +34,7 @@ class Weighed(NamedTuple):
     valid: Bool[Array, " K"]
     log_ratios: Float[Array, " K"]
     log_base: Float[Array, " K"] | None
+    compared: Regrets
     drawn: Bool[Array, " K"] | None
     optimality: Optimality
     posterior: Normalized
@@ -68,7 +69,8 @@ def weigh(
         valid &= log_ratio < jnp.inf  # a density may be zero, but neither NaN nor infinite
         if drawn is not None:  # the posterior is made of samples
             log_base = jnp.where(drawn, jnp.zeros(len(plans)) if log_base is None else log_base, -jnp.inf)
-    optimality = optimality_of(likelihood, jnp.where(valid, returns, -jnp.inf))
+    compared = regrets(returns, valid, scores.residual, plans.shape[1])
+    optimality = optimality_of(likelihood, returns, compared)
     log_ratios = optimality.log_weights if log_ratio is None else optimality.log_weights + log_ratio
     log_ratios = jnp.where(valid, log_ratios, -jnp.inf)  # whatever a user's likelihood gives them
     posterior = normalized = log_normalize(log_ratios if log_base is None else log_ratios + log_base)
@@ -79,24 +81,30 @@ def weigh(
         normalized = log_normalize(stepped if log_base is None else stepped + log_base)
     degenerate = posterior.degenerate
     if log_ratio is None:  # equal returns carry no information: do not drift with the noise of the samples
-        degenerate |= all_equal(returns, valid)
-    return Weighed(valid, log_ratios, log_base, drawn, optimality, posterior, normalized, size, degenerate)
+        degenerate |= compared.all_equal
+    return Weighed(valid, log_ratios, log_base, compared, drawn, optimality, posterior, normalized, size, degenerate)
 
 
-def weigh_steps(likelihood: Likelihood, valid: Bool[Array, " K"], to_go: Float[Array, "K H"]) -> Float[Array, "K H"]:
+def weigh_steps(likelihood: Likelihood, valid: Bool[Array, " K"], scores: Scores) -> Float[Array, "K H"]:
     """Weights of every step by what remains of the return; all zero where that is the same for all plans."""
+    assert scores.to_go is not None  # it was asked for
+    assert scores.to_go_residual is not None
 
-    def weights(returns: Float[Array, " K"]) -> Float[Array, " K"]:
-        log_weights = log_normalize(optimality_of(likelihood, returns).log_weights).log_weights
-        return jnp.where(all_equal(returns, valid), 0.0, jnp.exp(log_weights))
+    def weights(returns: Float[Array, " K"], residual: Float[Array, " K"], num_rewards: Array) -> Float[Array, " K"]:
+        compared = regrets(returns, valid, residual, num_rewards)
+        log_weights = log_normalize(optimality_of(likelihood, returns, compared).log_weights).log_weights
+        return jnp.where(compared.all_equal, 0.0, jnp.exp(log_weights))
 
-    scored = jnp.where(valid[:, None], to_go, -jnp.inf)
-    return jax.vmap(weights, in_axes=1, out_axes=1)(scored)
+    remain = jnp.arange(scores.to_go.shape[1], 0, -1)
+    return jax.vmap(weights, in_axes=(1, 1, 0), out_axes=1)(scores.to_go, scores.to_go_residual, remain)
 
 
-def optimality_of(likelihood: Likelihood, returns: Float[Array, " K"]) -> Optimality:
+def optimality_of(likelihood: Likelihood, returns: Float[Array, " K"], compared: Regrets) -> Optimality:
     """What a likelihood, which may be a user's, gives for these returns, checked."""
-    optimality = likelihood(returns)
+    if isinstance(likelihood, Comparing):
+        optimality = likelihood.weigh(compared)
+    else:
+        optimality = likelihood(jnp.where(compared.valid, returns, -jnp.inf))
     if not isinstance(optimality, Optimality):
         raise ValueError(f"likelihood must return planners.likelihoods.Optimality, got {type(optimality).__name__}")
     check_per_plan("log_weights of the likelihood", optimality.log_weights, len(returns))

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from mirrax.cli.interruption import say_interrupted
+from mirrax.planners.complaints import complaint
 
 
 class ProgressLine:
@@ -24,6 +25,7 @@ class ProgressLine:
         self.num_steps = num_steps
         self.name = name
         self.step, self.earned = 0, 0.0
+        self.said: set[str] = set()
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=12), MofNCompleteColumn())
         self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console, disable=not self.console.is_terminal)
         self.task = self.bar.add_task(self.name, total=num_steps)
@@ -59,10 +61,18 @@ class ProgressLine:
         """Show how far it is, after a step (`Moment.step`)."""
         self.step += 1
         self.earned += step["reward"]
+        self._complain(step)
         ess = step.get("ess", math.nan)
         weights = f", ESS {ess:.0f}" if math.isfinite(ess) else ""
         text = f"{self.name}: return {self.earned:.1f}, {step['plan_ms']:.0f} ms/plan{weights}"
         self._show(self.step, text, always=step["ended"])
+
+    def _complain(self, step: Mapping[str, Any]) -> None:
+        """Say on stderr what went wrong in a step, each kind of it once in a run."""
+        found = complaint(step)
+        if found is not None and found.kind not in self.said:
+            self.said.add(found.kind)
+            Console(stderr=True).print(f"step {self.step}: {found.text}", highlight=False, soft_wrap=True)
 
     def _show(self, step: int, text: str, *, always: bool = False) -> None:
         if self.console.is_terminal:

@@ -1,0 +1,64 @@
+"""Numbers of a plan that do not move: a standard deviation of 0 locks them, and densities are over the others."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+@runtime_checkable
+class Locking(Protocol):
+    """A belief whose spread may be 0 for some numbers of a plan: they stay, and its density is over the others."""
+
+    @property
+    def locks(self) -> Bool[Array, "H A"]:
+        """Which numbers those are."""
+        ...
+
+
+@runtime_checkable
+class Separable(Locking, Protocol):
+    """A belief whose actuators are independent, so that some can be left out of its density."""
+
+    def locked(self, where: Bool[Array, "*H A"]) -> Any:
+        """The same, with these numbers locked as well."""
+        ...
+
+
+def divisor(scale: Float[Array, "..."]) -> Float[Array, "..."]:
+    """What deviations are divided by: the scale, and ∞ where that is 0, so that nothing is left of them."""
+    return jnp.where(scale == 0, jnp.inf, scale)
+
+
+def log_scale(scale: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Its logarithm; 0 where the scale is 0, which no density counts."""
+    return jnp.log(jnp.where(scale == 0, 1.0, scale))
+
+
+def dimension(scale: Float[Array, "..."]) -> Float[Array, ""]:
+    """How many numbers move."""
+    return (scale != 0).sum().astype(scale.dtype)
+
+
+def where_free(
+    scale: Float[Array, "..."], moved: Float[Array, "..."], kept: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """What has moved, and what was there where the scale is 0."""
+    return jnp.where(scale == 0, kept, moved)
+
+
+def free_block(matrix: Float[Array, "n n"], scale: Float[Array, " n"]) -> Float[Array, "n n"]:
+    """A matrix over the numbers that move, and the identity over those of scale 0."""
+    free = scale != 0
+    return jnp.where(free[:, None] & free, matrix, jnp.eye(len(scale), dtype=matrix.dtype))
+
+
+def locked_tril(tril: Float[Array, "n n"], scale: Float[Array, " n"]) -> Float[Array, "n n"]:
+    """A factor of a covariance, with rows and columns of 0 where the scale is 0."""
+    free = scale != 0
+    return jnp.where(free[:, None] & free, tril, 0.0)
+
+
+def locks_of(belief: Any, plan: Array) -> Bool[Array, "H A"] | Bool[Array, " H"]:
+    """Which numbers of a plan a belief does not move; of one that does not say, none."""
+    return belief.locks if isinstance(belief, Locking) else jnp.zeros(plan.shape, bool)
