@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
+from ..dynamics.actions import bounded
 from ..dynamics.base import HasDuration, Model, State, check_model, checked_step
 from ..dynamics.checks import integer
-from ..dynamics.spaces import action_space
+from ..dynamics.spaces import Continuous, action_space
 from ..dynamics.trial import check_state
 from .checks import check_key, explained, fresh, noted
 from .info import Info
@@ -104,22 +105,42 @@ def plan(
         belief: what the call before returned; at first `planner.init(model, state)`.
 
     Returns:
-        The action [A], on the scale of plans, which the model clips to [-1, 1] (an integer where actions are
-        discrete); the belief to plan from at the next time step; and the planner's info.
+        The action [A], on the scale of plans: within [-1, 1] where the model says that its actuators have that range,
+        see `HasBounds` (an integer where actions are discrete); the belief to plan from at the next time step; and
+        the planner's info.
 
     Raises:
         ValueError: as `infer` does, or if there is no belief.
     """
     if belief is None:
         raise ValueError("belief must be given: planner.init(model, state) makes the first, got None")
-    return _planned(planner, model, check_key(key), state, belief)[:3]
+    return planned(planner, model, check_key(key), state, belief)[:3]
 
 
-def _planned(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, ...]:
-    """What `plan` does, and the belief that the action was chosen by."""
+class Planned(NamedTuple):
+    """One step of model predictive control.
+
+    Attributes:
+        action: to execute now, [A], within the actuators' range; an integer where actions are discrete.
+        belief: to plan from at the next time step.
+        info: of the planner.
+        found: the belief that the action was chosen by.
+    """
+
+    action: Num[Array, "*a"]
+    belief: Any
+    info: Info
+    found: Any
+
+
+def planned(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> Planned:
+    """What `plan` does, with the belief that the action was chosen by; for arguments, see there."""
     infer_key, act_key = jax.random.split(key)
-    belief, info = _improved(planner, model, infer_key, state, belief)
-    return planner.act(act_key, belief), planner.shift(belief), info, belief
+    found, info = _improved(planner, model, infer_key, state, belief)
+    action = planner.act(act_key, found)
+    if bounded(model) and isinstance(action_space(model), Continuous):  # beyond the range models clip
+        action = jnp.clip(action, -1.0, 1.0)
+    return Planned(action, planner.shift(found), info, found)
 
 
 def episode(
@@ -156,8 +177,8 @@ def episode(
         raise ValueError(f"keep must be () or 'plans', got {keep!r}")
     if not (observe is None or callable(observe)):
         raise ValueError(f"observe must be callable, got {observe!r}")
-    if (space := action_space(check_model("env", env))) != (planned := action_space(check_model("model", model))):
-        raise ValueError(f"env must take the actions that model takes, {planned}, got {space}")
+    if (space := action_space(check_model("env", env))) != (wanted := action_space(check_model("model", model))):
+        raise ValueError(f"env must take the actions that model takes, {wanted}, got {space}")
     _check_durations(model, env)
 
     def seen_in(state: State) -> State:
@@ -172,7 +193,7 @@ def episode(
         with acting(state):
             seen = seen_in(state)
         with _observed(planner, model, seen):
-            action, belief, info, found = _planned(planner, model, plan_key, seen, belief)
+            action, belief, info, found = planned(planner, model, plan_key, seen, belief)
         with acting(state):
             step = checked_step(env.step(step_key, state, action), state)
         reward = jnp.where(alive, step.reward, 0.0)

@@ -12,12 +12,12 @@ from mirrax.dynamics.actions import from_range
 CAR_RANGE = ((0.0, -0.5), (10.0, 0.5))
 
 
-def car(**options):
+def car(make=dynamics.from_function, **options):
     def step(key, state, action):
         return {"x": state["x"] + action, "n": state["n"] + 1}, action[0] - action[1] ** 2, 1.0
 
     first = {"x": jnp.zeros(2), "n": jnp.zeros((), jnp.int32)}
-    return dynamics.from_function(step, 2, init=lambda key: first, action_range=CAR_RANGE, **options)
+    return make(step, 2, init=lambda key: first, action_range=CAR_RANGE, **options)
 
 
 def switch(**options):
@@ -152,10 +152,9 @@ def test_an_actuator_that_cannot_move_has_one_action():
         ({"reward_terms": 3}, r"reward_terms must be callable, got 3"),
     ],
 )
-@unchecked
 def test_names_and_looks_that_are_none_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        car(**options)
+        car(unchecked(dynamics.from_function), **options)
 
 
 def terms(state, action, after):

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mirrax import planners
 from mirrax.cli.ahead_of_time import compiled
 from mirrax.dynamics import (
     Model,
@@ -23,6 +22,7 @@ from mirrax.dynamics import (
     to_actuators,
 )
 from mirrax.dynamics.figures import Figure, figure
+from mirrax.planners.api import planned
 from mirrax.planners.rollouts.placement import place, sharding_of, whole
 from mirrax.report.ahead import fan_of, paths_of
 
@@ -112,11 +112,10 @@ def compile_loop(
     looks = figure(model)
 
     def think(planner: Any, model: Model, key: Any, state: Any, belief: Any) -> tuple[Any, ...]:
-        infer_key, act_key = jax.random.split(key)  # as `planners.plan`, but it returns the plan too
-        belief, info = planners.infer(planner, model, infer_key, state, belief)
+        action, belief, info, found = planned(planner, model, key, state, belief)
         measured.extend(info.names)
-        action, fan = planner.act(act_key, belief), None if looks is None else fan_of(belief, info)
-        return action, planner.shift(belief), belief.mode(), info.measures[-1], fan
+        fan = None if looks is None else fan_of(found, info)
+        return action, belief, found.mode(), info.measures[-1], fan
 
     def act(model: Model, key: Any, state: Any, action: Any) -> tuple[Any, ...]:
         after, reward, discount = model.step(key, state, action)
