@@ -10,6 +10,7 @@ from .base import (
     HasCoordinateNames,
     HasCoordinates,
     HasDuration,
+    HasEndReasons,
     HasMotion,
     HasNoise,
     HasPose,
@@ -24,6 +25,7 @@ from .brax import BraxModel, brax, brax_names
 from .cartpole import CartPole, cartpole
 from .coordinates import coordinate_names, coordinates, with_coordinates
 from .double_cartpole import DoubleCartPole, double_cartpole
+from .ends import end_reasons
 from .figures import Figure, HasFigure, Shape, figure, pose
 from .function import FunctionModel, from_function
 from .linear_quadratic import LinearQuadratic, linear_quadratic
@@ -80,6 +82,7 @@ __all__ = [
     "HasCoordinates",
     "HasDiscreteActions",
     "HasDuration",
+    "HasEndReasons",
     "HasFigure",
     "HasMotion",
     "HasNoise",
@@ -118,6 +121,7 @@ __all__ = [
     "discretized",
     "double_cartpole",
     "duration",
+    "end_reasons",
     "ensemble",
     "figure",
     "from_actuators",

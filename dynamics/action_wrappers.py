@@ -1,11 +1,12 @@
 """Models that take other actions: the same for several steps, or one of a list."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from .actions import bounded, check_choice
 from .actuators import from_actuators, to_actuators
@@ -33,6 +34,10 @@ class ActionRepeat(Wrapper):
         """The duration of one step, s: `repeats` times that of the model underneath; None where it is not known."""
         dt = super().dt
         return None if dt is None else self.repeats * dt
+
+    def reward_terms(self, state: State, action: Num[Array, "*a"], after: State) -> None:
+        """None: those of the last repetition alone can be seen."""
+        return None
 
     def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Apply `action` `repeats` times: the discounted sum of the rewards, nothing counted after an end."""
@@ -78,6 +83,16 @@ class Discretized(Wrapper):
         """The number of the nearest action of the list, on the scale of plans."""
         wanted = from_actuators(self.model, values)
         return jnp.argmin(((self.actions - wanted) ** 2).sum(-1)).astype(jnp.int32)
+
+    def reward_terms(
+        self, state: State, action: Int[Array, ""], after: State
+    ) -> Mapping[str, Float[Array, ""]] | None:
+        """Those of the model underneath for the action of that number."""
+        return super().reward_terms(state, self.actions[check_choice(action)], after)
+
+    def end_reasons(self, state: State, action: Int[Array, ""], after: State) -> Mapping[str, Bool[Array, ""]] | None:
+        """Those of the model underneath for the action of that number."""
+        return super().end_reasons(state, self.actions[check_choice(action)], after)
 
     def step(self, key: PRNGKeyArray, state: State, action: Int[Array, ""]) -> Step:
         """Step the model underneath with the action of that number."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Num, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from .checks import real, scalar
 from .pytrees import difference
@@ -158,6 +158,17 @@ class HasRewardTerms(Protocol):
         self, state: State, action: Num[Array, "*a"], after: State
     ) -> Mapping[str, Float[Array, ""]] | None:
         """The terms of a step by name; None where there are none to tell apart."""
+        ...
+
+
+@runtime_checkable
+class HasEndReasons(Protocol):
+    """A model that may say why an episode ends. Ask by `dynamics.end_reasons`."""
+
+    def end_reasons(
+        self, state: State, action: Num[Array, "*a"], after: State
+    ) -> Mapping[str, Bool[Array, ""]] | None:
+        """What happened, in words -> whether it did, a scalar; None where the model does not tell."""
         ...
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from .actuators import Motors
 from .base import Step
@@ -106,6 +106,12 @@ class DoubleCartPole(Motors):
         calm = (1.0 + jnp.exp(-(state[4:] ** 2).sum() / 50.0)) / 2.0
         state = rk4(derivative, state, self.dt)
         return Step(state, upright * centred * calm, jnp.where(jnp.abs(state[0]) > self.track, 0.0, 1.0))
+
+    def end_reasons(
+        self, state: Float[Array, "6"], action: Float[Array, "1"], after: Float[Array, "6"]
+    ) -> dict[str, Bool[Array, ""]]:
+        """The end of the track."""
+        return {"the cart left its track": jnp.abs(after[0]) > self.track}
 
     def value(self, state: Float[Array, "6"]) -> Float[Array, ""]:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from .actuators import Motors
 from .base import Step
@@ -73,9 +73,18 @@ class PointMass(Motors):
         position, velocity = state[:2], state[2:]
         velocity = velocity + self.dt * (force - self.drag * velocity) / self.mass
         position = position + self.dt * velocity  # semi-implicit Euler
-        gap = jnp.linalg.norm(position - self.obstacles[:, :2], axis=-1) - self.obstacles[:, 2]
         reward = 1.0 / (1.0 + jnp.sum((position - self.goal) ** 2))
-        return Step(jnp.concatenate([position, velocity]), reward, jnp.where((gap < 0.0).any(), 0.0, 1.0))
+        return Step(jnp.concatenate([position, velocity]), reward, jnp.where(self._hit(position), 0.0, 1.0))
+
+    def end_reasons(
+        self, state: Float[Array, "4"], action: Float[Array, "2"], after: Float[Array, "4"]
+    ) -> dict[str, Bool[Array, ""]]:
+        """Contact with an obstacle."""
+        return {"it hit an obstacle": self._hit(after[:2])}
+
+    def _hit(self, position: Float[Array, "2"]) -> Bool[Array, ""]:
+        gap = jnp.linalg.norm(position - self.obstacles[:, :2], axis=-1) - self.obstacles[:, 2]
+        return (gap < 0.0).any()
 
     def value(self, state: Float[Array, "4"]) -> Float[Array, ""]:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from .actions import bounded
 from .actuators import actuator_names, from_actuators, to_actuators
@@ -27,6 +27,7 @@ from .base import (
 )
 from .checks import integer
 from .coordinates import coordinates, with_coordinates
+from .ends import end_reasons
 from .figures import Figure, figure
 from .pytrees import difference, pytree, static, traceable
 from .randomness import redraw
@@ -177,6 +178,12 @@ class Ensemble:
     ) -> Mapping[str, Float[Array, ""]] | None:
         """The terms of the first member's reward; None where there are none to tell apart."""
         return reward_terms(self.member(0), state, action, after)
+
+    def end_reasons(
+        self, state: State, action: Num[Array, "*a"], after: State
+    ) -> Mapping[str, Bool[Array, ""]] | None:
+        """Why an episode of the first member ends; None where it does not tell."""
+        return end_reasons(self.member(0), state, action, after)
 
     @property
     def coordinate_names(self) -> tuple[str, ...] | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float, Num, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from .actions import bounded
 from .actuators import actuator_names, from_actuators, to_actuators
@@ -22,6 +22,7 @@ from .base import (
     scenarios,
 )
 from .coordinates import coordinates, with_coordinates
+from .ends import end_reasons
 from .figures import Figure, figure
 from .randomness import redraw, redrawn, used_as_keys
 from .rewards import reward_terms
@@ -115,6 +116,12 @@ class Wrapper:
     ) -> Mapping[str, Float[Array, ""]] | None:
         """The terms of the reward of the model underneath; None where there are none to tell apart."""
         return reward_terms(self.model, self.inner(state), action, self.inner(after))
+
+    def end_reasons(
+        self, state: State, action: Num[Array, "*a"], after: State
+    ) -> Mapping[str, Bool[Array, ""]] | None:
+        """Why an episode of the model underneath ends; None where it does not tell."""
+        return end_reasons(self.model, self.inner(state), action, self.inner(after))
 
     @property
     def dt(self) -> Any:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from .actions import bounded
 from .base import Model, State, Step, check_model, checked_step
 from .checks import real, scalar
-from .pytrees import pytree, traceable
+from .pytrees import pytree, static, traceable
 from .rewards import checked_terms, total
 from .spaces import Continuous, action_space
 from .wrapper import Wrapper
@@ -51,18 +51,33 @@ class WithTermination(Wrapper):
     Attributes:
         model: the model underneath.
         ended_function: (state, action [A], next state) -> a boolean scalar.
+        reason: what has happened where it is true, in words; None where nothing is to be said.
     """
 
     model: Model
     ended_function: Callable[..., Any]
+    reason: str | None = static(default=None)
 
     def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Step the model underneath; a discount of 0 where the episode ends."""
         step = checked_step(self.model.step(key, state, action))
-        ended = jnp.asarray(self.ended_function(state, _taken(self.model, action), step.state))
+        ended = self._ended(state, action, step.state)
+        return step._replace(discount=jnp.where(ended, 0.0, step.discount))
+
+    def end_reasons(
+        self, state: State, action: Num[Array, "*a"], after: State
+    ) -> Mapping[str, Bool[Array, ""]] | None:
+        """Why an episode of the model underneath ends, and the given reason."""
+        reasons = dict(super().end_reasons(state, action, after) or {})
+        if self.reason is not None:
+            reasons[self.reason] = self._ended(state, action, after)
+        return reasons or None
+
+    def _ended(self, state: State, action: Num[Array, "*a"], after: State) -> Bool[Array, ""]:
+        ended = jnp.asarray(self.ended_function(state, _taken(self.model, action), after))
         if ended.shape != () or ended.dtype != bool:
             raise ValueError(f"ended must be a boolean scalar, got {ended.dtype} of shape {ended.shape}")
-        return step._replace(discount=jnp.where(ended, 0.0, step.discount))
+        return ended
 
     def reads(self, state: State) -> Any:
         """The end for a state, before or after a step."""
@@ -128,7 +143,7 @@ def with_reward(model: Model, reward: Callable[..., Any]) -> WithReward:
     return WithReward(check_model("model", model), _function("reward", reward))
 
 
-def with_termination(model: Model, ended: Callable[..., Any]) -> WithTermination:
+def with_termination(model: Model, ended: Callable[..., Any], reason: str | None = None) -> WithTermination:
     """Let episodes of a model end in more states: rewards after an end do not count.
 
     Args:
@@ -136,14 +151,17 @@ def with_termination(model: Model, ended: Callable[..., Any]) -> WithTermination
             it.
         ended: (state, action [A], next state) -> whether the episode ends with this step, a boolean scalar; the
             action as in `with_reward`. A callable pytree stays traced.
+        reason: what has happened then, in words, such as "it fell", for the summary of a run.
 
     Returns:
         The model, which ends there and where it did before.
 
     Raises:
-        ValueError: if `model` is not a model, or `ended` is not callable.
+        ValueError: if `model` is not a model, `ended` is not callable, or `reason` is no word.
     """
-    return WithTermination(check_model("model", model), _function("ended", ended))
+    if reason is not None and not (isinstance(reason, str) and reason):
+        raise ValueError(f"reason must be words, got {reason!r}")
+    return WithTermination(check_model("model", model), _function("ended", ended), reason)
 
 
 def with_value(model: Model, value: Callable[..., Any]) -> WithValue:

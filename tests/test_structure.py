@@ -54,6 +54,7 @@ BASE = [
     "checks",
     "coordinates",
     "drawings",
+    "ends",
     "figures",
     "integration",
     "motion",

@@ -212,3 +212,42 @@ def test_actions_of_plans_are_within_the_range(factory):
     for key in jax.random.split(jax.random.key(1), 3):
         action, belief, _ = plan(planner, model, key, state, belief)
         assert (jnp.abs(action) <= 1.0).all()
+
+
+def test_a_model_says_why_an_episode_ends():
+    model = dynamics.timed(dynamics.cartpole(track=1.0))
+    inside, outside = (
+        model.init(jax.random.key(0))._replace(state=jnp.array([x, 0.0, 0.0, 0.0])) for x in (0.9, 1.1)
+    )
+    for after, left in ((inside, False), (outside, True)):
+        found = dynamics.end_reasons(model, inside, jnp.zeros(1), after)
+        assert {name: bool(was) for name, was in found.items()} == {"the cart left its track": left}
+    fallen = dynamics.with_termination(
+        model, lambda state, action, after: after.state[1] > 1.0, reason="the pole fell"
+    )
+    after = outside._replace(state=jnp.array([0.0, 2.0, 0.0, 0.0]))
+    found = dynamics.end_reasons(fallen, inside, jnp.zeros(1), after)
+    assert {name: bool(was) for name, was in found.items()} == {
+        "the cart left its track": False,
+        "the pole fell": True,
+    }
+    silent = dynamics.with_termination(dynamics.pendulum(), lambda state, action, after: state[0] > 1.0)
+    assert dynamics.end_reasons(silent, jnp.zeros(2), jnp.zeros(1), jnp.zeros(2)) is None
+    with pytest.raises(ValueError, match="reason must be words, got ''"):
+        dynamics.with_termination(model, lambda *_: False, reason="")
+
+
+@pytest.mark.parametrize("name", ["cartpole", "double_cartpole", "point_mass"])
+def test_reasons_to_end_are_those_by_which_steps_end(name):
+    model = MODELS[name]()
+    size = model.init(jax.random.key(0)).size
+
+    def both(state):
+        step = model.step(jax.random.key(0), state, model.from_actuators(jnp.zeros(model.action_size)))
+        reasons = dynamics.end_reasons(model, state, jnp.zeros(model.action_size), step.state)
+        return step.discount == 0, jnp.stack([*reasons.values()]).any()
+
+    states = 3.0 * jax.random.normal(jax.random.key(1), (64, size))
+    ended, told = jax.vmap(both)(states)
+    assert 0 < ended.sum() < 64
+    np.testing.assert_array_equal(ended, told)

@@ -18,6 +18,7 @@ from mirrax.dynamics import (
     actuator_names,
     coordinate_names,
     coordinates,
+    end_reasons,
     reward_terms,
     to_actuators,
 )
@@ -54,8 +55,8 @@ class ClosedLoop:
         start: the first state and belief.
         at_start: the `coordinates` of the first state, and `pose`.
         looks: the model's figure; None if it has no looks.
-        names: of what a step has: `actuator_names` and `actuator_limits`, `coordinate_names`, `term_names`, each None
-            where there are none.
+        names: of what a step has: `actuator_names` and `actuator_limits`, `coordinate_names`, `term_names`,
+            `end_reasons`, each None where there are none.
         compile_s: the time that compilation took, s.
         sharding: how plans are spread over devices; None for one device.
         advance: number of the step, state and belief -> what happened.
@@ -121,7 +122,10 @@ def compile_loop(
         after, reward, discount = model.step(key, state, action)
         told = reward_terms(model, state, action, after) or {}
         terms.extend(told)
+        happened = end_reasons(model, state, action, after) or {}
+        reasons.extend(happened)
         seen = observe(model, after) | {"actuators": to_actuators(model, action)}
+        seen |= {"reasons": jnp.stack([*happened.values()])} if happened else {}
         return after, reward, discount, seen | ({"terms": jnp.stack([*told.values()])} if told else {})
 
     def observe(model: Model, state: Any) -> dict[str, Any]:
@@ -134,6 +138,7 @@ def compile_loop(
 
     measured: list[str] = []  # by the planner's info, known once it has been traced
     terms: list[str] = []  # of the reward, likewise
+    reasons: list[str] = []  # of ends, likewise
     program = functools.partial(compiled, out_shardings=whole(sharding))
     state = program(lambda model, key: model.init(key), model, reset_key)(model, reset_key)
     belief = program(lambda planner, *of: planner.init(*of), planner, model, state)(planner, model, state)
@@ -167,6 +172,7 @@ def compile_loop(
             "actuator_limits": None if limits is None else [np.asarray(limit).tolist() for limit in limits],
             "coordinate_names": _listed(coordinate_names(model, state)),
             "term_names": _listed(terms or None),
+            "end_reasons": _listed(reasons or None),
         },
         compile_s=time.perf_counter() - began,
         sharding=sharding,

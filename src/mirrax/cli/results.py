@@ -48,9 +48,10 @@ def write_results(out: Path, journal: Journal, looks: Figure | None, *, interrup
     ended = "interrupted" if interrupted else "the episode ended" if done else "complete"
     temperature, num_roots = (results.diagnostics.get(name) for name in ("temperature", "num_roots"))
     backend, settings = about["backend"], about["settings"]
+    reason = "" if results.end_reason is None else f": {results.end_reason}"
     early = done and results.num_steps < about["num_steps"]
     summary = {
-        **({"Ended early": f"after {results.num_steps} of {about['num_steps']} steps"} if early else {}),
+        **({"Ended early": f"after {results.num_steps} of {about['num_steps']} steps{reason}"} if early else {}),
         "Model": about["model"] + (f" ({backend})" if backend else ""),
         "Planner": about["planner"],
         "Return": f"{results.rewards.sum():.1f} in {results.num_steps} steps, {ended}",

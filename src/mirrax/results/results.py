@@ -21,7 +21,7 @@ ARRAYS = "arrays.npz"
 SCHEMA = 3
 # Of the fields of a step; all others are numbers of the planner's.
 _OF_STEPS = (
-    *("reward", "terms", "ended", "plan_ms", "action", "actuators", "coordinates"),
+    *("reward", "terms", "ended", "reasons", "plan_ms", "action", "actuators", "coordinates"),
     *("pose", "path", "fan", "fan_weights"),
 )
 
@@ -49,6 +49,8 @@ class Results:
         fans: of the tracked body under other plans, the modes of a mixture and the weightiest samples, [T, F, R, 3],
             m, thinned out to 16 points; None where there are none.
         fan_weights: of these plans, the greatest of either kind 1, [T, F].
+        reasons: whether each of the reasons to end was given in a step, [T, M], in words by `about["end_reasons"]`;
+            None for a model that does not tell.
         terms: of the rewards, [T, N], named by `about["term_names"]`; None for a model that does not tell them apart.
     """
 
@@ -67,6 +69,7 @@ class Results:
     fans: Float[np.ndarray, "T F R 3"] | None = None
     fan_weights: Float[np.ndarray, "T F"] | None = None
     terms: Float[np.ndarray, "T N"] | None = None
+    reasons: Bool[np.ndarray, "T M"] | None = None
 
     @property
     def num_steps(self) -> int:
@@ -94,6 +97,14 @@ class Results:
     def state_names(self) -> tuple[str, ...]:
         """The names of the coordinates of states, with their unit where it is known."""
         return tuple(self.about.get("coordinate_names") or map(str, range(self.states.shape[1])))
+
+    @property
+    def end_reason(self) -> str | None:
+        """Why the episode ended, in words; None where it did not, or its model does not tell."""
+        if self.reasons is None or not self.ended.any():
+            return None
+        given = self.reasons[int(self.ended.argmax())]
+        return ", ".join(name for name, was in zip(self.about["end_reasons"], given, strict=True) if was) or None
 
     @property
     def reward_terms(self) -> dict[str, Float[np.ndarray, " T"]]:
@@ -201,6 +212,7 @@ def from_journal(journal: Journal) -> Results:
         paths=steps["path"] if "path" in names else None,
         fans=steps["fan"] if "fan" in names else None,
         fan_weights=steps["fan_weights"] if "fan" in names else None,
+        reasons=steps["reasons"] if "reasons" in names else None,
         terms=steps["terms"] if "terms" in names else None,
     )
 
