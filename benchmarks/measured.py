@@ -28,7 +28,7 @@ MEASURED: Mapping[str, Measured] = {
     "halfcheetah": Measured(7, 8, 331, 50),
     "hopper": Measured(7, 8, 283, 8),
     "humanoid": Measured(8, 8, 325, 15),
-    "humanoidstandup": Measured(1, 1, 260, 15),
+    "humanoidstandup": Measured(6, 6, 306, 15),
     "inverted_double_pendulum": Measured(8, 8, 20, 20),
     "inverted_pendulum": Measured(8, 8, 12, 20),
     "pendulum": Measured(8, 8, 2.3, 50),

@@ -104,7 +104,13 @@ TASKS: Mapping[str, Task] = {
         planner="icem",
         options=_ON_ITS_FEET | {"horizon": 40, "rest_steps": 20, "std": 0.3},
     ),
-    "humanoidstandup": _brax("humanoidstandup", "stand up from lying", num_samples=128),
+    "humanoidstandup": _brax(
+        "humanoidstandup",
+        "stand up from lying",
+        num_samples=128,
+        planner="icem",
+        options={"horizon": 30, "num_samples": 53},
+    ),
     "inverted_double_pendulum": _brax(
         "inverted_double_pendulum",
         "balance two poles in a row on a cart",

@@ -39,6 +39,7 @@ SUBPACKAGES = (
     *(f"planners.{name}" for name in ("gradients", "policies", "lqr", "sampling", "rollouts", "exact")),
     "dynamics",
     "results",
+    "report",
     "compiling",
 )
 

@@ -34,6 +34,26 @@ DIAGNOSTICS: Mapping[str, Diagnostic] = {
         "1 where no return was valid, or all were equal: plans see no slope.",
         "0 or 1",
     ),
+    "num_invalid_gradients": Diagnostic(
+        "Invalid gradients",
+        "Should be 0: more are derivatives that are no number, such as that of √x at 0.",
+        "plans",
+    ),
+    "nonfinite_derivative": Diagnostic(
+        "Derivative that failed",
+        "0 where all are numbers; else which is none, see `planners.complaint`.",
+        "kind",
+    ),
+    "nonfinite_step": Diagnostic(
+        "Step where it failed",
+        "The first step of the plan whose derivative is no number; -1 where all are.",
+        "step",
+    ),
+    "rounding": Diagnostic(
+        "Share of rounding",
+        "Near 1 rounding decides which plan is better: take a constant out of the reward.",
+        "share",
+    ),
     "temperature": Diagnostic(
         "Temperature",
         "One that adapts should settle; near 0 all weight goes to one plan.",
