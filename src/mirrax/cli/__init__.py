@@ -1,4 +1,4 @@
-"""The command line: `mirrax run`, `mirrax list`, `mirrax bench`."""
+"""The command line: `mirrax run`, `mirrax compare`, `mirrax list`, `mirrax bench`."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with _leaving_at_once():
             from mirrax.cli.main import main as run
     except ModuleNotFoundError as error:
-        if error.name not in ("tyro", "rich", "matplotlib", "viser"):
+        if error.name not in ("tyro", "rich", "matplotlib", "bokeh", "viser"):
             raise
         print(f"mirrax: error: the command line needs {error.name}: pip install 'mirrax[cli]'", file=sys.stderr)
         raise SystemExit(2) from error

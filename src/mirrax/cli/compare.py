@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from mirrax.report.charts import Heat
     from mirrax.results import Results
@@ -69,6 +67,8 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 def _table(runs: "dict[str, Results]") -> tuple[list[str], list[list[str]]]:
     """What each run was, and how it did."""
+    import numpy as np
+
     headings = ["run", "model", "planner", "seed", "steps", "return", "per step", "ended", "ms / plan", "compile s"]
     rows = []
     for name, run in runs.items():
@@ -121,6 +121,8 @@ def _write(
     rows: Sequence[Sequence[str]],
     differing: dict[str, dict[str, str]],
 ) -> None:
+    import numpy as np
+
     from mirrax.report.charts import Chart, Line
     from mirrax.report.diagnostics import diagnostic
     from mirrax.report.page import charted, heading, table, write_page

@@ -78,7 +78,7 @@ def configure(command: "Run") -> Configuration:
     name = task.planner if command.planner is None else command.planner
     factory = getattr(planners, name)
     settings = _settings(command, task, factory)
-    num_devices, spread = _devices(command, settings, factory)
+    num_devices, spread = _devices(command, model, settings, factory)
     planner = factory(**settings, **spread, keep=("weights", "samples"))  # which reports draw
     _check_memory(model, settings)
     jax.eval_shape(lambda key: planner.init(model, model.init(key)), jax.random.key(0))  # do they fit?
@@ -144,20 +144,27 @@ def _settings(command: "Run", task: Any, factory: Callable[..., Any]) -> dict[st
     return {name: value for name, value in usual.items() if value is not None} | given
 
 
-def _devices(command: "Run", settings: dict[str, Any], factory: Callable[..., Any]) -> tuple[int, dict[str, Any]]:
+def _devices(
+    command: "Run", model: Any, settings: dict[str, Any], factory: Callable[..., Any]
+) -> tuple[int, dict[str, Any]]:
     """The number of devices over which plans are spread, and the factory's argument for it."""
     import jax
 
     from mirrax.benchmarks.devices import sample_sharding, spreads
+    from mirrax.cli.devices import choose_devices
 
+    if not spreads(factory.__name__):
+        if command.devices in (None, 1):
+            return 1, {}
+        raise ValueError(
+            f"devices must be 1 for {factory.__name__}, which has no plans to spread, got {command.devices}"
+        )
     number = command.devices
-    if number is None:  # fewer than 16 plans each are not worth a device
-        number = max(1, min(len(jax.devices()), (settings.get("num_samples") or 0) // 16))
-    if spreads(factory.__name__):
-        return number, {"sharding": sample_sharding(number)}
-    if command.devices in (None, 1):
-        return 1, {}
-    raise ValueError(f"devices must be 1 for {factory.__name__}, which has no plans to spread, got {command.devices}")
+    if number is None:
+        number, reason = choose_devices(model, settings, len(jax.devices()))
+        if reason:
+            print(f"devices: {number} of {len(jax.devices())}, {reason} (--devices takes another number)", flush=True)
+    return number, {"sharding": sample_sharding(number)}
 
 
 def folder_of(command: "Run", planner: str) -> Path:

@@ -13,6 +13,7 @@ import tyro
 
 from mirrax import __version__
 from mirrax.cli.compare import compare
+from mirrax.cli.devices import one_thread_for_linear_algebra
 from mirrax.cli.interruption import interruptible, pipe_may_close, say_interrupted
 from mirrax.cli.listing import list_all
 from mirrax.cli.run import resume, run
@@ -97,7 +98,7 @@ class Run:
     plans_every: Annotated[int, _read(int), _option("INT")] = 10
     """How often a plan is kept in arrays.npz, in steps."""
     devices: OptionalInt = None
-    """Devices to spread the plans over; all cores (or accelerators) unless given."""
+    """Devices to spread the plans over; as many as have a core and work to share unless given."""
     beyond: Annotated[bool, _option("")] = True
     """Give the planner the value beyond its horizon that the model's task has, if it has one."""
     planner_options: tyro.conf.Suppress[Any] = None
@@ -137,6 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given == ["--version"]:
         print(f"mirrax {__version__}")
         return
+    if given[:1] == ["run"]:
+        one_thread_for_linear_algebra()
     with pipe_may_close(), interruptible(patience=lambda: 0, leave=say_interrupted):
         if given[:1] == ["bench"] and ((given[1:2] and given[1] in BENCHMARKS) or not HELP & set(given)):
             importlib.import_module(f"mirrax.benchmarks.{_benchmark(given[1:])}").main(given[2:])
