@@ -181,13 +181,13 @@ DIFFERENTIATING = {
     ),
     "iterative_policy": (
         planners.iterative_policy,
-        {"num_samples": 16, "num_iterations": 10},
+        {"num_samples": 16, "num_iterations": 10, "temperature": 0.1},
         {"temperature": 0.2, "std": 0.3, "learning_rate": 0.01},
     ),
     "iterative_policy, pathwise": (
         planners.iterative_policy,
         {"num_samples": 16, "num_iterations": 10, "gradient": "pathwise", "max_kl": 2.0, "hidden": (8,)}
-        | {"execute": "sample"},
+        | {"execute": "sample", "temperature": 0.1},
         {"temperature": 0.2, "max_kl": 3.0},
     ),
 }

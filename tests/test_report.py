@@ -25,8 +25,9 @@ from mirrax import dynamics, planners
 from mirrax.dynamics.figures import Figure, Kind, Shape, figure
 from mirrax.report import Motion, report_episode, write_report
 from mirrax.report.diagnostics import DIAGNOSTICS
+from mirrax.report.lines import plan_lines
 from mirrax.report.run_charts import run_charts, state_charts
-from mirrax.report.scene import _plan_lines, record
+from mirrax.report.scene import record
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 
@@ -445,7 +446,7 @@ def test_a_scene_without_a_floor_has_one_below(tmp_path):
 
 def test_plans_that_lead_far_away_stop(tmp_path):
     """Or a line that leads to infinity crosses the whole picture."""
-    lines = _plan_lines(
+    lines = plan_lines(
         np.zeros((1, 3)), np.array([[[1.0, 0, 0], [2.0, 0, 0], [1e9, 0, 0], [3.0, 0, 0], [np.nan] * 3]]), 2.5
     )
     assert lines[0, :, 1, 0].tolist() == [1.0, 2.0, 2.0, 2.0, 2.0]

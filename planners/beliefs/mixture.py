@@ -87,9 +87,8 @@ class Mixture:
         component_key, noise_key = jax.random.split(key)
         component = _evenly(component_key, self.log_weights, num_samples)
         steps = self.means.shape[1]
-        return jnp.broadcast_to(component[:, None], (num_samples, steps)), white_noise(
-            noise_key, num_samples, self.means[0]
-        )
+        white = white_noise(noise_key, num_samples, self.means[0])
+        return jnp.broadcast_to(component[:, None], (num_samples, steps)), white
 
     def from_noise(self, noise: tuple[Int[Array, "K H"], Plans]) -> Plans:
         """The plans that noise drives, of the components that are chosen at the first step."""

@@ -50,12 +50,9 @@ class Splined:
     def propose(self, key: PRNGKeyArray, num_samples: int) -> Proposal:
         """Plans through the knots that the belief over them proposes."""
         drawn = propose(self.knots, key, num_samples)
-        density = drawn.log_density
-        return drawn._replace(
-            plans=self._plan(drawn.plans),
-            belief=dataclasses.replace(self, knots=drawn.belief),
-            log_density=None if density is None else jax.tree_util.Partial(_density, density, self),
-        )
+        plans, belief = self._plan(drawn.plans), dataclasses.replace(self, knots=drawn.belief)
+        density = None if drawn.log_density is None else jax.tree_util.Partial(_density, drawn.log_density, self)
+        return drawn._replace(plans=plans, belief=belief, log_density=density)
 
     def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans [K, H, A]."""
@@ -92,10 +89,8 @@ class Splined:
             plans = self._plan(knots)
             low, high = plans.min(-2, keepdims=True), plans.max(-2, keepdims=True)
             least, most = function(low), function(high)
-            # scaled affinely they are splines still
-            return least + (knots - low) * jnp.where(
-                high > low, (most - least) / jnp.where(high > low, high - low, 1.0), 1.0
-            )
+            scale = (most - least) / jnp.where(high > low, high - low, 1.0)  # affinely, they are splines still
+            return least + (knots - low) * jnp.where(high > low, scale, 1.0)
 
         known = isinstance(self.knots, Centered)
         return dataclasses.replace(self, knots=self.knots.map_centers(moved)) if known else self
@@ -125,8 +120,8 @@ class Splined:
 
     def shift(self, initial: "Splined", how: Shift) -> "Splined":
         """The spline one step later, its knots evaluated anew."""
-        bases = _bases(self.num_steps, self.num_knots, self.interpolation)
-        how_knots = how.through(bases.carry, bases.last, bases.expand[-1])
+        own = _bases(self.num_steps, self.num_knots, self.interpolation)
+        how_knots = how.through(own.carry, own.last, own.expand[-1])
         return dataclasses.replace(self, knots=self.knots.shift(initial.knots, how_knots))
 
     def entropy(self) -> Float[Array, ""] | None:
@@ -160,8 +155,8 @@ class Splined:
     def _plan(self, knots: Any) -> Any:
         """The plans [*K, H, A] through knots [*K, N, A]; without an axis A where actions are discrete."""
         if self.interpolation == "zero":
-            axis = -1 if jnp.issubdtype(knots.dtype, jnp.integer) else -2
-            return jnp.take(knots, _held(self.num_steps, self.num_knots), axis=axis)
+            discrete = jnp.issubdtype(knots.dtype, jnp.integer)
+            return jnp.take(knots, _held(self.num_steps, self.num_knots), axis=-1 if discrete else -2)
         return jnp.einsum("hn,...na->...ha", jnp.asarray(self.expand, float), knots, precision="highest")
 
     def _knot(self, plans: Plans) -> Any:

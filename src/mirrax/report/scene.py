@@ -9,13 +9,12 @@ import numpy as np
 from jaxtyping import Float
 
 from mirrax.dynamics.figures import Figure, Shape
+from mirrax.report.lines import FLOOR, PLAN, fading, fan_colours, fan_lines, plan_lines, rounded
 
 _FRAME_RATE = 30.0  # between two slow steps the motion is interpolated, of fast ones some are left out
 _MAX_FRAMES = 4000  # keeps the page of a long run small
 _FIELD_OF_VIEW = 0.56  # rad, vertical
 _ASPECT = 1.35  # width over height that must suffice: between a phone's and a desktop's
-_FLOOR = (248, 250, 252)
-_PLAN, _OTHERS = (37, 99, 235), (234, 88, 12)
 _FANS_PER_SECOND = 20.0
 _MAX_FANS = 600
 _FAR = 6.0  # how many times as far as the picture is wide a plan may lead
@@ -57,11 +56,12 @@ def record(motion: Motion, dt: float) -> str:
     shift = _smooth(poses[:, figure.tracked, :2], dt) if figure.follow else np.zeros((len(poses), 2))
     frames, rows = _frame_times(len(poses), dt)
     starts = poses[:-1, figure.tracked, :3]
-    plans = fans = None
+    plans = fans = weights = None
     if motion.paths is not None and len(starts):
-        plans = _plan_lines(starts, np.asarray(motion.paths, float), _FAR * radius)
+        plans = plan_lines(starts, np.asarray(motion.paths, float), _FAR * radius)
     if motion.fans is not None and motion.fan_weights is not None and len(starts):
-        fans = _fan_lines(starts, np.asarray(motion.fans, float), _FAR * radius)
+        fans = fan_lines(starts, np.asarray(motion.fans, float), _FAR * radius)
+        weights = np.asarray(motion.fan_weights, float)
         fan_every = max(1, round(1.0 / (_FANS_PER_SECOND * dt)), -(-len(starts) // _MAX_FANS))
     between = _interpolate(poses, frames)
     shifts = _lerp(shift, frames)
@@ -84,20 +84,23 @@ def record(motion: Motion, dt: float) -> str:
             parent = "/world" if shape.body < 0 else f"/world/{shape.body}"
             _draw(scene, f"{parent}/shape{i}", shape, radius)
         line = fan = None
-        if fans is not None:
+        if fans is not None and weights is not None:
             fan = scene.add_line_segments(
-                "/world/fan", fans[0].reshape(-1, 2, 3), _fan_colours(motion, 0), thickness=0.008 * radius
+                "/world/fan",
+                fans[0].reshape(-1, 2, 3),
+                fan_colours(weights[0], fans.shape[2]),
+                thickness=0.008 * radius,
             )
         if plans is not None:
             line = scene.add_line_segments(
-                "/world/plan", plans[0], _fading(plans.shape[1], _PLAN), thickness=0.018 * radius
+                "/world/plan", plans[0], fading(plans.shape[1], PLAN), thickness=0.018 * radius
             )
 
         def place(frame: int) -> None:
-            world.position = (*_rounded(-shifts[frame]), 0.0)
+            world.position = (*rounded(-shifts[frame]), 0.0)
             for body, pose in zip(bodies, between[frame], strict=True):
-                body.position = _rounded(pose[:3])
-                body.wxyz = _rounded(pose[3:])
+                body.position = rounded(pose[:3])
+                body.wxyz = rounded(pose[3:])
             row = int(min(rows[frame], len(starts) - 1))  # the last pose follows the last plan
             if line is None and fan is None:
                 return
@@ -105,9 +108,9 @@ def record(motion: Motion, dt: float) -> str:
                 return
             if line is not None and plans is not None:
                 line.points = plans[row]
-            if fan is not None and fans is not None and row % fan_every == 0:
+            if fan is not None and fans is not None and weights is not None and row % fan_every == 0:
                 fan.points = fans[row].reshape(-1, 2, 3)
-                fan.colors = _fan_colours(motion, row)
+                fan.colors = fan_colours(weights[row], fans.shape[2])
 
         place(0)
         recording = server.get_scene_serializer()
@@ -156,7 +159,7 @@ def _draw(scene: Any, name: str, shape: Shape, scale: float) -> None:
                 fade_distance=14.0 * scale if endless else 1e3 * scale,
                 fade_strength=1.5,
                 shadow_opacity=0.35,
-                plane_color=_FLOOR,
+                plane_color=FLOOR,
                 plane_opacity=1.0,
             )
         case "sphere":
@@ -230,44 +233,6 @@ def _repaired(poses: Float[np.ndarray, "T B 7"]) -> Float[np.ndarray, "T B 7"]:
     return poses
 
 
-def _plan_lines(
-    starts: Float[np.ndarray, "N 3"], paths: Float[np.ndarray, "N P 3"], far: float
-) -> Float[np.ndarray, "N P 2 3"]:
-    """Each path as segments that begin at the body; where it is not finite, or leads too far, it stops."""
-    points = np.concatenate([starts[:, None], paths], axis=1)
-    for i in range(1, points.shape[1]):
-        with np.errstate(invalid="ignore", over="ignore"):
-            lost = ~(np.linalg.norm(points[:, i] - starts, axis=-1) <= far)
-        points[lost, i] = points[lost, i - 1]
-    return np.stack([points[:, :-1], points[:, 1:]], axis=2).astype(np.float32)
-
-
-def _fan_lines(
-    starts: Float[np.ndarray, "T 3"], fans: Float[np.ndarray, "T F Q 3"], far: float
-) -> Float[np.ndarray, "T F Q 2 3"]:
-    """All paths of a fan as segments."""
-    steps, number = fans.shape[:2]
-    lines = _plan_lines(np.repeat(starts, number, axis=0), fans.reshape(steps * number, *fans.shape[2:]), far)
-    return _rounded(lines).astype(np.float32).reshape(steps, number, *lines.shape[1:])
-
-
-def _fading(num_segments: int, colour: tuple[int, int, int], weight: Any = 1.0) -> np.ndarray:
-    """Colours of paths, [..., P, 2, 3]: the farther ahead, and the less weight, the closer to the floor's."""
-    seen = np.asarray(weight, float)[..., None, None] * np.linspace(0.9, 0.2, num_segments + 1)[:, None]
-    colours = seen * colour + (1 - seen) * _FLOOR
-    # viser takes the colours of lines, and of nothing else, as linear light
-    colours = (255 * (colours / 255) ** 2.2).astype(np.uint8)
-    return np.stack([colours[..., :-1, :], colours[..., 1:, :]], axis=-2)
-
-
-def _fan_colours(motion: Motion, row: int) -> np.ndarray:
-    """Colours of the paths of a fan, [F · Q, 2, 3]; even the lightest can just be seen."""
-    assert motion.fans is not None
-    assert motion.fan_weights is not None
-    weights = np.nan_to_num(np.clip(motion.fan_weights[row], 0.0, 1.0))
-    return _fading(motion.fans.shape[2], _OTHERS, 0.15 + 0.85 * weights).reshape(-1, 2, 3)
-
-
 def _frame_times(num_steps: int, dt: float) -> tuple[np.ndarray, np.ndarray]:
     """When to draw, in steps and fractions of them, and the step that each such frame belongs to."""
     per_step = max(1, int(np.ceil(_FRAME_RATE * dt - 1e-6)))
@@ -310,11 +275,6 @@ def _smooth(track: Float[np.ndarray, "T 2"], dt: float) -> Float[np.ndarray, "T 
     return np.stack([np.convolve(column, kernel, mode="valid") for column in padded.T], axis=1)
 
 
-def _rounded(values: np.ndarray) -> np.ndarray:
-    """Round to 1/8192 (0.1 mm): the zero bits that it leaves are what compression lives on."""
-    return np.round(values * 8192.0) / 8192.0
-
-
 def _nice(length: float) -> float:
     """The greatest of 1, 2, 5 times a power of ten that is no longer than `length`."""
     power = 10.0 ** np.floor(np.log10(length))
@@ -323,6 +283,6 @@ def _nice(length: float) -> float:
 
 def _sky() -> np.ndarray:
     """A quiet vertical gradient, [64, 8, 3]."""
-    top, bottom = np.array((214, 225, 239)), np.array(_FLOOR)
+    top, bottom = np.array((214, 225, 239)), np.array(FLOOR)
     fade = np.clip(np.linspace(0.0, 1.6, 64), 0.0, 1.0)[:, None, None]
     return np.broadcast_to((1 - fade) * top + fade * bottom, (64, 8, 3)).astype(np.uint8)
