@@ -1,11 +1,13 @@
 """What planners report: one Info for all, whose size does not grow with the number of plans unless asked for."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 from problems import target
 
-from mirrax import planners
+from mirrax import dynamics, planners
 
 SIZED = {"num_iterations": 2}
 
@@ -28,7 +30,7 @@ def test_an_episode_holds_no_arrays_of_all_plans(factory):
     _, great_shapes = shapes(factory, 64)
     assert isinstance(small, planners.Info)
     assert small_shapes == great_shapes
-    assert (small.returns, small.weights, small.lineage) == (None, None, None)
+    assert (small.returns, small.weights, small.samples, small.lineage) == (None, None, None, None)
     assert sum(int(np.prod(shape)) for shape in small_shapes) < 3 * 2 * 25  # steps, iterations, numbers
 
 
@@ -52,5 +54,37 @@ def test_all_planners_report_the_best_return_and_what_went_wrong(factory):
 
 
 def test_only_known_arrays_can_be_kept():
-    with pytest.raises(ValueError, match=r"keep must be names among returns, weights, lineage, got \('plans',\)"):
+    with pytest.raises(
+        ValueError, match=r"keep must be names among returns, weights, samples, lineage, got \('plans',\)"
+    ):
         planners.mppi(4, keep=("plans",))
+
+
+@pytest.mark.parametrize(
+    ("planner", "sizes"),
+    [
+        (planners.mppi(4, num_samples=8, num_iterations=2, keep=("weights", "samples")), (8, 8)),
+        (planners.icem(4, num_samples=8, num_iterations=3, keep=("weights", "samples")), None),
+        (planners.smc(4, num_samples=8, keep=("weights", "samples")), (8,)),
+    ],
+    ids=["mppi", "icem", "smc"],
+)
+def test_samples_are_the_plans_that_were_weighed(planner, sizes):
+    model = dynamics.pendulum()
+    state = model.init(jax.random.key(0))
+    _, info = jax.jit(planners.infer)(planner, model, jax.random.key(1), state)
+    assert info.samples.shape == (*info.weights.shape, 4, 1)
+    if sizes is not None:
+        assert info.weights.shape == (len(sizes), sizes[0])
+    none = jax.jit(planners.infer)(dataclasses.replace(planner, keep=()), model, jax.random.key(1), state)[1]
+    assert none.samples is None
+
+
+def test_an_episode_keeps_its_plans_where_it_is_asked_to():
+    model, planner = dynamics.pendulum(), planners.mppi(4, num_samples=8)
+    play = jax.jit(planners.episode, static_argnames=("num_steps", "keep"))
+    kept = play(planner, model, model, jax.random.key(0), num_steps=3, keep="plans")
+    assert kept.plans.shape == (3, 4, 1)
+    assert play(planner, model, model, jax.random.key(0), num_steps=3).plans is None
+    with pytest.raises(ValueError, match=r"keep must be \(\) or 'plans', got 'weights'"):
+        planners.episode(planner, model, model, jax.random.key(0), 3, keep="weights")

@@ -24,6 +24,7 @@ from tornado.websocket import websocket_connect
 from mirrax import dynamics, planners
 from mirrax.dynamics.figures import Figure, Kind, Shape, figure
 from mirrax.report import Motion, report_episode, write_report
+from mirrax.report.ahead import Fan, fan_of, paths_of
 from mirrax.report.diagnostics import DIAGNOSTICS
 from mirrax.report.lines import plan_lines
 from mirrax.report.run_charts import run_charts, state_charts
@@ -604,3 +605,35 @@ def test_a_browser_without_a_network_plays_it(tmp_path):
         assert curve[traces].sum() > 200
         columns.append(np.nonzero(orange[scene])[1].mean())
     assert columns[1] > columns[0] + 10  # it moved to the right
+
+
+@pytest.mark.parametrize("options", [{}, {"num_knots": 3}])
+def test_a_fan_has_all_modes_of_a_mixture_and_the_weightiest_samples(options):
+    model = dynamics.pendulum()
+    planner = planners.vi_mpc(5, num_samples=32, num_components=3, keep=("weights", "samples"), **options)
+    state = model.init(jax.random.key(0))
+    belief, info = jax.jit(planners.infer)(planner, model, jax.random.key(1), state)
+    fan = fan_of(belief, info)
+    assert fan is not None
+    assert fan.plans.shape == (3 + 12, 5, 1)
+    assert fan.weights[:3].max() == fan.weights[3:].max() == 1.0
+    heaviest = fan.plans[int(jnp.argmax(fan.weights[:3]))]
+    np.testing.assert_allclose(jnp.clip(heaviest, -1.0, 1.0), belief.mode(), atol=1e-6)
+    kept = set(np.argsort(-np.asarray(info.weights[-1]))[:12])
+    chosen = {int(jnp.argmin(jnp.abs(info.samples[-1] - plan).sum((1, 2)))) for plan in fan.plans[3:]}
+    assert chosen == kept
+    alone = planners.mppi(5, num_samples=32)
+    assert fan_of(*jax.jit(planners.infer)(alone, model, jax.random.key(1), state)) is None
+
+
+def test_paths_of_a_fan_are_those_of_its_plans():
+    model, key = dynamics.point_mass(), jax.random.key(2)
+    looks, state = looks_of(model), model.init(jax.random.key(0))
+    plans = jax.random.uniform(jax.random.key(1), (4, 20, 2), minval=-1.0)
+    found = paths_of(looks, model, key, state, plans[0], Fan(plans[1:], jnp.ones(3)))
+    ends = [planners.trajectory(model, key, state, plan).states[-1, :2] for plan in plans]
+    np.testing.assert_allclose(found["path"][-1, :2], ends[0], atol=1e-6)
+    np.testing.assert_allclose(found["fan"][:, -1, :2], jnp.stack(ends[1:]), atol=1e-6)
+    assert found["path"].shape == (20, 3)
+    assert found["fan"].shape == (3, 16, 3)
+    assert {*paths_of(looks, model, key, state, plans[0], None)} == {"path"}
