@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 # Of the rollouts of an iteration, for each device: with fewer, waiting for each other costs what sharing gains.
-_FEWEST_OPERATIONS = 2e6
+_FEWEST_OPERATIONS = 1e6
 _FEWEST_PLANS = 16  # likewise
 _SLOWER = 1.5  # how many times as long devices may take at once as one by itself, before they are short of cores
 
