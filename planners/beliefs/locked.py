@@ -11,7 +11,7 @@ class Locking(Protocol):
     """A belief whose spread may be 0 for some numbers of a plan: they stay, and its density is over the others."""
 
     @property
-    def locks(self) -> Bool[Array, "H A"]:
+    def locks(self) -> Bool[Array, "H *A"]:
         """Which numbers those are."""
         ...
 
@@ -59,6 +59,6 @@ def locked_tril(tril: Float[Array, "n n"], scale: Float[Array, " n"]) -> Float[A
     return jnp.where(free[:, None] & free, tril, 0.0)
 
 
-def locks_of(belief: Any, plan: Array) -> Bool[Array, "H A"] | Bool[Array, " H"]:
+def locks_of(belief: Any, plan: Array) -> Bool[Array, "H *A"]:
     """Which numbers of a plan a belief does not move; of one that does not say, none."""
     return belief.locks if isinstance(belief, Locking) else jnp.zeros(plan.shape, bool)

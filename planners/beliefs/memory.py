@@ -108,7 +108,7 @@ class Remembering:
         return dataclasses.replace(self, belief=self.belief.map_centers(function))
 
     @property
-    def locks(self) -> Bool[Array, "H A"]:
+    def locks(self) -> Bool[Array, "H *A"]:
         """Of the belief."""
         return locks_of(self.belief, self.mode())
 

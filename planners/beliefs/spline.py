@@ -96,7 +96,7 @@ class Splined:
         return dataclasses.replace(self, knots=self.knots.map_centers(moved)) if known else self
 
     @property
-    def locks(self) -> Bool[Array, "H A"]:
+    def locks(self) -> Bool[Array, "H *A"]:
         """Of the actuators all of whose knots are locked."""
         return jnp.broadcast_to(locks_of(self.knots, self.knots.mode()).all(0), self.mode().shape)
 
