@@ -1,10 +1,12 @@
 """What an option of a planner is: its kind, help and range, from which checks, docstrings and flags are made."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..dynamics.checks import boolean, choice, integer, number, real
@@ -27,6 +29,7 @@ class Option:
         words: that stand for a number.
         several: whether there may be one integer for each iteration.
         word: whether a word on the command line can stand for an object.
+        infinite: whether a number may be infinite, too.
         locks: whether some entries of an array, but not all, may be 0, which locks actuators.
     """
 
@@ -41,6 +44,7 @@ class Option:
     words: tuple[str, ...] = ()
     several: bool = False
     word: bool = False
+    infinite: bool = False
     locks: bool = False
 
     @property
@@ -60,6 +64,8 @@ class Option:
             return value
         if isinstance(value, str) and self.words:
             raise ValueError(f"{name} must be a number or {', '.join(map(repr, self.words))}, got {value!r}")
+        if self.infinite and _infinite(value):
+            return jnp.asarray(math.inf, float)
         bounds = {"above": self.above, "below": self.below, "minimum": self.minimum, "maximum": self.maximum}
         match self.kind:
             case "integer" if self.several and isinstance(value, tuple | list):
@@ -94,6 +100,11 @@ class Option:
         if self.several:
             text += "; one, or one for each iteration"
         return f"{text}. None {self.none}." if self.none else f"{text}."
+
+
+def _infinite(value: Any) -> bool:
+    known = isinstance(value, float | np.generic | jax.Array) and not isinstance(value, jax.core.Tracer)
+    return known and np.ndim(value) == 0 and bool(value == math.inf)
 
 
 def _some_but_not_all_zero(value: Any) -> bool:

@@ -124,7 +124,7 @@ class Options:
     num_elites: int | None = option(
         "integer", "number of elites, in the place of elite_fraction", none="for that fraction", minimum=2
     )
-    r: Any = option("real", "order of the q-exponential: 1 is MPPI, infinity CEM", minimum=1.0)
+    r: Any = option("real", "order of the q-exponential: 1 is MPPI, infinity CEM", minimum=1.0, infinite=True)
     cross_term: Any = option(
         "real",
         "weight 1 − α of Williams' cross term λ uᵀΣ⁻¹ε, which prices control; 1 is the original",

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ...dynamics.checks import boolean, integer
@@ -232,9 +231,7 @@ def q_exponential(r: Any, *, elite_fraction: Any = None, temperature: Any = None
         raise ValueError(
             f"elite_fraction and temperature both set the scale: give one, got {elite_fraction!r} and {temperature!r}"
         )
-    known = isinstance(r, float | np.generic | jax.Array) and not isinstance(r, jax.core.Tracer)
-    infinite = known and np.ndim(r) == 0 and r == math.inf
-    order = jnp.asarray(math.inf, float) if infinite else checked("r", r)
+    order = checked("r", r)
     if temperature is not None:
         return QExponential(order, None, checked("temperature", temperature, required=True))
     fraction = 0.1 if elite_fraction is None else elite_fraction
