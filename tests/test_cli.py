@@ -96,7 +96,9 @@ def test_an_episode_that_ends_is_done_and_says_so_first(tmp_path, capsys):
     assert result["done"] is True
     assert len(result["rewards"]) < 400
     summary = capsys.readouterr().out.split("400 cartpole")[-1].splitlines()[1:]
-    assert summary[0].split() == ["Ended", "early", "after", str(len(result["rewards"])), "of", "400", "steps"]
+    told = f"Ended early after {len(result['rewards'])} of 400 steps: the cart left its track"
+    assert summary[0].split() == told.split()
+    assert results.load(tmp_path / "x").end_reason == "the cart left its track"
 
 
 @pytest.mark.parametrize(
