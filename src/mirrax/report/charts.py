@@ -17,8 +17,7 @@ COLOURS = (
 )
 _MUTED, _GRID, _INK = "#6b7280", "#e5e7eb", "#111827"
 
-# Names by which the page's own script finds what is linked.
-TIME, CURSOR = "time", "cursor"
+CURSOR = "cursor"  # the name by which the page's own script finds it
 
 
 class Line(NamedTuple):
@@ -111,7 +110,7 @@ def draw(
     from bokeh.models import Range1d, Span
     from bokeh.resources import Resources
 
-    axis = Range1d(0.0, max(end, 1e-9), bounds=(0.0, max(end, 1e-9)), min_interval=1e-6 * max(end, 1e-9), name=TIME)
+    axis = Range1d(0.0, max(end, 1e-9), bounds=(0.0, max(end, 1e-9)), min_interval=1e-6 * max(end, 1e-9))
     cursors: list[Any] = []
     document = Document()
     with _quiet():
