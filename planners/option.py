@@ -109,8 +109,10 @@ def _infinite(value: Any) -> bool:
 
 def _some_but_not_all_zero(value: Any) -> bool:
     try:
-        entries = np.asarray(value, float)
+        entries = np.asarray(value)
     except (TypeError, ValueError):  # which `real` says
+        return False
+    if entries.dtype.kind not in "fiub":
         return False
     return bool((entries == 0).any() and (entries != 0).any())
 

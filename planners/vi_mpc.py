@@ -40,7 +40,7 @@ def vi_mpc(
     prior: Annotated[Any, narrowed(none="for N(0, prior_std²), uniform over discrete actions")] = None,
     prior_std: Annotated[Any, narrowed(none="for std, 0.5 unless given")] = None,
     rho: Any = None,
-    covariance: str = "diagonal",
+    covariance: Annotated[str, narrowed(choices=("diagonal", "full", "kronecker"))] = "diagonal",
     num_components: int = 1,
     enumerate_plans: bool = False,
     std_min: Any = None,

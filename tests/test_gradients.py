@@ -310,10 +310,6 @@ def either(key, state, action):
         ({"optimizer": optax.apply_updates}, "optimizer must be made of a learning rate alone"),
         ({"learning_rate": 0.0}, "learning_rate must be finite and > 0"),
         ({"max_norm": -1.0}, "max_norm must be finite and > 0"),
-        (
-            {"prior": planners.beliefs.gaussian(), "temperature": None},
-            "needs? a temperature|temperature must be a number",
-        ),
         ({"prior": 3.0, "temperature": 1.0}, "prior must have log_prob"),
         ({"num_scenarios": 0}, "num_scenarios must be an integer of at least 1"),
         ({"risk": "none"}, "risk must be"),
@@ -338,7 +334,10 @@ def test_mistakes_are_named(factory, options, message):
         (lambda: unchecked(planners.stein)(3, gradient="none"), "gradient must be one of pathwise, score"),
         (lambda: unchecked(planners.stein)(3, kernel="rbf"), "kernel must be one of plans, steps"),
         (lambda: unchecked(planners.stein)(3, bandwidth=0.0), "bandwidth must be finite and > 0"),
-        (lambda: unchecked(planners.stein)(3, temperature=None), "temperature must be a number"),
+        (
+            lambda: unchecked(planners.gradient)(3, prior=planners.beliefs.gaussian()),
+            "needs? a temperature|give both",
+        ),
         (lambda: unchecked(planners.stein)(3, perturbation=0.2), "perturbation and num_perturbations are of"),
         (lambda: unchecked(planners.gradient)(3, temperature=0.2), "temperature is of the prior: give both"),
         (
