@@ -205,7 +205,7 @@ class Ensemble:
 
     def value(self, state: State) -> Float[Array, ""]:
         """The members' mean value."""
-        return jax.vmap(lambda member: member.value(state))(self.members).mean()
+        return jax.vmap(lambda member: member.value(state), axis_size=self.num_scenarios)(self.members).mean()
 
     def figure(self) -> Figure | None:
         """How the first member looks."""

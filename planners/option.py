@@ -103,8 +103,10 @@ class Option:
 
 
 def _infinite(value: Any) -> bool:
-    known = isinstance(value, float | np.generic | jax.Array) and not isinstance(value, jax.core.Tracer)
-    return known and np.ndim(value) == 0 and bool(value == math.inf)
+    if not isinstance(value, float | np.generic | jax.Array) or isinstance(value, jax.core.Tracer):
+        return False
+    real_number = isinstance(value, float) or jnp.issubdtype(value.dtype, jnp.floating)
+    return real_number and np.ndim(value) == 0 and bool(value == math.inf)
 
 
 def _some_but_not_all_zero(value: Any) -> bool:
