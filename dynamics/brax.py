@@ -66,7 +66,8 @@ class BraxModel:
         env = self.env
         if getattr(env, "dt", None) is None:
             return None
-        dt = float(env.dt)
+        with jax.ensure_compile_time_eval():  # within jit MJX's, a product, would be traced
+            dt = float(env.dt)
         while "env" in vars(env):  # Brax's wrappers, one of which repeats actions
             dt, env = dt * vars(env).get("action_repeat", 1), env.env
         return dt
