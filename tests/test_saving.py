@@ -158,7 +158,7 @@ def test_episodes_and_results_are_saved():
     assert_same(by_flax(episode, episode), episode)
     results = Results(
         {"seed": 0},
-        *(np.zeros(2), np.zeros(2, bool), np.zeros((2, 1)), np.zeros((3, 2)), np.zeros(2)),
+        *(np.zeros(2), np.zeros(2, bool), np.zeros((2, 1)), np.ones((2, 1)), np.zeros((3, 2)), np.zeros(2)),
         {"ess": np.ones(2)},
         *(np.zeros((0, 3, 1)), np.zeros(0, int)),
     )
