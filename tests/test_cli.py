@@ -187,6 +187,14 @@ def test_what_cannot_be_compared_is_one_line(tmp_path, capsys):
     assert "compare needs the folders of two runs at least, got 0" in fails(capsys, "compare")
     assert "compare needs the folders of two runs at least, got 1" in fails(capsys, "compare", str(tmp_path))
     assert "path must be a folder with results of a run" in fails(capsys, "compare", str(tmp_path), str(tmp_path))
+    folder = tmp_path / "x"
+    main(["run", "pendulum", "--horizon", "3", "--steps", "1", "--out", str(folder)])
+    capsys.readouterr()
+    for out, message in (
+        (tmp_path, "which is a folder"),
+        (tmp_path / "no" / "x", "must lie in a folder that exists"),
+    ):
+        assert message in fails(capsys, "compare", str(folder), str(folder), "--out", str(out))
 
 
 def test_it_tells_its_version(capsys):

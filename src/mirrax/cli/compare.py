@@ -33,6 +33,8 @@ def compare(folders: Sequence[Path], out: Path | None) -> None:
         page = out
         if page is None:
             page = Path(os.path.commonpath([folder.absolute().parent for folder in folders])) / PAGE
+        if not page.parent.is_dir():
+            raise ValueError(f"out must lie in a folder that exists, got {str(out)!r}")
         if page.is_dir():
             raise ValueError(f"out must be a file to write, got {str(out)!r}, which is a folder")
     headings, rows = _table(runs)
