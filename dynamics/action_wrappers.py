@@ -39,6 +39,10 @@ class ActionRepeat(Wrapper):
         """None: those of the last repetition alone can be seen."""
         return None
 
+    def end_reasons(self, state: State, action: Num[Array, "*a"], after: State) -> None:
+        """None: an episode may have ended in a repetition before the last."""
+        return None
+
     def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Apply `action` `repeats` times: the discounted sum of the rewards, nothing counted after an end."""
 

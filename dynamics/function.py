@@ -73,14 +73,18 @@ class FunctionModel:
 
     def to_actuators(self, action: Num[Array, "*a"]) -> Float[Array, " B"]:
         """What the function is given for an action, [A]; of a discrete action its number, [1]."""
-        return jnp.atleast_1d(self._given(action)).astype(float)
+        values = jnp.atleast_1d(self._given(action)).astype(float)
+        return jnp.clip(values, -1.0, 1.0) if self.bounded and self.action_range is None else values
 
     def from_actuators(self, values: Float[Array, " B"]) -> Num[Array, "*a"]:
         """The action for which the function is given these values."""
         if self.action_size is None:
-            return check_choice(jnp.round(check_action(values, 1)[0]).astype(jnp.int32))
+            assert self.num_actions is not None
+            return jnp.clip(jnp.round(check_action(values, 1)[0]), 0, self.num_actions - 1).astype(jnp.int32)
         values = check_action(values, self.action_size)
-        return values if self.action_range is None else from_range(values, *self.action_range)
+        if self.action_range is not None:
+            return from_range(values, *self.action_range)
+        return jnp.clip(values, -1.0, 1.0) if self.bounded else values
 
     def reward_terms(
         self, state: State, action: Num[Array, "*a"], after: State

@@ -70,7 +70,7 @@ class WithTermination(Wrapper):
         """Why an episode of the model underneath ends, and the given reason."""
         reasons = dict(super().end_reasons(state, action, after) or {})
         if self.reason is not None:
-            reasons[self.reason] = self._ended(state, action, after)
+            reasons[self.reason] = self._ended(state, action, after) | reasons.get(self.reason, False)
         return reasons or None
 
     def _ended(self, state: State, action: Num[Array, "*a"], after: State) -> Bool[Array, ""]:

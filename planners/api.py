@@ -173,7 +173,7 @@ def episode(
             them those of `model`.
     """
     integer("num_steps", num_steps)
-    if (kept := (keep,) if isinstance(keep, str) else tuple(keep)) not in ((), ("plans",)):
+    if (kept := (keep,) if isinstance(keep, str | None) else tuple(keep)) not in ((), ("plans",)):
         raise ValueError(f"keep must be () or 'plans', got {keep!r}")
     if not (observe is None or callable(observe)):
         raise ValueError(f"observe must be callable, got {observe!r}")

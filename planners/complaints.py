@@ -1,5 +1,6 @@
 """What the numbers of `Info` say went wrong, in words."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -52,7 +53,7 @@ def complaint(numbers: Mapping[str, Any]) -> Complaint | None:
         return Complaint("gradient", f"no plan has a finite gradient, so that plans stay as they are: {_NO_SLOPE}")
     if lost:
         return Complaint("some gradients", f"{lost} plans have a finite return, but no finite gradient: {_NO_SLOPE}")
-    if nothing and numbers.get("num_invalid", 0):
+    if nothing and numbers.get("num_invalid", 0) and numbers.get("best_return", -math.inf) == -math.inf:
         text = "no plan has a finite return, so that nothing can be learnt: see 'Why a return is NaN' in the docs"
         return Complaint("invalid", text)
     share = float(numbers.get("rounding", 0.0))

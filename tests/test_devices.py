@@ -37,6 +37,12 @@ def test_a_share_of_the_work_is_at_least_what_is_worth_a_device(monkeypatch):
     assert choose_devices(model, {"horizon": 100, "num_samples": enough}, 8) == (3, "there is no more to share")
 
 
+def test_a_model_whose_operations_nobody_counts_has_enough(monkeypatch):
+    monkeypatch.setattr(devices, "free_devices", lambda most: most)
+    monkeypatch.setattr(devices, "operations_of", lambda model: float("inf"))
+    assert choose_devices(dynamics.cartpole(), SMALL, 2) == (2, "")
+
+
 def test_operations_are_those_of_a_step():
     """Twice the work counts twice, and a robot's step is greater than a pole's."""
     model = dynamics.cartpole()

@@ -381,3 +381,11 @@ def test_the_campaign_finds_nothing_lost(capsys):
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
     assert [int(row[1]) for row in rows] == [2, 1]
     assert all(row[1].strip() == row[2].strip() and row[3].strip() == row[4].strip() for row in rows)
+
+
+@pytest.mark.parametrize(("name", "text"), [("result.json", "{"), ("result.json", "[]"), ("arrays.npz", "PK")])
+def test_damaged_results_are_named(tmp_path, name, text):
+    main(["run", *WORDS, "--steps", "2", "--out", "x"])
+    (tmp_path / "x" / name).write_text(text)
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        results.load(tmp_path / "x")

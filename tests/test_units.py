@@ -251,3 +251,23 @@ def test_reasons_to_end_are_those_by_which_steps_end(name):
     ended, told = jax.vmap(both)(states)
     assert 0 < ended.sum() < 64
     np.testing.assert_array_equal(ended, told)
+
+
+def test_reasons_of_the_same_words_are_one():
+    """Whichever of them is given; and a repeated action, which may end before its last repetition, gives none."""
+    once = dynamics.with_termination(
+        dynamics.pendulum(), lambda state, action, after: after[0] > 1.0, reason="it fell"
+    )
+    twice = dynamics.with_termination(once, lambda state, action, after: after[0] < -1.0, reason="it fell")
+    for angle, fell in ((2.0, True), (-2.0, True), (0.0, False)):
+        found = dynamics.end_reasons(twice, jnp.zeros(2), jnp.zeros(1), jnp.array([angle, 0.0]))
+        assert {name: bool(was) for name, was in found.items()} == {"it fell": fell}
+    repeated = dynamics.action_repeat(once, 2)
+    assert dynamics.end_reasons(repeated, jnp.zeros(2), jnp.zeros(1), jnp.zeros(2)) is None
+
+
+def test_values_beyond_the_range_count_as_its_ends():
+    assert int(dynamics.from_actuators(switch(), [7.0])) == 2
+    plain = dynamics.from_function(lambda key, state, action: (state, 0.0, 1.0), 2, bounded=True)
+    np.testing.assert_array_equal(plain.to_actuators(jnp.array([5.0, 0.0])), [1.0, 0.0])
+    np.testing.assert_array_equal(plain.from_actuators(jnp.array([5.0, 0.0])), [1.0, 0.0])

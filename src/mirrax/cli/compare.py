@@ -21,6 +21,7 @@ def compare(folders: Sequence[Path], out: Path | None) -> None:
         out: the page to write; None for compare.html in the folder that all runs lie in.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from mirrax import results
@@ -34,25 +35,25 @@ def compare(folders: Sequence[Path], out: Path | None) -> None:
         if page is None:
             page = Path(os.path.commonpath([folder.absolute().parent for folder in folders])) / PAGE
         if not page.parent.is_dir():
-            raise ValueError(f"out must lie in a folder that exists, got {str(out)!r}")
+            raise ValueError(f"out must lie in a folder that exists, got {str(page)!r}")
         if page.is_dir():
-            raise ValueError(f"out must be a file to write, got {str(out)!r}, which is a folder")
+            raise ValueError(f"out must be a file to write, got {str(page)!r}, which is a folder")
     headings, rows = _table(runs)
     table = Table(box=None, pad_edge=False)
     for number, text in enumerate(headings):
         table.add_column(text, justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     console = Console()
     console.print(table, highlight=False)
     differing = _differing(runs)
     for name, values in differing.items():
         told = ", ".join(f"{run} {value}" for run, value in values.items())
-        console.print(f"{name}: {told}", highlight=False, soft_wrap=True)
+        console.print(escape(f"{name}: {told}"), highlight=False, soft_wrap=True)
     with one_clear_line():
         _write(page, runs, headings, rows, differing)
     shown = os.path.relpath(page)
-    console.print(str(page) if shown.startswith("..") else shown, highlight=False, soft_wrap=True)
+    console.print(escape(str(page) if shown.startswith("..") else shown), highlight=False, soft_wrap=True)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -1,5 +1,6 @@
 """Over how many devices a run spreads its plans: as many as have a core of their own, and work to share."""
 
+import math
 import os
 import statistics
 import time
@@ -51,7 +52,7 @@ def choose_devices(model: Any, settings: Mapping[str, Any], available: int) -> C
     if (most := num_samples // _FEWEST_PLANS) < 2:
         return Chosen(1, f"{num_samples} plans are too few to share")
     operations = operations_of(model) * settings["horizon"] * num_samples
-    most = min(most, available, int(operations / _FEWEST_OPERATIONS))
+    most = int(min(most, available, operations / _FEWEST_OPERATIONS))
     if most < 2:
         return Chosen(1, "rollouts are too short to share")
     free = free_devices(most)
@@ -74,7 +75,8 @@ def operations_of(model: Any) -> float:
     state = jax.eval_shape(model.init, key)
     step = jax.jit(lambda model, key, state, action: model.step(key, state, action))
     counted = step.lower(model, key, state, action).cost_analysis()
-    return float((counted or {}).get("flops", float("inf")))
+    flops = float((counted or {}).get("flops", math.inf))
+    return flops if flops >= 0.0 else math.inf  # what is not known is told as less than 0
 
 
 def free_devices(most: int) -> int:

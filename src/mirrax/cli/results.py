@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mirrax.dynamics.figures import Figure
@@ -92,7 +93,7 @@ def print_summary(out: Path, summary: dict[str, str]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for label, value in (*summary.items(), ("Result", str(out / RESULT)), ("Report", str(out / REPORT))):
-        table.add_row(label, value)
+        table.add_row(label, escape(value))
     Console().print(table, highlight=False)
 
 

@@ -37,7 +37,12 @@ def run_charts(
     total = Chart("Return", "Sum of the rewards so far.", "return", {"": [Line("", earned)]}, area=True)
     parts = [Line(name, values) for name, values in terms.items()]
     remark = "Per step, and the terms that it is made of." if parts else "Per step."
-    reward = Chart("Reward", remark, "reward", {"": [Line("all" if parts else "", rewards), *parts][:_MANY_LINES]})
+    lines = [Line("all" if parts else "", rewards), *parts]
+    groups = {
+        "" if i == 0 else f"more {i}": lines[i * _MANY_LINES : (i + 1) * _MANY_LINES]
+        for i in range(-(-len(lines) // _MANY_LINES))
+    }
+    reward = Chart("Reward", remark, "reward", groups)
     return [reward, total, *_actions(actions, action_names, action_limits)]
 
 
@@ -94,8 +99,8 @@ def planning_charts(
     for name, values in diagnostics.items():
         known = values[np.isfinite(values)]
         told = diagnostic(name)
-        if len(known) == len(values) and len(values) > 1 and np.ptp(known) <= 1e-4 * np.abs(known).max():
-            constant[told.heading] = f"{known[0]:.4g}"
+        if len(known) == len(values) and len(values) > 1 and _told(known.min()) == _told(known.max()):
+            constant[told.heading] = _told(known[0])
         elif len(known):
             charts.append(Chart(told.heading, told.advice, told.unit, {"": [Line("", values)]}, small=True))
     return charts, constant
@@ -152,6 +157,11 @@ def _kind(lines: Sequence[Line]) -> str:
             break
         common.append(column[0])
     return " ".join(common)
+
+
+def _told(value: float) -> str:
+    """A number as the page tells it: what reads the same does not change."""
+    return f"{value:.6g}"
 
 
 def _capitalized(text: str) -> str:

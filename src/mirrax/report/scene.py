@@ -101,14 +101,18 @@ def record(motion: Motion, dt: float) -> str:
             for body, pose in zip(bodies, between[frame], strict=True):
                 body.position = rounded(pose[:3])
                 body.wxyz = rounded(pose[3:])
-            row = int(min(rows[frame], len(starts) - 1))  # the last pose follows the last plan
-            if line is None and fan is None:
-                return
-            if frame > 0 and row == min(rows[frame - 1], len(starts) - 1):
+            # the last pose follows the last plan
+            row, before = (None if i < 0 else int(min(rows[i], len(starts) - 1)) for i in (frame, frame - 1))
+            if (line is None and fan is None) or row is None or row == before:
                 return
             if line is not None and plans is not None:
                 line.points = plans[row]
-            if fan is not None and fans is not None and weights is not None and row % fan_every == 0:
+            if (
+                fan is not None
+                and fans is not None
+                and weights is not None
+                and (before is None or row // fan_every > before // fan_every)
+            ):
                 fan.points = fans[row].reshape(-1, 2, 3)
                 fan.colors = fan_colours(weights[row], fans.shape[2])
 

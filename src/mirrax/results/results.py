@@ -7,6 +7,8 @@ import json
 import math
 import os
 import uuid
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -161,14 +163,22 @@ def load(path: str | os.PathLike[str], *, unfinished: bool = False) -> Results:
         except FileNotFoundError as error:
             kind = "an unfinished run" if unfinished else "results of a run"
             raise ValueError(f"path must be a folder with {kind}, got {str(path)!r}") from error
-    about = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    try:
+        about = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{folder / RESULT} must be what a run has written, got something else ({error})") from error
+    if not isinstance(about, dict):
+        raise ValueError(f"{folder / RESULT} must be what a run has written, got a {type(about).__name__}")
     if about.get("schema") != SCHEMA:
         raise ValueError(
             f"{folder / RESULT} must be of schema {SCHEMA}, got {about.get('schema', 1)}: run it once more"
         )
     arrays = {}
-    with contextlib.suppress(FileNotFoundError), np.load(folder / ARRAYS) as file:
-        arrays = dict(file)
+    try:
+        with contextlib.suppress(FileNotFoundError), np.load(folder / ARRAYS) as file:
+            arrays = dict(file)
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, zlib.error) as error:
+        raise ValueError(f"{folder / ARRAYS} must be whole, got a part of it ({error})") from error
     if str(arrays.pop("saved", None)) != about["saved"]:  # killed between the two
         try:
             return from_journal(Journal.open(folder))
