@@ -85,7 +85,8 @@ def _a_run(tmp_path, monkeypatch):
     ("page", "number"),
     [(page, n) for page in BLOCKS if page != EXCERPTS for n in range(len(BLOCKS[page]))],
 )
-def test_blocks_run(page, number, capsys, request):
+def test_blocks_run(page, number, capsys, request, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # they may write files
     if page == "docs/runs.md":
         request.getfixturevalue("_a_run")
     run(page, number)
