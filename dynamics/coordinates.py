@@ -56,12 +56,20 @@ def coordinate_names(model: Any, state: State) -> tuple[str, ...]:
 
     Returns:
         The names [n], in the order of `coordinates`.
+
+    Raises:
+        ValueError: if the model has another number of names than of coordinates.
     """
     known = model.coordinate_names if isinstance(model, HasCoordinateNames) else None
+    size = jax.eval_shape(lambda state: coordinates(model, state), state).size
     if known is not None:
+        if len(known) != size:
+            raise ValueError(
+                f"coordinate_names must be one for each of {size} coordinates, got {len(known)}: {known!r}"
+            )
         return known
     if isinstance(model, HasCoordinates):
-        return tuple(f"[{i}]" for i in range(jax.eval_shape(lambda state: coordinates(model, state), state).size))
+        return tuple(f"[{i}]" for i in range(size))
     names: list[str] = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(jax.eval_shape(lambda state: state, state)):
         if jnp.issubdtype(leaf.dtype, jnp.floating):

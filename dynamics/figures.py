@@ -13,6 +13,7 @@ Quaternion = tuple[float, float, float, float]
 Kind = Literal["sphere", "ellipsoid", "capsule", "cylinder", "box", "plane", "mesh"]
 
 WORLD = -1
+_SIZES = {"sphere": 1, "ellipsoid": 3, "capsule": 2, "cylinder": 2, "box": 3, "plane": 2, "mesh": 0}
 UPRIGHT: Quaternion = (1.0, 0.0, 0.0, 0.0)
 
 
@@ -42,6 +43,13 @@ class Shape:
     quaternion: Quaternion = UPRIGHT
     vertices: Float[np.ndarray, "V 3"] | None = None
     faces: Int[np.ndarray, "F 3"] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise a `ValueError` for a kind that there is not, or another number of sizes than it has."""
+        if self.kind not in _SIZES:
+            raise ValueError(f"kind must be one of {', '.join(_SIZES)}, got {self.kind!r}")
+        if len(self.size) != _SIZES[self.kind]:
+            raise ValueError(f"size must be {_SIZES[self.kind]} numbers for a {self.kind}, got {self.size!r}")
 
     @property
     def outline(self) -> tuple[Float[np.ndarray, "P 3"], float]:

@@ -199,4 +199,6 @@ def _names(name: str, given: Any, number: int | None = None) -> tuple[str, ...] 
         raise ValueError(f"{name} must be a sequence of {wanted}, got {given!r}")
     if number is not None and len(given) != number:
         raise ValueError(f"{name} must be a sequence of {wanted}, got {len(given)}: {given!r}")
+    if len(set(given)) < len(given):
+        raise ValueError(f"{name} must be different from each other, got {given!r}")
     return tuple(given)

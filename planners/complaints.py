@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 DERIVATIVES = (
     "no derivative",
     "the first derivative of the dynamics",
@@ -44,7 +46,7 @@ def complaint(numbers: Mapping[str, Any]) -> Complaint | None:
     Returns:
         The complaint, whose `str` is a sentence; None where all is well.
     """
-    at = int(numbers.get("nonfinite_derivative", 0))
+    at = int(np.nan_to_num(numbers.get("nonfinite_derivative", 0)))
     if at:
         where = f"at step {int(numbers['nonfinite_step'])} of the plan"
         return Complaint("derivative", f"{DERIVATIVES[at]} is not finite {where}, so that it stays: {_NO_SLOPE}")
@@ -69,6 +71,11 @@ def complaint(numbers: Mapping[str, Any]) -> Complaint | None:
             "out of the reward, or use jax_enable_x64"
         )
         return Complaint("rounding", text)
+    if nothing and "regularization" in numbers:
+        text = (
+            "the quadratic model of the return has no maximum, however regularised, so that the plan stays as it is"
+        )
+        return Complaint("unsolved", text)
     if nothing:
         return Complaint("flat", "nothing can be learnt: the plans have no slope to follow")
     return None

@@ -168,3 +168,15 @@ def test_the_command_line_says_each_kind_once(capsys):
     assert len(said) == 2
     assert said[0].startswith("step 2: all plans have the same return")
     assert said[1].startswith("step 4: no plan has a finite return")
+
+
+def test_rounding_counts_in_full_under_a_measure_of_risk():
+    """It hides what rounding has taken from each return; else only single rewards are rounded: √H times less."""
+    model, horizon = dynamics.randomized(walk(offset=1e6), lambda key, model: model, num=2), 50
+    shares = []
+    for risk in (None, "worst"):
+        planner = planners.cem(horizon, num_samples=32, num_iterations=1, risk=risk)
+        _, info = jax.jit(planners.infer)(planner, model, KEY, jnp.zeros(()))
+        shares.append(float(info.rounding[0]))
+    assert 0.0 < shares[0] < shares[1] < 1.0
+    np.testing.assert_allclose(shares[1] / shares[0], np.sqrt(horizon), rtol=0.05)

@@ -214,3 +214,40 @@ def test_a_prior_may_lock_nothing_that_moves():
     planner = planners.vi_mpc(H, std=0.5, prior_std=(0.0, 0.5))
     with pytest.raises(ValueError, match="prior must move what the belief moves"):
         planner.init(model, model.init(KEY))
+
+
+@pytest.mark.parametrize("ends_at_once", [True, False])
+def test_a_locked_actuator_has_no_noise_beyond_an_end(ends_at_once):
+    """There the posterior knows nothing: what moves has unit noise, what is locked none; after a shift likewise."""
+
+    def step(key, state, action):
+        ended = jnp.where(ends_at_once | (state[0] >= 1.0), 0.0, 1.0)
+        return state.at[0].add(1.0), -((action - 0.2) ** 2).sum(), ended
+
+    model = dynamics.from_function(step, 2, init=lambda key: jnp.zeros(2), bounded=False)
+    planner = planners.ilqr(H, std=(0.5, 0.0), temperature=0.1)
+    belief, _ = jax.jit(planners.infer)(planner, model, KEY, model.init(KEY))
+    alone = planners.ilqr(H, std=0.5, temperature=0.1)
+    only = dynamics.from_function(
+        lambda key, state, action: step(key, state, jnp.append(action, 0.2)),
+        1,
+        init=lambda key: jnp.zeros(2),
+        bounded=False,
+    )
+    sole, _ = jax.jit(planners.infer)(alone, only, KEY, only.init(KEY))
+    for both, one in ((belief, sole), (planner.shift(belief), alone.shift(sole))):
+        samples = both.sample(KEY, 30)
+        assert np.ptp(samples[..., 1]) == 0
+        assert np.ptp(samples[..., 0], axis=0).min() > 0
+        np.testing.assert_allclose(both.entropy(), one.entropy(), atol=1e-4)
+
+
+def test_the_policy_of_ilqr_has_the_density_of_what_moves():
+    model, planner = target(), planners.ilqr(3, temperature=0.5, std=(0.0, 0.5))
+    belief, _ = jax.jit(planners.infer)(planner, model, KEY, model.init(KEY))
+    policy, state = belief.policy(model), dynamics.timed(model).init(KEY)
+    action = policy.sample(KEY, state)
+    std = np.sqrt(belief.covariances()[0, 1, 1])
+    np.testing.assert_allclose(
+        policy.log_prob(state, action), stats.norm.logpdf(action[1], policy.mean(state)[1], std), atol=1e-4
+    )

@@ -147,6 +147,7 @@ def test_an_actuator_that_cannot_move_has_one_action():
     [
         ({"actuator_names": "speed"}, r"actuator_names must be a sequence of 2 names, got 'speed'"),
         ({"actuator_names": ("speed",)}, r"actuator_names must be a sequence of 2 names, got 1: \('speed',\)"),
+        ({"actuator_names": ("motor", "motor")}, r"actuator_names must be different from each other, got"),
         ({"coordinate_names": (1, 2)}, r"coordinate_names must be a sequence of names, got \(1, 2\)"),
         ({"figure": "box"}, r"figure must be a dynamics.Figure, got 'box'"),
         ({"reward_terms": 3}, r"reward_terms must be callable, got 3"),
@@ -271,3 +272,11 @@ def test_values_beyond_the_range_count_as_its_ends():
     plain = dynamics.from_function(lambda key, state, action: (state, 0.0, 1.0), 2, bounded=True)
     np.testing.assert_array_equal(plain.to_actuators(jnp.array([5.0, 0.0])), [1.0, 0.0])
     np.testing.assert_array_equal(plain.from_actuators(jnp.array([5.0, 0.0])), [1.0, 0.0])
+
+
+def test_as_many_names_as_coordinates():
+    model = car(coordinate_names=("x (m)",))
+    with pytest.raises(
+        ValueError, match=r"coordinate_names must be one for each of 2 coordinates, got 1: \('x \(m\)',\)"
+    ):
+        dynamics.coordinate_names(model, model.init(jax.random.key(0)))

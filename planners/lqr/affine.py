@@ -5,14 +5,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ...dynamics.base import Model
 from ...dynamics.coordinates import coordinates
 from ...dynamics.pytrees import pytree
 from ..beliefs.full import FullGaussian
 from ..beliefs.gaussian import Gaussian
+from ..beliefs.locked import dimension, log_scale
 from ..beliefs.protocol import Plan, Plans
+from ..beliefs.triangular import triangular_inverse
 from ..beliefs.warm_start import Shifting
 
 
@@ -139,23 +141,29 @@ class StatePolicy:
         return mean + self._tril(state) @ jax.random.normal(key, mean.shape)
 
     def log_prob(self, state: Any, action: Float[Array, " A"]) -> Float[Array, ""]:
-        """Log of the density of an action."""
+        """Log of the density of an action, over what is not locked."""
         if self.affine.scale_tril is None:
             raise ValueError("a policy without noise has no density: give the planner a temperature, got None")
         tril = self._tril(state)
-        z = jax.scipy.linalg.solve_triangular(tril, action - self.mean(state), lower=True)
-        return -0.5 * (z @ z) - jnp.log(jnp.diagonal(tril)).sum() - 0.5 * len(z) * jnp.log(2.0 * jnp.pi)
+        z = jnp.matmul(triangular_inverse(tril), action - self.mean(state), precision="highest")
+        scale = jnp.diagonal(tril)
+        return -0.5 * (z @ z) - log_scale(scale).sum() - 0.5 * dimension(scale) * jnp.log(2.0 * jnp.pi)
 
     def _tril(self, state: Any) -> Float[Array, "A A"]:
         return self.affine._step_trils()[jnp.clip(state.step, 0, len(self.affine.plan) - 1)]
 
 
 def affine_policy(proposal: Gaussian, states: Float[Array, "H n"], noisy: bool) -> AffinePolicy:
-    """Make the policy that follows the mean of a Gaussian blindly, with unit noise or none."""
+    """Make the policy that follows the mean of a Gaussian blindly, with unit noise of what it moves, or none."""
     plan = proposal.mean
     steps, size = plan.shape
-    tril = jnp.eye(plan.size) if noisy else None
+    tril = jnp.diag(jnp.where(proposal.locks.reshape(-1), 0.0, 1.0)) if noisy else None
     return AffinePolicy(plan, states, jnp.zeros((steps, size, states.shape[1])), tril, proposal)
+
+
+def unit_trils(locks: Bool[Array, "H A"]) -> Float[Array, "H A A"]:
+    """Factors of the covariances of unit noise, without that of locked actuators."""
+    return jax.vmap(jnp.diag)(jnp.where(locks, 0.0, 1.0))
 
 
 def answered(policy: AffinePolicy, trils: Float[Array, "H A A"], derivatives: Float[Array, "H n z"]) -> AffinePolicy:

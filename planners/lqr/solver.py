@@ -25,7 +25,7 @@ from ..info import Info, info_row
 from ..rollouts.simulation import draw_scenarios, reuse_noise, with_new_noise
 from ..sampling.likelihoods import regrets
 from ..sampling.priors import PolicyPrior
-from .affine import AffinePolicy, affine_policy, answered
+from .affine import AffinePolicy, affine_policy, answered, unit_trils
 from .expansion import Expansion, Problem, inside
 from .riccati import Improvement, backward
 
@@ -316,7 +316,7 @@ class IterativeLQR:
             rounding=regrets(tried.total, ~invalid).share_of_rounding() if self.num_samples else None,
             nonfinite_derivative=kind,
             nonfinite_step=where,
-            log_evidence=self._log_evidence(expansion, following, objective),
+            log_evidence=self._log_evidence(problem, expansion, following, objective),
             temperature=self.temperature,
         )
         done = converged | ~following.solved | (first & ~taken)
@@ -347,26 +347,28 @@ class IterativeLQR:
         # as little regularised as it can be
         improvement, _, _ = self._solve(problem, search.expansion, search.plan, jnp.zeros(()), jnp.ones(()))
         policy = AffinePolicy(search.plan, search.expansion.x, improvement.gains, None, proposal)
-        trils = self._noise(search.expansion, improvement)
+        trils = self._noise(problem, search.expansion, improvement)
         return policy if trils is None else answered(policy, trils, search.expansion.f_z)
 
-    def _noise(self, expansion: Expansion, improvement: Improvement) -> Float[Array, "H A A"] | None:
-        """C_t of the covariances C_t C_tᵀ = λ Q_uu⁻¹; unit noise where nothing is known, after an end."""
+    def _noise(
+        self, problem: Problem, expansion: Expansion, improvement: Improvement
+    ) -> Float[Array, "H A A"] | None:
+        """C_t of the covariances C_t C_tᵀ = λ Q_uu⁻¹; after an end nothing is known: unit noise of what moves."""
         if self.temperature is None:
             return None
         trils = jax.vmap(_noise, (0, 0, None))(improvement.curvatures, improvement.free, self.temperature)
         known = self._counted(expansion)[:, None, None]
-        return jnp.where(known, trils, jnp.eye(trils.shape[1]))
+        return jnp.where(known, trils, unit_trils(problem.locks))
 
     def _counted(self, expansion: Expansion) -> Bool[Array, " H"]:
         """Of which steps the posterior knows something."""
         return expansion.counts if self.prior is None else jnp.ones_like(expansion.counts)
 
     def _log_evidence(
-        self, expansion: Expansion, improvement: Improvement, objective: Float[Array, ""]
+        self, problem: Problem, expansion: Expansion, improvement: Improvement, objective: Float[Array, ""]
     ) -> Float[Array, ""] | None:
         """(objective at the optimum)/λ + Σ_t ½ log det(2π λ Q_uu⁻¹)."""
-        trils = self._noise(expansion, improvement)
+        trils = self._noise(problem, expansion, improvement)
         if self.temperature is None or trils is None:
             return None
         objective -= improvement.slope + 0.5 * improvement.bend

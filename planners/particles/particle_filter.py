@@ -101,7 +101,7 @@ class ParticleFilter:
             plans=weighted.plans,
             weights=weights,
             returns=returns,
-            residual=jnp.zeros_like(returns),
+            residual=None,
             relative=returns,
             degenerate=degenerate,
             memory=reached,

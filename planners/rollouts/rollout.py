@@ -101,7 +101,7 @@ class Scores(NamedTuple):
     Attributes:
         returns: [K], reward units; NaN or infinite where a rollout diverged in any scenario.
         residual: what rounding has taken from them, [K]: their differences are those of returns + residual, however
-            great they are beside these; 0 where a risk measure hides it.
+            great they are beside these; None where a risk measure hides it.
         to_go: the rest of them from each step on, [K, H], if asked for.
         to_go_residual: what rounding has taken from these.
         log_prob: Σ_t log p(a_t | s_t), the mean over scenarios, [K], if a policy was given; after an end in the last
@@ -109,7 +109,7 @@ class Scores(NamedTuple):
     """
 
     returns: Float[Array, " K"]
-    residual: Float[Array, " K"]
+    residual: Float[Array, " K"] | None
     to_go: Float[Array, "K H"] | None
     to_go_residual: Float[Array, "K H"] | None
     log_prob: Float[Array, " K"] | None

@@ -72,13 +72,14 @@ class Rollouts(NamedTuple):
 
     def compared(
         self, risk: Risk | None, totals: Float[Array, "..."], residuals: Float[Array, "..."]
-    ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-        """The risk measure of sums over the scenarios, and what rounding has taken; 0 where that is not known."""
+    ) -> tuple[Float[Array, "..."], Float[Array, "..."] | None]:
+        """The risk measure of sums over the scenarios, and what rounding has taken; None where a measure hides it."""
         values, lost = totals, residuals
         if not self.one:
-            values, lost = _risk_adjusted(risk, totals), jnp.zeros(totals.shape[:-1])
-        if not self.one and risk is None:  # from the first scenario on, or the mean would round once more
-            first = totals[..., :1]
+            values = _risk_adjusted(risk, totals)
+            if risk is not None:
+                return values, None
+            first = totals[..., :1]  # from the first scenario on, or the mean would round once more
             apart = jnp.where(jnp.isfinite(totals), (totals - first) + residuals, 0.0).mean(-1)
             mean, lost = two_sum(first[..., 0], apart)
             values = jnp.where(jnp.isfinite(values), mean, values)

@@ -22,7 +22,7 @@ class Evaluation(NamedTuple):
         plans: [K, H, A].
         weights: of the plans, [K], which sum to 1, or of each step, [K, H].
         returns: [K], reward units; −inf for plans that must get no weight.
-        residual: what rounding has taken from them, [K].
+        residual: what rounding has taken from them, [K]; None where that is not known.
         relative: the returns again, less a reference where they are great beside their differences, which is the same
             in all iterations; for what learns from them.
         degenerate: whether nothing can be learnt from them.
@@ -34,7 +34,7 @@ class Evaluation(NamedTuple):
     plans: Plans
     weights: Float[Array, " K *H"]
     returns: Float[Array, " K"]
-    residual: Float[Array, " K"]
+    residual: Float[Array, " K"] | None
     relative: Float[Array, " K"]
     degenerate: Bool[Array, ""]
     memory: Any

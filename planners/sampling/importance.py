@@ -105,7 +105,9 @@ class ImportanceSampler:
             total = weights.sum()  # of the steps that differ, if there are some
             shown = jnp.where(total > 0, weights.sum(-1) / jnp.where(total > 0, total, 1.0), shown)
         reference = jnp.where(jnp.isnan(memory) & weighed.valid.any(), weighed.compared.reference(), memory)
-        relative = (scores.returns - jnp.where(jnp.isnan(reference), 0.0, reference)) + scores.residual
+        relative = scores.returns - jnp.where(jnp.isnan(reference), 0.0, reference)
+        if scores.residual is not None:
+            relative += scores.residual
         return Evaluation(
             belief=proposal.belief,
             plans=plans,

@@ -309,17 +309,18 @@ def regrets(
         returns: of plans, [K].
         valid: which of them count, [K]; their returns are finite.
         residual: what rounding has taken from the returns, [K]; None where that is not known.
-        num_rewards: of how many rewards each is a sum that rounds no further, as with a residual: then it is but
-            each reward that is rounded, by chance up or down.
+        num_rewards: of how many rewards each is a sum, which with a residual rounds no further: then it is but each
+            reward that is rounded, by chance up or down.
     """
     some = valid.any()
     best = jnp.where(some, jnp.max(jnp.where(valid, returns, -jnp.inf)), 0.0)
     regret = best - returns
+    rounding = 8.0 * jnp.finfo(returns.dtype).eps * jnp.abs(best)
     if residual is not None:
+        rounding = rounding / jnp.sqrt(jnp.asarray(num_rewards, float))
         regret = regret - residual
         regret = regret - jnp.where(some, jnp.min(jnp.where(valid, regret, jnp.inf)), 0.0)
     regret = jnp.minimum(jnp.where(valid, regret, 0.0), jnp.finfo(returns.dtype).max)
-    rounding = 8.0 * jnp.finfo(returns.dtype).eps * jnp.abs(best) / jnp.sqrt(jnp.asarray(num_rewards, float))
     return Regrets(best, regret, valid, rounding)
 
 

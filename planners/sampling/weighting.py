@@ -88,9 +88,10 @@ def weigh(
 def weigh_steps(likelihood: Likelihood, valid: Bool[Array, " K"], scores: Scores) -> Float[Array, "K H"]:
     """Weights of every step by what remains of the return; all zero where that is the same for all plans."""
     assert scores.to_go is not None  # it was asked for
-    assert scores.to_go_residual is not None
 
-    def weights(returns: Float[Array, " K"], residual: Float[Array, " K"], num_rewards: Array) -> Float[Array, " K"]:
+    def weights(
+        returns: Float[Array, " K"], residual: Float[Array, " K"] | None, num_rewards: Array
+    ) -> Float[Array, " K"]:
         compared = regrets(returns, valid, residual, num_rewards)
         log_weights = log_normalize(optimality_of(likelihood, returns, compared).log_weights).log_weights
         return jnp.where(compared.all_equal, 0.0, jnp.exp(log_weights))

@@ -134,7 +134,7 @@ def _write(
     times = {name: run.times if timed else np.arange(run.num_steps + 1.0) for name, run in runs.items()}
 
     def chart(title: str, remark: str, unit: str, values: dict[str, Any], **more: Any) -> Chart:
-        lines = [Line(name, own, times[name][: len(own)]) for name, own in values.items()]
+        lines = [Line(name, own, times[name][: len(own)], [*runs].index(name)) for name, own in values.items()]
         return Chart(title, remark, unit, {"": lines}, **more)
 
     rewards = {name: run.rewards for name, run in runs.items()}

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import html
-import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,11 +26,13 @@ class Line(NamedTuple):
         name: for the legend; empty for the only line.
         values: [T]; what is not finite is a gap.
         times: of the values, [T]; None for those of the chart.
+        colour: its number among `COLOURS`; None for its place among the lines of the chart.
     """
 
     name: str
     values: Float[np.ndarray, " T"]
     times: Float[np.ndarray, " T"] | None = None
+    colour: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -153,7 +154,8 @@ def _lines(chart: Chart, times: Float[np.ndarray, " T"], axis: Any) -> Any:
     members, items, seen = [], [], []
     for number, lines in enumerate(chart.groups.values()):
         drawn: list[Any] = []
-        for line, colour in zip(lines, itertools.cycle(COLOURS), strict=False):
+        for place, line in enumerate(lines):
+            colour = COLOURS[(place if line.colour is None else line.colour) % len(COLOURS)]
             values = np.where(np.isfinite(line.values), line.values, np.nan)
             x = times[: len(values)] if line.times is None else line.times
             seen.append(values[np.isfinite(values)])
