@@ -12,17 +12,27 @@ from .spaces import Discrete, action_space
 
 
 class Motors:
-    """What models have in common whose motors push as hard one way as the other.
-
-    Subclasses define `action_size`, `limit` and `actuator_names`.
-    """
-
-    action_size: Any
+    """What models have in common whose motors push as hard one way as the other. Subclasses define the first two."""
 
     @property
-    def limit(self) -> Any:
-        """What an action of 1 stands for, scalar or [A]."""
+    def limit(self) -> Float[Array, ""]:
+        """What an action of 1 stands for, a scalar."""
         raise NotImplementedError
+
+    @property
+    def actuator_names(self) -> tuple[str, ...]:
+        """What the motors give, with its unit."""
+        raise NotImplementedError
+
+    @property
+    def action_size(self) -> int:
+        """The number A of motors."""
+        return len(self.actuator_names)
+
+    @property
+    def bounded(self) -> bool:
+        """Actions have a range, that of the motors."""
+        return True
 
     def to_actuators(self, action: Float[Array, " A"]) -> Float[Array, " A"]:
         """An action in the unit of `limit`, clipped to ±`limit`."""

@@ -4,9 +4,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from .actuators import Motors
 from .base import Step
 from .checks import real
 from .drawings import cartpole_figure
@@ -14,10 +13,11 @@ from .figures import Figure
 from .integration import rk4
 from .pytrees import pytree
 from .rods import TwoRods
+from .track import OnTrack
 
 
 @pytree
-class DoubleCartPole(Motors):
+class DoubleCartPole(OnTrack):
     """Two uniform poles, the first hinged on a cart that a bounded force drives, the second on its tip.
 
     State [6]: cart position x (m), both poles' angles θ from upright (rad, counter-clockwise), ẋ (m/s), θ̇ (rad/s).
@@ -38,26 +38,6 @@ class DoubleCartPole(Motors):
     max_force: Float[Array, ""]
     track: Float[Array, ""]
     dt: Float[Array, ""]
-
-    @property
-    def action_size(self) -> int:
-        """One motor."""
-        return 1
-
-    @property
-    def bounded(self) -> bool:
-        """Actions have a range, the force's."""
-        return True
-
-    @property
-    def limit(self) -> Any:
-        """The greatest force, N."""
-        return self.max_force
-
-    @property
-    def actuator_names(self) -> tuple[str, ...]:
-        """What the motor gives."""
-        return ("force (N)",)
 
     @property
     def coordinate_names(self) -> tuple[str, ...]:
@@ -105,13 +85,7 @@ class DoubleCartPole(Motors):
         centred = (1.0 + jnp.exp(-4.0 * (x / self.track) ** 2)) / 2.0
         calm = (1.0 + jnp.exp(-(state[4:] ** 2).sum() / 50.0)) / 2.0
         state = rk4(derivative, state, self.dt)
-        return Step(state, upright * centred * calm, jnp.where(jnp.abs(state[0]) > self.track, 0.0, 1.0))
-
-    def end_reasons(
-        self, state: Float[Array, "6"], action: Float[Array, "1"], after: Float[Array, "6"]
-    ) -> dict[str, Bool[Array, ""]]:
-        """The end of the track."""
-        return {"the cart left its track": jnp.abs(after[0]) > self.track}
+        return Step(state, upright * centred * calm, jnp.where(self.left(state), 0.0, 1.0))
 
     def value(self, state: Float[Array, "6"]) -> Float[Array, ""]:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""

@@ -38,16 +38,6 @@ class Pendulum(Motors):
     dt: Float[Array, ""]
 
     @property
-    def action_size(self) -> int:
-        """One motor."""
-        return 1
-
-    @property
-    def bounded(self) -> bool:
-        """Actions have a range, the motor's."""
-        return True
-
-    @property
     def limit(self) -> Any:
         """The greatest torque, N·m."""
         return self.max_torque

@@ -38,16 +38,6 @@ class PointMass(Motors):
     dt: Float[Array, ""]
 
     @property
-    def action_size(self) -> int:
-        """The two axes."""
-        return 2
-
-    @property
-    def bounded(self) -> bool:
-        """Actions have a range, the force's."""
-        return True
-
-    @property
     def limit(self) -> Any:
         """The greatest force, N."""
         return self.max_force

@@ -251,3 +251,13 @@ def test_the_policy_of_ilqr_has_the_density_of_what_moves():
     np.testing.assert_allclose(
         policy.log_prob(state, action), stats.norm.logpdf(action[1], policy.mean(state)[1], std), atol=1e-4
     )
+
+
+@pytest.mark.parametrize("family", [beliefs.gaussian, beliefs.full_gaussian])
+def test_coloured_noise_is_locked_at_all_steps_or_none(family):
+    std = jnp.array([[0.0, 0.5], [0.5, 0.5]])
+    bound(family(std=std), 2, 2)
+    with pytest.raises(
+        ValueError, match="std must be 0 in all steps of an actuator or in none under a noise_exponent"
+    ):
+        bound(family(std=std, noise_exponent=1.0), 2, 2)

@@ -64,6 +64,7 @@ BASE = [
     "rods",
     "saving",
     "spaces",
+    "track",
     "trial",
     "wrapper",
 ]

@@ -11,7 +11,7 @@ from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree
 from ...dynamics.spaces import ActionSpace
 from ..options import checked
-from .locked import dimension, locked_tril, log_scale, where_free
+from .locked import check_coloured, dimension, locked_tril, log_scale, where_free
 from .moments import average, bias_correction, factor, shrunk, square
 from .noise import coloured_correlation, white_noise
 from .protocol import Plan, Plans, continuous_shape
@@ -163,6 +163,7 @@ class FullGaussianFamily:
         deviations = real("std", self.std, shape=shape)
         scale_tril = jnp.eye(deviations.size)
         if self.noise_exponent is not None:
+            check_coloured(self.std)
             correlation = coloured_correlation(horizon, self.noise_exponent)
             scale_tril = jnp.kron(jnp.linalg.cholesky(correlation), jnp.eye(shape[1]))
         return FullGaussian(
@@ -185,7 +186,7 @@ def full_gaussian(
 
     Args:
         mean: scalar, [A] or [H, A]; 1 is the end of the actuators' range.
-        std: at the start, scalar, [A] or [H, A], > 0, in the same unit.
+        std: at the start, scalar, [A] or [H, A], > 0, in the same unit; 0 for some actuators locks them.
         std_min: the least standard deviation in any direction, > 0: fits raise lower eigenvalues of the covariance
             to its square, and change nothing else.
         smoothing: the share of the old mean and covariance that a fit keeps, in [0, 1); None for none.

@@ -11,7 +11,7 @@ from ...dynamics.checks import boolean, real
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace
 from ..options import checked
-from .locked import dimension, divisor, log_scale, where_free
+from .locked import check_coloured, dimension, divisor, log_scale, where_free
 from .moments import average, bias_correction, deviation
 from .noise import Color, color, white_noise
 from .protocol import Plan, Plans, continuous_shape
@@ -189,6 +189,8 @@ class GaussianFamily:
 
     def _of(self, horizon: int, space: ActionSpace, correlation: Color | None) -> Gaussian:
         shape = continuous_shape("a Gaussian belief", horizon, space)
+        if correlation is not None:
+            check_coloured(self.std)
         return Gaussian(
             mean=real("mean", self.mean, shape=shape),
             std=real("std", self.std, shape=shape),
@@ -216,7 +218,7 @@ def gaussian(
 
     Args:
         mean: scalar, [A] or [H, A]; 1 is the end of the actuators' range.
-        std: scalar, [A] or [H, A], > 0, in the same unit.
+        std: scalar, [A] or [H, A], > 0, in the same unit; 0 for some actuators locks them.
         std_min: the floor of a learnt std, > 0.
         smoothing: the share of the old parameters that a fit keeps, in [0, 1); None for none.
         learn_std: whether fits move the std too.

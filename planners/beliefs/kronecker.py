@@ -211,7 +211,7 @@ def kronecker_gaussian(
 
     Args:
         mean: scalar, [A] or [H, A]; 1 is the end of the actuators' range.
-        std: at the start, scalar or [A], > 0, in the same unit.
+        std: at the start, scalar or [A], > 0, in the same unit; 0 for some actuators locks them.
         std_min: the least standard deviation of actions, in any direction, averaged over the steps, > 0: fits raise
             lower eigenvalues of Σ to its square (and those of C to 10⁻⁴), and change nothing else.
         smoothing: the share of the old mean and factors that a fit keeps, in [0, 1); None for none.

@@ -2,7 +2,9 @@
 
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 
@@ -23,6 +25,21 @@ class Separable(Locking, Protocol):
     def locked(self, where: Bool[Array, "*H A"]) -> Any:
         """The same, with these numbers locked as well."""
         ...
+
+
+def check_coloured(std: Float[Array, "..."]) -> None:
+    """Raise a `ValueError` if an actuator is locked in some steps only: noise that is correlated in time runs on.
+
+    Args:
+        std: a scalar, [A] or [H, A]; a traced one passes.
+    """
+    if isinstance(std, jax.core.Tracer) or std.ndim < 2:
+        return
+    locked = np.asarray(std) == 0
+    if (locked.any(0) != locked.all(0)).any():
+        raise ValueError(
+            "std must be 0 in all steps of an actuator or in none under a noise_exponent, got some of them"
+        )
 
 
 def divisor(scale: Float[Array, "..."]) -> Float[Array, "..."]:

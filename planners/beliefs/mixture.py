@@ -245,7 +245,7 @@ def mixture(
     Args:
         num_components: the number M of components.
         mean: around which components start, scalar, [A] or [H, A]; 1 is the end of the actuators' range.
-        std: of the components, and of their starts, scalar, [A] or [H, A], > 0, in the same unit.
+        std: of components and their starts, scalar, [A] or [H, A], > 0 (0 locks some actuators), in the same unit.
         std_min: the floor of a learnt std, > 0.
         num_draws: how many plans per component estimate entropy and divergence, which have no closed form.
         unbiased: whether fits make up for what a small effective sample takes from the variances.

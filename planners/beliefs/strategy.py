@@ -202,7 +202,8 @@ def strategy(
         algorithm: the name of one of `evosax.algorithms`, such a class, or an instance made for a population of
             `num_samples` solutions of shape [H, A].
         num_samples: the size K of the population.
-        std: the unit in which it searches, scalar, [A] or [H, A], > 0: a strategy's own initial std of 1 is this.
+        std: the unit in which it searches, scalar, [A] or [H, A], > 0: a strategy's own initial std of 1 is this;
+            0 for some actuators locks them at 0.
         elite_fraction: of the population that is elite, in (0, 1], a number; None for the strategy's own.
         params: its hyperparameters by name, which are traced; those that are not given are its own.
 
