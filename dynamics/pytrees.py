@@ -82,7 +82,7 @@ def difference(path: str, own: Any, given: Any) -> str | None:
         return None if dtype == wanted else f"{path} must be of {wanted}, got {dtype}"
     if type(own) is not type(given):
         return f"{path} must be {_kind(own)}, got {_kind(given)}"
-    (own_parts, own_structure), (parts, structure) = _one_level(own), _one_level(given)
+    (own_parts, own_structure), (parts, structure) = one_level(own), one_level(given)
     if own_parts.keys() != parts.keys():
         return f"{path} must have the parts {', '.join(own_parts) or 'none'}, got {', '.join(parts) or 'none'}"
     for key, part in own_parts.items():
@@ -102,7 +102,7 @@ def _canonical(dtype: Any) -> Any:
     return dtype if jnp.issubdtype(dtype, jax.dtypes.extended) else jax.dtypes.canonicalize_dtype(dtype)
 
 
-def _one_level(tree: Any) -> tuple[dict[str, Any], Any]:
+def one_level(tree: Any) -> tuple[dict[str, Any], Any]:
     """The parts of a pytree, and its structure without theirs."""
     parts, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda part: part is not tree)
     return {jax.tree_util.keystr(path): part for path, part in parts}, structure

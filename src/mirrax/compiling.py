@@ -12,6 +12,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 
+from mirrax.dynamics.pytrees import one_level
+
 __all__ = ["Count", "counted", "difference"]
 
 P = ParamSpec("P")
@@ -157,7 +159,7 @@ def _differences(path: str, before: Any, after: Any) -> Iterator[str]:
     if type(before) is not type(after):
         yield f"{_called(path)} is {_kind(after)}, it was {_kind(before)}"
         return
-    (old_parts, old_structure), (parts, structure) = _one_level(before), _one_level(after)
+    (old_parts, old_structure), (parts, structure) = _parts(before), _parts(after)
     if old_parts.keys() != parts.keys():
         yield f"{_called(path)} has the parts {', '.join(parts) or 'none'}, it had {', '.join(old_parts) or 'none'}"
         return
@@ -208,13 +210,10 @@ def _named(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict
         return {**{str(number): arg for number, arg in enumerate(args)}, **kwargs}
 
 
-def _one_level(tree: Any) -> tuple[dict[str, Any], Any]:
-    """The parts of a pytree, and its structure without theirs."""
-    parts, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda part: part is not tree)
-    found = {jax.tree_util.keystr(path): part for path, part in parts}
-    if isinstance(tree, dict):  # in their own order, not in that of JAX
-        found = {f"[{name!r}]": part for name, part in tree.items()}
-    return found, structure
+def _parts(tree: Any) -> tuple[dict[str, Any], Any]:
+    """As `one_level`; of a dictionary in its own order, not in that of JAX."""
+    found, structure = one_level(tree)
+    return ({f"[{name!r}]": part for name, part in tree.items()} if isinstance(tree, dict) else found), structure
 
 
 def _is_leaf(part: Any) -> bool:

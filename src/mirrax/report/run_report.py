@@ -161,7 +161,7 @@ def report_episode(
         actions=seen["actuators"],
         action_names=actuator_names(model),
         action_limits=None if limits is None else (np.asarray(limits[0]), np.asarray(limits[1])),
-        terms={name.removeprefix(_TERM): values for name, values in seen.items() if name.startswith(_TERM)},
+        terms=seen["terms"],
         states=seen["coordinates"],
         state_names=coordinate_names(model, first),
         diagnostics=dict(zip(infos.names, np.moveaxis(np.asarray(infos.measures)[:, -1], -1, 0), strict=True)),
@@ -169,18 +169,15 @@ def report_episode(
     )
 
 
-_TERM = "term "
-
-
-def _seen(looks: Figure | None, model: Model, episode: Episode) -> dict[str, jax.Array]:
+def _seen(looks: Figure | None, model: Model, episode: Episode) -> dict[str, Any]:
     """What a report shows of an episode's states and plans, one row per step, of states one more."""
     before = jax.tree.map(lambda leaf: leaf[:-1], episode.states)
     after = jax.tree.map(lambda leaf: leaf[1:], episode.states)
-    terms = jax.vmap(lambda *of: reward_terms(model, *of) or {})(before, episode.actions, after)
-    found = {
+    found: dict[str, Any] = {
         "actuators": jax.vmap(lambda action: to_actuators(model, action))(episode.actions),
         "coordinates": jax.vmap(lambda state: coordinates(model, state))(episode.states),
-    } | {f"{_TERM}{name}": values for name, values in terms.items()}
+        "terms": jax.vmap(lambda *of: reward_terms(model, *of) or {})(before, episode.actions, after),
+    }
     if looks is None:
         return found
     found["poses"] = jax.vmap(looks.poses)(episode.states)
