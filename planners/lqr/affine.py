@@ -157,13 +157,13 @@ def affine_policy(proposal: Gaussian, states: Float[Array, "H n"], noisy: bool) 
     """Make the policy that follows the mean of a Gaussian blindly, with unit noise of what it moves, or none."""
     plan = proposal.mean
     steps, size = plan.shape
-    tril = jnp.diag(jnp.where(proposal.locks.reshape(-1), 0.0, 1.0)) if noisy else None
+    tril = jnp.diag((~proposal.locks).reshape(-1).astype(plan.dtype)) if noisy else None
     return AffinePolicy(plan, states, jnp.zeros((steps, size, states.shape[1])), tril, proposal)
 
 
-def unit_trils(locks: Bool[Array, "H A"]) -> Float[Array, "H A A"]:
+def unit_trils(locks: Bool[Array, "H A"], dtype: jnp.dtype) -> Float[Array, "H A A"]:
     """Factors of the covariances of unit noise, without that of locked actuators."""
-    return jax.vmap(jnp.diag)(jnp.where(locks, 0.0, 1.0))
+    return jax.vmap(jnp.diag)((~locks).astype(dtype))
 
 
 def answered(policy: AffinePolicy, trils: Float[Array, "H A A"], derivatives: Float[Array, "H n z"]) -> AffinePolicy:

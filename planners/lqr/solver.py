@@ -358,7 +358,7 @@ class IterativeLQR:
             return None
         trils = jax.vmap(_noise, (0, 0, None))(improvement.curvatures, improvement.free, self.temperature)
         known = self._counted(expansion)[:, None, None]
-        return jnp.where(known, trils, unit_trils(problem.locks))
+        return jnp.where(known, trils, unit_trils(problem.locks, trils.dtype))
 
     def _counted(self, expansion: Expansion) -> Bool[Array, " H"]:
         """Of which steps the posterior knows something."""
