@@ -25,6 +25,7 @@ from mirrax import dynamics, planners
 from mirrax.dynamics.figures import Figure, Kind, Shape, figure
 from mirrax.report import Motion, report_episode, write_report
 from mirrax.report.ahead import Fan, fan_of, paths_of
+from mirrax.report.charts import compact
 from mirrax.report.diagnostics import DIAGNOSTICS
 from mirrax.report.lines import plan_lines
 from mirrax.report.run_charts import run_charts, state_charts
@@ -320,6 +321,20 @@ def test_rewards_that_are_none_are_gaps():
     reward, earned, _ = run_charts(rewards=rewards, **nothing)
     np.testing.assert_array_equal(reward.groups[""][0].values, rewards)
     np.testing.assert_array_equal(earned.groups[""][0].values, [1.0, np.nan, 3.0, 6.0])
+
+
+@pytest.mark.parametrize(
+    "values", [[1e9, 1e9 + 1.0, np.nan, 1e9 + 3.0], [1e300, 2e300, 3e300], [0.1, 0.2, 0.4], [5.0, 5.0], [np.nan], []]
+)
+def test_charts_keep_the_differences_of_great_numbers(values):
+    values = np.array(values)
+    shown = compact(values).astype(float)
+    np.testing.assert_array_equal(np.isfinite(shown), np.isfinite(values))
+    known = np.isfinite(values)
+    if known.any():
+        np.testing.assert_allclose(shown[known], values[known], rtol=1e-6, atol=1e-3 * np.ptp(values[known]))
+        np.testing.assert_allclose(np.diff(shown[known]), np.diff(values[known]), rtol=1e-2)
+    assert compact(np.linspace(-1.0, 1.0, 9)).dtype == np.float32
 
 
 def test_a_model_without_looks_has_its_charts(tmp_path):

@@ -1,5 +1,6 @@
 """Runs that nothing can spoil: what they leave whenever they are ended, how they go on, and how they are read."""
 
+import errno
 import inspect
 import json
 import os
@@ -301,6 +302,16 @@ def test_a_disk_that_is_full_from_the_start_is_one_line(tmp_path):
     process = start(*WORDS, "--steps", "60", "--out", "x", folder=tmp_path, limit=1000)
     _, errors = process.communicate()
     assert (process.returncode, errors) == (1, "mirrax: error: could not write to x: File too large\n")
+
+
+def test_a_file_that_is_missing_elsewhere_is_not_told_as_a_full_disk(tmp_path, monkeypatch):
+    def write_results(*_, **__):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/nowhere/style.css")
+
+    monkeypatch.setattr("mirrax.cli.results.write_results", write_results)
+    with pytest.raises(FileNotFoundError, match="style"):
+        main(["run", *WORDS, "--steps", "2", "--out", "x"])
+    assert results.load("x", unfinished=True).num_steps == 2
 
 
 def test_results_grow_with_the_run_and_nothing_else(tmp_path):

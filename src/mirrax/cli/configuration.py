@@ -101,7 +101,8 @@ def _check_memory(model: Any, settings: Mapping[str, Any]) -> None:
     """Raise a `ValueError` if not even the plans fit, which compilers find out only after hours."""
     from mirrax.dynamics import action_space
 
-    horizon, number = settings["horizon"], settings.get("num_samples") or 1
+    horizon = settings["horizon"]
+    number = (settings.get("num_samples") or 1) * (settings.get("num_iterations") or 1)  # those of all are kept
     plans = 4 * horizon * number * math.prod(action_space(model).shape)
     if "SC_PHYS_PAGES" in os.sysconf_names and plans > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
         raise ValueError(

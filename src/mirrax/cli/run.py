@@ -201,15 +201,23 @@ def _out_of_space(out: Path) -> Iterator[None]:
     """A disk that is full is one clear line, and exits with 1."""
     try:
         yield
-    except BrokenPipeError:
-        raise
     except OSError as error:
         from mirrax.results.journal import is_unfinished
 
+        if not _is_of(error, out):
+            raise
         print(f"mirrax: error: could not write to {out}: {error.strerror or error}", file=sys.stderr)
         if is_unfinished(out):
             print(f"what was written stays; go on with: {_again(out)}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _is_of(error: OSError, out: Path) -> bool:
+    """Whether it is the disk with this folder that refuses; a pipe, or a file elsewhere, is another matter."""
+    if isinstance(error, BrokenPipeError) or error.errno is None:
+        return False
+    name = error.filename  # of a file that is open already there is none
+    return not isinstance(name, str) or out.resolve() in (Path(name).resolve(), *Path(name).resolve().parents)
 
 
 def _listed(arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -145,6 +145,24 @@ def chooser(chart: Chart | Heat, number: int) -> str:
     return f'<select data-chart="{number}" aria-label="{html.escape(chart.heading, quote=True)}">{options}</select>'
 
 
+def compact(values: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+    """Numbers in single precision, which halves a page, unless their differences would drown in its rounding.
+
+    Args:
+        values: to draw; NaN is a gap.
+
+    Returns:
+        The same, as single precision or as they were.
+    """
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return values.astype(np.float32)
+    greatest, rounding = np.abs(known).max(), np.finfo(np.float32).eps
+    if greatest > np.finfo(np.float32).max or rounding * greatest > 1e-3 * np.ptp(known) > 0.0:
+        return values
+    return values.astype(np.float32)
+
+
 def _lines(chart: Chart, times: Float[np.ndarray, " T"], axis: Any) -> Any:
     from bokeh.models import ColumnDataSource, CustomJS, DataRange1d, HoverTool, Legend, LegendItem, Range1d, Span
 
@@ -159,14 +177,15 @@ def _lines(chart: Chart, times: Float[np.ndarray, " T"], axis: Any) -> Any:
             values = np.where(np.isfinite(line.values), line.values, np.nan)
             x = times[: len(values)] if line.times is None else line.times
             seen.append(values[np.isfinite(values)])
-            source = ColumnDataSource({"x": x.astype(np.float32), "y": values.astype(np.float32)})
+            x, values = compact(x), compact(values)
+            source = ColumnDataSource({"x": x, "y": values})
             visible = number == 0
             if chart.area and not drawn:
                 plot.varea("x", 0.0, "y", source=source, fill_color=colour, fill_alpha=0.10)
             drawn.append(plot.line("x", "y", source=source, color=colour, line_width=1.5, visible=visible))
             alone = _alone(values)
             if alone.any():  # a point between gaps is no line
-                dots = ColumnDataSource({"x": x[alone].astype(np.float32), "y": values[alone].astype(np.float32)})
+                dots = ColumnDataSource({"x": x[alone], "y": values[alone]})
                 drawn.append(plot.scatter("x", "y", source=dots, color=colour, size=4, visible=visible))
             if line.name:
                 items.append(LegendItem(label=line.name, renderers=[drawn[-1]], visible=visible))
