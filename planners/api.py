@@ -19,6 +19,7 @@ from .checks import check_key, explained, fresh, noted
 from .info import Info
 from .rollouts.placement import check_placed, place, sharding_of
 from .rollouts.simulation import frozen_if
+from .sampling.incumbent import modes_of
 
 
 @runtime_checkable
@@ -53,6 +54,7 @@ class Episode(NamedTuple):
         infos: of each planning, with a leading axis T.
         final_state: the state after the last step.
         plans: what was planned in each step, [T, H, A], where it was kept; else None.
+        modes: where it was kept, of a belief with several modes: these, [T, M, H, A], and their weights, [T, M].
     """
 
     states: State
@@ -62,6 +64,7 @@ class Episode(NamedTuple):
     infos: Any
     final_state: State
     plans: Num[Array, "T H *a"] | None = None
+    modes: tuple[Num[Array, "T M H *a"], Float[Array, "T M"]] | None = None
 
 
 def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any = None) -> tuple[Any, Info]:
@@ -162,7 +165,8 @@ def episode(
         key: of everything random.
         num_steps: the number T of steps; under jit a static argument.
         observe: turns a state of `env` into one of `model`; None where they are the same.
-        keep: "plans" keeps the plan of each step, which `report_episode` draws; under jit a static argument.
+        keep: "plans" keeps the plan of each step, and all modes of a mixture, which `report_episode` draws; under jit
+            a static argument.
 
     Returns:
         The episode. After its end the state stands still, and rewards and discounts are zero.
@@ -199,7 +203,8 @@ def episode(
         reward = jnp.where(alive, step.reward, 0.0)
         discount = jnp.where(alive, step.discount, 0.0)
         state_next = frozen_if(~alive, state, step.state)
-        happened = (state, action, reward, discount, info, found.mode() if kept else None)
+        thought = (found.mode(), modes_of(found)) if kept else (None, None)
+        happened = (state, action, reward, discount, info, *thought)
         return (state_next, belief, discount != 0), happened
 
     key, sharding = check_key(key), sharding_of(planner)
@@ -215,8 +220,8 @@ def episode(
         belief = planner.init(model, seen)
     carry = (first, belief, jnp.array(True))
     (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))
-    states, actions, rewards, discounts, infos, plans = history
-    return Episode(states, actions, rewards, discounts, infos, final_state, plans)
+    states, actions, rewards, discounts, infos, plans, modes = history
+    return Episode(states, actions, rewards, discounts, infos, final_state, plans, modes)
 
 
 def _observed(planner: Planner, model: Model, seen: State) -> contextlib.AbstractContextManager[None]:

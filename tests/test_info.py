@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from problems import target
@@ -85,6 +86,13 @@ def test_an_episode_keeps_its_plans_where_it_is_asked_to():
     play = jax.jit(planners.episode, static_argnames=("num_steps", "keep"))
     kept = play(planner, model, model, jax.random.key(0), num_steps=3, keep="plans")
     assert kept.plans.shape == (3, 4, 1)
+    assert kept.modes is None
+    mixture = planners.vi_mpc(4, num_samples=8, num_components=2)
+    kept = play(mixture, model, model, jax.random.key(0), num_steps=3, keep="plans")
+    modes, weights = kept.modes
+    assert (modes.shape, weights.shape) == ((3, 2, 4, 1), (3, 2))
+    heaviest = modes[jnp.arange(3), weights.argmax(1)]
+    np.testing.assert_allclose(heaviest, kept.plans, atol=1e-6)
     assert play(planner, model, model, jax.random.key(0), num_steps=3).plans is None
     with pytest.raises(ValueError, match=r"keep must be \(\) or 'plans', got 'weights'"):
         planners.episode(planner, model, model, jax.random.key(0), 3, keep="weights")

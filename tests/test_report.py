@@ -23,6 +23,7 @@ from tornado.websocket import websocket_connect
 
 from mirrax import dynamics, planners
 from mirrax.dynamics.figures import Figure, Kind, Shape, figure
+from mirrax.planners.sampling.incumbent import modes_of
 from mirrax.report import Motion, report_episode, write_report
 from mirrax.report.ahead import Fan, fan_of, paths_of
 from mirrax.report.charts import compact
@@ -628,7 +629,7 @@ def test_a_fan_has_all_modes_of_a_mixture_and_the_weightiest_samples(options):
     planner = planners.vi_mpc(5, num_samples=32, num_components=3, keep=("weights", "samples"), **options)
     state = model.init(jax.random.key(0))
     belief, info = jax.jit(planners.infer)(planner, model, jax.random.key(1), state)
-    fan = fan_of(belief, info)
+    fan = fan_of(modes_of(belief), info)
     assert fan is not None
     assert fan.plans.shape == (3 + 12, 5, 1)
     assert fan.weights[:3].max() == fan.weights[3:].max() == 1.0
@@ -638,7 +639,17 @@ def test_a_fan_has_all_modes_of_a_mixture_and_the_weightiest_samples(options):
     chosen = {int(jnp.argmin(jnp.abs(info.samples[-1] - plan).sum((1, 2)))) for plan in fan.plans[3:]}
     assert chosen == kept
     alone = planners.mppi(5, num_samples=32)
-    assert fan_of(*jax.jit(planners.infer)(alone, model, jax.random.key(1), state)) is None
+    belief, info = jax.jit(planners.infer)(alone, model, jax.random.key(1), state)
+    assert modes_of(belief) is None
+    assert fan_of(None, info) is None
+
+
+def test_an_episode_of_a_mixture_shows_all_of_its_modes(tmp_path):
+    model, planner = dynamics.pendulum(), planners.vi_mpc(2, num_samples=4, num_iterations=1, num_components=3)
+    play = jax.jit(lambda key: planners.episode(planner, model, model, key, 2, keep="plans"))
+    report_episode(tmp_path / "report.html", model, play(jax.random.key(0)))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "/world/fan" in decoded(html.unescape(re.findall(r'playback" srcdoc="(.*?)"', page, re.DOTALL)[0]))
 
 
 def test_paths_of_a_fan_are_those_of_its_plans():

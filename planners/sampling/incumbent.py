@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.pytrees import pytree, static
-from ..beliefs.protocol import Plan, Plans, check_same
+from ..beliefs.protocol import HasModes, Plan, Plans, check_same, innermost
 from ..beliefs.warm_start import Shifting
 
 
@@ -133,6 +133,21 @@ class Incumbent:
         if name == "belief" or name.startswith("__"):  # not there yet, or asked for by copies and the like
             raise AttributeError(name)
         return getattr(self.belief, name)
+
+
+def modes_of(belief: Any) -> tuple[Plans, Float[Array, " M"]] | None:
+    """The modes of a belief that has several, and how much of it each stands for.
+
+    Args:
+        belief: of any planner.
+
+    Returns:
+        Its modes, [M, H, A], within the actuators' range, and their weights, [M]; None of a belief with one mode.
+    """
+    if not isinstance(belief, Incumbent):
+        return belief.modes() if isinstance(innermost(belief), HasModes) else None
+    found = modes_of(belief.belief)
+    return None if found is None else (belief.clipped(found[0]), found[1])
 
 
 def incumbent(belief: Any, prior: Any = None, *, executes: bool = False) -> Incumbent:

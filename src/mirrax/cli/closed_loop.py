@@ -25,6 +25,7 @@ from mirrax.dynamics import (
 from mirrax.dynamics.figures import Figure, figure
 from mirrax.planners.api import planned
 from mirrax.planners.rollouts.placement import place, sharding_of, whole
+from mirrax.planners.sampling.incumbent import modes_of
 from mirrax.report.ahead import fan_of, paths_of
 
 
@@ -115,7 +116,7 @@ def compile_loop(
     def think(planner: Any, model: Model, key: Any, state: Any, belief: Any) -> tuple[Any, ...]:
         action, belief, info, found = planned(planner, model, key, state, belief)
         measured.extend(info.names)
-        fan = None if looks is None else fan_of(found, info)
+        fan = None if looks is None else fan_of(modes_of(found), info)
         return action, belief, found.mode(), info.measures[-1], fan
 
     def act(model: Model, key: Any, state: Any, action: Any) -> tuple[Any, ...]:

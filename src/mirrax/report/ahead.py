@@ -10,8 +10,6 @@ from jaxtyping import Array, Float, Num, PRNGKeyArray
 from mirrax import planners
 from mirrax.dynamics import Model
 from mirrax.dynamics.figures import Figure
-from mirrax.planners.beliefs.protocol import HasModes, innermost
-from mirrax.planners.sampling.incumbent import Incumbent
 
 _SAMPLES = 12  # sampled plans of a fan at most, the weightiest
 _FINE, _COARSE = 64, 16  # points of a path at most, so that what is kept of a step does not grow with the horizon
@@ -29,20 +27,17 @@ class Fan(NamedTuple):
     weights: Float[Array, " F"]
 
 
-def fan_of(belief: Any, info: planners.Info) -> Fan | None:
+def fan_of(modes: tuple[Any, Any] | None, info: planners.Info) -> Fan | None:
     """The plans to show beside the one that is executed.
 
     Args:
-        belief: after planning.
+        modes: of the belief after planning, where it has several, [M, H, A], and their weights, [M]; else None.
         info: of planning; with the last iteration's `samples` and `weights` where the planner keeps them.
 
     Returns:
         The modes of a mixture, and the weightiest of the sampled plans; None where there are neither.
     """
-    parts = []
-    inner = belief.belief if isinstance(belief, Incumbent) else belief
-    if isinstance(innermost(inner), HasModes):
-        parts.append(inner.modes())
+    parts = [] if modes is None else [modes]
     if info.samples is not None and info.weights is not None:
         samples, weights = info.samples[-1], info.weights[-1]
         weights, chosen = jax.lax.top_k(weights, min(_SAMPLES, len(weights)))

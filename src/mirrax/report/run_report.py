@@ -119,7 +119,8 @@ def report_episode(
         model: whose states the episode's are. It decides what they look like: a Brax environment like its robot, a
             model of `from_function` like its `figure`; of a model without looks the page has charts only.
         episode: one episode; of a batch choose one first. One that has `plans` (`keep="plans"`) shows where they
-            lead, and its planner's samples beside them where that keeps these (`keep=("weights", "samples")`).
+            lead, those of all modes of a mixture, and its planner's samples where that keeps these
+            (`keep=("weights", "samples")`).
         title: the heading, plain text.
         summary: of the run, label -> value, plain text; the return unless given.
         dt: duration of a step, s; the model's own unless given.
@@ -136,7 +137,7 @@ def report_episode(
     episode = episode._replace(
         **{
             name: jax.tree.map(lambda leaf: leaf[:num_steps], getattr(episode, name))
-            for name in ("actions", "rewards", "discounts", "infos", "plans")
+            for name in ("actions", "rewards", "discounts", "infos", "plans", "modes")
         },
         states=jax.tree.map(
             lambda before, last: jnp.concatenate([before, last[None]])[: num_steps + 1],
@@ -184,10 +185,10 @@ def _seen(looks: Figure | None, model: Model, episode: Episode) -> dict[str, Any
     if episode.plans is not None:
 
         def ahead(now: tuple[Any, ...]) -> dict[str, jax.Array]:
-            state, plan, info = now
-            return paths_of(looks, model, jax.random.key(0), state, plan, fan_of(None, info))
+            state, plan, modes, info = now
+            return paths_of(looks, model, jax.random.key(0), state, plan, fan_of(modes, info))
 
-        found |= jax.lax.map(ahead, (before, episode.plans, episode.infos))
+        found |= jax.lax.map(ahead, (before, episode.plans, episode.modes, episode.infos))
     return found
 
 
