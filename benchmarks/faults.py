@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -158,20 +157,13 @@ class _Runs:
 
     def begins(self, found: results.Results) -> bool:
         """Whether steps are the first ones of the reference, bit for bit."""
-        n, whole = found.num_steps, self.reference
-        pairs: list[tuple[Any, Any]] = [
-            (found.rewards, whole.rewards[:n]),
-            (found.actions, whole.actions[:n]),
-            (found.states, whole.states[: n + 1]),
-            (found.ended, whole.ended[:n]),
-            (found.poses, None if whole.poses is None else whole.poses[: n + 1]),
-            (found.paths, None if whole.paths is None else whole.paths[:n]),
-            (found.plans, whole.plans[: len(found.plans)]),
-            (found.plan_steps, whole.plan_steps[whole.plan_steps < n]),
-            *((values, whole.diagnostics[name][:n]) for name, values in found.diagnostics.items()),
-        ]
-        return all(
-            other is None if one is None else np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+        whole = self.reference
+        names = {field.name for field in dataclasses.fields(found)} - {"about", "plan_ms", "diagnostics"}
+        pairs = [(getattr(found, name), getattr(whole, name)) for name in names]
+        pairs += [(values, whole.diagnostics[name]) for name, values in found.diagnostics.items()]
+        planned = int((whole.plan_steps < found.num_steps).sum())
+        return len(found.plans) == planned and all(
+            other is None if one is None else np.array_equal(one, other[: len(one)], equal_nan=one.dtype.kind == "f")
             for one, other in pairs
         )
 
