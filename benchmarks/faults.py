@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mirrax import planners, results
+from mirrax import results
 from mirrax.benchmarks.arguments import parse
-from mirrax.benchmarks.mistakes import one_clear_line
+from mirrax.benchmarks.mistakes import check_planner, one_clear_line
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import print_table
 from mirrax.dynamics.checks import integer
@@ -73,9 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(Options, arguments)
     with one_clear_line():
         find_task(options.model)
-        known = [factory.__name__ for factory in planners.PLANNERS]
-        if options.planner not in known:
-            raise ValueError(f"unknown planner {options.planner!r}; choose one of: {', '.join(known)}")
+        check_planner(options.planner)
         integer("steps", options.steps)
         for name in ("kills", "signals", "limits"):
             integer(name, getattr(options, name), 0)

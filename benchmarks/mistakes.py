@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from mirrax import planners
+
 
 @contextlib.contextmanager
 def one_clear_line() -> Iterator[None]:
@@ -18,6 +20,14 @@ def one_clear_line() -> Iterator[None]:
     except (ValueError, OSError) as error:
         print(f"mirrax: error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def check_planner(name: str) -> str:
+    """Return the name of a planner, or raise a `ValueError` that lists those that there are."""
+    known = [factory.__name__ for factory in planners.PLANNERS]
+    if name not in known:
+        raise ValueError(f"unknown planner {name!r}; choose one of: {', '.join(known)}")
+    return name
 
 
 def some(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -409,6 +409,8 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
         (["--models", "pendulum"], "bench needs a benchmark's name first, one of speed, busy,"),
         (["nosuch"], "faults, got 'nosuch'"),
         (["faults", "--planner", "nosuch"], "unknown planner 'nosuch'; choose one of: random_shooting"),
+        (["contention", "--runs", "cartpole:nosuch"], "unknown planner 'nosuch'; choose one of: random_shooting"),
+        (["contention", "--runs", "nosuch:mppi"], "unknown model 'nosuch'; choose one of"),
         (["faults", "--kills", "-1"], "kills must be an integer of at least 0, got -1"),
         ([], "faults, got nothing"),
     ],

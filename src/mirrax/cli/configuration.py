@@ -52,8 +52,8 @@ def configure(command: "Run") -> Configuration:
 
     from mirrax import planners
     from mirrax.benchmarks.devices import use_cores
+    from mirrax.benchmarks.mistakes import check_planner
     from mirrax.benchmarks.tasks import find_task
-    from mirrax.cli.flags import check_planner
 
     if command.model is None:
         raise ValueError("run needs a model, the first word: mirrax run MODEL; `mirrax list` shows them")

@@ -17,13 +17,6 @@ _TYPES = {"integer": int, "boolean": bool, "choice": str, "number": float, "real
 NOTHING = object()  # the word None, where an option that is not given is None
 
 
-def check_planner(name: str) -> str:
-    """Return the name of a planner, or raise a `ValueError` that lists those that there are."""
-    if name not in PLANNERS:
-        raise ValueError(f"unknown planner {name!r}; choose one of: {', '.join(PLANNERS)}")
-    return name
-
-
 class Flag(NamedTuple):
     """An option of planners on the command line.
 

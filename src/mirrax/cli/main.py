@@ -66,6 +66,7 @@ Benchmark = Literal[
     "survival",
     "open_loop",
     "peers",
+    "contention",
     "faults",
 ]
 BENCHMARKS: tuple[str, ...] = get_args(Benchmark)
@@ -129,7 +130,8 @@ class Bench:
     blocks and devices gain, model by model. derivatives: iLQR per solve, and slopes of plans against returns.
     agreement: where derivatives agree with finite differences. returns: what planners earn for equal numbers of model
     steps. survival: whole episodes, and how many are survived. open_loop: how good an open-loop plan each planner
-    finds. peers: cost of hydrax's tasks at its settings. faults: what a run loses when it is ended from outside."""
+    finds. peers: cost of hydrax's tasks at its settings. contention: runs over chosen, one and all devices, idle and
+    beside other work. faults: what a run loses when it is ended from outside."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -180,8 +182,8 @@ def parse(arguments: Sequence[str] | None = None) -> Run | Compare | List | Benc
 
 def _run_with_options(given: Sequence[str]) -> Any:
     """`Run`, with the options of planners; in the help as many of them as were asked for."""
-    from mirrax.benchmarks.mistakes import one_clear_line
-    from mirrax.cli.flags import check_planner, planner_flags, takes_loop_options
+    from mirrax.benchmarks.mistakes import check_planner, one_clear_line
+    from mirrax.cli.flags import planner_flags, takes_loop_options
 
     named = next((right for left, right in itertools.pairwise(given) if left == "--planner"), None)
     named = next((word.removeprefix("--planner=") for word in given if word.startswith("--planner=")), named)
