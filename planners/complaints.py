@@ -4,8 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 DERIVATIVES = (
     "no derivative",
     "the first derivative of the dynamics",
@@ -46,11 +44,11 @@ def complaint(numbers: Mapping[str, Any]) -> Complaint | None:
     Returns:
         The complaint, whose `str` is a sentence; None where all is well.
     """
-    at = int(np.nan_to_num(numbers.get("nonfinite_derivative", 0)))
+    at = _whole(numbers, "nonfinite_derivative")
     if at:
-        where = f"at step {int(numbers['nonfinite_step'])} of the plan"
+        where = f"at step {_whole(numbers, 'nonfinite_step')} of the plan"
         return Complaint("derivative", f"{DERIVATIVES[at]} is not finite {where}, so that it stays: {_NO_SLOPE}")
-    nothing, lost = bool(numbers.get("degenerate", False)), int(numbers.get("num_invalid_gradients", 0))
+    nothing, lost = bool(_whole(numbers, "degenerate")), _whole(numbers, "num_invalid_gradients")
     if lost and nothing:
         return Complaint("gradient", f"no plan has a finite gradient, so that plans stay as they are: {_NO_SLOPE}")
     if lost:
@@ -59,13 +57,13 @@ def complaint(numbers: Mapping[str, Any]) -> Complaint | None:
         text = "no plan has a finite return, so that nothing can be learnt: see 'Why a return is NaN' in the docs"
         return Complaint("invalid", text)
     share = float(numbers.get("rounding", 0.0))
-    if share >= 1.0:
+    if share >= 1.0 and (nothing or not numbers.get("num_invalid", 0)):  # else one learns which are valid
         text = (
             "all plans have the same return, so that nothing can be learnt from it: try a wider std, a longer "
             "horizon or a reward that has a slope; where a constant hides differences, take it out of the reward"
         )
         return Complaint("equal", text)
-    if share > _MUCH:
+    if 1.0 > share > _MUCH:
         text = (
             f"rounding may be {share:.0%} of the difference between the best return and the worst: take constants "
             "out of the reward, or use jax_enable_x64"
@@ -77,5 +75,15 @@ def complaint(numbers: Mapping[str, Any]) -> Complaint | None:
         )
         return Complaint("unsolved", text)
     if nothing:
-        return Complaint("flat", "nothing can be learnt: the plans have no slope to follow")
+        text = (
+            "nothing can be learnt: the return has no slope at any of the plans, which are optimal, or lie where the "
+            "reward is flat; give it a slope, or take a planner that samples"
+        )
+        return Complaint("flat", text)
     return None
+
+
+def _whole(numbers: Mapping[str, Any], name: str) -> int:
+    """A number of `Info`; 0 where there is none, or it is not finite."""
+    value = float(numbers.get(name, 0.0))
+    return int(value) if math.isfinite(value) else 0

@@ -129,8 +129,7 @@ class Info:
         returns: of each plan as the rollout gave it, [..., K], reward units; under several scenarios the risk measure
             of its returns. Where later iterations evaluate fewer plans, their rows end in NaN.
         weights: of each plan, they sum to 1, [..., K]; where every step has its own, their mean over the steps.
-        samples: the plans that were weighed, as they were tried, [..., K, H, A]; of those that sample. Where later
-            iterations evaluate fewer plans, their rows end in zeros.
+        samples: the plans that the last iteration weighed, as they were tried, [K, H, A]; of those that sample.
         lineage: of the particles, where plans were resampled. Plans are then those that survived, and
             `num_invalid` counts all that died of it; `elbo` is log_evidence itself, whose mean is a bound as well
             (Maddison et al., 2017), and `elbo_gap` None.

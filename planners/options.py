@@ -309,9 +309,17 @@ class Options:
         none="for the range that the model's actions have, if they have one",
     )
     regularization: Any = option(
-        "real", "μ of the first backward pass, in reward units per squared action; it then adapts", minimum=0.0
+        "real",
+        "μ of the first backward pass, in reward units per squared action, or relative to the derivatives of rewards "
+        "where these are less than 1; it then adapts",
+        minimum=0.0,
     )
-    tolerance: Any = option("real", "improvement that is too small to go on, relative to 1 + |return|", minimum=0.0)
+    tolerance: Any = option(
+        "real",
+        "improvement that is too small to go on, relative to 1 + |return|, in place of 1 the greatest derivative of "
+        "rewards where this is less",
+        minimum=0.0,
+    )
     second_order: bool = option(
         "boolean", "whether dynamics are expanded to second order too: differential dynamic programming"
     )

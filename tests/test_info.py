@@ -74,9 +74,14 @@ def test_samples_are_the_plans_that_were_weighed(planner, sizes):
     model = dynamics.pendulum()
     state = model.init(jax.random.key(0))
     _, info = jax.jit(planners.infer)(planner, model, jax.random.key(1), state)
-    assert info.samples.shape == (*info.weights.shape, 4, 1)
     if sizes is not None:
         assert info.weights.shape == (len(sizes), sizes[0])
+    num_last = int((info.weights[-1] > 0).sum())
+    assert num_last <= len(info.samples) <= info.weights.shape[1]
+    assert info.samples.shape == (len(info.samples), 4, 1)
+    returns = planners.rollout(model, jax.random.key(2), state, info.samples)
+    ranked = jnp.argsort(info.weights[-1, : len(info.samples)], descending=True)[:num_last]
+    assert (jnp.diff(returns[ranked]) <= 1e-3).all()  # the weightiest are those of the last iteration that did best
     none = jax.jit(planners.infer)(dataclasses.replace(planner, keep=()), model, jax.random.key(1), state)[1]
     assert none.samples is None
 

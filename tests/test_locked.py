@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 from problems import bound, target
 from scipy import integrate, stats
 
 from mirrax import dynamics, planners
+from mirrax.planners.beliefs import moments
 
 H, LOCKED = 4, 0.3
 KEY = jax.random.key(0)
@@ -97,6 +99,79 @@ def locking(factory):
 
 OF_INDICATORS = {"elbo", "elbo_gap", "log_evidence", "posterior_kl"}  # infinite where no sample has weight
 INDICATORS = {"random_shooting", "predictive_sampling", "cem", "icem", "tsallis", "evolution"}
+
+
+@pytest.mark.parametrize("name", ["gaussian", "full", "full, coloured", "kronecker"])
+@pytest.mark.parametrize("stds", [((0.3, 0.0), (0.5, 0.4)), ((0.0, 0.3), (0.5, 0.4)), ((0.3, 0.2), (0.0, 0.5))])
+def test_the_divergence_is_that_of_the_numbers_that_move_in_both(name, stds):
+    own, other = (bound(FAMILIES[name](mean=mean, std=std), H, 2) for mean, std in zip((0.1, 0.3), stds, strict=True))
+    moves = ~np.asarray(own.locks | other.locks).ravel()
+    np.testing.assert_allclose(own.kl(other), divergence(own, other, moves), rtol=1e-4)
+
+
+def test_the_divergence_from_a_correlated_belief_is_that_from_its_marginal():
+    other = bound(beliefs.full_gaussian(std=0.5), H, 2)
+    plans = jax.random.normal(KEY, (500, H, 2))
+    other = other.fit(plans.at[..., 1].add(plans[..., 0]), jnp.full(500, 1 / 500))
+    for std in ((0.3, 0.0), (0.0, 0.3)):
+        own = bound(beliefs.full_gaussian(std=std, mean=0.1), H, 2)
+        moves = ~np.asarray(own.locks).ravel()
+        np.testing.assert_allclose(own.kl(other), divergence(own, other, moves), rtol=1e-3)
+
+
+def divergence(own, other, moves):
+    """KL of two Gaussians over some of their numbers, in double precision."""
+    block = np.ix_(moves, moves)
+    ours, theirs = (np.asarray(belief.covariance(), np.float64)[block] for belief in (own, other))
+    apart = np.asarray(own.mode() - other.mode(), np.float64).ravel()[moves]
+    inner = np.linalg.solve(theirs, np.column_stack([ours, apart]))
+    log_dets = np.linalg.slogdet(theirs)[1] - np.linalg.slogdet(ours)[1]
+    return 0.5 * (np.trace(inner[:, :-1]) + apart @ inner[:, -1] - moves.sum() + log_dets)
+
+
+@pytest.mark.parametrize("covariance", ["full", "kronecker"])
+def test_plans_beside_a_locked_actuator_have_derivatives(covariance):
+    """Where the covariance has collapsed to its floor, too, whose eigenvalues are equal."""
+
+    def found(goal, std):
+        def step(goal, key, state, action):
+            return state, -((action[0] - goal) ** 2), 1.0
+
+        model = dynamics.from_function(jax.tree_util.Partial(step, goal), len(std), init=lambda key: jnp.zeros(()))
+        planner = planners.vi_mpc(2, num_samples=32, std=jnp.array(std), covariance=covariance)
+        return planners.infer(planner, model, KEY, jnp.zeros(()))[0].mode()[:, 0].sum()
+
+    for std in ((0.5, 0.0), (0.5,)):
+        slope = jax.jit(jax.grad(lambda goal, std=std: found(goal, std)))(0.4)
+        assert np.isfinite(slope)
+
+
+def test_eigenvalues_that_are_raised_have_derivatives_where_they_are_equal():
+    floor, close = jnp.asarray(0.25), {"atol": 1e-2, "rtol": 1e-2}
+    random = jax.random.normal(KEY, (4, 4))
+    for covariance in (random @ random.T, jnp.diag(jnp.array([1.0, 1.0, 0.1, 0.1])), jnp.zeros((4, 4)), jnp.eye(4)):
+
+        def raised(change, floor, covariance=covariance):
+            return moments.factor(covariance + change + change.T, jnp.eye(4), floor)
+
+        slope = jax.jit(jax.grad(lambda *of: (random * raised(*of)).sum(), (0, 1)))(jnp.zeros((4, 4)), floor)
+        assert all(jnp.isfinite(leaf).all() for leaf in slope)
+    # an eigenvalue below the floor, one above
+    below = jnp.diag(jnp.array([2.0, 1.0, 0.1, 0.05])) + 0.02 * (random + random.T)
+
+    def factored(covariance, floor):
+        return moments.factor(jnp.asarray(0.5 * (covariance + covariance.T)), jnp.eye(4), jnp.asarray(floor))
+
+    check_grads(factored, (below, floor), 1, eps=1e-2, **close)
+
+
+def test_the_default_step_size_does_not_count_what_is_locked():
+    def info(std):
+        problem = target(action_size=len(std))
+        return jax.jit(planners.infer)(planners.vi_mpc(3, std=jnp.array(std)), problem, KEY, jnp.zeros(()))[1]
+
+    np.testing.assert_allclose(info((0.5, 0.0)).ess, 3.0, rtol=0.02)
+    np.testing.assert_allclose(info((0.5,)).ess, 3.0, rtol=0.02)
 
 
 @pytest.mark.parametrize("factory", planners.PLANNERS, ids=lambda factory: factory.__name__)

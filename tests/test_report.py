@@ -636,7 +636,7 @@ def test_a_fan_has_all_modes_of_a_mixture_and_the_weightiest_samples(options):
     heaviest = fan.plans[int(jnp.argmax(fan.weights[:3]))]
     np.testing.assert_allclose(jnp.clip(heaviest, -1.0, 1.0), belief.mode(), atol=1e-6)
     kept = set(np.argsort(-np.asarray(info.weights[-1]))[:12])
-    chosen = {int(jnp.argmin(jnp.abs(info.samples[-1] - plan).sum((1, 2)))) for plan in fan.plans[3:]}
+    chosen = {int(jnp.argmin(jnp.abs(info.samples - plan).sum((1, 2)))) for plan in fan.plans[3:]}
     assert chosen == kept
     alone = planners.mppi(5, num_samples=32)
     belief, info = jax.jit(planners.infer)(alone, model, jax.random.key(1), state)

@@ -11,7 +11,7 @@ from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree
 from ...dynamics.spaces import ActionSpace
 from ..options import checked
-from .locked import check_coloured, dimension, locked_tril, log_scale, where_free
+from .locked import check_coloured, dimension, locked_tril, log_scale, marginal_tril, where_free
 from .moments import average, bias_correction, factor, shrunk, square
 from .noise import coloured_correlation, white_noise
 from .protocol import Plan, Plans, continuous_shape
@@ -113,12 +113,15 @@ class FullGaussian:
 
     def kl(self, other: "FullGaussian") -> Float[Array, ""]:
         """KL(self ‖ other), nats."""
-        # over what moves in both
-        own = locked_tril(self.scale_tril, other._diagonal)
+        # of the numbers that move in both
+        own, others = (
+            marginal_tril(self.scale_tril, other._diagonal),
+            marginal_tril(other.scale_tril, self._diagonal),
+        )
         both = jnp.concatenate([own, (self.mean - other.mean).reshape(-1, 1)], axis=1)
-        white = jnp.matmul(triangular_inverse(other.scale_tril), both, precision="highest")
+        white = jnp.matmul(triangular_inverse(others), both, precision="highest")
         scale = jnp.diagonal(own)
-        log_dets = log_scale(where_free(scale, other._diagonal, scale)).sum() - log_scale(scale).sum()
+        log_dets = log_scale(jnp.diagonal(others)).sum() - log_scale(scale).sum()
         return 0.5 * ((white**2).sum() - dimension(scale)) + log_dets
 
     def covariance(self) -> Float[Array, "d d"]:

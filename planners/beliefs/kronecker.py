@@ -11,7 +11,7 @@ from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree
 from ...dynamics.spaces import ActionSpace
 from ..options import checked
-from .locked import dimension, locked_tril, log_scale, where_free
+from .locked import dimension, log_scale, marginal_tril, where_free
 from .moments import average, bias_correction, factor, shrunk, square
 from .noise import coloured_correlation, white_noise
 from .protocol import Plan, Plans, continuous_shape
@@ -139,14 +139,16 @@ class KroneckerGaussian:
 
     def kl(self, other: "KroneckerGaussian") -> Float[Array, ""]:
         """KL(self ‖ other), nats."""
+        # of the actuators that move in both
+        own = dataclasses.replace(self, action_tril=marginal_tril(self.action_tril, jnp.diagonal(other.action_tril)))
+        other = dataclasses.replace(
+            other, action_tril=marginal_tril(other.action_tril, jnp.diagonal(self.action_tril))
+        )
         far = _solve_steps(other.time_tril, _solve_actuators(other.action_tril, (self.mean - other.mean)[None]))
         time = jnp.matmul(triangular_inverse(other.time_tril), self.time_tril, precision="highest")
-        own = locked_tril(self.action_tril, jnp.diagonal(other.action_tril))  # over what moves in both
-        action = jnp.matmul(triangular_inverse(other.action_tril), own, precision="highest")
+        action = jnp.matmul(triangular_inverse(other.action_tril), own.action_tril, precision="highest")
         traces = (time**2).sum() * (action**2).sum()  # tr(X ⊗ Y) = tr X · tr Y
-        both = dataclasses.replace(self, action_tril=own)
-        of_other = dataclasses.replace(other, action_tril=locked_tril(other.action_tril, jnp.diagonal(own)))
-        return 0.5 * (traces + (far**2).sum() - both._dimension()) + of_other._log_det() - both._log_det()
+        return 0.5 * (traces + (far**2).sum() - own._dimension()) + other._log_det() - own._log_det()
 
     def covariance(self) -> Float[Array, "d d"]:
         """The covariance of the flattened plan, [H·A, H·A]."""

@@ -70,6 +70,24 @@ def free_block(matrix: Float[Array, "n n"], scale: Float[Array, " n"]) -> Float[
     return jnp.where(free[:, None] & free, matrix, jnp.eye(len(scale), dtype=matrix.dtype))
 
 
+def marginal_tril(tril: Float[Array, "n n"], scale: Float[Array, " n"]) -> Float[Array, "n n"]:
+    """The factor of a covariance over those numbers alone that move and whose scale is not 0; rows of 0 elsewhere.
+
+    Args:
+        tril: L of Σ = L Lᵀ, lower triangular.
+        scale: of each number.
+    """
+    own = jnp.diagonal(tril)
+    fewer = ((own != 0) & (scale == 0)).any()
+
+    def smaller(tril: Float[Array, "n n"]) -> Float[Array, "n n"]:
+        covariance = jnp.matmul(tril, tril.T, precision="highest")
+        free = jnp.where(scale == 0, scale, own)
+        return locked_tril(jnp.linalg.cholesky(free_block(covariance, free)), free)
+
+    return jax.lax.cond(fewer, smaller, lambda same: same, tril)
+
+
 def locked_tril(tril: Float[Array, "n n"], scale: Float[Array, " n"]) -> Float[Array, "n n"]:
     """A factor of a covariance, with rows and columns of 0 where the scale is 0."""
     free = scale != 0

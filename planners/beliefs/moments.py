@@ -54,13 +54,31 @@ def factor(
     covariance = free_block(0.5 * (covariance + covariance.T), scale)
     # Σ − floor has a Cholesky factor if and only if all eigenvalues are above; their decomposition takes far longer
     above = jnp.isfinite(jnp.linalg.cholesky(covariance - floor * jnp.eye(len(covariance)))).all()
-
-    def raised(covariance: Float[Array, "n n"]) -> Float[Array, "n n"]:
-        values, vectors = jnp.linalg.eigh(covariance)
-        return jnp.matmul(vectors * jnp.maximum(values, floor), vectors.T, precision="highest")
-
-    tril = locked_tril(jnp.linalg.cholesky(jax.lax.cond(above, lambda same: same, raised, covariance)), scale)
+    covariance = jax.lax.cond(above, lambda same, _: same, _raised, covariance, jnp.asarray(floor, covariance.dtype))
+    tril = locked_tril(jnp.linalg.cholesky(covariance), scale)
     return jnp.where(jnp.isfinite(tril).all(), tril, otherwise)
+
+
+@jax.custom_jvp
+def _raised(covariance: Float[Array, "n n"], floor: Float[Array, ""]) -> Float[Array, "n n"]:
+    """V max(Λ, floor) Vᵀ of a covariance V Λ Vᵀ."""
+    values, vectors = jnp.linalg.eigh(covariance)
+    return jnp.matmul(vectors * jnp.maximum(values, floor), vectors.T, precision="highest")
+
+
+@_raised.defjvp
+def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    """V (F ∘ Vᵀ dΣ V) Vᵀ, F_ij = (f_i − f_j)/(λ_i − λ_j), also of equal ones (Daleckii and Krein, 1965)."""
+    (covariance, floor), (moved, lifted) = primals, tangents
+    with jax.default_matmul_precision("highest"):
+        values, vectors = jnp.linalg.eigh(covariance)
+        found, slopes = jnp.maximum(values, floor), (values > floor).astype(values.dtype)
+        apart = values[:, None] - values
+        equal = jnp.abs(apart) <= 1e-5 * jnp.abs(values).max()
+        ratios = (found[:, None] - found) / jnp.where(equal, 1.0, apart)
+        ratios = jnp.where(equal, 0.5 * (slopes[:, None] + slopes), ratios)
+        inner = ratios * (vectors.T @ moved @ vectors) + jnp.diag((1.0 - slopes) * lifted)
+        return (vectors * found) @ vectors.T, vectors @ inner @ vectors.T
 
 
 def deviation(variance: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -108,7 +108,7 @@ class ElboAscent:
             invalid,
             objective[0] / temperature,
             lost,
-            rounding=flat(slopes.returns),
+            rounding=flat(slopes.returns, plans),
         )
 
     def evaluate(

@@ -42,9 +42,9 @@ class Slopes(NamedTuple):
         return ((self.objective > -jnp.inf) & ~self.valid).sum()
 
 
-def flat(returns: Float[Array, " K"]) -> Float[Array, ""]:
+def flat(returns: Float[Array, " K"], plans: Plans) -> Float[Array, ""]:
     """1 where the returns of plans that differ are all the same, else 0: slopes do not rest on their differences."""
-    return (returns.max() == returns.min()).astype(returns.dtype)
+    return ((returns.max() == returns.min()) & (plans != plans[0]).any()).astype(returns.dtype)
 
 
 @pytree

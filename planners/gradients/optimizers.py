@@ -33,13 +33,21 @@ class Optimizer:
         return optax.with_extra_args_support(made)
 
 
+def _adam(learning_rate: Any) -> Any:
+    """Adam for gradients in any unit: the usual ε = 10⁻⁸ would decide where rewards are as small as that."""
+    import optax
+
+    return optax.adam(learning_rate, eps=1e-16)
+
+
 def optimizer(kind: Any = "adam", *, learning_rate: Any = 0.1, max_norm: Any = None) -> Optimizer:
     """Make an optimiser.
 
     Args:
-        kind: what makes an optax optimiser of a learning rate: the name of one in optax ("adam", "sgd", "lbfgs", ...)
-            or a function, such as `lambda rate: optax.chain(optax.scale_by_adam(), optax.scale(-rate))`. Pass a
-            function of a module's, or a `jax.tree_util.Partial`: a lambda made anew compiles anew.
+        kind: what makes an optax optimiser of a learning rate: the name of one in optax ("sgd", "lbfgs", or "adam",
+            whose ε is small enough here for rewards in any unit), or a function, such as
+            `lambda rate: optax.chain(optax.scale_by_adam(), optax.scale(-rate))`. Pass a function of a module's, or a
+            `jax.tree_util.Partial`: a lambda made anew compiles anew.
         learning_rate: > 0.
         max_norm: the norm to which the gradient of each plan is shortened if it is longer, > 0; None for no limit.
 
@@ -52,6 +60,7 @@ def optimizer(kind: Any = "adam", *, learning_rate: Any = 0.1, max_norm: Any = N
     import optax  # half a second, for those who use it
 
     make = getattr(optax, kind, None) if isinstance(kind, str) else kind
+    make = _adam if kind == "adam" else make
     if isinstance(make, optax.GradientTransformation):
         raise ValueError(
             "optimizer must be what makes an optimiser of a learning rate, such as optax.adam, got one that is made"

@@ -24,6 +24,7 @@ from .optimizers import Optimizer
 from .points import Points, PointsFamily
 
 _NUM_MEASURED = 32  # plans whose returns tell the spread
+_USUAL_STD = 0.5  # by which they are told apart where all start at one place
 
 
 @pytree
@@ -154,7 +155,11 @@ class GradientPlanner:
         """Plans as they are spread where inference starts, around the present one."""
         horizon, size = belief.mode().shape
         initial = self.family.bind(horizon, Continuous(size))
-        plans = initial.scattered(key) if isinstance(initial, Points) else initial.sample(key, _NUM_MEASURED)
+        if isinstance(initial, Points):  # those that all start at one place would differ in nothing
+            spread = jnp.where((initial.spread != 0).any(), initial.spread, _USUAL_STD)
+            plans = dataclasses.replace(initial, spread=spread).scattered(key)
+        else:
+            plans = initial.sample(key, _NUM_MEASURED)
         return belief.mode() + (plans - initial.mode())
 
     def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:

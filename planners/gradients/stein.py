@@ -96,7 +96,7 @@ class SteinAscent:
             (~pull.valid).sum(),
             None,
             pull.num_invalid_gradients,
-            rounding=flat(pull.returns),
+            rounding=flat(pull.returns, parameters),
         )
 
     def evaluate(self, model: Model, noise: Key[Array, ""], state: State, parameters: Plans) -> Float[Array, " K"]:

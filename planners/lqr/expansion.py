@@ -42,6 +42,12 @@ class Expansion(NamedTuple):
     v_xx: Float[Array, "n n"]
     at: Any
 
+    def unit(self) -> Float[Array, ""]:
+        """What rewards are measured by: 1, or the greatest derivative of the cost where this is less."""
+        parts = (self.c_z, self.c_zz, self.v_x, self.v_xx)
+        greatest = jnp.stack([jnp.abs(jnp.nan_to_num(part)).max() for part in parts]).max()
+        return jnp.where(greatest > 0.0, jnp.minimum(greatest, 1.0), 1.0)
+
     def fault(self, curvatures: Float[Array, "H A A"] | None) -> tuple[Int[Array, ""], Int[Array, ""]]:
         """Which derivative is no number, by its place in `complaints.DERIVATIVES`, and at which step; 0 and −1: none.
 

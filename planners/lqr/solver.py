@@ -42,8 +42,9 @@ class IterativeLQR:
         proposal: the family around the plan where the first optimisation starts, from which other starts are drawn.
         temperature: λ of the policy's noise, in reward units; None for none.
         prior: of actions: the family of Gaussians of independent steps, or a `policy_prior`; None for none.
-        regularization: μ at the start, a scalar.
-        tolerance: what counts as nothing to be gained, relative to 1 + |objective|.
+        regularization: μ at the start, a scalar, relative to derivatives of rewards where these are less than 1.
+        tolerance: what counts as nothing to be gained, relative to 1 + |objective|, or less where derivatives of
+            rewards are less than 1.
         limits: the least and the greatest action, scalars or [A]; None follows the model.
         warm_start: how beliefs move on by a time step; None to forget them.
         horizon: the number H of steps.
@@ -249,7 +250,7 @@ class IterativeLQR:
 
         def expanded() -> tuple[Expansion, Improvement]:
             expansion = problem.expand(problem.follow(belief.plan, belief.states, belief.gains))
-            return expansion, self._backward(problem, expansion, belief.plan, self.regularization)
+            return expansion, self._backward(problem, expansion, belief.plan, self.regularization, jnp.ones(()))
 
         expansion, improvement = jax.tree.map(
             lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(expanded)
@@ -259,6 +260,7 @@ class IterativeLQR:
             jnp.array(-jnp.inf),
             expansion,
             improvement,
+            jnp.ones(()),
             self.regularization,
             jnp.ones(()),
             jnp.array(False),
@@ -284,7 +286,7 @@ class IterativeLQR:
         expected = -(fraction * slope + 0.5 * fraction**2 * bend)
         agreement = gained / jnp.where(expected == 0.0, 1.0, expected)
         taken = (gained > 0.0) & (first | (agreement > _ENOUGH))
-        little = self.tolerance * (1.0 + jnp.abs(search.objective))
+        little = self.tolerance * (search.unit + jnp.abs(search.objective))
         # the small step of a large μ is no sign of convergence
         converged = ~first & (mu < 1e-5) & ((expected_improvement < little) | (taken & (gained < little)))
         falls = taken & ((fraction > 0.3) | (agreement > 0.5))
@@ -300,7 +302,8 @@ class IterativeLQR:
         plan = jnp.where(taken, followed.plan, search.plan)
         objective = jnp.where(taken, followed.objective, search.objective)
         expansion = jax.lax.cond(taken, problem.expand, lambda _: search.expansion, followed)
-        following, next_mu, factor = self._solve(problem, expansion, plan, *changed)
+        unit = jnp.where(first, expansion.unit(), search.unit)
+        following, next_mu, factor = self._solve(problem, expansion, plan, unit, *changed)
         invalid = tried.objective == -jnp.inf
         kind, where = expansion.fault(following.curvatures if self.second_order else None)
         row = info_row(
@@ -309,7 +312,7 @@ class IterativeLQR:
             objective=objective,
             expected_improvement=expected_improvement,
             step_size=jnp.where(taken, fraction, 0.0),
-            regularization=mu,
+            regularization=mu * search.unit,
             num_invalid=invalid.sum(),
             converged=converged,
             degenerate=~following.solved | invalid.all(),
@@ -320,32 +323,43 @@ class IterativeLQR:
             temperature=self.temperature,
         )
         done = converged | ~following.solved | (first & ~taken)
-        return _Search(plan, objective, expansion, following, next_mu, factor, done, search.num_tried + 1), row
+        after = _Search(plan, objective, expansion, following, unit, next_mu, factor, done, search.num_tried + 1)
+        return after, row
 
     def _solve(
-        self, problem: Problem, expansion: Expansion, plan: Plan, mu: Float[Array, ""], factor: Float[Array, ""]
+        self,
+        problem: Problem,
+        expansion: Expansion,
+        plan: Plan,
+        unit: Float[Array, ""],
+        mu: Float[Array, ""],
+        factor: Float[Array, ""],
     ) -> tuple[Improvement, Float[Array, ""], Float[Array, ""]]:
         """The backward pass, with at least this regularisation and one that suffices, and that."""
 
         def attempt(carry: tuple[Any, ...]) -> tuple[Any, ...]:
             _, mu, factor, tried = carry
             mu, factor = jax.tree.map(lambda up, same: jnp.where(tried, up, same), _raise(mu, factor), (mu, factor))
-            return self._backward(problem, expansion, plan, mu), mu, factor, jnp.array(True)
+            return self._backward(problem, expansion, plan, mu, unit), mu, factor, jnp.array(True)
 
-        nothing = jax.eval_shape(lambda: self._backward(problem, expansion, plan, mu))
+        nothing = jax.eval_shape(lambda: self._backward(problem, expansion, plan, mu, unit))
         start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), nothing)
         improvement, mu, factor, _ = jax.lax.while_loop(
             lambda carry: ~carry[0].solved & (carry[1] < _GREATEST), attempt, (start, mu, factor, jnp.array(False))
         )
         return improvement, mu, factor
 
-    def _backward(self, problem: Problem, expansion: Expansion, plan: Plan, mu: Float[Array, ""]) -> Improvement:
+    def _backward(
+        self, problem: Problem, expansion: Expansion, plan: Plan, mu: Float[Array, ""], unit: Float[Array, ""]
+    ) -> Improvement:
         curvature = problem.curvature if self.second_order else None
-        return backward(expansion, plan, mu, limits=problem.limits, locks=problem.locks, curvature=curvature)
+        return backward(expansion, plan, mu * unit, limits=problem.limits, locks=problem.locks, curvature=curvature)
 
     def _believe(self, problem: Problem, search: "_Search", proposal: Gaussian) -> AffinePolicy:
         # as little regularised as it can be
-        improvement, _, _ = self._solve(problem, search.expansion, search.plan, jnp.zeros(()), jnp.ones(()))
+        improvement, _, _ = self._solve(
+            problem, search.expansion, search.plan, search.unit, jnp.zeros(()), jnp.ones(())
+        )
         policy = AffinePolicy(search.plan, search.expansion.x, improvement.gains, None, proposal)
         trils = self._noise(problem, search.expansion, improvement)
         return policy if trils is None else answered(policy, trils, search.expansion.f_z)
@@ -399,7 +413,8 @@ class _Search(NamedTuple):
         objective: of the plan.
         expansion: around it.
         improvement: what to try next.
-        regularization: μ of that.
+        unit: of rewards, by which tolerance and μ are measured.
+        regularization: μ of that, in this unit.
         factor: by which μ changes next, which itself grows.
         done: whether to stop.
         num_tried: of what was tried so far, the start included.
@@ -409,6 +424,7 @@ class _Search(NamedTuple):
     objective: Float[Array, ""]
     expansion: Expansion
     improvement: Improvement
+    unit: Float[Array, ""]
     regularization: Float[Array, ""]
     factor: Float[Array, ""]
     done: Bool[Array, ""]

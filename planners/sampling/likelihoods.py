@@ -315,9 +315,11 @@ def regrets(
     some = valid.any()
     best = jnp.where(some, jnp.max(jnp.where(valid, returns, -jnp.inf)), 0.0)
     regret = best - returns
-    rounding = 8.0 * jnp.finfo(returns.dtype).eps * jnp.abs(best)
+    unit = jnp.finfo(returns.dtype).eps * jnp.abs(best)
+    rounding = 8.0 * unit
     if residual is not None:
-        rounding = rounding / jnp.sqrt(jnp.asarray(num_rewards, float))
+        # H rewards of one size, each off by up to half a unit of its own: two to five deviations of a difference
+        rounding = unit / jnp.sqrt(jnp.asarray(num_rewards, float))
         regret = regret - residual
         regret = regret - jnp.where(some, jnp.min(jnp.where(valid, regret, jnp.inf)), 0.0)
     regret = jnp.minimum(jnp.where(valid, regret, 0.0), jnp.finfo(returns.dtype).max)

@@ -140,16 +140,25 @@ class SamplingPlanner:
         """All iterations; those of different sizes are programs of their own."""
         sizes = self.num_samples
         if isinstance(sizes, int) and self.num_iterations > 1:
-            (search, _), info = jax.lax.scan(lambda carry, now: iterate(carry, now, sizes), carry, now)
-            return search, info
+
+            def step(carry: tuple[Any, Any], now: Any) -> tuple[tuple[Any, Any], Info]:
+                after, info = iterate(carry[0], now, sizes)
+                return (after, info.samples), dataclasses.replace(info, samples=None)
+
+            # plans of the last iteration alone are kept: those of all would take memory, and time
+            shape = jax.eval_shape(lambda: iterate(carry, jax.tree.map(lambda leaf: leaf[0], now), sizes)[1].samples)
+            nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)
+            ((search, _), samples), info = jax.lax.scan(step, (carry, nothing), now)
+            return search, dataclasses.replace(info, samples=samples)
         rows = []
         sizes = (sizes,) if isinstance(sizes, int) else sizes
         if len(sizes) != self.num_iterations:
             raise ValueError(f"num_iterations must be {len(sizes)}, as many as num_samples has numbers")
         for i, size in enumerate(sizes):  # in a loop of one XLA would simplify less
             carry, info = iterate(carry, jax.tree.map(lambda leaf: leaf[i], now), size)  # noqa: B023
-            rows.append(info)
-        return carry[0], jax.tree.map(lambda *rows: jnp.stack(rows), *_as_long(rows))
+            rows.append(dataclasses.replace(info, samples=None))
+        info_rows = jax.tree.map(lambda *rows: jnp.stack(rows), *_as_long(rows))
+        return carry[0], dataclasses.replace(info_rows, samples=info.samples)
 
     def _reported(self, info: Info) -> Info:
         return (info if self.diagnostics else info.brief()).keeping(self.keep)
@@ -165,13 +174,12 @@ class SamplingPlanner:
 
 def _as_long(rows: list[Info]) -> list[Info]:
     """Rows whose arrays of plans are as long as the longest: those of fewer plans end in NaN, and in weights of 0."""
-    longest = max(max(map(_length, (row.returns, row.weights, row.samples))) for row in rows)
+    longest = max(max(map(_length, (row.returns, row.weights))) for row in rows)
     return [
         dataclasses.replace(
             row,
             returns=padded(row.returns, longest, jnp.nan),
             weights=padded(row.weights, longest, 0.0),
-            samples=padded(row.samples, longest, 0.0),
         )
         for row in rows
     ]

@@ -23,7 +23,10 @@ class StepSize(Protocol):
     """Chooses κ for the log importance ratios of an iteration."""
 
     def __call__(
-        self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None, dimension: int = 1
+        self,
+        log_ratios: Float[Array, " K"],
+        log_base: Float[Array, " K"] | None = None,
+        dimension: Any = 1,
     ) -> Any:
         """The step size κ in (0, 1].
 
@@ -31,7 +34,7 @@ class StepSize(Protocol):
             log_ratios: log W + log p − log q, [K], −inf for plans without weight.
             log_base: log-weights of the plans at κ = 0, [K], where they were not drawn from q; None for equal
                 weights.
-            dimension: how many numbers a plan has, or its knots have.
+            dimension: how many numbers of a plan, or of its knots, are not locked.
         """
         ...
 
@@ -47,7 +50,10 @@ class FixedStep:
     size: Float[Array, ""]
 
     def __call__(
-        self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None, dimension: int = 1
+        self,
+        log_ratios: Float[Array, " K"],
+        log_base: Float[Array, " K"] | None = None,
+        dimension: Any = 1,
     ) -> Float[Array, ""]:
         """κ."""
         return self.size
@@ -69,12 +75,15 @@ class EssStep:
     target: Float[Array, ""] | None
 
     def __call__(
-        self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None, dimension: int = 1
+        self,
+        log_ratios: Float[Array, " K"],
+        log_base: Float[Array, " K"] | None = None,
+        dimension: Any = 1,
     ) -> Float[Array, ""]:
         """κ by bisection: the effective sample size falls with κ."""
         fraction = self.target
         if fraction is None:
-            fraction = jnp.asarray(min(0.1, max(dimension, 2) / len(log_ratios)), float)
+            fraction = jnp.minimum(0.1, jnp.maximum(dimension, 2) / jnp.asarray(len(log_ratios), float))
 
         def near(base: Float[Array, " K"], factors: Float[Array, " K"]) -> Bool[Array, ""]:
             number = (base > 0).sum()
@@ -96,7 +105,10 @@ class KlStep:
     max_kl: Float[Array, ""]
 
     def __call__(
-        self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None, dimension: int = 1
+        self,
+        log_ratios: Float[Array, " K"],
+        log_base: Float[Array, " K"] | None = None,
+        dimension: Any = 1,
     ) -> Float[Array, ""]:
         """κ by bisection: the divergence of w ∝ b exp(κ lr) from b grows with κ."""
 

@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from ..beliefs.locked import locks_of
 from ..beliefs.protocol import Proposal, innermost
 from ..checks import check_per_plan
 from ..rollouts.rollout import Scores
@@ -112,6 +113,7 @@ def optimality_of(likelihood: Likelihood, returns: Float[Array, " K"], compared:
     return optimality
 
 
-def dimension(belief: Any) -> int:
-    """How many numbers a plan of a belief has, or its knots have, which fits must find."""
-    return innermost(belief).mode().size
+def dimension(belief: Any) -> Int[Array, ""]:
+    """How many numbers a plan of a belief has, or its knots have, which fits must find: those that are not locked."""
+    inner = innermost(belief)
+    return (~locks_of(inner, inner.mode())).sum()

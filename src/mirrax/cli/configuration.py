@@ -102,7 +102,7 @@ def _check_memory(model: Any, settings: Mapping[str, Any]) -> None:
     from mirrax.dynamics import action_space
 
     horizon = settings["horizon"]
-    number = (settings.get("num_samples") or 1) * (settings.get("num_iterations") or 1)  # those of all are kept
+    number = settings.get("num_samples") or 1
     plans = 4 * horizon * number * math.prod(action_space(model).shape)
     if "SC_PHYS_PAGES" in os.sysconf_names and plans > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
         raise ValueError(

@@ -32,14 +32,14 @@ def fan_of(modes: tuple[Any, Any] | None, info: planners.Info) -> Fan | None:
 
     Args:
         modes: of the belief after planning, where it has several, [M, H, A], and their weights, [M]; else None.
-        info: of planning; with the last iteration's `samples` and `weights` where the planner keeps them.
+        info: of planning; with `samples` and `weights` where the planner keeps them.
 
     Returns:
         The modes of a mixture, and the weightiest of the sampled plans; None where there are neither.
     """
     parts = [] if modes is None else [modes]
     if info.samples is not None and info.weights is not None:
-        samples, weights = info.samples[-1], info.weights[-1]
+        samples, weights = info.samples, info.weights[-1, : len(info.samples)]
         weights, chosen = jax.lax.top_k(weights, min(_SAMPLES, len(weights)))
         parts.append((samples[chosen], weights))
     if not parts:
