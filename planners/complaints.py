@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .info import Info
+
 DERIVATIVES = (
     "no derivative",
     "the first derivative of the dynamics",
@@ -35,15 +37,20 @@ class Complaint(NamedTuple):
         return self.text
 
 
-def complaint(numbers: Mapping[str, Any]) -> Complaint | None:
+def complaint(numbers: Info | Mapping[str, Any]) -> Complaint | None:
     """Say what went wrong in an iteration, and what to do.
 
     Args:
-        numbers: what a planner reports of the iteration, by the names of `Info`; others do not matter.
+        numbers: the `Info` of one inference, whose last iteration counts; or what a planner reports of an iteration,
+            by the names of `Info`, others do not matter.
 
     Returns:
         The complaint, whose `str` is a sentence; None where all is well.
     """
+    if isinstance(numbers, Info):
+        if numbers.measures.ndim != 2:
+            raise ValueError(f"numbers must be the Info of one inference, got measures of {numbers.measures.shape}")
+        numbers = dict(zip(numbers.names, numbers.measures[-1].tolist(), strict=True))
     at = _whole(numbers, "nonfinite_derivative")
     if at:
         where = f"at step {_whole(numbers, 'nonfinite_step')} of the plan"

@@ -44,7 +44,9 @@ def test_neither_unit_nor_equal_returns_go_unnoticed(factory):
     def earned(belief):
         return planners.rollout(walk(), KEY, jnp.zeros(()), belief.mode()[None])[0]
 
-    assert planners.complaint(numbers(told)) is None
+    assert planners.complaint(told) is None
+    with pytest.raises(ValueError, match="numbers must be the Info of one inference, got measures of"):
+        planners.complaint(jax.tree.map(lambda leaf: leaf[None], told))
     assert earned(usual) > -3.5  # −5 for staying where it is
     assert earned(small) > -3.5
     assert "nothing can be learnt" in str(planners.complaint(numbers(info)))
