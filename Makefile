@@ -1,4 +1,4 @@
-# make demo | test | test-newest | lint | docs: each installs what it needs into .venv first, once, and prints what it does.
+# make demo | test | test-all | test-newest | lint | docs: each installs what it needs into .venv first, once, and prints what it does.
 SHELL := /bin/bash
 PYTHON ?= python3
 STEPS ?= 200
@@ -11,12 +11,15 @@ NEWEST_PYTHON ?= python3.12
 NEWEST := .venv-newest/bin
 TESTS ?= tests
 
-.PHONY: demo test test-newest lint docs clean
+.PHONY: demo test test-all test-newest lint docs clean
 
 demo: .venv/runtime  ## iCEM drives the Brax ant forward; the report is runs/ant-icem/report.html
 	$(BIN)/mirrax run ant --steps $(STEPS)
 
-test: .venv/test  ## all tests, as many files at once as there are cores
+test: .venv/test  ## all tests but those that take long, as many files at once as there are cores
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+test-all: .venv/test  ## all tests
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-newest: .venv-newest/test  ## the same with the newest of everything; TESTS=... for some of them

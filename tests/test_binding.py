@@ -265,6 +265,7 @@ def test_a_belief_shares_no_memory(name):
     assert not set(beliefs) & set(places[: len(places) - len(beliefs)])
 
 
+@pytest.mark.slow
 @every
 def test_beliefs_may_be_donated_and_one_planner_serves_models_of_any_size(name):
     planner = PLANNERS[name]
@@ -296,6 +297,7 @@ def test_one_planner_serves_vectors_and_choices(name):
         assert info.best_return[-1] >= jnp.nanmean(info.returns[-1])
 
 
+@pytest.mark.slow
 @every
 def test_inference_without_a_belief_starts_where_init_does(name):
     planner, model = PLANNERS[name], model_of(name)

@@ -104,6 +104,7 @@ def with_scenarios(options):
     return options | ({} if options["risk"] is None else {"num_scenarios": 2})
 
 
+@pytest.mark.slow
 @crossed
 @given(options=st.fixed_dictionaries(POSTERIOR))
 def test_a_posterior_does_not_depend_on_how_it_is_inferred(options):
@@ -188,6 +189,7 @@ CONTROL = AROUND | {
 WAYS = dynamics.from_function(two_ways, 1)
 
 
+@pytest.mark.slow
 @crossed
 @given(options=st.fixed_dictionaries(CONTROL))
 def test_control_is_sound_whatever_is_crossed(options):

@@ -115,6 +115,7 @@ def test_a_warm_start_appends_an_action(tail, last):
     np.testing.assert_array_equal(shifted.best(), [2, 2, 2, last])
 
 
+@pytest.mark.slow
 @several_devices
 def test_blocks_and_devices_change_nothing():
     mesh = jax.make_mesh((2,), ("samples",), devices=jax.devices()[:2])

@@ -204,6 +204,7 @@ def test_optimistic_particles_are_the_direct_posterior(world):
     assert roots["SMC"][0] > 0.995
 
 
+@pytest.mark.slow
 def test_particles_under_common_noise_are_the_structured_posterior_of_plans(world):
     """In the same futures as all plans; a few futures are not all futures."""
     mdp, plans, _ = world

@@ -405,6 +405,7 @@ def test_a_number_of_python_may_become_an_array():
     assert belief.mode()[0, 0] > 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [False, None])
 @pytest.mark.parametrize(
     "make",

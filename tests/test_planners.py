@@ -264,6 +264,7 @@ def test_it_is_made_of_components(name):
 
 
 # but for those of thousands of operations
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in ALL if not name.startswith(("ilqr", "iterative_policy"))])
 def test_jit_is_no_jit(name):
     planner = dataclasses.replace(make(name), num_iterations=1)  # one by one, operations are slow
@@ -331,6 +332,7 @@ def test_one_program_serves_all_traced_values_and_beliefs_may_be_donated(name):
     assert count.traces["plan"] == 1, count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in ALL if "," not in name or name.startswith(("vi_mpc", "smc"))])
 def test_vmap_is_a_loop_over_planners_models_states_and_keys(name):
     change, value = next(iter(ALL[name][2].items()))

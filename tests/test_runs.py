@@ -387,6 +387,7 @@ def test_the_library_is_imported_when_it_is_asked_for():
         _ = mirrax.nosuch
 
 
+@pytest.mark.slow
 def test_the_campaign_finds_nothing_lost(capsys):
     faults.main(["--kills", "2", "--signals", "0", "--limits", "1", "--steps", "40"])
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]

@@ -324,6 +324,7 @@ def evidence_of_two_ways():
     return np.log(weights.mean()), weights.std() / weights.mean() / 2**9.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_components", "num_samples"), [(4, 2_048), (2, 512)])
 def test_small_steps_lose_no_way_round(two_ways, num_components, num_samples):
     """Both ways are equally good: for every step size each keeps half, and the evidence does not lack log 2."""
