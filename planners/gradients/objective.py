@@ -42,9 +42,15 @@ class Slopes(NamedTuple):
         return ((self.objective > -jnp.inf) & ~self.valid).sum()
 
 
-def flat(returns: Float[Array, " K"], plans: Plans) -> Float[Array, ""]:
-    """1 where the returns of plans that differ are all the same, else 0: slopes do not rest on their differences."""
-    return ((returns.max() == returns.min()) & (plans != plans[0]).any()).astype(returns.dtype)
+def flat(returns: Float[Array, " K"], plans: Float[Array, "S H A"]) -> Float[Array, ""]:
+    """1 where the returns of plans that differ are all the same, else 0: slopes do not rest on their differences.
+
+    Args:
+        returns: of the plans, or of others that were drawn around them.
+        plans: that move.
+    """
+    differ = (plans != plans[0]).any() if len(plans) == len(returns) else jnp.array(True)
+    return ((returns.max() == returns.min()) & differ).astype(returns.dtype)
 
 
 @pytree
