@@ -19,15 +19,16 @@ from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from .actions import check_action, from_range, to_range
 from .base import State, Step
+from .brax_actuators import engine_limits, engine_range
 from .brax_figure import brax_figure
 from .brax_labels import actuator_names, coordinate_names
 from .brax_motion import squared_displacement, squared_speed
+from .brax_rewards import terms_of
 from .checks import integer, interval, real
 from .figures import Figure
 from .pytrees import pytree, static
 from .randomness import is_key, raw_keys, redrawn
 
-_TERM = "reward_"
 BACKENDS = ("spring", "positional", "generalized", "mjx")  # cheapest first
 
 
@@ -118,20 +119,28 @@ class BraxModel:
         return actuator_names(self)
 
     def to_actuators(self, action: Float[Array, " A"]) -> Float[Array, " A"]:
-        """What the environment's own `step` takes, between `low` and `high`."""
-        return to_range(check_action(action, self.action_size), self.low, self.high)
+        """What the engine is given for an action, after the scaling of the environment's own `step`, and clips."""
+        values = to_range(check_action(action, self.action_size), *self._engine_range())
+        limits = engine_limits(self.sys, self.action_size)
+        return values if limits is None else jnp.clip(values, *limits)
 
     def from_actuators(self, values: Float[Array, " A"]) -> Float[Array, " A"]:
-        """The action on the scale of plans for what the environment's own `step` takes."""
-        return from_range(check_action(values, self.action_size), self.low, self.high)
+        """The action on the scale of plans for which the engine is given these values."""
+        return from_range(check_action(values, self.action_size), *self._engine_range())
 
     def reward_terms(
         self, state: State, action: Num[Array, "*a"], after: State
     ) -> Mapping[str, Float[Array, ""]] | None:
-        """Those of the state's metrics whose names begin with "reward_"; None where there are none."""
-        metrics = getattr(after, "metrics", None) or {}
-        terms = {name.removeprefix(_TERM): value for name, value in metrics.items() if name.startswith(_TERM)}
-        return {name: jnp.asarray(value, float).reshape(()) for name, value in terms.items()} or None
+        """The state's metrics whose names begin with "reward_", as the reward weighs them; None where there are none.
+
+        What they leave of the reward is the term "other", unless Brax's own sources say that nothing is left.
+        """
+        return terms_of(self.env, after)
+
+    def _engine_range(self) -> tuple[Float[Array, " A"], Float[Array, " A"]]:
+        """What the engine is given for the actions -1 and 1."""
+        with _quiet():
+            return engine_range(self.env, _with_sys(self.env, self.sys), self.low, self.high)
 
     def with_coordinates(self, state: State, x: Float[Array, " n"]) -> State:
         """The state with these coordinates, all that the engine derives from them included."""
@@ -230,7 +239,7 @@ def brax(
         backend: "spring" (cheapest to compile and run), "positional", "generalized" or "mjx"; None picks the first of
             them that the environment supports. Only with a name.
         action_range: the actions (low, high), scalars or [A], that -1 and 1 of a plan stand for. Brax's own
-            environments take [-1, 1] and scale inside.
+            environments take [-1, 1] and scale inside; `to_actuators` says to what.
         noise: the names of those entries of a state's `info` that are keys of future noise, which rollouts draw
             anew. None finds them by tracing a step, where there are any unsigned numbers.
         **env_kwargs: what the environment's constructor takes. Only with a name.

@@ -1,5 +1,6 @@
 """Brax environments as models, on real ones (spring: cheap to compile) and on made-up awkward ones."""
 
+import copy
 import dataclasses
 import functools
 import inspect
@@ -13,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from brax.envs import base as brax_base
+from brax.envs import inverted_pendulum as pendulum
+from brax.envs import pusher
 from brax.envs.wrappers import training
 from problems import unchecked
 
@@ -376,3 +379,95 @@ def test_mistakes_in_environments_are_named(kind, message):
     ):
         with pytest.raises(ValueError, match=message):
             unchecked(call)()
+
+
+def without_physics(model):
+    """The model whose engine does nothing, and a state of it full of numbers: rewards are computed all the same."""
+    env = copy.copy(model.env)
+    env.pipeline_step = lambda state, action: jax.tree.map(lambda leaf: (1.5 * leaf).astype(leaf.dtype), state)
+    shapes = jax.eval_shape(model.init, KEY)
+    number = iter(range(1000))
+
+    def full(leaf):
+        if leaf.dtype != jnp.float32:
+            return jnp.ones(leaf.shape, leaf.dtype)
+        return jax.random.uniform(jax.random.fold_in(KEY, next(number)), leaf.shape)
+
+    return dataclasses.replace(model, env=env), jax.tree.map(full, shapes)
+
+
+@pytest.mark.parametrize("name", dynamics.brax_names())
+def test_actuators_of_brax_take_what_the_engine_is_given(name):
+    """The range of every registered robot is that of its file, however its environment scales actions."""
+    model = dynamics.brax(name)
+    low, high = dynamics.actuator_limits(model)
+    wide = {"inverted_pendulum": 3.0, "pusher": 2.0, "humanoid": 0.4, "humanoidstandup": 0.4}.get(name, 1.0)
+    np.testing.assert_allclose(high, wide, rtol=1e-6)
+    np.testing.assert_allclose(low, -high)
+    if model.sys is not None:
+        np.testing.assert_allclose(jnp.stack([low, high], axis=-1), model.sys.actuator.ctrl_range)
+    action = jnp.linspace(-0.9, 0.8, model.action_size)
+    np.testing.assert_allclose(model.to_actuators(action), wide * action, rtol=1e-5)
+    np.testing.assert_allclose(model.from_actuators(wide * action), action, rtol=1e-5)
+
+
+def test_the_scale_of_actions_follows_the_robot_and_its_wrappers():
+    model = dynamics.brax("inverted_pendulum")
+    repeated = dynamics.brax(training.EpisodeWrapper(model.env, 100, 3))
+    action = jnp.array([0.5])
+    assert jax.jit(repeated.to_actuators)(action) == 1.5
+    robot = model.sys.tree_replace({"actuator.ctrl_range": jnp.array([[-5.0, 5.0]])})
+    stronger = dataclasses.replace(model, sys=robot)
+    assert jax.jit(lambda model: dynamics.to_actuators(model, action))(stronger) == 2.5
+    assert dynamics.brax("inverted_pendulum", action_range=(-2.0, 2.0)).to_actuators(jnp.ones(1)) == 3.0  # clipped
+
+
+class Servo(pendulum.InvertedPendulum):
+    """What it gives the engine depends on the state, too."""
+
+    def step(self, state, action):
+        return super().step(state, action - state.pipeline_state.q[:1])
+
+
+def test_actions_that_are_not_scaled_stay_as_they_are():
+    for env in (Awkward(), Counter(), Servo()):
+        model = dynamics.brax(env)
+        action = jnp.linspace(0.3, 0.4, model.action_size)
+        np.testing.assert_allclose(model.to_actuators(action), action, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", dynamics.brax_names())
+def test_terms_sum_to_the_reward(name):
+    """Of every registered environment; a term "other" is only where its metrics leave something."""
+    model, state = without_physics(dynamics.brax(name))
+    action = jnp.linspace(-0.9, 0.8, model.action_size)
+
+    def both(state):
+        step = model.step(KEY, state, action)
+        return step.reward, dynamics.reward_terms(model, state, action, step.state)
+
+    reward, terms = jax.jit(both)(state)
+    if terms is not None:
+        np.testing.assert_allclose(sum(terms.values()), reward, rtol=1e-4)
+        assert ("other" in terms) == (name == "humanoidstandup")
+    if name == "humanoidstandup":
+        np.testing.assert_allclose(terms["other"], 1.0, rtol=1e-3)
+
+
+class Slowly(pusher.Pusher):
+    """Another reward of the same metrics."""
+
+    def step(self, state, action):
+        state = super().step(state, action)
+        return state.replace(reward=state.reward - 7.0)
+
+
+def test_what_metrics_leave_of_a_reward_is_a_term():
+    model, state = without_physics(dynamics.brax(Slowly(backend="spring")))
+    step = jax.jit(model.step)(KEY, state, jnp.full(7, 0.1))
+    terms = model.reward_terms(state, jnp.full(7, 0.1), step.state)
+    assert {*terms} == {"ctrl", "dist", "near", "other"}
+    np.testing.assert_allclose(sum(terms.values()), step.reward, rtol=1e-5)
+    assert (
+        dynamics.brax(training.EpisodeWrapper(model.env, 9, 2)).reward_terms(state, jnp.zeros(7), step.state) is None
+    )

@@ -45,7 +45,7 @@ MODELS = {
     "ensemble": lambda: dynamics.ensemble([dynamics.pendulum(max_torque=3.0), dynamics.pendulum(max_torque=4.0)]),
     "randomized": lambda: dynamics.randomized(dynamics.pendulum(), lambda key, model: model),
     "own reward": lambda: dynamics.with_reward(dynamics.pendulum(), lambda state, action, after: 0.0),
-    "brax": lambda: dynamics.brax("inverted_pendulum", "generalized", action_range=(-3.0, 3.0)),
+    "brax": lambda: dynamics.brax("inverted_pendulum", "generalized", action_range=(-0.5, 0.5)),
 }
 
 
