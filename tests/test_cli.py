@@ -183,6 +183,37 @@ def test_runs_are_compared(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "other.html").exists()
 
 
+def run_of(folder, *, name="cem", temperature=1.0, num_steps=3):
+    """The results of a run that nobody has waited for."""
+    about = {"model": "inverted_double_pendulum", "backend": "generalized", "planner": name, "seed": 0, "dt": 0.05}
+    about |= {"num_steps": num_steps, "settings": {"temperature": temperature}, "versions": {}, "device": "cpu × 1"}
+    ones = np.ones(num_steps)
+    made = results.Results(
+        about | {"compile_s": 1.0},
+        rewards=ones, ended=ones < 0, actions=ones[:, None], actuators=ones[:, None], plan_ms=ones,
+        states=np.zeros((num_steps + 1, 2)), plans=np.zeros((0, 4, 1)), plan_steps=np.zeros(0, int),
+        diagnostics={"ess": np.arange(num_steps) * 1.0, "num_invalid": 0.0 * ones, "elbo": -np.inf * ones},
+    )  # fmt: skip
+    folder.mkdir()
+    results.results.save(folder, made)
+    return str(folder)
+
+
+def test_tables_of_runs_break_no_word_and_numbers_are_compared_exactly(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    folders = [run_of(tmp_path / name, temperature=value) for name, value in (("a", 1234567.0), ("b", 1234568.0))]
+    main(["compare", *folders])
+    out = capsys.readouterr().out
+    assert "temperature: a 1234567, b 1234568" in out
+    assert all(len(line) <= 80 for line in out.splitlines()[:-2])
+    words = out.split()
+    assert words.count("inverted_double_pendulum") == words.count("(generalized)") == 2
+    assert words.count("run") > 1, "one table below the other"
+    page = (tmp_path / "compare.html").read_text(encoding="utf-8")
+    assert "Always the same: invalid plans 0, evidence lower bound -inf." in page
+    assert re.findall("<h3>(.*?)</h3>", page) == ["Return", "Reward", "Planning time", "Effective sample size"]
+
+
 def test_what_cannot_be_compared_is_one_line(tmp_path, capsys):
     assert "compare needs the folders of two runs at least, got 0" in fails(capsys, "compare")
     assert "compare needs the folders of two runs at least, got 1" in fails(capsys, "compare", str(tmp_path))

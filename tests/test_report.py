@@ -26,11 +26,13 @@ from mirrax.dynamics.figures import Figure, Kind, Shape, figure
 from mirrax.planners.sampling.incumbent import modes_of
 from mirrax.report import Motion, report_episode, write_report
 from mirrax.report.ahead import Fan, fan_of, paths_of
-from mirrax.report.charts import compact
+from mirrax.report.charts import COLOURS, compact, draw
 from mirrax.report.diagnostics import DIAGNOSTICS
 from mirrax.report.lines import plan_lines
-from mirrax.report.run_charts import run_charts, state_charts
+from mirrax.report.plot import TICK
+from mirrax.report.run_charts import planning_charts, run_charts, state_charts
 from mirrax.report.scene import record
+from mirrax.results.numbers import always, shortest, told
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 
@@ -324,6 +326,97 @@ def test_rewards_that_are_none_are_gaps():
     np.testing.assert_array_equal(earned.groups[""][0].values, [1.0, np.nan, 3.0, 6.0])
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_reward_that_is_infinite_is_a_gap_and_no_later_one(tmp_path):
+    rewards = np.array([1.0, np.inf, 2.0, -np.inf, 3.0])
+    nothing = {"terms": {}, "action_names": [*"abcdefgh"], "action_limits": None}
+    actions = np.full((5, 8), np.nan)
+    actions[1:, 0] = 0.0, 1.0, 2.0, np.inf
+    _, earned, heat = run_charts(rewards=rewards, actions=actions, **nothing)
+    np.testing.assert_array_equal(earned.groups[""][0].values, [1.0, np.nan, 3.0, np.nan, 6.0])
+    assert "less those that are no finite number" in earned.remark
+    np.testing.assert_array_equal(heat.values[:, 0], [np.nan, -1.0, 0.0, 1.0, np.nan])
+    assert np.isnan(heat.values[:, 1:]).all()
+    limits = (np.full(8, -np.inf), np.full(8, 4.0))
+    *_, heat = run_charts(rewards=rewards, actions=actions, **nothing | {"action_limits": limits})
+    np.testing.assert_array_equal(heat.values[1:4, 0], [-1.0, -0.5, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([1e6, 1000000.4, 1000000.2], None),
+        (np.float32([1e6, 1000000.4, 1000000.2]), None),
+        ([1e9, 1e9 + 1.0], None),
+        ([1000000.4] * 3, "1000000.4"),
+        (np.float32([1000000.4] * 3), "1000000.4"),
+        (np.float32([6.0, 5.9999995]), "6"),
+        (np.float32([0.1, 0.1]), "0.1"),
+        ([1e-9, 1e-9], "1e-9"),
+        ([-0.0, 0.0], "0"),
+        ([-np.inf, -np.inf], "-inf"),
+        ([-np.inf, np.inf], None),
+        ([np.nan, 1.0], None),
+        ([1.0], None),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_what_never_changes_is_told_with_all_its_digits(values, said):
+    assert always(np.asarray(values, float)) == said
+
+
+def test_a_number_that_is_never_finite_is_not_passed_over_in_silence():
+    numbers = {"elbo": np.full(3, -np.inf), "entropy": np.array([np.inf, np.nan, -np.inf]), "kl": np.full(3, np.nan)}
+    charts, constant = planning_charts(None, numbers, None)
+    assert not charts
+    assert constant == {"Evidence lower bound": "-inf", "Entropy": "never finite"}
+
+
+def test_numbers_are_the_shortest_decimals_of_their_precision():
+    assert shortest(np.float32(0.008)) == 0.008
+    assert shortest(np.array([[0.1, 2.0]], np.float32)) == [[0.1, 2.0]]
+    assert shortest(np.float64(0.1) + 0.2) == 0.1 + 0.2
+    assert shortest(np.array([1, 2])) == [1, 2]
+    assert (told(1234567.0), told(1e20), told(float(np.float32(0.3))), told(0.1 + 0.2)) == (
+        *("1234567", "1e+20", "0.3"),
+        "0.30000000000000004",
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "levels", "words"),
+    [
+        ((-1.0, 1.0), (-1.0, 1.0), "dashed: the ends of their range"),
+        ((-1e3, 1e3), (), "the ends of their range, far outside: -1000 and 1000"),
+        ((0.0, np.inf), (0.0,), "dashed: the end of their range"),
+        ((-np.inf, np.inf), (), "As the actuators take them."),
+    ],
+)
+def test_the_ends_of_a_range_are_seen_where_they_are_said_to_be(limits, levels, words):
+    actions = np.array([[0.1], [0.5], [0.3]])
+    ends = (np.array([limits[0]]), np.array([limits[1]]))
+    *_, chart = run_charts(rewards=np.zeros(3), terms={}, actions=actions, action_names=["0"], action_limits=ends)
+    assert chart.levels == levels
+    assert words in chart.remark
+    script = draw([chart], np.arange(3.0), 3.0, "step", cursor=False).script
+    assert script.count('"name":"Line"') == 3 * (1 + len(levels))  # each as drawn, not selected, and muted
+    assert '"name":"Span"' not in script
+
+
+def test_colours_can_be_told_apart_by_those_who_see_fewer_too():
+    """Distances in CIE Lab, as they are and as deuteranopes and protanopes see them (Machado et al., 2009)."""
+    rgb = np.array([matplotlib.colors.to_rgb(colour) for colour in COLOURS])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8728]])
+    deutan = np.array([[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]])
+    protan = np.array([[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]])
+    for seen in (np.eye(3), deutan, protan):
+        x, y, z = np.cbrt(np.clip(linear @ seen.T, 0.0, 1.0) @ to_xyz.T).T
+        lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+        distances = np.linalg.norm(lab[:, None] - lab, axis=-1)
+        assert distances[np.triu_indices(len(lab), 1)].min() > 15.0
+
+
 @pytest.mark.parametrize(
     "values", [[1e9, 1e9 + 1.0, np.nan, 1e9 + 3.0], [1e300, 2e300, 3e300], [0.1, 0.2, 0.4], [5.0, 5.0], [np.nan], []]
 )
@@ -385,8 +478,8 @@ def test_every_number_of_info_has_a_sentence():
     assert {*DIAGNOSTICS} == {
         name for name, value in vars(planners.Info).items() if type(value).__name__ == "_Measure"
     }
-    for name, told in DIAGNOSTICS.items():
-        assert told.advice.endswith("."), name
+    for name, about in DIAGNOSTICS.items():
+        assert about.advice.endswith("."), name
 
 
 def test_charts_are_sized_by_the_run(tmp_path):
@@ -416,6 +509,39 @@ def test_an_episode_of_ones_own_has_a_page_up_to_its_end(tmp_path):
     assert f"in {num_steps} steps" in page
     assert "3-D playback" in page
     assert "Planning time" not in page
+
+
+@pytest.mark.parametrize("summary", [None, {"Who": "me"}])
+def test_why_an_episode_ended_is_on_its_page(tmp_path, summary):
+    def step(key, state, action):
+        return state + 1.0, 0.0, 1.0
+
+    counter = dynamics.from_function(step, 1, init=lambda key: jnp.zeros(()))
+    model = dynamics.with_termination(counter, lambda state, action, after: after > 2.5, reason="it crashed")
+    planner = planners.random_shooting(2, num_samples=2)
+    for num_steps, said in (
+        (5, "<dt>Ended early</dt><dd>after 3 of 5 steps: it crashed"),
+        (3, "step: it crashed"),
+        (2, ""),
+    ):
+        episode = planners.episode(planner, model, model, jax.random.key(0), num_steps)
+        report_episode(tmp_path / "report.html", model, episode, summary=summary)
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        shown = page[page.index("<dl") : page.index("</dl>")]
+        assert said in shown
+        assert ("Ended" in shown) == bool(said)
+        assert ("<dt>Who</dt><dd>me" if summary else "<dt>Return") in shown
+
+
+def test_the_lines_of_the_scene_are_named_and_names_are_not_broken(tmp_path):
+    arrays = run(5)
+    page = write(tmp_path / "report.html", summary={"Model": "inverted_double_pendulum", "Seed": "0"}, **arrays)
+    assert "Thick blue: where the plan leads that is executed; thin orange: " in page
+    assert "<div class=long><dt>Model</dt><dd>inverted_double_pendulum" in page
+    assert "<div><dt>Seed" in page
+    page = write(tmp_path / "report.html", **arrays | {"fans": None})
+    assert "that is executed.</p>" in page
+    assert "Thick blue" not in write(tmp_path / "report.html", **arrays | {"fans": None, "paths": None})
 
 
 @pytest.mark.parametrize(("dt", "label"), [(None, "step"), (0.1, "time (s)")])
@@ -581,6 +707,29 @@ def test_charts_move_with_the_playback(tmp_path):
             plot = f"Bokeh.documents[0].roots()[{await browser.value(choose)}]"
             shown = f"JSON.stringify({plot}.renderers.map(part => part.visible))"
             assert await browser.value(f"{shown} === '[false,true,false,false,false]' || null")
+
+    asyncio.run(drive())
+
+
+@pytest.mark.skipif(not BROWSER, reason="no chromium or google-chrome is installed")
+def test_numbers_of_axes_are_plain_and_short(tmp_path):
+    page = tmp_path / "report.html"
+    write(page, **run(2))
+    expected = {
+        (0.0, 1e-6, 2e-6): ["0", "1e−6", "2e−6"],
+        (0.0, 0.25, 0.5): ["0", "0.25", "0.50"],
+        (-1.0, 0.0, 1.0): ["−1", "0", "1"],
+        (1e9, 1e9 + 1): ["1000000000", "1000000001"],
+        (0.1, 0.2, 0.1 + 0.2): ["0.1", "0.2", "0.3"],
+        (0.0, 5e5, 1e6): ["0", "0.5e6", "1.0e6"],
+        (0.0,): ["0"],
+    }
+
+    async def drive():
+        async with Browser(page) as browser:
+            for ticks, texts in expected.items():
+                write = f"new Function('tick', 'index', 'ticks', {json.dumps(TICK)})"
+                assert await browser.value(f"{json.dumps(ticks)}.map({write})") == texts
 
     asyncio.run(drive())
 

@@ -4,6 +4,7 @@ import errno
 import inspect
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from mirrax.results.journal import FOLDER, Journal, make_room
 WORDS = ("pendulum", "--planner", "mppi", "--horizon", "6", "--num-samples", "32", "--devices", "1")
 STEP = {"reward": 0.0, "ended": False, "plan_ms": 0.0, "action": np.zeros(2, np.float32), "ess": np.float32(0.0)}
 STEP |= {"coordinates": np.zeros(3, np.float32), "actuators": np.zeros(2, np.float32)}
+KEPT = ("dt", "settings", "parameters", "actuator_limits")  # of result.json: what was set, not what happened
 HEADER = {"run": "a", "start": {"coordinates": [0.5, np.nan, 0.0]}, "num_steps": 9, "dt": 0.1}
 
 
@@ -72,6 +74,8 @@ def test_files_are_whole_or_the_old_ones(tmp_path):
     with pytest.raises(OSError):  # noqa: PT011
         write_whole({tmp_path / "nowhere" / "x": "", one: "3"})
     assert one.read_text() == "1"
+    with pytest.raises(FileNotFoundError, match=r"nowhere/x'$"):
+        write_whole({tmp_path / "nowhere" / "x": ""})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "other"]
 
 
@@ -395,9 +399,51 @@ def test_the_campaign_finds_nothing_lost(capsys):
     assert all(row[1].strip() == row[2].strip() and row[3].strip() == row[4].strip() for row in rows)
 
 
-@pytest.mark.parametrize(("name", "text"), [("result.json", "{"), ("result.json", "[]"), ("arrays.npz", "PK")])
-def test_damaged_results_are_named(tmp_path, name, text):
-    main(["run", *WORDS, "--steps", "2", "--out", "x"])
-    (tmp_path / "x" / name).write_text(text)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(("result.json", text) for text in (b"{", b"[]", b"\x80\xff\x00", b'{"schema": 3}')),
+        ("result.json", b'{"schema": 3, "saved": "", "rewards": [], "plan_ms": [], "diagnostics": []}'),
+        *(("arrays.npz", text) for text in (b"PK", b"", b"\x80")),
+    ],
+)
+def test_damaged_results_are_named(tmp_path, journal, name, content):
+    out = tmp_path / "x"
+    made = journal(out, 2)
+    results.results.save(out, results.load(out), done=False)
+    made.remove()
+    (out / name).write_bytes(content)
     with pytest.raises(ValueError, match=f"{name} must be"):
+        results.load(out)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\x80", b"{}"])
+def test_a_damaged_header_of_an_unfinished_run_is_named(tmp_path, journal, content):
+    (journal(tmp_path / "x", 2).folder / "run.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"run.json must be what a run has written"):
         results.load(tmp_path / "x")
+
+
+def test_results_are_found_by_their_file_too(tmp_path, journal, capsys):
+    out = tmp_path / "x"
+    journal(out, 2)
+    results.results.save(out, results.load(out), done=False)
+    assert results.load(out / "result.json").num_steps == results.load(str(out)).num_steps == 2
+    (tmp_path / "README.md").write_text("")
+    for read in (lambda: results.load("README.md"), lambda: results.load("README.md", unfinished=True)):
+        with pytest.raises(
+            ValueError, match=r"must be a folder with results of a run, got 'README.md', which is a file"
+        ):
+            read()
+    with pytest.raises(SystemExit):
+        main(["compare", "x", "README.md"])
+    assert "got 'README.md', which is a file" in capsys.readouterr().err
+
+
+def test_durations_and_settings_are_the_decimals_that_were_meant(tmp_path):
+    main(["run", "pendulum", "--planner", "icem", *WORDS[3:], "--steps", "2", "--out", "x"])
+    about = json.loads((tmp_path / "x" / "result.json").read_text())
+    assert about["dt"] == 0.05
+    assert about["parameters"]["evaluator"] is not None
+    long = [number for number in re.findall(r"\d+\.\d+", json.dumps([about[k] for k in KEPT])) if len(number) > 11]
+    assert not long

@@ -27,6 +27,7 @@ from mirrax.planners.api import planned
 from mirrax.planners.rollouts.placement import place, sharding_of, whole
 from mirrax.planners.sampling.incumbent import modes_of
 from mirrax.report.ahead import fan_of, paths_of
+from mirrax.results.numbers import shortest
 
 
 class Moment(NamedTuple):
@@ -170,7 +171,7 @@ def compile_loop(
         looks=looks,
         names={
             "actuator_names": _listed(actuator_names(model)),
-            "actuator_limits": None if limits is None else [np.asarray(limit).tolist() for limit in limits],
+            "actuator_limits": None if limits is None else [shortest(limit) for limit in limits],
             "coordinate_names": _listed(coordinate_names(model, state)),
             "term_names": _listed(terms or None),
             "end_reasons": _listed(reasons or None),

@@ -39,13 +39,14 @@ def compare(folders: Sequence[Path], out: Path | None) -> None:
         if page.is_dir():
             raise ValueError(f"out must be a file to write, got {str(page)!r}, which is a folder")
     headings, rows = _table(runs)
-    table = Table(box=None, pad_edge=False)
-    for number, text in enumerate(headings):
-        table.add_column(text, justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
     console = Console()
-    console.print(table, highlight=False)
+    for columns in _fitting(headings, rows, console.width):
+        table = Table(box=None, pad_edge=False)
+        for number in columns:
+            table.add_column(headings[number], justify="right" if number else "left", no_wrap=number > 0)
+        for row in rows:
+            table.add_row(*(escape(row[number]) for number in columns))
+        console.print(table, highlight=False)
     differing = _differing(runs)
     for name, values in differing.items():
         told = ", ".join(f"{run} {value}" for run, value in values.items())
@@ -72,10 +73,12 @@ def _table(runs: "dict[str, Results]") -> tuple[list[str], list[list[str]]]:
     """What each run was, and how it did."""
     import numpy as np
 
+    from mirrax.results.numbers import total
+
     headings = ["run", "model", "planner", "seed", "steps", "return", "per step", "ended", "ms / plan", "compile s"]
     rows = []
     for name, run in runs.items():
-        about, earned = run.about, float(run.rewards.sum())
+        about, earned = run.about, total(run.rewards)
         steps = about["num_steps"]
         rows.append(
             [
@@ -94,9 +97,23 @@ def _table(runs: "dict[str, Results]") -> tuple[list[str], list[list[str]]]:
     return headings, rows
 
 
+def _fitting(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[int]]:
+    """The columns of each of several tables, which fit a terminal without breaking a word; the first is in all."""
+    widths = [max(len(row[number]) for row in (headings, *rows)) + 2 for number in range(len(headings))]
+    tables: list[list[int]] = []
+    left = 0
+    for number in range(1, len(headings)):
+        if not tables or widths[number] > left:
+            tables.append([0])
+            left = width + 2 - widths[0]  # nothing follows the last one
+        tables[-1].append(number)
+        left -= widths[number]
+    return tables
+
+
 def _differing(runs: "dict[str, Results]") -> dict[str, dict[str, str]]:
     """Settings, versions and devices that are not the same in all runs: name -> run -> value."""
-    told = {
+    known = {
         run: {
             **result.about["settings"],
             **{f"version of {name}": version for name, version in result.about["versions"].items()},
@@ -104,17 +121,19 @@ def _differing(runs: "dict[str, Results]") -> dict[str, dict[str, str]]:
         }
         for run, result in runs.items()
     }
-    names = dict.fromkeys(name for values in told.values() for name in values)
+    names = dict.fromkeys(name for values in known.values() for name in values)
     found = {}
     for name in names:
-        values = {run: _said(own.get(name)) for run, own in told.items()}
+        values = {run: _said(own.get(name)) for run, own in known.items()}
         if len(set(values.values())) > 1:
             found[name] = values
     return found
 
 
 def _said(value: Any) -> str:
-    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    from mirrax.results.numbers import told
+
+    return "–" if value is None else told(value) if isinstance(value, float) else str(value)
 
 
 def _write(
@@ -129,6 +148,7 @@ def _write(
     from mirrax.report.charts import Chart, Line
     from mirrax.report.diagnostics import diagnostic
     from mirrax.report.page import charted, heading, table, write_page
+    from mirrax.report.run_charts import always_the_same, earned, earning, steady
 
     timed = all(run.about["dt"] is not None for run in runs.values())
     times = {name: run.times if timed else np.arange(run.num_steps + 1.0) for name, run in runs.items()}
@@ -138,21 +158,23 @@ def _write(
         return Chart(title, remark, unit, {"": lines}, **more)
 
     rewards = {name: run.rewards for name, run in runs.items()}
-    earned = {name: np.where(np.isfinite(own), np.nancumsum(own), np.nan) for name, own in rewards.items()}
     happened: list[Chart | Heat] = [
-        chart("Return", "Sum of the rewards so far.", "return", earned),
+        chart("Return", earning(*rewards.values()), "return", {name: earned(own) for name, own in rewards.items()}),
         chart("Reward", "Per step.", "reward", rewards),
     ]
     spent = {name: run.plan_ms for name, run in runs.items()}
     planning: list[Chart | Heat] = [chart("Planning time", "Per step.", "ms", spent, floor=0.0, small=True)]
+    constant = {}
     for name in dict.fromkeys(name for run in runs.values() for name in run.diagnostics):
         known = {run: own.diagnostics[name] for run, own in runs.items() if name in own.diagnostics}
-        if any(np.isfinite(values).any() for values in known.values()):
-            told = diagnostic(name)
-            planning.append(chart(told.heading, told.advice, told.unit, known, small=True))
+        about = diagnostic(name)
+        if (settled := steady(*known.values())) is not None:
+            constant[about.heading] = settled
+        elif any(np.isfinite(values).any() for values in known.values()):
+            planning.append(chart(about.heading, about.advice, about.unit, known, small=True))
     end = max((float(own[-1]) for own in times.values()), default=1.0)
     sections = [("What happened", "Drag over a chart to zoom in, double-click to zoom out.", happened)]
-    sections.append(("How planning went", "", planning))
+    sections.append(("How planning went", always_the_same(constant), planning))
     charts, library = charted(sections, np.zeros(0), end or math.ulp(0.0), "time (s)" if timed else "step")
     parts = [table(headings, rows)]
     if differing:

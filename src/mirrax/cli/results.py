@@ -12,8 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from mirrax.dynamics.figures import Figure
-from mirrax.report import Motion, write_report
+from mirrax.report import Motion, told_end, write_report
 from mirrax.results.journal import Journal
+from mirrax.results.numbers import shortest, total
 from mirrax.results.results import RESULT, from_journal, save
 
 REPORT = "report.html"
@@ -36,26 +37,24 @@ def write_results(out: Path, journal: Journal, looks: Figure | None, *, interrup
     """
     results = from_journal(journal)
     about = results.about
-    moved = None
+    moved, earned = None, total(results.rewards)
     if looks is not None and looks.follow and results.poses is not None and results.num_steps:
         moved = float(results.poses[-1, looks.tracked, 0] - results.poses[0, looks.tracked, 0])
     done = bool(results.ended.any())
     save(
         out,
         results,
-        **{"return": float(results.rewards.sum()), "forward_m": moved, "done": done, "interrupted": interrupted},
+        **{"return": earned, "forward_m": moved, "done": done, "interrupted": interrupted},
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
     ended = "interrupted" if interrupted else "the episode ended" if done else "complete"
     temperature, num_roots = (results.diagnostics.get(name) for name in ("temperature", "num_roots"))
     backend, settings = about["backend"], about["settings"]
-    reason = "" if results.end_reason is None else f": {results.end_reason}"
-    early = done and results.num_steps < about["num_steps"]
     summary = {
-        **({"Ended early": f"after {results.num_steps} of {about['num_steps']} steps{reason}"} if early else {}),
+        **(told_end(results.num_steps, about["num_steps"], results.end_reason) if done else {}),
         "Model": about["model"] + (f" ({backend})" if backend else ""),
         "Planner": about["planner"],
-        "Return": f"{results.rewards.sum():.1f} in {results.num_steps} steps, {ended}",
+        "Return": f"{earned:.1f} in {results.num_steps} steps, {ended}",
         **({} if moved is None else {"Forward": f"{moved:.1f} m"}),
         **({"Planning": f"{np.median(results.plan_ms):.0f} ms per step (median)"} if results.num_steps else {}),
         **_median("Temperature", temperature, ".3g"),
@@ -117,10 +116,10 @@ def described(part: Any) -> Any:
         array = np.asarray(part)
         values = np.unique(array)
         if len(values) == 1:
-            return values[0].item()
+            return shortest(values[0])
         if array.size <= _MANY:
-            return array.tolist()
-        return {"shape": list(array.shape), "min": values[0].item(), "max": values[-1].item()}
+            return shortest(array)
+        return {"shape": list(array.shape), "min": shortest(values[0]), "max": shortest(values[-1])}
     function = getattr(part, "func", part)
     return getattr(function, "__name__", None) or str(part)  # of a function, not where it lies in memory
 

@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from mirrax.report.plot import MUTED, empty_plot, hover
+
+# Petroff's ten (arXiv:2107.02270, matplotlib's "petroff10"), which people who see fewer colours can tell apart, too.
 COLOURS = (
-    *("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#0891b2"),
-    *("#db2777", "#ca8a04", "#475569", "#dc2626", "#65a30d"),
+    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
+    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
 )
-_MUTED, _GRID, _INK = "#6b7280", "#e5e7eb", "#111827"
+_INK = "#111827"
 
 CURSOR = "cursor"  # the name by which the page's own script finds it
 
@@ -45,7 +48,7 @@ class Chart:
         unit: of the values, the label of their axis.
         groups: the lines, by the name of a group: of several a reader chooses one.
         floor: where the axis begins; None where the values do.
-        levels: dashed lines across.
+        levels: dashed lines across, which can always be seen.
         area: whether the first line is filled down to 0.
         small: whether it is one of many, and lower.
     """
@@ -164,9 +167,9 @@ def compact(values: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
 
 
 def _lines(chart: Chart, times: Float[np.ndarray, " T"], axis: Any) -> Any:
-    from bokeh.models import ColumnDataSource, CustomJS, DataRange1d, HoverTool, Legend, LegendItem, Range1d, Span
+    from bokeh.models import ColumnDataSource, CustomJS, DataRange1d, GlyphRenderer, Legend, LegendItem, Range1d
 
-    plot = _plot(axis, height=130 if chart.small else 220)
+    plot = empty_plot(axis, height=130 if chart.small else 220)
     plot.yaxis.axis_label = chart.unit
     plot.y_range = DataRange1d(only_visible=True, range_padding=0.08)
     members, items, seen = [], [], []
@@ -197,8 +200,8 @@ def _lines(chart: Chart, times: Float[np.ndarray, " T"], axis: Any) -> Any:
         plot.y_range = Range1d(chart.floor, chart.floor + 1.08 * (top - chart.floor) if top > chart.floor else 1.0)
     if not len(finite):
         _say(plot, axis, "no finite values")
-    for level in chart.levels:
-        plot.add_layout(Span(location=level, dimension="width", line_color=_MUTED, line_dash=[4, 3]))
+    for level in chart.levels if len(finite) else ():  # as lines, not spans: the axis makes room for them
+        plot.line([axis.start, axis.end], [level, level], color=MUTED, line_dash=[4, 3])
     if items:
         width = 64 if len(members) == 1 else 130  # letters
         longest = max(len(item.label["value"]) for item in items)
@@ -206,9 +209,10 @@ def _lines(chart: Chart, times: Float[np.ndarray, " T"], axis: Any) -> Any:
             items=items, orientation="horizontal", click_policy="hide", ncols=max(1, width // (longest + 5))
         )
         legend.update(border_line_color=None, background_fill_alpha=0.0, margin=0, padding=2, spacing=8)
-        legend.update(label_text_color=_MUTED, label_text_font_size="11px", glyph_width=14, label_standoff=4)
+        legend.update(label_text_color=MUTED, label_text_font_size="11px", glyph_width=14, label_standoff=4)
         plot.add_layout(legend, "above")
-    plot.add_tools(HoverTool(mode="vline", tooltips=[("", "@y{0.[0000]}")], point_policy="snap_to_data"))
+    parts = [part for drawn in members for part in drawn if isinstance(part, GlyphRenderer)]
+    plot.add_tools(hover(parts))
     if len(members) > 1:
         choice = Range1d(0, 1)  # an integer that the page's script can set, and that calls this
         show = """
@@ -225,7 +229,7 @@ def _heat(chart: Heat, times: Float[np.ndarray, " T"], axis: Any) -> Any:
     from bokeh.palettes import RdBu11
 
     number = len(chart.names)
-    plot = _plot(axis, height=max(220, 16 * number + 50))
+    plot = empty_plot(axis, height=max(220, 16 * number + 50))
     plot.y_range = Range1d(number, 0)
     plot.yaxis.ticker = FixedTicker(ticks=[i + 0.5 for i in range(number)])
     plot.yaxis.major_label_overrides = {i + 0.5: name for i, name in enumerate(chart.names)}
@@ -237,38 +241,12 @@ def _heat(chart: Heat, times: Float[np.ndarray, " T"], axis: Any) -> Any:
     return plot
 
 
-def _plot(axis: Any, *, height: int) -> Any:
-    """An empty plot: drag to zoom, double-click to zoom out, click to seek."""
-    from bokeh.events import DoubleTap, Tap
-    from bokeh.models import BoxZoomTool, CustomJS
-    from bokeh.plotting import figure
-
-    plot = figure(height=height, sizing_mode="stretch_width", x_range=axis, tools="", toolbar_location=None)
-    zoom = BoxZoomTool(dimensions="width")
-    plot.add_tools(zoom)
-    plot.toolbar.active_drag = zoom
-    plot.outline_line_color = None
-    plot.background_fill_alpha = plot.border_fill_alpha = 0.0
-    plot.xgrid.grid_line_color = plot.ygrid.grid_line_color = _GRID
-    plot.min_border_left, plot.min_border_right, plot.min_border_bottom = 58, 8, 6
-    for one in (plot.xaxis, plot.yaxis):
-        one.update(axis_line_color=None, major_tick_line_color=None, minor_tick_line_color=None)
-        one.update(major_label_text_color=_MUTED, axis_label_text_color=_MUTED, axis_label_text_font_style="normal")
-        one.update(major_label_text_font_size="11px", axis_label_text_font_size="11px")
-    plot.yaxis.ticker.desired_num_ticks = 4
-    seek = "window.dispatchEvent(new CustomEvent('seek', {detail: cb_obj.x}))"
-    plot.js_on_event(Tap, CustomJS(code=seek))
-    whole = CustomJS(args={"axis": axis}, code="axis.setv({start: axis.bounds[0], end: axis.bounds[1]})")
-    plot.js_on_event(DoubleTap, whole)
-    return plot
-
-
 def _say(plot: Any, axis: Any, text: str) -> None:
     from bokeh.models import Label, Range1d
 
     plot.y_range = Range1d(-1.0, 1.0)
     plot.yaxis.visible = False
-    plot.add_layout(Label(x=0.5 * axis.end, y=0.0, text=text, text_align="center", text_color=_MUTED))
+    plot.add_layout(Label(x=0.5 * axis.end, y=0.0, text=text, text_align="center", text_color=MUTED))
 
 
 def _alone(values: Float[np.ndarray, " T"]) -> Any:

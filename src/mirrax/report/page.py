@@ -58,8 +58,8 @@ def heading(text: str, remark: str = "") -> str:
 def facts(values: Mapping[str, str]) -> str:
     """A card of labels and values, plain text; nothing for none."""
 
-    def kind(value: str) -> str:
-        return " class=long" if len(value) > 40 else ""
+    def kind(value: str) -> str:  # a word of one column's width would be broken
+        return " class=long" if len(value) > 40 or max(map(len, value.split()), default=0) > 18 else ""
 
     rows = "".join(
         f"<div{kind(str(value))}><dt>{html.escape(str(label))}</dt><dd>{html.escape(str(value))}</dd></div>"
@@ -85,10 +85,11 @@ def note(text: str) -> str:
     return f'<p class="card empty">{html.escape(text)}</p>'
 
 
-def player(scene: str) -> str:
-    """A card that plays a recorded motion, a whole HTML document."""
+def player(scene: str, legend: str = "") -> str:
+    """A card that plays a recorded motion, a whole HTML document, with a sentence on its lines, plain text."""
     quoted = html.escape(scene, quote=True)
-    return f'<div class="card scene"><iframe class=player title="3-D playback" srcdoc="{quoted}"></iframe></div>'
+    frame = f'<iframe class=player title="3-D playback" srcdoc="{quoted}"></iframe>'
+    return f'<div class="card scene">{frame}{f"<p>{html.escape(legend)}</p>" if legend else ""}</div>'
 
 
 def charted(

@@ -8,11 +8,13 @@ from jaxtyping import Float
 
 from mirrax.report.charts import COLOURS, Chart, Heat, Line
 from mirrax.report.diagnostics import diagnostic
+from mirrax.results.numbers import always, told
 
 _NAME = re.compile(r"^(?:(?P<whose>[^:]+): )?(?P<what>.*?)(?: \((?P<unit>[^()]+)\))?$")
 _PLAIN = {"m": "Position", "rad": "Angle", "m/s": "Velocity", "rad/s": "Rate"}  # by the unit, where names do not say
 _MANY_LINES = len(COLOURS)
 _MANY_CHARTS = 4  # groups of coordinates with a chart each; of more a reader chooses
+_FLATTENED = 20.0  # how many times as high as its lines a chart may be, to show the ends of a range
 _MANY_STEPS = 2000  # of which all coordinates are drawn; of more some are left out
 
 
@@ -33,8 +35,7 @@ def run_charts(
         action_names: theirs, with the unit in parentheses where it is known.
         action_limits: the least and greatest that actuators do, [B]; None where they have no range.
     """
-    earned = np.where(np.isfinite(rewards), np.nancumsum(rewards), np.nan)  # a gap where nothing is known
-    total = Chart("Return", "Sum of the rewards so far.", "return", {"": [Line("", earned)]}, area=True)
+    total = Chart("Return", earning(rewards), "return", {"": [Line("", earned(rewards))]}, area=True)
     parts = [Line(name, values) for name, values in terms.items()]
     remark = "Per step, and the terms that it is made of." if parts else "Per step."
     lines = [Line("all" if parts else "", rewards), *parts]
@@ -44,6 +45,27 @@ def run_charts(
     }
     reward = Chart("Reward", remark, "reward", groups)
     return [reward, total, *_actions(actions, action_names, action_limits)]
+
+
+def earned(rewards: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+    """The sum of the rewards so far, [T]: a gap where one is no finite number, which the later sums leave out.
+
+    Args:
+        rewards: per step, [T].
+    """
+    known = np.isfinite(rewards)
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers near the greatest that there are
+        return np.where(known, np.cumsum(np.where(known, rewards, 0.0)), np.nan)
+
+
+def earning(*rewards: Float[np.ndarray, " _"]) -> str:
+    """The sentence on charts of returns.
+
+    Args:
+        *rewards: of runs.
+    """
+    whole = all(np.isfinite(own).all() for own in rewards)
+    return "Sum of the rewards so far" + ("." if whole else ", less those that are no finite number.")
 
 
 def state_charts(
@@ -97,13 +119,40 @@ def planning_charts(
     charts: list[Chart | Heat] = [] if plan_ms is None else [_planning_time(plan_ms, dt)]
     constant = {}
     for name, values in diagnostics.items():
-        known = values[np.isfinite(values)]
-        told = diagnostic(name)
-        if len(known) == len(values) and len(values) > 1 and _told(known.min()) == _told(known.max()):
-            constant[told.heading] = _told(known[0])
-        elif len(known):
-            charts.append(Chart(told.heading, told.advice, told.unit, {"": [Line("", values)]}, small=True))
+        about = diagnostic(name)
+        if (settled := steady(values)) is not None:
+            constant[about.heading] = settled
+        elif np.isfinite(values).any():
+            charts.append(Chart(about.heading, about.advice, about.unit, {"": [Line("", values)]}, small=True))
     return charts, constant
+
+
+def steady(*runs: Float[np.ndarray, " _"]) -> str | None:
+    """What is told of a number that has no chart, since there is nothing to see on it.
+
+    Args:
+        *runs: its values in each run.
+
+    Returns:
+        The number, if it never changes, or that it was never finite; None for one that changes, or that was nowhere
+        known (NaN), as those are of which a planner tells nothing.
+    """
+    values = np.concatenate(runs)
+    if (settled := always(values)) is not None:
+        return settled
+    return "never finite" if np.isinf(values).any() and not np.isfinite(values).any() else None
+
+
+def always_the_same(constant: Mapping[str, str]) -> str:
+    """The sentence on numbers without a chart; empty for none.
+
+    Args:
+        constant: heading -> what is told of it.
+    """
+    said = ", ".join(
+        f"{name if name[:2].isupper() else name[:1].lower() + name[1:]} {value}" for name, value in constant.items()
+    )
+    return f"Always the same: {said}." if said else ""
 
 
 def _planning_time(plan_ms: Float[np.ndarray, " T"], dt: float | None) -> Chart:
@@ -134,18 +183,35 @@ def _actions(
         for unit in dict.fromkeys(units):
             own = [i for i, other in enumerate(units) if other == unit]
             ends = set() if limits is None else {(float(limits[0][i]), float(limits[1][i])) for i in own}
-            levels = ends.pop() if len(ends) == 1 else ()
+            levels, range_ = _range(ends.pop() if len(ends) == 1 else (), actions[:, own])
             lines = [Line(names[i].removesuffix(f" ({unit})"), actions[:, i]) for i in own]
             if len(names) == 1 and names[0].isdigit():
                 lines = [lines[0]._replace(name="")]
-            remark = "As the actuators take them" + ("; dashed: the ends of their range." if levels else ".")
+            remark = f"As the actuators take them{range_}."
             charts.append(Chart("Actions", remark, unit, {"": lines}, levels=levels))
         return charts
-    low, high = limits if limits is not None else (np.nanmin(actions, 0), np.nanmax(actions, 0))
-    width = np.where(high > low, high - low, 1.0)
+    known = np.isfinite(actions)
+    low = np.min(actions, axis=0, where=known, initial=np.inf)
+    high = np.max(actions, axis=0, where=known, initial=-np.inf)
+    if limits is not None:
+        low, high = (np.where(np.isfinite(end), end, seen) for end, seen in zip(limits, (low, high), strict=True))
+    some = high > low  # of what was never finite, or never changed, there is no range
+    low, width = np.where(np.isfinite(low), low, 0.0), np.where(some, high, 1.0) - np.where(some, low, 0.0)
     extent = "of its range" if limits is not None else "that was seen"
     remark = f"One row per actuator: blue is the least, red the most {extent}."
-    return [Heat("Actions", remark, tuple(names), 2.0 * (actions - low) / width - 1.0)]
+    return [Heat("Actions", remark, tuple(names), 2.0 * (np.where(known, actions, np.nan) - low) / width - 1.0)]
+
+
+def _range(ends: tuple[float, ...], actions: Float[np.ndarray, "T B"]) -> tuple[tuple[float, ...], str]:
+    """The ends of a range to draw, and words on them; ends that would flatten what is to be seen are told only."""
+    finite = tuple(end for end in ends if np.isfinite(end))
+    if not finite:
+        return (), ""
+    named = "the ends" if len(finite) == 2 else "the end"
+    known = actions[np.isfinite(actions)]
+    if len(known) and 0.0 < _FLATTENED * np.ptp(known) < np.ptp([*finite, *known]):
+        return (), f"; {named} of their range, far outside: {' and '.join(map(told, finite))}"
+    return finite, f"; dashed: {named} of their range"
 
 
 def _kind(lines: Sequence[Line]) -> str:
@@ -157,11 +223,6 @@ def _kind(lines: Sequence[Line]) -> str:
             break
         common.append(column[0])
     return " ".join(common)
-
-
-def _told(value: float) -> str:
-    """A number as the page tells it: what reads the same does not change."""
-    return f"{value:.6g}"
 
 
 def _capitalized(text: str) -> str:

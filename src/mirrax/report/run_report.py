@@ -10,15 +10,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from mirrax.dynamics import actuator_limits, actuator_names, coordinate_names, coordinates, reward_terms, to_actuators
+from mirrax.dynamics import (
+    actuator_limits,
+    actuator_names,
+    coordinate_names,
+    coordinates,
+    end_reasons,
+    reward_terms,
+    to_actuators,
+)
 from mirrax.dynamics.base import Model, duration
 from mirrax.dynamics.figures import Figure
 from mirrax.dynamics.figures import figure as figure_of
 from mirrax.planners import Episode
 from mirrax.report.ahead import fan_of, paths_of
 from mirrax.report.page import charted, facts, note, player, write_page
-from mirrax.report.run_charts import planning_charts, run_charts, state_charts
+from mirrax.report.run_charts import always_the_same, planning_charts, run_charts, state_charts
 from mirrax.report.scene import Motion, record
+from mirrax.results.numbers import shortest, total
 
 _HINT = "Drag over a chart to zoom in, double-click to zoom out"
 
@@ -94,12 +103,11 @@ def write_report(
         happened += state_charts(states, state_names or [f"[{i}]" for i in range(states.shape[1])], times)
     planning, constant = planning_charts(None if plan_ms is None else np.asarray(plan_ms, float), diagnostics, dt)
     hint = f"{_HINT}." if motion is None else f"{_HINT}, click to have the playback go there."
-    always = "Always the same: " + ", ".join(f"{name.lower()} {value}" for name, value in constant.items()) + "."
     sections = [("What happened", hint, happened)]
     if planning or constant:
-        sections.append(("How planning went", always if constant else "", planning))
+        sections.append(("How planning went", always_the_same(constant), planning))
     charts, library = charted(sections, times[:-1], float(times[-1]), label, cursor=motion is not None)
-    scene = [] if motion is None else [player(record(motion, step))]
+    scene = [] if motion is None else [player(record(motion, step), _legend(motion))]
     write_page(path, title, [*scene, facts(summary), *charts], library=library)
 
 
@@ -122,7 +130,8 @@ def report_episode(
             lead, those of all modes of a mixture, and its planner's samples where that keeps these
             (`keep=("weights", "samples")`).
         title: the heading, plain text.
-        summary: of the run, label -> value, plain text; the return unless given.
+        summary: of the run, label -> value, plain text; the return unless given. An episode that ended, by a discount
+            of 0, says so before it, with the reason where the model tells one (`dynamics.end_reasons`).
         dt: duration of a step, s; the model's own unless given.
 
     Raises:
@@ -153,10 +162,15 @@ def report_episode(
     if looks is not None:
         motion = Motion(looks, seen["poses"], seen.get("path"), seen.get("fan"), seen.get("fan_weights"))
     infos = episode.infos
+    end: dict[str, str] = {}
+    if ended.any():
+        reasons = [str(name) for name, given in seen["reasons"].items() if given]
+        end = told_end(num_steps, len(ended), ", ".join(reasons) or None)
     write_report(
         path,
         title=title,
-        summary={"Return": f"{rewards.sum():.1f} in {num_steps} steps"} if summary is None else summary,
+        summary=end
+        | ({"Return": f"{total(rewards):.1f} in {num_steps} steps"} if summary is None else dict(summary)),
         dt=known_duration(model) if dt is None else dt,
         rewards=rewards,
         actions=seen["actuators"],
@@ -170,6 +184,29 @@ def report_episode(
     )
 
 
+def told_end(num_steps: int, most: int, reason: str | None) -> dict[str, str]:
+    """The line of a summary on an episode that has ended.
+
+    Args:
+        num_steps: after which it did.
+        most: how many it could have had.
+        reason: in words; None where the model does not tell.
+    """
+    why = "" if reason is None else f": {reason}"
+    if num_steps < most:
+        return {"Ended early": f"after {num_steps} of {most} steps{why}"}
+    return {} if reason is None else {"Ended": f"in its last step{why}"}
+
+
+def _legend(motion: Motion) -> str:
+    """What the lines of a scene are."""
+    said = [] if motion.paths is None else ["Thick blue: where the plan leads that is executed"]
+    if motion.fans is not None and motion.fan_weights is not None:
+        said.append("thin orange: where other plans lead, the darker the more they weigh")
+    text = "; ".join(said)
+    return text and f"{text[:1].upper()}{text[1:]}."
+
+
 def _seen(looks: Figure | None, model: Model, episode: Episode) -> dict[str, Any]:
     """What a report shows of an episode's states and plans, one row per step, of states one more."""
     before = jax.tree.map(lambda leaf: leaf[:-1], episode.states)
@@ -179,6 +216,8 @@ def _seen(looks: Figure | None, model: Model, episode: Episode) -> dict[str, Any
         "coordinates": jax.vmap(lambda state: coordinates(model, state))(episode.states),
         "terms": jax.vmap(lambda *of: reward_terms(model, *of) or {})(before, episode.actions, after),
     }
+    last = tuple(jax.tree.map(lambda leaf: leaf[-1], part) for part in (before, episode.actions, after))
+    found["reasons"] = end_reasons(model, *last) or {}
     if looks is None:
         return found
     found["poses"] = jax.vmap(looks.poses)(episode.states)
@@ -195,6 +234,6 @@ def _seen(looks: Figure | None, model: Model, episode: Episode) -> dict[str, Any
 def known_duration(model: Model) -> float | None:
     """The duration of a step of the model, s; None if it is not known."""
     try:
-        return float(duration(model))
+        return float(shortest(duration(model)))
     except (ValueError, TypeError):  # none, or one for each of a batch of models
         return None

@@ -20,7 +20,8 @@ def write_whole(contents: Mapping[Path, bytes | str]) -> None:
             all are written.
 
     Raises:
-        OSError: if one cannot be written, say for want of space; the old ones are untouched then.
+        OSError: if one cannot be written, say for want of space, with the name that it was to have; the old ones are
+            untouched then.
     """
     new = {path: path.with_name(f".{path.name}.new") for path in contents}  # what a killed process leaves is replaced
     try:
@@ -31,9 +32,13 @@ def write_whole(contents: Mapping[Path, bytes | str]) -> None:
                 os.fsync(file.fileno())
         for path in contents:
             new[path].replace(path)
-    except BaseException:
+    except BaseException as error:
         for path in new.values():
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # where it could not be made it need not be removed
+                path.unlink()
+        meant = {os.fspath(own): os.fspath(path) for path, own in new.items()}
+        if isinstance(error, OSError) and error.filename in meant:
+            raise type(error)(error.errno, error.strerror, meant[error.filename]) from error
         raise
     for folder in {path.parent for path in contents}:
         with contextlib.suppress(OSError), _opened(folder) as handle:  # not every system lets folders be opened

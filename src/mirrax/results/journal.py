@@ -77,8 +77,10 @@ class Journal:
             ValueError: if what is there cannot be read.
         """
         folder = out / FOLDER
-        header = json.loads((folder / _HEADER).read_text(encoding="utf-8"))
-        return cls(folder, header)
+        try:
+            return cls(folder, json.loads((folder / _HEADER).read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{folder / _HEADER} must be what a run has written, got something else") from error
 
     def write_header(self) -> None:
         """Write what is known about the run."""

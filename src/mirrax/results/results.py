@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int, Num
 
 from mirrax.results.files import write_whole
 from mirrax.results.journal import RESULT, Journal
+from mirrax.results.numbers import running_total
 
 ARRAYS = "arrays.npz"
 SCHEMA = 3
@@ -26,6 +27,7 @@ _OF_STEPS = (
     *("reward", "terms", "ended", "reasons", "plan_ms", "action", "actuators", "coordinates"),
     *("pose", "path", "fan", "fan_weights"),
 )
+_IN_JSON = ("rewards", "plan_ms", "diagnostics")  # what arrays have, too
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -127,7 +129,7 @@ class Results:
                 "step": np.arange(self.num_steps),
                 "time": self.times[:-1],
                 "reward": self.rewards,
-                "return": np.cumsum(self.rewards),
+                "return": running_total(self.rewards),
                 "ended": self.ended,
                 "plan_ms": self.plan_ms,
             }
@@ -146,7 +148,7 @@ def load(path: str | os.PathLike[str], *, unfinished: bool = False) -> Results:
     """Read the results of a run.
 
     Args:
-        path: the folder that it wrote to.
+        path: the folder that it wrote to, or the `result.json` in it.
         unfinished: whether to read what is kept of a run that is under way, or was ended from outside, even where
             there are results of another one. Where there are none it is read anyway.
 
@@ -154,9 +156,13 @@ def load(path: str | os.PathLike[str], *, unfinished: bool = False) -> Results:
         Its results.
 
     Raises:
-        ValueError: if there are none, or none of this version.
+        ValueError: if there are none, or none that are whole, or none of this version.
     """
     folder = Path(path)
+    if folder.name == RESULT and not folder.is_dir():
+        folder = folder.parent
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"path must be a folder with results of a run, got {str(path)!r}, which is a file")
     if unfinished or not (folder / RESULT).exists():
         try:
             return from_journal(Journal.open(folder))
@@ -165,7 +171,7 @@ def load(path: str | os.PathLike[str], *, unfinished: bool = False) -> Results:
             raise ValueError(f"path must be a folder with {kind}, got {str(path)!r}") from error
     try:
         about = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (ValueError, OSError, RecursionError) as error:  # no JSON, no text, no file
         raise ValueError(f"{folder / RESULT} must be what a run has written, got something else ({error})") from error
     if not isinstance(about, dict):
         raise ValueError(f"{folder / RESULT} must be what a run has written, got a {type(about).__name__}")
@@ -173,6 +179,10 @@ def load(path: str | os.PathLike[str], *, unfinished: bool = False) -> Results:
         raise ValueError(
             f"{folder / RESULT} must be of schema {SCHEMA}, got {about.get('schema', 1)}: run it once more"
         )
+    missing = [name for name in ("saved", *_IN_JSON) if name not in about]
+    if missing or not isinstance(about["diagnostics"], dict):
+        lacks = ", ".join(missing) or "numbers in diagnostics"
+        raise ValueError(f"{folder / RESULT} must be what a run has written, got something without {lacks}")
     arrays = {}
     try:
         with contextlib.suppress(FileNotFoundError), np.load(folder / ARRAYS) as file:
@@ -185,9 +195,12 @@ def load(path: str | os.PathLike[str], *, unfinished: bool = False) -> Results:
         except FileNotFoundError as error:
             raise ValueError(f"{folder / ARRAYS} must be of the run of {RESULT}, got that of another") from error
     names = about["diagnostics"]
-    for name in ("rewards", "plan_ms", "diagnostics", "saved"):
+    for name in ("saved", *_IN_JSON):
         about.pop(name)
-    return Results(about, diagnostics={name: arrays.pop(name) for name in names}, **arrays)
+    try:
+        return Results(about, diagnostics={name: arrays.pop(name) for name in names}, **arrays)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder / ARRAYS} must have the arrays of a run, got others ({error})") from error
 
 
 def from_journal(journal: Journal) -> Results:
