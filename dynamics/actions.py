@@ -79,7 +79,8 @@ def check_action(action: Any, action_size: int) -> Float[Array, " A"]:
     """Return `action` as a float array, or raise a `ValueError` that says which shape the model wants."""
     action = jnp.asarray(action, float)
     if action.shape != (action_size,):
-        raise ValueError(f"action must have shape ({action_size},), got {action.shape}")
+        hint = " (of several: jax.vmap)" if action.ndim > 1 and action.shape[-1] == action_size else ""
+        raise ValueError(f"action must have shape ({action_size},), got {action.shape}{hint}")
     return action
 
 
@@ -87,7 +88,8 @@ def check_choice(action: Any) -> Int[Array, ""]:
     """Return a discrete `action` as an integer array, or raise a `ValueError` unless it is one integer."""
     choice = jnp.asarray(action)
     if choice.shape != () or not jnp.issubdtype(choice.dtype, jnp.integer):
-        raise ValueError(f"action must be one integer, got {choice.dtype} of shape {choice.shape}")
+        hint = " (of several: jax.vmap)" if choice.ndim and jnp.issubdtype(choice.dtype, jnp.integer) else ""
+        raise ValueError(f"action must be one integer, got {choice.dtype} of shape {choice.shape}{hint}")
     return choice
 
 

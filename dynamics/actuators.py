@@ -1,7 +1,9 @@
 """Actions in the units of the actuators, and the actuators' names."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
@@ -43,44 +45,73 @@ class Motors:
         return from_range(check_action(values, self.action_size), -self.limit, self.limit)
 
 
-def to_actuators(model: Any, action: Any) -> Float[Array, " B"]:
+@runtime_checkable
+class HasActuatorLimits(Protocol):
+    """A model of discrete actions that knows the range of its actuators. Ask by `dynamics.actuator_limits`."""
+
+    def actuator_limits(self) -> tuple[Float[Array, " B"], Float[Array, " B"]] | None:
+        """The least and the greatest that the actuators take, in their units; None where they have no range."""
+        ...
+
+
+def to_actuators(model: Any, action: Any) -> Float[Array, "*n B"]:
     """An action in the units of the actuators: what they do about it, within their range.
 
     Args:
         model: whose `to_actuators(action)` it is, where it has that (see `HasActuators`; most have, and wrappers of
             them); of all others actuators take plans as they are.
         action: on the scale of plans, [A], where [-1, 1] is the actuators' range; or a number of a discrete action.
+            Or many of them, with leading axes.
 
     Returns:
-        One value for each actuator, [B]; of a discrete action of a model without actuators its number, [1].
+        One value for each actuator, [B]; of a discrete action of a model without actuators its number, [1]; with the
+        leading axes of `action`.
 
     Raises:
         ValueError: for an action of another shape.
     """
-    if isinstance(model, HasActuators):
-        return model.to_actuators(jnp.asarray(action))
-    return jnp.atleast_1d(real("action", action, shape=action_space(model).shape))
+    space = action_space(model)
+
+    def one(action: Any) -> Float[Array, " B"]:
+        if isinstance(model, HasActuators):
+            return model.to_actuators(action)
+        return jnp.atleast_1d(real("action", action, shape=space.shape))
+
+    return _over_leading_axes(one, jnp.asarray(action), len(space.shape))
 
 
-def from_actuators(model: Any, values: Any) -> Num[Array, "*a"]:
+def from_actuators(model: Any, values: Any) -> Num[Array, "*n"]:
     """The action on the scale of plans that has the actuators take these values: the inverse of `to_actuators`.
 
     Args:
         model: see `to_actuators`.
-        values: one for each actuator, [B], in its units. Those beyond an actuator's range count as its end.
+        values: one for each actuator, [B], in its units. Those beyond an actuator's range count as its end. Or many,
+            with leading axes.
 
     Returns:
-        The action, [A]; of a model that chooses from a list of actions the number of the nearest.
+        The action, [A]; of a model that chooses from a list of actions the number of the nearest; with the leading
+        axes of `values`.
 
     Raises:
         ValueError: for another number of values.
     """
-    if isinstance(model, HasActuators):
-        return model.from_actuators(jnp.asarray(values, float))
     space = action_space(model)
-    if isinstance(space, Discrete):
-        return jnp.clip(jnp.round(real("values", values, shape=(1,))[0]), 0, space.num - 1).astype(jnp.int32)
-    return real("values", values, shape=space.shape)
+
+    def one(values: Any) -> Num[Array, "*a"]:
+        if isinstance(model, HasActuators):
+            return model.from_actuators(values)
+        if isinstance(space, Discrete):
+            return jnp.clip(jnp.round(real("values", values, shape=(1,))[0]), 0, space.num - 1).astype(jnp.int32)
+        return real("values", values, shape=space.shape)
+
+    return _over_leading_axes(one, jnp.asarray(values, float), 1)
+
+
+def _over_leading_axes(function: Callable[..., Any], array: Array, num_axes: int) -> Any:
+    """`function` of an array of so many axes, or of each of many along all axes before them."""
+    for _ in range(array.ndim - num_axes):
+        function = jax.vmap(function)
+    return function(array)
 
 
 def actuator_names(model: Any) -> tuple[str, ...] | None:
@@ -102,10 +133,13 @@ def actuator_limits(model: Any) -> tuple[Float[Array, " B"], Float[Array, " B"]]
         model: any.
 
     Returns:
-        Both, [B]; None where they have no range, or the model does not say so, and where actions are discrete.
+        Both, [B]; None where they have no range, or the model does not say so. Of a model that chooses from a list of
+        actions they are those of the model that takes these.
     """
     space = action_space(model)
-    if isinstance(space, Discrete) or not bounded(model):
+    if isinstance(space, Discrete):
+        return model.actuator_limits() if isinstance(model, HasActuatorLimits) else None
+    if not bounded(model):
         return None
     one = jnp.ones(space.size)
     ends = to_actuators(model, -one), to_actuators(model, one)

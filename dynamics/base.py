@@ -5,13 +5,13 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from .checks import real, scalar
 from .pytrees import difference
 from .spaces import HasContinuousActions, HasDiscreteActions, action_space
 
+_ROUNDING = 1e-5  # how far a discount may lie beyond [0, 1]
 State = Any  # an opaque pytree: only the model looks inside
 
 
@@ -255,7 +255,8 @@ def check_model(name: str, model: Any) -> Any:
 def checked_step(result: Any, before: State = None) -> Step:
     """The result of a model's step as a `Step`, checked; costs next to nothing once it is compiled.
 
-    A discount beyond [0, 1] is an error if it is a number, and NaN if it is traced: planners count what is NaN.
+    A discount beyond [0, 1] is an error if it is a number, and NaN if it is traced: planners count what is NaN. One
+    beyond it by rounding alone, as of 1 − Σp, counts as the end that it means.
 
     Args:
         result: a `Step`, or any (state, reward, discount).
@@ -273,9 +274,11 @@ def checked_step(result: Any, before: State = None) -> Step:
     if before is not None:
         _check_state(*jax.eval_shape(lambda *states: states, before, state))
     weight = scalar("discount of a step", discount)
-    if not isinstance(discount, jax.core.Tracer) and (np.asarray(discount) < 0 or np.asarray(discount) > 1):
+    if not isinstance(discount, jax.core.Tracer) and (discount < -_ROUNDING or discount > 1 + _ROUNDING):
         raise ValueError(f"discount of a step must lie in [0, 1], got {discount!r}")
-    weight = jnp.where((weight >= 0) & (weight <= 1), weight, jnp.nan)
+    # not `clip`, which halves derivatives at its ends
+    inside = jnp.where(weight < 0, 0.0, jnp.where(weight > 1, 1.0, weight))
+    weight = jnp.where((weight >= -_ROUNDING) & (weight <= 1 + _ROUNDING), inside, jnp.nan)
     return Step(state, scalar("reward of a step", reward), weight)
 
 

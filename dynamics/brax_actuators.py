@@ -56,7 +56,7 @@ def engine_limits(sys: Any, size: int) -> tuple[Float[Array, " A"], Float[Array,
         sys: the physical parameters, or None.
         size: the number A of actuators.
     """
-    limits = getattr(getattr(sys, "actuator", None), "ctrl_range", None)
+    limits: Any = getattr(getattr(sys, "actuator", None), "ctrl_range", None)
     return None if getattr(limits, "shape", None) != (size, 2) else (limits[:, 0], limits[:, 1])
 
 

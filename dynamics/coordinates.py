@@ -1,6 +1,6 @@
 """A state as a vector: what derivatives with respect to it are taken along, and what feedback measures."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,20 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from .base import HasCoordinateNames, HasCoordinates, State
+
+
+@runtime_checkable
+class HasModelUnderneath(Protocol):
+    """A model that wraps another, see `dynamics.Wrapper`."""
+
+    @property
+    def model(self) -> Any:
+        """The model underneath."""
+        ...
+
+    def inner(self, state: State) -> State:
+        """The state of that model."""
+        ...
 
 
 def coordinates(model: Any, state: State) -> Float[Array, " n"]:
@@ -51,7 +65,8 @@ def coordinate_names(model: Any, state: State) -> tuple[str, ...]:
 
     Args:
         model: whose `coordinate_names` they are, where it has some (see `HasCoordinateNames`); of all others the
-            places in the state where they come from, such as "position[0]".
+            places in the state where they come from, such as "position[0]"; of wrappers those of the model
+            underneath.
         state: a state of `model`, or its shapes.
 
     Returns:
@@ -68,6 +83,10 @@ def coordinate_names(model: Any, state: State) -> tuple[str, ...]:
                 f"coordinate_names must be one for each of {size} coordinates, got {len(known)}: {known!r}"
             )
         return known
+    if isinstance(model, HasModelUnderneath):
+        inside = coordinate_names(model.model, jax.eval_shape(model.inner, state))
+        if len(inside) == size:  # else the wrapper has other coordinates
+            return inside
     if isinstance(model, HasCoordinates):
         return tuple(f"[{i}]" for i in range(size))
     names: list[str] = []

@@ -45,11 +45,23 @@ class Shape:
     faces: Int[np.ndarray, "F 3"] | None = None
 
     def __post_init__(self) -> None:
-        """Raise a `ValueError` for a kind that there is not, or another number of sizes than it has."""
+        """Raise a `ValueError` for a kind that there is not, or for what is not as the attributes are described."""
         if self.kind not in _SIZES:
             raise ValueError(f"kind must be one of {', '.join(_SIZES)}, got {self.kind!r}")
-        if len(self.size) != _SIZES[self.kind]:
-            raise ValueError(f"size must be {_SIZES[self.kind]} numbers for a {self.kind}, got {self.size!r}")
+        size = _numbers("size", self.size, _SIZES[self.kind], f" for a {self.kind}")
+        if (size < 0).any() or (self.kind != "plane" and (size == 0).any()):
+            least = ">= 0 (0 is endless)" if self.kind == "plane" else "> 0"
+            raise ValueError(f"size must be {least}, half edges and radii in metres, got {self.size!r}")
+        for name, value, number in (("rgb", self.rgb, 3), ("opacity", (self.opacity,), 1)):
+            if not ((found := _numbers(name, value, number)) >= 0).all() or (found > 1).any():
+                raise ValueError(f"{name} must lie in [0, 1], got {value if number > 1 else self.opacity!r}")
+        if isinstance(self.body, bool) or not isinstance(self.body, int | np.integer) or self.body < WORLD:
+            raise ValueError(f"body must be a row of poses, or {WORLD} for the world, got {self.body!r}")
+        _numbers("position", self.position, 3)
+        if not _numbers("quaternion", self.quaternion, 4).any():
+            raise ValueError(f"quaternion must not be zero, got {self.quaternion!r}")
+        if self.kind == "mesh" and (self.vertices is None or self.faces is None):
+            raise ValueError("vertices and faces must be given for a mesh, got None")
 
     @property
     def outline(self) -> tuple[Float[np.ndarray, "P 3"], float]:
@@ -88,6 +100,18 @@ class Figure:
     tracked: int = 0
     follow: bool = False
     view: Vector = (0.5, -1.0, 0.45)
+
+    def __post_init__(self) -> None:
+        """Raise a `ValueError` for what is not as the attributes are described."""
+        if not isinstance(self.shapes, tuple | list) or not all(isinstance(shape, Shape) for shape in self.shapes):
+            raise ValueError(f"shapes must be a tuple of dynamics.Shape, got {self.shapes!r}")
+        object.__setattr__(self, "shapes", tuple(self.shapes))
+        if not callable(self.poses):
+            raise ValueError(f"poses must be a function of the state, got {self.poses!r}")
+        if isinstance(self.tracked, bool) or not isinstance(self.tracked, int | np.integer) or self.tracked < 0:
+            raise ValueError(f"tracked must be a row of poses, got {self.tracked!r}")
+        if not _numbers("view", self.view, 3).any():
+            raise ValueError(f"view must have a direction, got {self.view!r}")
 
 
 @runtime_checkable
@@ -140,6 +164,14 @@ def pose(
         sy * cp * cr - cy * sp * sr,
     )
     return jnp.stack([jnp.asarray(part, float) for part in (x, y, z, *quaternion)])
+
+
+def _numbers(name: str, value: Any, number: int, of: str = "") -> Float[np.ndarray, " N"]:
+    """That many finite numbers, or a `ValueError`."""
+    found = np.asarray(value) if isinstance(value, tuple | list | np.ndarray) else None
+    if found is None or found.shape != (number,) or found.dtype.kind not in "iuf" or not np.isfinite(found).all():
+        raise ValueError(f"{name} must be {number} finite number{'s' * (number != 1)}{of}, got {value!r}")
+    return np.asarray(found, float)
 
 
 def _whole(poses: Any, bodies: int) -> Float[Array, "B 7"]:

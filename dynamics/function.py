@@ -1,8 +1,10 @@
 """A user's own function as a model."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
@@ -10,8 +12,9 @@ from .actions import check_action, check_choice, from_range, to_range
 from .base import State, Step, checked_step
 from .checks import boolean, check_unused, integer, interval, real, scalar
 from .figures import Figure
-from .pytrees import pytree, static, traceable
+from .pytrees import pytree, static, strongly_typed, traceable, weakly_typed
 from .rewards import checked_terms
+from .spaces import action_space
 
 
 @pytree
@@ -56,7 +59,12 @@ class FunctionModel:
             raise ValueError(
                 "init must be given to from_function for this model to draw its own first state, got None"
             )
-        return self.init_function(key)
+        state = self.init_function(key)
+        if weakly_typed(state):  # a Python number, which becomes what a step makes of it
+            with contextlib.suppress(Exception):  # of a step that fails says more who calls it
+                after = jax.eval_shape(self.step, jax.random.key(0), state, action_space(self).zeros()).state
+                return jax.tree.map(_as_after, state, after)
+        return strongly_typed(state)
 
     def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Apply the user's function.
@@ -65,7 +73,8 @@ class FunctionModel:
             ValueError: if `action` has another shape than [A], or is no integer, or the function returns no triple of
                 scalars.
         """
-        return checked_step(self.step_function(key, state, self._given(action)), state)
+        step = checked_step(self.step_function(key, state, self._given(action)), state)
+        return step._replace(state=strongly_typed(step.state))  # else the next step is another program
 
     def value(self, state: State) -> Float[Array, ""]:
         """The user's value of `state`, or zero."""
@@ -89,10 +98,17 @@ class FunctionModel:
     def reward_terms(
         self, state: State, action: Num[Array, "*a"], after: State
     ) -> Mapping[str, Float[Array, ""]] | None:
-        """The terms that `from_function` was given; None where it was not."""
+        """The terms that `from_function` was given; None where it was not.
+
+        Raises:
+            ValueError: if they are no scalars by name.
+        """
         if self.terms_function is None:
             return None
-        return checked_terms("reward_terms", self.terms_function(state, self._given(action), after))
+        terms = self.terms_function(state, self._given(action), after)
+        if not isinstance(terms, Mapping):
+            raise ValueError(f"reward_terms must return name -> scalar, got {type(terms).__name__}")
+        return checked_terms("reward_terms", terms)
 
     def figure(self) -> Figure | None:
         """The looks that `from_function` was given; None where it was not."""
@@ -124,7 +140,8 @@ def from_function(
 
     Args:
         step: (key, state, action) -> (state, reward, discount). The state is any pytree whose structure the step
-            preserves; reward and discount are scalars; a discount of 0 ends the episode. Pass a
+            preserves: Python numbers in it become arrays, and NaN counts as an error, so let a placeholder be
+            another number. Reward and discount are scalars; a discount of 0 ends the episode. Pass a
             `jax.tree_util.Partial` (or any callable pytree) to keep its parameters traced: changing them then never
             recompiles.
         action_size: the number A of actuators, where actions are vectors [A].
@@ -142,7 +159,9 @@ def from_function(
         reward_terms: (state, action, next state) -> name -> scalar, what the reward is a sum of, for reports; the
             action as `step` is given it. None where there is nothing to tell apart.
         actuator_names: what the entries of an action are called, for reports, such as ("steering (rad)", ...).
-        coordinate_names: what the floating-point numbers of a state are called, in their order, for reports.
+        coordinate_names: what the floating-point numbers of a state are called, for reports, in the order that JAX
+            gives them: entries of dictionaries sorted by their keys, not as they are written. None for their places
+            in the state, such as "position[0]".
         figure: how the model looks, for reports: shapes of its bodies, and where a state puts them. Make it once: a
             model with another `Figure` is compiled anew.
 
@@ -188,6 +207,11 @@ def from_function(
         coordinate_names=_names("coordinate_names", coordinate_names),
         looks=figure,
     )
+
+
+def _as_after(leaf: Any, after: Any) -> Any:
+    """A leaf of a first state, of the dtype that a step gives it if its own is weak."""
+    return jnp.asarray(leaf, after.dtype) if weakly_typed(leaf) else strongly_typed(leaf)
 
 
 def _names(name: str, given: Any, number: int | None = None) -> tuple[str, ...] | None:

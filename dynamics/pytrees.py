@@ -8,6 +8,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 C = TypeVar("C")
 
@@ -63,6 +64,32 @@ def traceable(function: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.ismethod(function) and not isinstance(owner, type) and not jax.tree_util.all_leaves([owner]):
         return jax.tree_util.Partial(function.__func__, owner)
     return jax.tree_util.Partial(function) if jax.tree_util.all_leaves([function]) else function
+
+
+def weakly_typed(tree: Any) -> bool:
+    """Whether some number in a pytree has the dtype of a Python number, which becomes that of what it is added to."""
+    return any(isinstance(leaf, int | float | complex) or _is_weak(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def strongly_typed(tree: Any) -> Any:
+    """A pytree whose numbers are arrays that keep their dtypes; keys, and what is no number, are as they were.
+
+    To JAX, a program of weakly typed numbers is another than one of the same numbers strongly typed.
+
+    Args:
+        tree: any pytree.
+    """
+
+    def strong(leaf: Any) -> Any:
+        if isinstance(leaf, int | float | complex | np.number | np.bool_) or _is_weak(leaf):
+            return jnp.asarray(leaf, jnp.result_type(leaf))
+        return leaf
+
+    return jax.tree.map(strong, tree)
+
+
+def _is_weak(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jax.typeof(leaf).weak_type
 
 
 def difference(path: str, own: Any, given: Any) -> str | None:

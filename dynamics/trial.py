@@ -2,37 +2,34 @@
 
 import contextlib
 import dataclasses
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .actuators import actuator_limits, actuator_names, from_actuators, to_actuators
 from .base import HasCoordinates, Step, check_model, checked_step
 from .checks import scalar
+from .coordinates import coordinate_names, coordinates
+from .ends import end_reasons
+from .errors import because, by_statement, is_users, own_words, said, words
+from .figures import figure
 from .pytrees import difference
 from .randomness import is_key
+from .rewards import checked_terms, reward_terms
 from .spaces import Continuous, action_space
 
-# what a function raises that is given other arguments than it takes, or traced ones; what else it raises is its own
-_RAISED = (ValueError, TypeError, LookupError, AttributeError)
-_UNTRACEABLE = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-    jax.errors.NonConcreteBooleanIndexError,
-    jax.errors.UnexpectedTracerError,
-)
 _NUMBERS = (jax.Array, np.ndarray, np.generic, complex, float, int)
 _SIZES = range(1, 33)  # of actions that are tried where those of `action_size` fail
 
 
 def check(model: Any, state: Any = None) -> None:
-    """Try a model out, or a state of it: `init`, `step` and `value` are traced, nothing is computed or compiled.
+    """Try a model out, or a state of it: all its functions are traced, nothing is computed or compiled.
 
-    What planners would say of a mistake is said at once. Planners do so by themselves where something fails.
+    What planners and reports would say of a mistake is said at once. Planners do so by themselves where something
+    fails.
 
     Args:
         model: any model.
@@ -41,12 +38,16 @@ def check(model: Any, state: Any = None) -> None:
     Raises:
         ValueError: if it is no model, the state is none, `step` does not take the state and an action of the model's
             space, or returns no triple of next state, scalar reward and scalar discount, the state changes its
-            structure, shapes or dtypes, or `value` is no scalar.
+            structure, shapes or dtypes, or `value` is no scalar; if what reports use does not fit: coordinates and
+            actuators are vectors with as many names, the figure has a pose for each body, the terms of the reward
+            are scalars and the reasons of an end booleans; and if one of these functions raises any error at all,
+            which is then the cause: "step of ... raised NameError: ... (at file:line)".
     """
     check_model("model", model)
     if state is None:
         state = _first_state(model)
-    if (found := mistake(model, state)) is not None:
+    found = mistake(model, state, own=True) or _of_reports(model, state)
+    if found is not None:
         raise found
 
 
@@ -69,7 +70,10 @@ def check_state(name: str, state: Any, model: Any = None) -> Any:
             raise ValueError(f"{where} must be an array of numbers, got {leaf!r}")
         inexact = jax.dtypes.issubdtype(known.dtype, np.inexact)
         if inexact and np.isnan(known).any() and not _coordinates_are_known(model, state):
-            raise ValueError(f"{where} must have no NaN, got {leaf!r}")
+            raise ValueError(
+                f"{where} must have no NaN, got {leaf!r} (let a placeholder be another number; only a model with "
+                "coordinates of its own, dynamics.HasCoordinates, may have NaN in what is none of them)"
+            )
     return state
 
 
@@ -81,64 +85,136 @@ def _coordinates_are_known(model: Any, state: Any) -> bool:
 
 
 def mistake(
-    model: Any, state: Any, unlike: str = "state must be one of the model, as its init gives"
+    model: Any,
+    state: Any,
+    unlike: str = "state must be one of the model, as its init gives",
+    *,
+    own: bool = False,
 ) -> ValueError | None:
-    """What is wrong with a model or a state; None where a step can be traced, or raises an error of its own.
+    """What is wrong with a model or a state; None where a step can be traced.
 
     Args:
         model: any model.
         state: a state of the model.
         unlike: how to say that the model can go on from the states of its `init`, but not from this one.
+        own: whether errors that only the user's code can mean are told too: those of classes that are neither
+            Python's nor of a library here, and those that no argument gives rise to. Else they count as None.
     """
     try:
         check_model("model", model)
         check_state("state", state, model)
     except ValueError as error:
         return error
-    found = _of_step(model, state) or _of_value(model, state)
+
+    def wrong(state: Any) -> ValueError | None:
+        return _of_step(model, state, own) or _of_value(model, state, own)
+
+    found = wrong(state)
     if found is None:
         return None
     with contextlib.suppress(Exception):  # a model may have no init
-        own = jax.eval_shape(model.init, jax.random.key(0))
-        other = difference("state", own, state)
-        if other is not None and (_of_step(model, own) or _of_value(model, own)) is None:
-            return _because(f"{unlike}: {other}", found)
+        first = jax.eval_shape(model.init, jax.random.key(0))
+        other = difference("state", first, state)
+        if other is not None and wrong(first) is None:
+            return because(f"{unlike}: {other}", found)
     return found
 
 
 def _first_state(model: Any) -> Any:
     """What the states that `init` gives are like, or a `ValueError`."""
     try:
-        return jax.eval_shape(lambda key: check_state("what init returns", model.init(key), model), jax.random.key(0))
-    except _RAISED as error:
-        raise ValueError(_own_words(error) or f"init of {_kind(model)} must {_duty(error, 'a key')}") from error
+        return _traced(
+            jax.eval_shape, lambda key: check_state("what init returns", model.init(key), model), jax.random.key(0)
+        )
+    except Exception as error:
+        raise because(said("init", model, error, "a key"), error) from error
 
 
-def _of_step(model: Any, state: Any) -> ValueError | None:
+def _of_step(model: Any, state: Any, own: bool) -> ValueError | None:
     space = action_space(model)
     try:
         _trace_step(model, state, space.zeros())
-    except _RAISED as error:
-        said = _own_words(error)
-        if said is None and isinstance(space, Continuous) and (size := _taken_size(model, state)) is not None:
-            said = f"action_size must be the size of the actions that step takes, got {space.size}; {size} works"
-        if said is None and not jax.tree.leaves(state):
-            said = f"state must hold what step takes (does init return it?), got {state!r}: {_words(error)}"
-        if said is None:
-            said = f"step of {_kind(model)} must {_duty(error, f'(key, state, action {list(space.shape)})')}"
-        return _because(said, error)
-    except Exception:  # the user's own
-        return None
+    except Exception as error:
+        if not own and is_users(error):
+            return None
+        text = own_words(error)
+        if text is None and isinstance(space, Continuous) and (sizes := _taken_sizes(model, state)):
+            text = f"action_size must be the size of the actions that step takes, got {space.size}; {_listed(sizes)}"
+        if text is None and not jax.tree.leaves(state) and not by_statement(error):
+            text = f"state must hold what step takes (does init return it?), got {state!r}: {words(error)}"
+        if text is None:
+            text = said("step", model, error, f"(key, state, action {list(space.shape)})")
+        return because(text, error)
     return None
 
 
-def _of_value(model: Any, state: Any) -> ValueError | None:
+def _of_value(model: Any, state: Any, own: bool) -> ValueError | None:
     try:
         _trace(lambda state: scalar("value", model.value(state)), state)
-    except _RAISED as error:
-        return _because(_own_words(error) or f"value of {_kind(model)} must {_duty(error, 'a state')}", error)
-    except Exception:
-        return None
+    except Exception as error:
+        if not own and is_users(error):
+            return None
+        return because(said("value", model, error, "a state"), error)
+    return None
+
+
+def _of_reports(model: Any, state: Any) -> ValueError | None:
+    """What is wrong with that which only reports use."""
+    action, form = action_space(model).zeros(), jax.eval_shape(lambda state: state, state)
+
+    def actuators(action: Any) -> None:
+        values = jnp.asarray(to_actuators(model, action))
+        if values.ndim != 1:
+            raise ValueError(f"to_actuators must return one value for each actuator, [B], got {values.shape}")
+        names = actuator_names(model)
+        if names is not None and len(names) != values.size:
+            raise ValueError(
+                f"actuator_names must be one for each of {values.size} actuators, got {len(names)}: {names!r}"
+            )
+        if (back := jnp.shape(from_actuators(model, values))) != action.shape:
+            raise ValueError(f"from_actuators must return an action, {list(action.shape)}, got {list(back)}")
+        actuator_limits(model)
+
+    def place(state: Any) -> None:
+        if (x := jnp.asarray(coordinates(model, state))).ndim != 1:
+            raise ValueError(f"coordinates must be a vector, [n], got {x.shape}")
+        coordinate_names(model, form)
+
+    def looks() -> None:
+        # not as part of what is traced: sizes of shapes are numbers
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(model))
+        if not traced and (found := figure(model)) is not None:
+            _trace(found.poses, state)
+
+    def terms(state: Any, action: Any) -> None:
+        found: Any = reward_terms(model, state, action, state)
+        if found is not None and not isinstance(found, Mapping):
+            raise ValueError(f"reward_terms must return name -> scalar, or None, got {type(found).__name__}")
+        checked_terms("reward_terms", found)
+
+    def reasons(state: Any, action: Any) -> None:
+        found: Any = end_reasons(model, state, action, state)
+        if found is not None and not isinstance(found, Mapping):
+            raise ValueError(f"end_reasons must return words -> boolean scalar, or None, got {type(found).__name__}")
+        for reason, happened in (found or {}).items():
+            if jnp.shape(happened) or jnp.asarray(happened).dtype != bool:
+                kind = jnp.asarray(happened)
+                raise ValueError(
+                    f"end_reasons[{reason!r}] must be a boolean scalar, got {kind.dtype} of shape {kind.shape}"
+                )
+
+    parts: list[tuple[str, Callable[[], None], str]] = [
+        ("to_actuators", lambda: _trace(actuators, action), f"an action {list(action.shape)}"),
+        ("coordinates", lambda: _trace(place, state), "a state"),
+        ("figure", looks, "a state"),
+        ("reward_terms", lambda: _trace(terms, state, action), "(state, action, next state)"),
+        ("end_reasons", lambda: _trace(reasons, state, action), "(state, action, next state)"),
+    ]
+    for name, call, taken in parts:
+        try:
+            call()
+        except Exception as error:
+            return because(said(name, model, error, taken), error)
     return None
 
 
@@ -154,61 +230,49 @@ def _trace_step(model: Any, state: Any, action: Any) -> None:
 
 def _trace(function: Callable[..., Any], *arguments: Any) -> None:
     """Trace a function, and raise what JAX would raise of it later."""
-    for constant in jax.make_jaxpr(function)(*jax.eval_shape(lambda *parts: parts, *arguments)).consts:
+    forms = jax.eval_shape(lambda *parts: parts, *arguments)
+    for constant in _traced(lambda function, *forms: jax.make_jaxpr(function)(*forms), function, *forms).consts:
         if isinstance(constant, jax.core.Tracer) and not jax.dtypes.issubdtype(constant.dtype, jax.dtypes.extended):
             jnp.array(constant, copy=True)  # of a trace that is over nothing can be computed
 
 
-def _taken_size(model: Any, state: Any) -> int | None:
-    """The least size of actions that a step takes, if there is any."""
+def _traced(transform: Callable[..., Any], function: Callable[..., Any], *arguments: Any) -> Any:
+    """`transform(function, *arguments)`, whose errors keep all their frames: JAX leaves out its own."""
+    frames: list[Any] = []
+
+    def seen(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            frames[:] = [error.__traceback__]
+            raise
+
+    try:
+        return transform(seen, *arguments)
+    except Exception as error:
+        # `raise` adds the frames above: the last one is where the error comes from
+        raise (error.with_traceback(frames[0]) if frames else error) from error.__cause__
+
+
+def _taken_sizes(model: Any, state: Any) -> list[int]:
+    """The sizes of actions that a step takes."""
     declared = dataclasses.is_dataclass(model) and "action_size" in {
         field.name for field in dataclasses.fields(model)
     }
+    sizes = []
     for size in _SIZES:
         with contextlib.suppress(Exception):
             other: Any = dataclasses.replace(model, action_size=size) if declared else model
             _trace_step(other, state, Continuous(size).zeros())
-            return size
-    return None
+            sizes.append(size)
+    return sizes
 
 
-def _own_words(error: Exception) -> str | None:
-    """The message, if mirrax has written it."""
-    return str(error) if isinstance(error, ValueError) and _place(error)[0].startswith("mirrax.") else None
-
-
-def _duty(error: Exception, arguments: str) -> str:
-    """What a user's function that raised an error failed to do."""
-    if isinstance(error, _UNTRACEABLE):
-        duty = "compute by JAX alone, of its arguments and of what is constant"
-    else:
-        duty = f"take {arguments}"
-    return f"{duty}, got {_words(error)}"
-
-
-def _words(error: Exception) -> str:
-    """An error of a user's function in one line, and where it was raised."""
-    module, file, line = _place(error)
-    what = next(iter(str(error).splitlines()), "").rstrip(".")
-    where = "" if module.startswith("mirrax.") else f" (at {file}:{line})"  # it could not even be called
-    return f"{type(error).__name__}: {what}{where}"
-
-
-def _place(error: Exception) -> tuple[str, str, int]:
-    """The module, file and line where an error was raised, outside of JAX and of checks of types."""
-    place = ("", "", 0)
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        module = frame.f_globals.get("__name__", "")
-        if module.split(".")[0] not in ("jax", "jaxlib", "jaxtyping", "beartype", "numpy", "contextlib"):
-            place = (module, frame.f_code.co_filename, line)
-    return place
-
-
-def _because(said: str, error: Exception) -> ValueError:
-    found = ValueError(said)
-    found.__cause__ = error
-    return found
-
-
-def _kind(model: Any) -> str:
-    return type(model).__name__
+def _listed(sizes: list[int]) -> str:
+    """Which sizes work, in words. That 1 is among them may mean no more than that it is broadcast."""
+    first, last = sizes[0], sizes[-1]
+    if len(sizes) == 1:
+        return f"{first} works"
+    if len(sizes) > 2 and sizes == list(range(first, last + 1)):
+        return f"{first} or more work" if last == _SIZES[-1] else f"{first} to {last} work"
+    return f"{', '.join(map(str, sizes[:-1]))} and {last} work"

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from .actions import bounded
-from .actuators import actuator_names, from_actuators, to_actuators
+from .actuators import actuator_limits, actuator_names, from_actuators, to_actuators
 from .base import (
     HasCoordinateNames,
     HasDuration,
@@ -172,6 +172,10 @@ class Ensemble:
     def from_actuators(self, values: Float[Array, " B"]) -> Num[Array, "*a"]:
         """The action that has the first member's actuators take these values."""
         return from_actuators(self.member(0), values)
+
+    def actuator_limits(self) -> tuple[Float[Array, " B"], Float[Array, " B"]] | None:
+        """The range of the first member's actuators; None where they have none."""
+        return actuator_limits(self.member(0))
 
     def reward_terms(
         self, state: State, action: Num[Array, "*a"], after: State

@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from .actions import bounded
-from .actuators import actuator_names, from_actuators, to_actuators
+from .actuators import actuator_limits, actuator_names, from_actuators, to_actuators
 from .base import (
     HasCoordinateNames,
     HasDuration,
@@ -110,6 +110,10 @@ class Wrapper:
     def from_actuators(self, values: Float[Array, " B"]) -> Num[Array, "*a"]:
         """The action that has the actuators take these values."""
         return from_actuators(self.model, values)
+
+    def actuator_limits(self) -> tuple[Float[Array, " B"], Float[Array, " B"]] | None:
+        """The range of the actuators of the model underneath; None where they have none."""
+        return actuator_limits(self.model)
 
     def reward_terms(
         self, state: State, action: Num[Array, "*a"], after: State

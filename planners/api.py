@@ -155,6 +155,7 @@ def episode(
     *,
     observe: Callable[[State], State] | None = None,
     keep: str | Sequence[str] = (),
+    state: State | None = None,
 ) -> Episode:
     """Control `env` by planning with `model` at every step, as one scan: jit it, vmap it over keys.
 
@@ -167,6 +168,7 @@ def episode(
         observe: turns a state of `env` into one of `model`; None where they are the same.
         keep: "plans" keeps the plan of each step, and all modes of a mixture, which `report_episode` draws; under jit
             a static argument.
+        state: of `env`, where the episode begins; None for one that its `init` draws.
 
     Returns:
         The episode. After its end the state stands still, and rewards and discounts are zero.
@@ -174,7 +176,8 @@ def episode(
     Raises:
         ValueError: as `infer` does, if `num_steps` is not positive, `keep` names something else, or if `env` takes
             other actions or steps of another duration than `model`, or has other states, and `observe` does not make
-            them those of `model`.
+            them those of `model`. Durations that are traced, within jit, cannot be compared then: if they differ,
+            all rewards are NaN.
     """
     integer("num_steps", num_steps)
     if (kept := (keep,) if isinstance(keep, str | None) else tuple(keep)) not in ((), ("plans",)):
@@ -183,10 +186,14 @@ def episode(
         raise ValueError(f"observe must be callable, got {observe!r}")
     if (space := action_space(check_model("env", env))) != (wanted := action_space(check_model("model", model))):
         raise ValueError(f"env must take the actions that model takes, {wanted}, got {space}")
-    _check_durations(model, env)
+    same_duration = _same_duration(model, env)
 
     def seen_in(state: State) -> State:
         return state if observe is None else observe(state)
+
+    # what model cannot go on from: what `env` gives, or the state that was given
+    unlike = "observe must turn states of env into those of model, where they differ"
+    unlike = "" if observe is None and state is not None else unlike
 
     def acting(state: State) -> contextlib.AbstractContextManager[None]:
         return explained("raised while env was stepped, or its state observed", env, state)
@@ -196,11 +203,11 @@ def episode(
         plan_key, step_key = jax.random.split(key)
         with acting(state):
             seen = seen_in(state)
-        with _observed(planner, model, seen):
+        with noted(planner, model, seen, unlike):
             action, belief, info, found = planned(planner, model, plan_key, seen, belief)
         with acting(state):
             step = checked_step(env.step(step_key, state, action), state)
-        reward = jnp.where(alive, step.reward, 0.0)
+        reward = jnp.where(same_duration, jnp.where(alive, step.reward, 0.0), jnp.nan)
         discount = jnp.where(alive, step.discount, 0.0)
         state_next = frozen_if(~alive, state, step.state)
         thought = (found.mode(), modes_of(found)) if kept else (None, None)
@@ -211,12 +218,15 @@ def episode(
     if sharding is not None:
         planner, model, env, key = place((planner, model, env, key), sharding)
     init_key, control_key = jax.random.split(key)
-    first = check_state("what init of env returns", env.init(init_key), env)
+    if state is None:
+        first = check_state("what init of env returns", env.init(init_key), env)
+    else:
+        first = check_state("state", state, env)
     if sharding is not None:  # an engine may have committed it elsewhere
         first = place(first, sharding)
     with acting(first):
         seen = seen_in(first)
-    with _observed(planner, model, seen):
+    with noted(planner, model, seen, unlike):
         belief = planner.init(model, seen)
     carry = (first, belief, jnp.array(True))
     (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))
@@ -224,22 +234,24 @@ def episode(
     return Episode(states, actions, rewards, discounts, infos, final_state, plans, modes)
 
 
-def _observed(planner: Planner, model: Model, seen: State) -> contextlib.AbstractContextManager[None]:
-    """As `noted`, where a state that is none of `model` comes from an environment."""
-    unlike = "observe must turn states of env into those of model, where they differ"
-    return noted(planner, model, seen, unlike)
+def _same_duration(model: Model, env: Model) -> Any:
+    """Whether steps of both take as long, as far as both say so; a scalar.
 
-
-def _check_durations(model: Model, env: Model) -> None:
-    """Raise a `ValueError` if both know how long a step takes, as far as one can see, and do not agree."""
+    Raises:
+        ValueError: if they do not, and that can be seen now.
+    """
     known = [part.dt for part in (model, env) if isinstance(part, HasDuration) and part.dt is not None]
-    if len(known) < 2 or any(isinstance(dt, jax.core.Tracer) or jnp.ndim(dt) for dt in known):
-        return
-    own, other = map(float, known)
-    if not math.isclose(own, other, rel_tol=1e-3):
+    if len(known) < 2 or any(jnp.ndim(dt) for dt in known):
+        return True
+    own, other = known
+    if any(isinstance(dt, jax.core.Tracer) for dt in known):
+        return jnp.isclose(own, other, rtol=1e-3, atol=0.0)
+    if not math.isclose(float(own), float(other), rel_tol=1e-3):
         raise ValueError(
-            f"dt of env must be that of model, {own:g} s, got {other:g} s (dynamics.action_repeat makes steps longer)"
+            f"dt of env must be that of model, {float(own):g} s, got {float(other):g} s "
+            "(dynamics.action_repeat makes steps longer)"
         )
+    return True
 
 
 def _improved(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Info]:

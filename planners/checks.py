@@ -99,7 +99,7 @@ def explained(what: str, model: Any, state: Any, unlike: str = "") -> Iterator[N
     except Exception as error:
         found = None
         with contextlib.suppress(Exception):  # whatever else is wrong, the first error says it
-            found = mistake(model, state, **({"unlike": unlike} if unlike else {}))
+            found = mistake(model, state, *([unlike] if unlike else []))
         raised = error if found is None or str(error).endswith(str(found)) else found
         if what not in getattr(raised, "__notes__", ()):
             raised.add_note(what)

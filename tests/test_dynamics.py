@@ -287,3 +287,21 @@ def test_what_is_known_is_checked_within_jit_too():
         return dynamics.pendulum(dt=traced).dt
 
     assert checked(wrong) == wrong
+
+
+@pytest.mark.parametrize(
+    ("discount", "counted"),
+    [(-1e-7, 0.0), (1.0 + 1e-6, 1.0), (0.5, 0.5), (-1e-3, jnp.nan), (1.001, jnp.nan), (jnp.nan, jnp.nan)],
+)
+def test_a_discount_may_be_off_by_rounding(discount, counted):
+    model = dynamics.from_function(lambda key, state, action: (state, 1.0, state), 1)
+
+    def weight(state):
+        return model.step(jax.random.key(0), state, jnp.zeros(1)).discount
+
+    np.testing.assert_array_equal(jax.jit(weight)(discount), counted)
+    if not np.isnan(counted):
+        assert jax.grad(weight)(discount) == (0.0 if counted != discount else 1.0)
+        assert weight(jnp.asarray(discount)) == counted
+    for end in (0.0, 1.0):
+        assert jax.grad(weight)(end) == 1.0

@@ -1,5 +1,6 @@
 """Models of one's own: a class in ten lines, and what is said of mistakes in one."""
 
+import contextlib
 import inspect
 import re
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from problems import unchecked
 
-from mirrax import dynamics, planners
+from mirrax import compiling, dynamics, planners
 
 KEY = jax.random.key(0)
 
@@ -165,7 +166,7 @@ MISTAKES = {
     "value complex": "value must be a scalar number, got complex64 of shape ()",
     "value nothing": "value must be a scalar number, got None",
     "value boolean": "value must be a scalar number, got bool of shape ()",
-    "value of no such part": "value of Cart must take a state, got KeyError: 'y' (at ",
+    "value of no such part": "value of Cart raised KeyError: 'y' (at ",
     "integers": "state['x'] must keep its shape and dtype in a step, got float32[2] after int32[2]",
     "not a number": "state['x'] must have no NaN, got ",
     "word": "state['name'] must be an array of numbers, got 'cart'",
@@ -289,6 +290,36 @@ def test_what_is_no_coordinate_may_be_nan():
             own.init(wrapped, {"x": jnp.array([0.0, jnp.nan]), "touched": jnp.array(jnp.nan)})
 
 
+@dynamics.pytree
+class Placed(dynamics.Wrapper):
+    """What moves in another model, beside what may be unknown."""
+
+    model: dynamics.Model
+
+    def coordinates(self, state):
+        """What moves."""
+        return state["x"]
+
+    def with_coordinates(self, state, x):
+        """The state elsewhere."""
+        return state | {"x": x}
+
+
+def test_a_placeholder_may_be_nan_where_it_is_no_coordinate():
+    """The message names the ways out: another number, or a model with coordinates of its own."""
+    first = {"x": jnp.zeros(1), "seen": jnp.array(jnp.nan)}
+    model = dynamics.from_function(
+        lambda key, state, action: (state | {"x": state["x"] + action}, 0.0, 1.0), 1, init=lambda key: first
+    )
+    own = planners.cem(3, num_samples=4)
+    with pytest.raises(
+        ValueError, match=r"seen'\] must have no NaN.*placeholder be another number; .*HasCoordinates"
+    ):
+        own.init(model, first)
+    own.init(model, first | {"seen": jnp.array(-1.0)})
+    own.init(Placed(model), first)
+
+
 def test_an_error_of_the_user_s_own_stays_what_it_is():
     class Broke(Exception):
         pass
@@ -300,6 +331,196 @@ def test_an_error_of_the_user_s_own_stays_what_it_is():
     with pytest.raises(Broke, match="own") as raised:
         shapes_of(planners.infer, planners.cem(3, num_samples=4), model, KEY, jnp.zeros(()))
     assert "raised while cem planned on FunctionModel" in raised.value.__notes__
+
+
+class Mine(ValueError):
+    """A user's own."""
+
+
+def raising(error):
+    def step(key, state, action):
+        raise error
+
+    return step
+
+
+def slip(key, state, action):
+    return {}["q"]
+
+
+def undefined(key, state, action):
+    return not_there
+
+
+def asserting(key, state, action):
+    assert action.shape == (3,), "three"
+    return state, 0.0, 1.0
+
+
+def wide(key, state, action):
+    return jnp.zeros(2) + action, 0.0, 1.0
+
+
+def of(step, **options):
+    first = lambda key: jnp.zeros(2)  # noqa: E731
+    return dynamics.from_function(step, options.pop("action_size", 1), **({"init": first} | options))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (of(raising(ValueError("my own"))), "step of FunctionModel raised ValueError: my own (at "),
+        (of(slip), "step of FunctionModel raised KeyError: 'q' (at "),
+        (of(undefined), "step of FunctionModel raised NameError: name 'not_there' is not defined (at "),
+        (of(raising(ZeroDivisionError("by zero"))), "step of FunctionModel raised ZeroDivisionError: by zero (at "),
+        (of(raising(RuntimeError("own"))), "step of FunctionModel raised RuntimeError: own (at "),
+        (of(raising(OverflowError())), "step of FunctionModel raised OverflowError (at "),
+        (of(raising(Mine("own"))), "step of FunctionModel raised Mine: own (at "),
+        (of(asserting), "action_size must be the size of the actions that step takes, got 1; 3 works"),
+        (of(asserting, action_size=3), None),
+        (of(wide, action_size=3), "got 3; 1 and 2 work"),
+        (of(raising(ValueError("own")), init=lambda key: ()), "step of FunctionModel raised ValueError: own (at "),
+        (of(wide, init=lambda: 0.0), "init of FunctionModel must take a key, got TypeError"),
+        (of(wide, init=lambda key: 1 // 0), "init of FunctionModel raised ZeroDivisionError: "),
+        (of(wide, value=lambda state: 1 // 0), "value of FunctionModel raised ZeroDivisionError: "),
+        (of(lambda key, state: state), "step of FunctionModel must take (key, state, action [1]), got TypeError: "),
+        (
+            of(lambda key, state, action: (state @ jnp.ones(3), 0.0, 1.0)),
+            "must take (key, state, action [1]), got T",
+        ),
+    ],
+)
+def test_trying_out_says_every_error(model, message):
+    """Errors of the user's own code as such; that something must be taken only where that was at fault."""
+    if message is None:
+        dynamics.check(model)
+        return
+    with pytest.raises(ValueError, match=re.escape(message)) as raised:
+        unchecked(dynamics.check)(model)
+    if " (at " in message:
+        assert re.search(r"\(at .*test_own_models\.py:\d+\)$", str(raised.value))
+
+
+@pytest.mark.parametrize("error", [Mine("own"), ZeroDivisionError("own"), NotImplementedError("own")])
+def test_planners_leave_errors_of_the_user_s_own(error):
+    with pytest.raises(type(error), match="own"):
+        shapes_of(planners.infer, planners.cem(3, num_samples=4), of(raising(error)), KEY, jnp.zeros(2))
+
+
+def test_planners_say_where_the_user_s_code_raised():
+    model = of(raising(ValueError("my own")))
+    with pytest.raises(ValueError, match=r"^step of FunctionModel raised ValueError: my own \(at .*own_models"):
+        shapes_of(planners.infer, planners.cem(3, num_samples=4), model, KEY, jnp.zeros(2))
+
+
+def still(key, state, action):
+    return state, 0.0, 1.0
+
+
+def looking(poses, body=0):
+    return dynamics.Figure((dynamics.Shape("sphere", (0.1,), (0.0, 0.0, 1.0), body=body),), poses=poses)
+
+
+@dynamics.pytree
+class Telling(Cart):
+    """What it says of itself may be broken."""
+
+    def to_actuators(self, action):
+        return jnp.zeros((2, 1)) if self.kind == "matrix" else action
+
+    def from_actuators(self, values):
+        return jnp.zeros(3) if self.kind == "back" else values
+
+    @property
+    def actuator_names(self):
+        return ("left", "right") if self.kind == "names" else None
+
+    def end_reasons(self, state, action, after):
+        return {"it fell": 1.0} if self.kind == "reasons" else ["it fell"] if self.kind == "several" else None
+
+    def reward_terms(self, state, action, after):
+        return (
+            {"effort": action + jnp.ones(2)} if self.kind == "terms" else jnp.ones(()) if self.kind == "one" else None
+        )
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (of(still, coordinate_names=("x",)), "coordinate_names must be one for each of 2 coordinates, got 1: ('x',)"),
+        (of(still, figure=looking(lambda s: s)), "poses of a figure must have shape [B, 7] or [B, 3] with B >= 1"),
+        (of(still, figure=looking(lambda s: jnp.zeros((2, 3)), 4)), "must have shape [B, 7] or [B, 3] with B >= 5"),
+        (of(still, figure=looking(lambda s: s["x"])), "figure of FunctionModel must take a state, got "),
+        (of(still, reward_terms=lambda s, a, n: s), "reward_terms must return name -> scalar, got "),
+        (of(still, reward_terms=lambda s, a, n: {"x": s}), "reward_terms['x'] must be a scalar number, got float32"),
+        (of(still, reward_terms=lambda s: {}), "reward_terms of FunctionModel must take (state, action, next state)"),
+        (Telling(jnp.array(0.1), "matrix"), "to_actuators must return one value for each actuator, [B], got (2, 1)"),
+        (Telling(jnp.array(0.1), "back"), "from_actuators must return an action, [1], got [3]"),
+        (Telling(jnp.array(0.1), "names"), "actuator_names must be one for each of 1 actuators, got 2"),
+        (Telling(jnp.array(0.1), "reasons"), "end_reasons['it fell'] must be a boolean scalar, got float32"),
+        (Telling(jnp.array(0.1), "several"), "end_reasons must return words -> boolean scalar, or None, got list"),
+        (Telling(jnp.array(0.1), "terms"), "reward_terms['effort'] must be a scalar number, got float32"),
+        (Telling(jnp.array(0.1), "one"), "reward_terms must return name -> scalar, or None, got "),
+        (Telling(jnp.array(0.1)), None),
+        (of(still, figure=looking(lambda s: jnp.zeros((1, 3)))), None),
+    ],
+)
+def test_trying_out_says_what_reports_would(model, message):
+    with contextlib.nullcontext() if message is None else pytest.raises(ValueError, match=re.escape(message)):
+        unchecked(dynamics.check)(model)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        ({"rgb": (255, 0, 0)}, "rgb must lie in [0, 1], got (255, 0, 0)"),
+        ({"rgb": "red"}, "rgb must be 3 finite numbers, got 'red'"),
+        ({"size": (0.0,)}, "size must be > 0, half edges and radii in metres, got (0.0,)"),
+        ({"size": (-1.0,)}, "size must be > 0, half edges and radii in metres, got (-1.0,)"),
+        ({"size": 0.1}, "size must be 1 finite number for a sphere, got 0.1"),
+        ({"size": (0.1, 0.2)}, "size must be 1 finite number for a sphere, got (0.1, 0.2)"),
+        ({"opacity": 2.0}, "opacity must lie in [0, 1], got 2.0"),
+        ({"body": 0.5}, "body must be a row of poses, or -1 for the world, got 0.5"),
+        ({"position": (0.0, 1.0)}, "position must be 3 finite numbers, got (0.0, 1.0)"),
+        ({"quaternion": (0.0, 0.0, 0.0, 0.0)}, "quaternion must not be zero"),
+        ({"kind": "mesh", "size": ()}, "vertices and faces must be given for a mesh"),
+    ],
+)
+def test_shapes_that_are_none_are_refused(build, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        unchecked(dynamics.Shape)(**({"kind": "sphere", "size": (0.1,), "rgb": (1.0, 0.0, 0.0)} | build))
+
+
+def test_figures_that_are_none_are_refused():
+    shape = dynamics.Shape("sphere", (0.1,), (1.0, 0.0, 0.0))
+    for shapes in (shape, ("box",), None):
+        with pytest.raises(ValueError, match=r"shapes must be a tuple of dynamics\.Shape, got "):
+            unchecked(dynamics.Figure)(shapes, poses=lambda state: state)
+    with pytest.raises(ValueError, match="poses must be a function of the state, got 3"):
+        unchecked(dynamics.Figure)((shape,), poses=3)
+    with pytest.raises(ValueError, match="tracked must be a row of poses, got -1"):
+        unchecked(dynamics.Figure)((shape,), poses=lambda state: state, tracked=-1)
+    assert unchecked(dynamics.Figure)([shape], poses=lambda state: state).shapes == (shape,)
+
+
+@pytest.mark.parametrize("first", [0, 0.0, jnp.asarray(0.0), jnp.zeros(())])
+def test_states_of_functions_are_one_program(first):
+    """However their numbers are written: Python's and those of `jnp.asarray` are weakly typed."""
+    model = dynamics.from_function(
+        lambda key, state, action: ({"x": state["x"] + 0.1 * action[0], "n": 0, "key": key}, -state["x"], 1.0),
+        1,
+        init=lambda key: {"x": first, "n": 0, "key": key},
+    )
+    planner = planners.cem(2, num_samples=4, num_iterations=1)
+    with compiling.counted() as count:
+        plan, step, state = jax.jit(planners.plan), jax.jit(model.step), model.init(KEY)
+        belief = planner.init(model, state)
+        for _ in range(3):
+            action, belief, _ = plan(planner, model, KEY, state, belief)
+            state = step(KEY, state, action).state
+    assert (count.traces["plan"], count.compilations["plan"]) == (1, 1)
+    assert count.compilations["step"] == 1
+    assert state["key"].dtype == KEY.dtype
 
 
 @pytest.mark.parametrize("discount", [1.5, -0.5, jnp.nan])
@@ -362,7 +583,7 @@ def test_environments_that_do_not_fit_are_named(env, observe, message):
         ),
         (
             dynamics.with_value(Cart(jnp.array(0.1)), lambda state: state["y"]),
-            "value of WithValue must take a state, got KeyError: 'y' (at ",
+            "value of WithValue raised KeyError: 'y' (at ",
         ),
         (dynamics.from_function(lambda key, x, a: (x, 0.0, 1.0), 1), "init must be given to from_function"),
     ],
@@ -426,3 +647,41 @@ def test_actions_without_a_range_go_where_they_are_worth_most(make, told):
     limited = dynamics.from_function(step, 1, init=lambda key: jnp.zeros(1), action_range=(-1.0, 1.0))
     belief, _ = jax.jit(planners.infer)(make(), limited, KEY, jnp.zeros(1))
     np.testing.assert_allclose(belief.mode()[0, 0], 1.0, atol=0.1)
+
+
+def test_another_duration_is_heard_within_jit():
+    """There it is traced, and cannot be refused: all rewards are NaN."""
+
+    def model_of(dt):
+        return of(still, dt=dt)
+
+    episode = jax.jit(planners.episode, static_argnames="num_steps")
+    own = planners.cem(2, num_samples=4, num_iterations=1)
+    with pytest.raises(ValueError, match=r"dt of env must be that of model, 0\.1 s, got 0\.2 s"):
+        shapes_of(planners.episode, own, model_of(0.1), model_of(0.2), KEY, 2)
+    for other, differs in ((0.1, False), (0.10001, False), (0.2, True)):
+        found = episode(own, model_of(0.1), model_of(other), KEY, num_steps=2)
+        np.testing.assert_array_equal(jnp.isnan(found.rewards), differs)
+
+
+def test_an_episode_begins_in_a_given_state():
+    model, own = of(still), planners.cem(2, num_samples=4, num_iterations=1)
+    pair = of(lambda key, state, action: (state @ jnp.eye(2), 0.0, 1.0))
+    states = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+
+    def final(state):
+        return planners.episode(own, model, model, KEY, 2, state=state).final_state
+
+    np.testing.assert_array_equal(jax.jit(jax.vmap(final))(states), states)
+    without = dynamics.from_function(still, 1)  # no init of its own
+    jax.eval_shape(lambda state: planners.episode(own, without, without, KEY, 2, state=state), states[0])
+    for wrong, message in (
+        (jnp.zeros(3), "state must be one of the model, as its init gives: state must have shape (2,), got (3,)"),
+        (jnp.array([0.0, jnp.nan]), "state must have no NaN"),
+        (
+            model.step(KEY, states[0], jnp.zeros(1)),
+            "state must be a state of the model, got a Step: take its `state`",
+        ),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            unchecked(planners.episode)(own, pair, pair, KEY, 2, state=wrong)

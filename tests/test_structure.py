@@ -55,6 +55,7 @@ BASE = [
     "coordinates",
     "drawings",
     "ends",
+    "errors",
     "figures",
     "integration",
     "motion",

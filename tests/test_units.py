@@ -280,3 +280,40 @@ def test_as_many_names_as_coordinates():
         ValueError, match=r"coordinate_names must be one for each of 2 coordinates, got 1: \('x \(m\)',\)"
     ):
         dynamics.coordinate_names(model, model.init(jax.random.key(0)))
+
+
+def test_wrappers_keep_the_names_and_their_places():
+    """Also where the model underneath has none but the places in its state."""
+    model = car()
+    for wrapped in (dynamics.with_reward(model, lambda *_: 0.0), dynamics.timed(dynamics.discounted(model, 0.9))):
+        state = jax.eval_shape(wrapped.init, jax.random.key(0))
+        assert dynamics.coordinate_names(wrapped, state) == ("x[0]", "x[1]")
+
+
+def test_many_actions_at_once():
+    """With leading axes, of every kind of model; a model's own method says how."""
+    model = car()
+    actions = jnp.linspace(-1.0, 1.0, 24).reshape(3, 4, 2)
+    values = dynamics.to_actuators(model, actions)
+    assert values.shape == (3, 4, 2)
+    np.testing.assert_allclose(values[1, 2], model.to_actuators(actions[1, 2]), rtol=1e-6)
+    np.testing.assert_allclose(dynamics.from_actuators(model, values), actions, atol=1e-6)
+    numbers = jnp.arange(3)
+    for discrete in (switch(), MODELS["discretized"](), MODELS["tabular"]()):
+        np.testing.assert_array_equal(
+            dynamics.from_actuators(discrete, dynamics.to_actuators(discrete, numbers)), numbers
+        )
+    with pytest.raises(ValueError, match=r"action must have shape \(2,\), got \(3, 4, 2\) \(of several: jax\.vmap\)"):
+        unchecked(model.to_actuators)(actions)
+    with pytest.raises(ValueError, match=r"action must be one integer, got int32 of shape \(3,\) \(of several"):
+        unchecked(switch().to_actuators)(numbers)
+
+
+def test_a_list_of_actions_has_the_limits_of_the_actuators():
+    model = MODELS["discretized"]()
+    members = dynamics.ensemble([model, model])
+    for chosen in (model, dynamics.timed(model), dynamics.discounted(dynamics.timed(model), 0.5), members):
+        low, high = dynamics.actuator_limits(chosen)
+        np.testing.assert_allclose([low, high], CAR_RANGE)
+    unlimited = dynamics.discretized(MODELS["linear_quadratic"](), [[0.0, 0.0], [1.0, 1.0]])
+    assert dynamics.actuator_limits(unlimited) is None
