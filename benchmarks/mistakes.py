@@ -1,8 +1,9 @@
 """Mistakes of users, reported in one clear line."""
 
 import contextlib
+import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mirrax import planners
@@ -23,11 +24,24 @@ def one_clear_line() -> Iterator[None]:
 
 
 def check_planner(name: str) -> str:
-    """Return the name of a planner, or raise a `ValueError` that lists those that there are."""
+    """Return the name of a planner, or raise a `ValueError` that names the nearest, and those that there are."""
     known = [factory.__name__ for factory in planners.PLANNERS]
     if name not in known:
-        raise ValueError(f"unknown planner {name!r}; choose one of: {', '.join(known)}")
+        raise unknown("planner", name, known)
     return name
+
+
+def unknown(kind: str, name: str, known: Sequence[str]) -> ValueError:
+    """The error for a name that there is not.
+
+    Args:
+        kind: of what.
+        name: the one that was given.
+        known: those that there are.
+    """
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]!r}? There are" if near else "choose one of"
+    return ValueError(f"unknown {kind} {name!r}; {hint}: {', '.join(known)}")
 
 
 def some(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mirrax import dynamics, planners
+from mirrax.benchmarks.mistakes import unknown
 from mirrax.benchmarks.task import Beyond, Goal, Task
 from mirrax.dynamics import Model
 
@@ -233,10 +234,10 @@ def find_task(name: str) -> Task:
         The task.
 
     Raises:
-        ValueError: if there is none, listing those that there are.
+        ValueError: if there is none, naming the nearest, and those that there are.
     """
     if name in TASKS:
         return TASKS[name]
     if name in dynamics.brax_names():
         return _brax(name, "registered with Brax")
-    raise ValueError(f"unknown model {name!r}; choose one of: {', '.join(sorted(TASKS))}")
+    raise unknown("model", name, sorted(TASKS))

@@ -77,6 +77,7 @@ def by_statement(error: Exception) -> bool:
 
 
 def because(said: str, error: Exception) -> ValueError:
+    """An error that says what a user's error means, which is its cause."""
     found = ValueError(said)
     found.__cause__ = error
     return found

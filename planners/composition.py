@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -228,9 +229,7 @@ def compose(
     """
     for option in options:
         if option not in LoopOptions.__annotations__:
-            near = difflib.get_close_matches(option, OPTIONS, 1)
-            hint = f". Did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"{name}() got an unexpected keyword argument {option!r}{hint}")
+            raise TypeError(f"{name}() got an unexpected keyword argument {option!r}. {_hint(name, option)}".rstrip())
     if own.get("risk") is not None and options.get("risk") is not None:
         raise ValueError("rho is a risk measure, where the expectation sits: give it or risk, got both")
     given: dict[str, Any] = own | options
@@ -243,6 +242,16 @@ def compose(
     if kept is not None and any(kept):
         family = remembering(family, num_kept=kept[0], num_shifted=kept[1])
     return sampling_planner(horizon, family, likelihood, name=name, **given)
+
+
+def _hint(name: str, option: str) -> str:
+    """What may have been meant by an option that a planner does not have; empty for nothing."""
+    package = importlib.import_module(__package__)  # it imports this module, so only where something is wrong
+    own = {*inspect.signature(getattr(package, name, sampling_planner)).parameters} & {*OPTIONS}
+    if near := difflib.get_close_matches(option, sorted(own | {*LoopOptions.__annotations__}), 1):
+        return f"Did you mean {near[0]!r}?"
+    others = [other.__name__ for other in package.PLANNERS if option in inspect.signature(other).parameters]
+    return f"{name} has no {option}; it is an option of {', '.join(others)}." if others else ""
 
 
 def family_or_belief(belief: Any) -> Any:

@@ -111,6 +111,9 @@ def test_an_episode_that_ends_is_done_and_says_so_first(tmp_path, capsys):
             ("run", "pendulum", "--planner", "mppi", "--num-samples", "1"),
             "num_samples must be an integer of at least 2, got 1",
         ),
+        (("run", "hoper"), "unknown model 'hoper'; did you mean 'hopper'? There are: acrobot, ant"),
+        (("run", "point_mass", "--planner", "cem", "--std", "0,0"), "std must be finite and > 0, got (0.0, 0.0)"),
+        (("run", "pendulum", "--planner", "cem", "--num-samples", "8,4"), "num_samples must be an integer"),
         (("run", "pendulum", "--steps", "0"), "steps must be an integer of at least 1, got 0"),
         (("run", "pendulum", "--temperature", "nan"), "temperature must be finite and > 0, got nan"),
         (("run", "pendulum", "--std", "-1"), "std must be finite and > 0, got -1.0"),
@@ -147,6 +150,45 @@ def test_a_mistake_is_one_clear_line(capsys, tmp_path, arguments, message):
     assert error.startswith("mirrax: error: ")
     assert error.count("\n") == 1
     assert message in error
+
+
+def test_mistakes_are_told_before_anything_is_measured(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "pendulum", "--planner", "mppi", "--horizon", "0"])
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_said_of_a_command_is_about_that_command(capsys):
+    for words in (["run", "a", "--frob"], ["run", "a", "--horizon", "x"], ["run", "a", "--horizon"], ["list", "x"]):
+        with pytest.raises(SystemExit):
+            main(words)
+        assert f"mirrax {words[0]} --help" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["compare", "--outt", "x"])
+    assert "runs/MODEL-PLANNER" not in capsys.readouterr().err
+
+
+def test_several_numbers_have_commas_between_them(capsys, tmp_path):
+    words = ["--std", "0,0.5", "point_mass", "--planner", "cem", "--devices", "1"]
+    main(["run", *words, *SMALL, "--out", "x"])
+    found = results.load(tmp_path / "x")
+    assert found.about["settings"]["std"] == [0.0, 0.5]
+    np.testing.assert_array_equal(found.actions[:, 0], 0.0)
+    assert (found.actions[:, 1] != 0.0).any()
+    command = parse(["run", "point_mass", "--planner", "dial", "--num-samples", "64,32", "--num-iterations", "2"])
+    assert planner_arguments("dial", command.planner_options)["num_samples"] == (64, 32)
+    assert "several" in help_of(capsys, "run", "--planner", "vi_mpc")
+    assert "none (fixed)" not in help_of(capsys, "run", "--planner", "vi_mpc")
+    assert "none (fixed)" in help_of(capsys, "run", "--planner", "mppi")
+
+
+def test_plans_far_wider_than_the_range_of_actions_are_worth_a_word(capsys):
+    main(["run", "pendulum", "--planner", "mppi", *SMALL, "--std", "1e30"])
+    captured = capsys.readouterr()
+    assert captured.err == "std of 1e+30 is far beyond the range [-1, 1] of actions\n"
+    assert "devices: 1 of " in captured.out
+    main(["run", "pendulum", "--planner", "mppi", *SMALL, "--std", "5"])
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -323,11 +365,11 @@ def test_what_is_on_by_default_can_be_switched_off(tmp_path):
     assert parameters["family"]["continuous"]["noise_exponent"] is None
 
 
-def interrupted(folder, model, word):
+def interrupted(folder, model, word, out="x"):
     """Run until `word` is printed, then press Ctrl-C a little later."""
     command = [sys.executable, "-m", "mirrax", "run", model, "--horizon", "4", "--num-samples", "32"]
     process = subprocess.Popen(
-        [*command, "--steps", "1000000", "--out", "x"],
+        [*command, "--steps", "1000000", "--out", out],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
@@ -345,6 +387,13 @@ def test_an_interruption_while_compiling_ends_at_once_and_writes_nothing(tmp_pat
     (tmp_path / "x" / "result.json").write_text("an earlier one")
     interrupted(tmp_path, "hopper", "compiling")
     assert (tmp_path / "x" / "result.json").read_text() == "an earlier one"
+
+
+def test_an_interruption_while_compiling_leaves_no_folder_that_it_made(tmp_path):
+    (tmp_path / "a").mkdir()
+    interrupted(tmp_path, "hopper", "compiling", out="a/b/c")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["a"]
+    assert not [*(tmp_path / "a").iterdir()]
 
 
 def test_an_interrupted_run_writes_what_there_is(tmp_path):

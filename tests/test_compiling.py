@@ -71,6 +71,26 @@ def test_listeners_may_be_cleared_meanwhile():
         jax.monitoring.clear_event_listeners()
 
 
+def test_what_is_watched_is_told_first_and_small_programs_on_one_line():
+    count = compiling.Count()
+    for name, seconds in (("broadcast_in_dim", 0.1), ("init", 2.0), ("add", 0.2), ("plan", 0.3)):
+        count._add(compiling._TRACED, 0.0, name)
+        count._add(compiling._COMPILED, seconds, f"jit({name})")
+
+    def plan():
+        return 0
+
+    count.watched(jax.jit(plan))
+    count.reasons.append("plan was traced again: horizon is 2, it was 1")
+    assert str(count).splitlines() == [
+        "plan was traced again: horizon is 2, it was 1",
+        "4 programs compiled in 2.6 s",
+        "  plan: 1 compiled, 1 traced, 0.3 s",
+        "  init: 1 compiled, 1 traced, 2.0 s",
+        "  2 small ones (add, broadcast_in_dim): 2 compiled, 0.3 s",
+    ]
+
+
 KEPT = walk()
 PLACE = f"<lambda> at test_compiling.py:{KEPT.step_function.func.__code__.co_firstlineno}"
 
@@ -90,7 +110,8 @@ PLACE = f"<lambda> at test_compiling.py:{KEPT.step_function.func.__code__.co_fir
         (
             (KEPT, np.float32(1.0)),
             (KEPT, 1.0),
-            "state is float32[], weakly typed (a number of Python), it was float32[]",
+            "state is float32[], weakly typed (a number of Python), it was float32[]; "
+            "give it a dtype: jnp.asarray(1.0, jnp.float32)",
         ),
         (
             (KEPT, np.float32(1.0)),

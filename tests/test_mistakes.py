@@ -295,6 +295,8 @@ def test_mistakes_are_named(call, message):
             lambda: planners.cem(10, num_sample=3),
             "got an unexpected keyword argument 'num_sample'. Did you mean 'num_s",
         ),
+        (lambda: planners.cem(10, temperature=1.0), "cem has no temperature; it is an option of mppi, pi2, tsallis"),
+        (lambda: planners.cem(10, temperatur=1.0), r"unexpected keyword argument 'temperatur'\.$"),
         (lambda: planners.ilqr(10, num_sample=3), "ilqr.. got an unexpected keyword argument 'num_sample'"),
     ],
 )

@@ -250,7 +250,10 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, capsys):
     assert results.load("x").about["num_steps"] == int(steps)
     with pytest.raises(SystemExit):
         main(["run", "--resume", "x"])
-    assert "resume must be the folder of an unfinished run, got 'x'" in capsys.readouterr().err
+    assert f"x has all of its {steps} steps: there is nothing to go on from" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["run", "--resume", "nowhere"])
+    assert "resume must be the folder of an unfinished run, got 'nowhere'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -372,7 +375,7 @@ def test_what_is_absurd_is_one_line(capsys, tmp_path):
         (("--horizon", "1000000000"), "this does not fit the machine: 32 plans of horizon 1000000000 take 119 GiB"),
         (("--temperature", "1e39"), "temperature must be finite and > 0, got 1e+39"),
         (("--plans-every", "0"), "plans_every must be an integer of at least 1, got 0"),
-        (("--resume", "x"), "--model must be left to the run that goes on, got 'pendulum' beside --resume"),
+        (("--resume", "x"), "MODEL must be left to the run that goes on, got 'pendulum' beside --resume"),
     ):
         with pytest.raises(SystemExit) as ended:
             main(["run", *WORDS, *words])

@@ -22,6 +22,8 @@ R = TypeVar("R")
 # JAX's names of what it reports to `jax.monitoring`
 _TRACED = "/jax/core/compile/jaxpr_trace_duration"
 _COMPILED = "/jax/core/compile/backend_compile_duration"
+_WEAK = ", weakly typed (a number of Python)"
+_SMALL = 0.5  # s, which single operations take that are not within a function, `broadcast_in_dim` and the like
 
 
 class Count:
@@ -33,6 +35,7 @@ class Count:
         compilations: how often programs were compiled, or loaded from JAX's cache on the disk, by the name of their
             function.
         seconds: how long the programs took to compile, by name, s.
+        names: of the functions that are watched, which are told first.
         reasons: for each time that a function which is watched was traced again, why.
     """
 
@@ -41,6 +44,7 @@ class Count:
         self.compilations: collections.Counter[str] = collections.Counter()
         self.seconds: collections.Counter[str] = collections.Counter()
         self.reasons: list[str] = []
+        self.names: list[str] = []
 
     def watched(self, function: Callable[P, R]) -> Callable[P, R]:
         """A compiled function that says what is different whenever it is traced again.
@@ -52,6 +56,7 @@ class Count:
             The same function, to be called in the place of the other.
         """
         name, seen = getattr(function, "__name__", type(function).__name__), list[dict[str, Any]]()
+        self.names += [] if name in self.names else [name]
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -72,9 +77,18 @@ class Count:
     def __str__(self) -> str:
         total = sum(self.compilations.values())
         lines = [f"{total} program{'' if total == 1 else 's'} compiled in {sum(self.seconds.values()):.1f} s"]
-        for name, number in self.compilations.most_common():
-            lines.append(f"  {name}: {number} compiled, {self.traces[name]} traced, {self.seconds[name]:.1f} s")
-        return "\n".join([*lines, *self.reasons])
+        asked = [name for name in self.names if self.compilations[name] or self.traces[name]]
+        others = sorted({*self.compilations} - {*asked}, key=lambda name: -self.seconds[name])
+        small = [name for name in others if self.seconds[name] < _SMALL]
+        for name in [*asked, *others]:
+            if name not in small or len(small) == 1:
+                how = f"{self.compilations[name]} compiled, {self.traces[name]} traced, {self.seconds[name]:.1f} s"
+                lines.append(f"  {name}: {how}")
+        if len(small) > 1:
+            number, took = (sum(count[name] for name in small) for count in (self.compilations, self.seconds))
+            some = ", ".join(small[:3]) + (", ..." if len(small) > 3 else "")
+            lines.append(f"  {len(small)} small ones ({some}): {number} compiled, {took:.1f} s")
+        return "\n".join([*self.reasons, *lines])
 
     def _add(self, event: str, seconds: float, function: str) -> None:
         name = function.removeprefix("jit(").removesuffix(")")
@@ -139,7 +153,7 @@ def _form(leaf: Any) -> Any:
         kind = jax.typeof(leaf)
     except TypeError:  # no array: static, or an error that JAX tells
         return _Form(f"{leaf!r}", "", leaf)
-    weak = ", weakly typed (a number of Python)" if getattr(kind, "weak_type", False) else ""
+    weak = _WEAK if getattr(kind, "weak_type", False) else ""
     devices = ""
     if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.committed:
         devices = ", ".join(sorted(map(str, leaf.sharding.device_set)))
@@ -147,12 +161,22 @@ def _form(leaf: Any) -> Any:
     return _Form(f"{kind.str_short()}{weak}", devices, value)
 
 
+def _give_it_a_dtype(before: Any, after: Any) -> str:
+    """What to do about a number that is weakly typed in one of two calls."""
+    forms = [_form(part) for part in (before, after)]
+    weak, other = sorted(forms, key=lambda form: _WEAK not in form.described)
+    value = 0.0 if weak.value is None else weak.value
+    kind = other.described.removesuffix(_WEAK).partition("[")[0]
+    return f"; give it a dtype: jnp.asarray({value!r}, jnp.{kind})"
+
+
 def _differences(path: str, before: Any, after: Any) -> Iterator[str]:
     """What differs in a part of the arguments and below."""
     if _is_leaf(before) and _is_leaf(after):
         old, new = _form(before), _form(after)
         if old.described != new.described:
-            yield f"{_called(path)} is {new.described}, it was {old.described}"
+            advice = _give_it_a_dtype(before, after) if _WEAK in old.described + new.described else ""
+            yield f"{_called(path)} is {new.described}, it was {old.described}{advice}"
         elif old.devices != new.devices:
             yield f"{_called(path)} is on {new.devices or 'any device'}, it was on {old.devices or 'any device'}"
         return

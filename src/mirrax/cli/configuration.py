@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from mirrax.cli.main import Run
 
 
+_WIDE = 30.0  # times the half of the actuators' range: of so wide a spread one plan in forty is within it
+
+
 class Configuration(NamedTuple):
     """What it takes to run.
 
@@ -78,10 +81,12 @@ def configure(command: "Run") -> Configuration:
     name = task.planner if command.planner is None else command.planner
     factory = getattr(planners, name)
     settings = _settings(command, task, factory)
+    alone = factory(**settings)  # what is wrong is said before anything is measured
+    _check_memory(model, settings)
+    jax.eval_shape(lambda key: alone.init(model, model.init(key)), jax.random.key(0))  # do they fit?
+    _warn_of_wide_plans(model, settings)
     num_devices, spread = _devices(command, model, settings, factory)
     planner = factory(**settings, **spread, keep=("weights", "samples"))  # which reports draw
-    _check_memory(model, settings)
-    jax.eval_shape(lambda key: planner.init(model, model.init(key)), jax.random.key(0))  # do they fit?
     settings |= {"steps": num_steps, "devices": num_devices}
     if task.beyond is not None:
         settings["beyond"] = task.beyond.summary
@@ -102,12 +107,26 @@ def _check_memory(model: Any, settings: Mapping[str, Any]) -> None:
     from mirrax.dynamics import action_space
 
     horizon = settings["horizon"]
-    number = settings.get("num_samples") or 1
+    sizes = settings.get("num_samples") or 1
+    number = max(sizes) if isinstance(sizes, tuple) else sizes
     plans = 4 * horizon * number * math.prod(action_space(model).shape)
     if "SC_PHYS_PAGES" in os.sysconf_names and plans > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
         raise ValueError(
             f"this does not fit the machine: {number} plans of horizon {horizon} take {plans / 2**30:,.0f} GiB"
         )
+
+
+def _warn_of_wide_plans(model: Any, settings: Mapping[str, Any]) -> None:
+    """Say it where nearly all plans are at the ends of the actuators' range: more often than not a mistake."""
+    import numpy as np
+
+    from mirrax.dynamics import bounded
+    from mirrax.results.numbers import told
+
+    for name in ("std", "prior_std"):
+        value = settings.get(name)
+        if value is not None and bounded(model) and (most := float(np.max(np.asarray(value, float)))) > _WIDE:
+            print(f"{name} of {told(most)} is far beyond the range [-1, 1] of actions", file=sys.stderr)
 
 
 def _settings(command: "Run", task: Any, factory: Callable[..., Any]) -> dict[str, Any]:
@@ -163,12 +182,12 @@ def _devices(
     number = command.devices
     if number is None:
         number, reason = choose_devices(model, settings, len(jax.devices()))
-        if reason:
-            print(f"devices: {number} of {len(jax.devices())}, {reason} (--devices takes another number)", flush=True)
+        why = f", {reason}" if reason else ""
+        print(f"devices: {number} of {len(jax.devices())}{why} (--devices takes another number)", flush=True)
     return number, {"sharding": sample_sharding(number)}
 
 
-def folder_of(command: "Run", planner: str) -> Path:
+def folder_of(command: "Run", planner: str) -> tuple[Path, list[Path]]:
     """The folder to write to, made.
 
     Args:
@@ -176,7 +195,7 @@ def folder_of(command: "Run", planner: str) -> Path:
         planner: its name.
 
     Returns:
-        The folder.
+        The folder, and what of it and the folders around it was not there before, the innermost first.
 
     Raises:
         ValueError: if it cannot be written to.
@@ -185,6 +204,7 @@ def folder_of(command: "Run", planner: str) -> Path:
     from mirrax.results.results import ARRAYS, RESULT
 
     out = Path("runs") / f"{command.model}-{planner}" if command.out is None else command.out
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()  # not writable? better now than after the run
@@ -193,4 +213,4 @@ def folder_of(command: "Run", planner: str) -> Path:
     for name in (RESULT, ARRAYS, REPORT):
         if (out / name).is_dir():
             raise ValueError(f"out must be a folder to write {name} to, got {str(out)!r}, where this is a folder")
-    return out
+    return out, new

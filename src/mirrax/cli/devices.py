@@ -47,6 +47,8 @@ def choose_devices(model: Any, settings: Mapping[str, Any], available: int) -> C
         As many devices as there are, unless their share of the work is too small, or other processes have the cores.
     """
     num_samples = settings.get("num_samples") or 0
+    if isinstance(num_samples, tuple):  # one for each iteration
+        num_samples = min(num_samples)
     if available == 1:
         return Chosen(1, "")
     if (most := num_samples // _FEWEST_PLANS) < 2:

@@ -1,6 +1,7 @@
 """The options of planners as flags of the command line, from their declaration in `planners.options`."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ class Flag(NamedTuple):
         help: what it does, and of which planners it is.
         planners: that take it.
         words: that stand for a number.
+        several: whether it may be several numbers, with commas between them.
         shared: whether it is one of those that all sampling planners share, and no planner's own.
     """
 
@@ -34,6 +36,7 @@ class Flag(NamedTuple):
     help: str
     planners: tuple[str, ...]
     words: frozenset[str] = frozenset()
+    several: bool = False
     shared: bool = False
 
     @property
@@ -53,13 +56,15 @@ def planner_flags(only: str | None = None) -> list[Flag]:
     """
     takers: dict[str, list[str]] = {}
     words: dict[str, frozenset[str]] = {}
+    several: dict[str, bool] = {}
     for name in PLANNERS if only is None else (only,):
         for option, own in _options_of(name).items():
             takers.setdefault(option, []).append(name)
+            several[option] = several.get(option, False) or own.kind == "array" or own.several
             words[option] = words.get(option, frozenset()) | {*own.words}
     flags, known = [], OPTIONS if only is None else _options_of(only)
     for option, names in takers.items():
-        text = known[option].describe().replace("; a scalar, [A] or [H, A]", "")  # here always a scalar
+        text = _described(known[option])
         if option == "risk":
             text = (
                 "Risk measure of a plan's returns in several scenarios: mean, worst, best, entropic:θ, var:α, cvar:α."
@@ -73,7 +78,7 @@ def planner_flags(only: str | None = None) -> list[Flag]:
         shared = option in planners.LoopOptions.__annotations__
         if only is not None:  # what its factory names is its own
             shared = option not in options_of(getattr(planners, only))
-        flags.append(Flag(option, _type(known[option]), text, tuple(names), words[option], shared))
+        flags.append(Flag(option, _type(known[option]), text, tuple(names), words[option], several[option], shared))
     return flags
 
 
@@ -134,6 +139,15 @@ def _defaults(planner: str) -> dict[str, Any]:
 
 def _has_flag(option: Option) -> bool:
     return option.word or option.kind in _TYPES
+
+
+def _described(option: Option) -> str:
+    """What an option is, as far as a command line can say it."""
+    text = option.describe().replace("; a scalar, [A] or [H, A]", "; one, or one for each actuator, such as 0.5,0.1")
+    text = text.replace("one, or one for each iteration", "one, or one for each iteration, such as 64,32")
+    if option.choices:  # a narrower planner's help is that of the others: what it refuses is left out
+        text = re.sub(r" [^,:()]+ \((\w+)\),", lambda found: found[0] if found[1] in option.choices else "", text)
+    return text
 
 
 def _type(option: Option) -> type:

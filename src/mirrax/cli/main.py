@@ -26,8 +26,11 @@ def _option(metavar: str) -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
 
 
-def _read(kind: type, nothing: Any = None, kept: Collection[str] = ()) -> Any:
-    """How to read a word as an int, float, bool, str or Path; None is `nothing`, if that is anything; `kept` stay."""
+def _read(kind: type, nothing: Any = None, kept: Collection[str] = (), several: bool = False) -> Any:
+    """How to read a word as an int, float, bool, str or Path; None is `nothing`, if that is anything; `kept` stay.
+
+    `several` may be given with commas between them; a positional argument after an option stays one this way.
+    """
     named = {int: "an integer", float: "a number", bool: "True or False", str: "a word", Path: "the name of a folder"}
 
     def read(words: list[str]) -> Any:
@@ -39,6 +42,8 @@ def _read(kind: type, nothing: Any = None, kept: Collection[str] = ()) -> Any:
         try:
             if kind is Path and not word:
                 raise ValueError
+            if several and "," in word:
+                return tuple(kind(part) for part in word.split(","))
             return {"True": True, "False": False}[word] if kind is bool else kind(word)
         except (ValueError, KeyError):
             raise ValueError(f"it must be {named[kind]}, got {word!r}") from None
@@ -91,11 +96,12 @@ class Run:
     steps: OptionalInt = None
     """Length of the episode, in steps."""
     seed: Annotated[int, _read(int)] = 0
-    """Seed of everything random."""
+    """Seed of everything random. For the same numbers give --devices, too: else the machine's load decides."""
     out: Annotated[Path | None, _read(Path), _option("DIR")] = None
     """Folder to write to; runs/MODEL-PLANNER unless given. Results that are there are replaced in the end."""
     resume: Annotated[Path | None, _read(Path), _option("DIR")] = None
-    """Go on with the run that was ended before its time in this folder; of other options takes --steps."""
+    """Go on with the run that was ended before its time in this folder; of other options takes --steps. A run that is
+    complete has nothing to go on from."""
     plans_every: Annotated[int, _read(int), _option("INT")] = 10
     """How often a plan is kept in arrays.npz, in steps."""
     devices: OptionalInt = None
@@ -175,6 +181,8 @@ def parse(arguments: Sequence[str] | None = None) -> Run | Compare | List | Benc
     driven: Any = _run_with_options(given) if given[:1] == ["run"] else Run
     given = ["--help" if word == HELP_ALL else word for word in given]
     commands: dict[str, Callable[..., Any]] = {"run": driven, "compare": Compare, "list": List, "bench": Bench}
+    if given[:1] and given[0] in commands:  # by itself, so that what it says of mistakes is about this one
+        return tyro.cli(commands[given[0]], prog=f"mirrax {given[0]}", args=given[1:])
     return tyro.extras.subcommand_cli_from_dict(
         commands, prog="mirrax", description="Planning as inference, in JAX.", args=given
     )
@@ -227,8 +235,12 @@ def _group(flags: Sequence["Flag"], summary: str) -> type:
             flag.name,
             Annotated[
                 flag.type | None,
-                _read(flag.type, NOTHING, flag.words),
-                tyro.conf.arg(metavar=metavars[flag.type], help=flag.help, help_behavior_hint=""),
+                _read(flag.type, NOTHING, flag.words, flag.several),
+                tyro.conf.arg(
+                    metavar=metavars[flag.type] + ("[,...]" if flag.several else ""),
+                    help=flag.help,
+                    help_behavior_hint="",
+                ),
             ],
             None,
         )

@@ -41,7 +41,7 @@ def run(command: "Run", arguments: Sequence[str]) -> None:
 
     with one_clear_line(), contextlib.ExitStack() as to_the_end:
         chosen = configure(command)
-        out = folder_of(command, chosen.name)
+        out, made = folder_of(command, chosen.name)
         to_the_end.enter_context(claimed(out))
         if (moved := make_room(out)) is not None:
             print(f"an unfinished run was moved; to go on with it: {_again(moved)}", flush=True)
@@ -64,7 +64,7 @@ def run(command: "Run", arguments: Sequence[str]) -> None:
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     with kept:
-        _drive(chosen, out, header)
+        _drive(chosen, out, header, made=made)
 
 
 def resume(command: "Run") -> None:
@@ -87,13 +87,13 @@ def resume(command: "Run") -> None:
         given |= given.pop("planner_options") or {}
         for name, value in given.items():
             if name not in ("resume", "steps") and value != usual.get(name):
-                flag = f"--{name.replace('_', '-')}"
+                flag = "MODEL" if name == "model" else f"--{name.replace('_', '-')}"
                 raise ValueError(f"{flag} must be left to the run that goes on, got {str(value)!r} beside --resume")
         try:
             to_the_end.enter_context(claimed(out))
             journal = Journal.open(out)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise ValueError(f"resume must be the folder of an unfinished run, got {str(out)!r}") from error
+            raise ValueError(_nothing_to_resume(out)) from error
         header = journal.header
         first = parse(["run", *header["arguments"]])
         assert isinstance(first, Run)
@@ -116,8 +116,29 @@ def resume(command: "Run") -> None:
         _drive(chosen, out, header, journal)
 
 
-def _drive(chosen: Configuration, out: Path, header: dict[str, Any], journal: "Journal | None" = None) -> None:
-    """Run to the end, or as far as the user lets it; what ends it from outside leaves what happened so far."""
+def _nothing_to_resume(out: Path) -> str:
+    """Why a folder without an unfinished run has nothing to go on from."""
+    from mirrax import results
+
+    with contextlib.suppress(ValueError):
+        done = results.load(out)
+        meant = done.about["num_steps"]
+        had = f"has all of its {meant} steps" if done.num_steps == meant else "has come to the end of its episode"
+        return f"{out} {had}: there is nothing to go on from; for a longer run start a new one, with --steps"
+    return f"resume must be the folder of an unfinished run, got {str(out)!r}"
+
+
+def _drive(
+    chosen: Configuration,
+    out: Path,
+    header: dict[str, Any],
+    journal: "Journal | None" = None,
+    made: Sequence[Path] = (),
+) -> None:
+    """Run to the end, or as far as the user lets it; what ends it from outside leaves what happened so far.
+
+    Folders that were `made` for it go again, the innermost first, where it is ended before there is anything in them.
+    """
     import numpy as np
 
     from mirrax.benchmarks.mistakes import one_clear_line
@@ -133,6 +154,9 @@ def _drive(chosen: Configuration, out: Path, header: dict[str, Any], journal: "J
         progress.abandon(number)
         if is_unfinished(out):
             print(f"go on with: {_again(out)}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # one that is not empty stays, and those around it
+            for folder in made:
+                folder.rmdir()
 
     with (
         interruptible(patience=lambda: patience, leave=leave) as asked_to_end,
