@@ -3,7 +3,7 @@
 from .acrobot import Acrobot, acrobot
 from .action_wrappers import ActionRepeat, Discretized, action_repeat, discretized
 from .actions import bounded, from_range, to_range
-from .actuators import actuator_limits, actuator_names, from_actuators, to_actuators
+from .actuators import HasActuatorLimits, actuator_limits, actuator_names, from_actuators, to_actuators
 from .base import (
     HasActuators,
     HasBounds,
@@ -75,6 +75,7 @@ __all__ = [
     "Ensemble",
     "Figure",
     "FunctionModel",
+    "HasActuatorLimits",
     "HasActuators",
     "HasBounds",
     "HasContinuousActions",

@@ -77,7 +77,7 @@ def by_statement(error: Exception) -> bool:
 
 
 def because(said: str, error: Exception) -> ValueError:
-    """An error that says what a user's error means, which is its cause."""
+    """A `ValueError` with these words, of which another error is the cause."""
     found = ValueError(said)
     found.__cause__ = error
     return found
