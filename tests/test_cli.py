@@ -23,6 +23,7 @@ from mirrax.benchmarks.task import Beyond, Task
 from mirrax.benchmarks.tasks import TASKS
 from mirrax.cli.flags import PLANNERS, planner_arguments, planner_flags
 from mirrax.cli.main import BENCHMARKS, main, parse
+from mirrax.cli.results import _setting as setting_of
 from mirrax.planners.options import OPTIONS
 
 SMALL = ["--horizon", "4", "--num-samples", "32", "--steps", "5"]
@@ -531,7 +532,7 @@ def test_the_hopper_of_open_loop_plans_earns_its_place(monkeypatch):
         assert step.discount == 1.0
 
 
-def test_the_value_beyond_the_horizon_can_be_left_out(monkeypatch, tmp_path):
+def test_the_value_beyond_the_horizon_can_be_left_out(monkeypatch, tmp_path, capsys):
     def value(model):
         return lambda state: 1000.0 * state[1]  # turn as fast as can be
 
@@ -540,10 +541,19 @@ def test_the_value_beyond_the_horizon_can_be_left_out(monkeypatch, tmp_path):
     actions = {}
     for words in ((), ("--no-beyond",)):
         main(["run", "pendulum", *SMALL, "--out", "x", *words])
+        told = re.search(r"Beyond the horizon +the value of turn", capsys.readouterr().out)
+        assert (told is None) == bool(words)
         result = json.loads((tmp_path / "x" / "result.json").read_text())
         actions[result["settings"].get("beyond")] = results.load("x").actions
     assert actions["turn"].min() > 0.3
     assert actions[None].min() < 0.1
+
+
+def test_settings_read_as_they_were_given():
+    settings = {"std": 1e6 + 1.0, "bounds": "none", "std_min": 1e-5, "samples": [64, 32]}
+    assert [setting_of(name, value) for name, value in settings.items()] == [
+        *("std 1000001", "bounds none", "std_min 1e-5", "samples [64, 32]"),
+    ]
 
 
 def test_rest_of_a_task_can_be_changed_and_left_out(monkeypatch, tmp_path, capsys):

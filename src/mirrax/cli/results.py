@@ -1,6 +1,7 @@
 """The end of a run: its results, its report, and a summary on the terminal."""
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rich.table import Table
 from mirrax.dynamics.figures import Figure
 from mirrax.report import Motion, told_end, write_report
 from mirrax.results.journal import Journal
-from mirrax.results.numbers import shortest, total
+from mirrax.results.numbers import shortest, told, total
 from mirrax.results.results import RESULT, from_journal, save
 
 REPORT = "report.html"
@@ -50,6 +51,8 @@ def write_results(out: Path, journal: Journal, looks: Figure | None, *, interrup
     ended = "interrupted" if interrupted else "the episode ended" if done else "complete"
     temperature, num_roots = (results.diagnostics.get(name) for name in ("temperature", "num_roots"))
     backend, settings = about["backend"], about["settings"]
+    settings = dict(settings)
+    beyond = settings.pop("beyond", None)
     summary = {
         **(told_end(results.num_steps, about["num_steps"], results.end_reason) if done else {}),
         "Model": about["model"] + (f" ({backend})" if backend else ""),
@@ -62,6 +65,7 @@ def write_results(out: Path, journal: Journal, looks: Figure | None, *, interrup
         "Compilation": f"{about['compile_s']:.1f} s",
         "Device": about["device"],
         "Settings": ", ".join(_setting(name, value) for name, value in settings.items() if value is not None),
+        **({} if beyond is None else {"Beyond the horizon": f"the value of {beyond}"}),
         "Seed": str(about["seed"]),
     }
     motion = None
@@ -139,7 +143,7 @@ def _setting(name: str, value: Any) -> str:
     if isinstance(value, bool | str):
         return f"{name} {value}"
     if isinstance(value, int | float):
-        return f"{name} {value:g}"
+        return f"{name} {told(value)}" if math.isfinite(value) else f"{name} {value}"
     if isinstance(value, dict):
         inner = ", ".join(_setting(field, number) for field, number in value.items() if field != "kind")
         return f"{name} {value.get('kind', '')}" + (f" ({inner})" if inner else "")
