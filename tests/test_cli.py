@@ -226,7 +226,7 @@ def test_runs_are_compared(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "other.html").exists()
 
 
-def run_of(folder, *, name="cem", temperature=1.0, num_steps=3):
+def run_of(folder, *, name="cem", temperature=1.0, num_steps=3, elbo=-np.inf):
     """The results of a run that nobody has waited for."""
     about = {"model": "inverted_double_pendulum", "backend": "generalized", "planner": name, "seed": 0, "dt": 0.05}
     about |= {"num_steps": num_steps, "settings": {"temperature": temperature}, "versions": {}, "device": "cpu × 1"}
@@ -235,7 +235,7 @@ def run_of(folder, *, name="cem", temperature=1.0, num_steps=3):
         about | {"compile_s": 1.0},
         rewards=ones, ended=ones < 0, actions=ones[:, None], actuators=ones[:, None], plan_ms=ones,
         states=np.zeros((num_steps + 1, 2)), plans=np.zeros((0, 4, 1)), plan_steps=np.zeros(0, int),
-        diagnostics={"ess": np.arange(num_steps) * 1.0, "num_invalid": 0.0 * ones, "elbo": -np.inf * ones},
+        diagnostics={"ess": np.arange(num_steps) * 1.0, "num_invalid": 0.0 * ones, "elbo": elbo + np.cumsum(ones)},
     )  # fmt: skip
     folder.mkdir()
     results.results.save(folder, made)
@@ -255,6 +255,13 @@ def test_tables_of_runs_break_no_word_and_numbers_are_compared_exactly(tmp_path,
     page = (tmp_path / "compare.html").read_text(encoding="utf-8")
     assert "Always the same: invalid plans 0, evidence lower bound -inf." in page
     assert re.findall("<h3>(.*?)</h3>", page) == ["Return", "Reward", "Planning time", "Effective sample size"]
+
+
+def test_a_run_without_a_line_on_a_chart_is_told(tmp_path):
+    main(["compare", run_of(tmp_path / "a"), run_of(tmp_path / "b", elbo=1.0)])
+    page = (tmp_path / "compare.html").read_text(encoding="utf-8")
+    assert "higher is nearer to the posterior. a: -inf." in page
+    assert "Always the same: invalid plans 0." in page
 
 
 def test_what_cannot_be_compared_is_one_line(tmp_path, capsys):

@@ -171,7 +171,10 @@ def _write(
         if (settled := steady(*known.values())) is not None:
             constant[about.heading] = settled
         elif any(np.isfinite(values).any() for values in known.values()):
-            planning.append(chart(about.heading, about.advice, about.unit, known, small=True))
+            shown = {run: values for run, values in known.items() if np.isfinite(values).any()}
+            rest = {run: steady(values) for run, values in known.items() if run not in shown}
+            absent = "".join(f" {run}: {what}." for run, what in rest.items() if what is not None)
+            planning.append(chart(about.heading, about.advice + absent, about.unit, shown, small=True))
     end = max((float(own[-1]) for own in times.values()), default=1.0)
     sections = [("What happened", "Drag over a chart to zoom in, double-click to zoom out.", happened)]
     sections.append(("How planning went", always_the_same(constant), planning))

@@ -59,7 +59,7 @@ def write_results(out: Path, journal: Journal, looks: Figure | None, *, interrup
         "Planner": about["planner"],
         "Return": f"{earned:.1f} in {results.num_steps} steps, {ended}",
         **({} if moved is None else {"Forward": f"{moved:.1f} m"}),
-        **({"Planning": f"{np.median(results.plan_ms):.0f} ms per step (median)"} if results.num_steps else {}),
+        **({"Planning": f"{_milliseconds(results.plan_ms)} ms per step (median)"} if results.num_steps else {}),
         **_median("Temperature", temperature, ".3g"),
         **_median("Distinct first actions", num_roots, ".0f"),
         "Compilation": f"{about['compile_s']:.1f} s",
@@ -129,6 +129,12 @@ def described(part: Any) -> Any:
 
 
 _MANY = 256  # numbers of one parameter; a matrix over the horizon has its square
+
+
+def _milliseconds(plan_ms: np.ndarray) -> str:
+    """The median, with a digit behind the point where it is short."""
+    value = float(np.median(plan_ms))
+    return f"{value:.1f}" if value < 10.0 else f"{value:.0f}"
 
 
 def _median(label: str, values: np.ndarray | None, form: str) -> dict[str, str]:
