@@ -114,10 +114,8 @@ class FullGaussian:
     def kl(self, other: "FullGaussian") -> Float[Array, ""]:
         """KL(self ‖ other), nats."""
         # of the numbers that move in both
-        own, others = (
-            marginal_tril(self.scale_tril, other._diagonal),
-            marginal_tril(other.scale_tril, self._diagonal),
-        )
+        own = marginal_tril(self.scale_tril, other._diagonal)
+        others = marginal_tril(other.scale_tril, self._diagonal)
         both = jnp.concatenate([own, (self.mean - other.mean).reshape(-1, 1)], axis=1)
         white = jnp.matmul(triangular_inverse(others), both, precision="highest")
         scale = jnp.diagonal(own)

@@ -145,9 +145,11 @@ class SamplingPlanner:
                 after, info = iterate(carry[0], now, sizes)
                 return (after, info.samples), dataclasses.replace(info, samples=None)
 
-            # plans of the last iteration alone are kept: those of all would take memory, and time
-            shape = jax.eval_shape(lambda: iterate(carry, jax.tree.map(lambda leaf: leaf[0], now), sizes)[1].samples)
-            nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)
+            nothing = None
+            if "samples" in self.keep:  # of the last iteration alone: those of all would take memory, and time
+                first = jax.tree.map(lambda leaf: leaf[0], now)
+                form = jax.eval_shape(lambda: iterate(carry, first, sizes)[1].samples)
+                nothing = jnp.zeros(form.shape, form.dtype)
             ((search, _), samples), info = jax.lax.scan(step, (carry, nothing), now)
             return search, dataclasses.replace(info, samples=samples)
         rows = []

@@ -23,10 +23,7 @@ class StepSize(Protocol):
     """Chooses κ for the log importance ratios of an iteration."""
 
     def __call__(
-        self,
-        log_ratios: Float[Array, " K"],
-        log_base: Float[Array, " K"] | None = None,
-        dimension: Any = 1,
+        self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None, dimension: Any = 1
     ) -> Any:
         """The step size κ in (0, 1].
 
@@ -50,10 +47,7 @@ class FixedStep:
     size: Float[Array, ""]
 
     def __call__(
-        self,
-        log_ratios: Float[Array, " K"],
-        log_base: Float[Array, " K"] | None = None,
-        dimension: Any = 1,
+        self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None, dimension: Any = 1
     ) -> Float[Array, ""]:
         """κ."""
         return self.size
@@ -75,10 +69,7 @@ class EssStep:
     target: Float[Array, ""] | None
 
     def __call__(
-        self,
-        log_ratios: Float[Array, " K"],
-        log_base: Float[Array, " K"] | None = None,
-        dimension: Any = 1,
+        self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None, dimension: Any = 1
     ) -> Float[Array, ""]:
         """κ by bisection: the effective sample size falls with κ."""
         fraction = self.target
@@ -105,10 +96,7 @@ class KlStep:
     max_kl: Float[Array, ""]
 
     def __call__(
-        self,
-        log_ratios: Float[Array, " K"],
-        log_base: Float[Array, " K"] | None = None,
-        dimension: Any = 1,
+        self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None, dimension: Any = 1
     ) -> Float[Array, ""]:
         """κ by bisection: the divergence of w ∝ b exp(κ lr) from b grows with κ."""
 
