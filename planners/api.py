@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Num, PRNGKeyArray
 from ..dynamics.actions import bounded
 from ..dynamics.base import HasDuration, Model, State, check_model, checked_step
 from ..dynamics.checks import integer
+from ..dynamics.engines import imagined
 from ..dynamics.spaces import Continuous, action_space
 from ..dynamics.trial import check_state
 from .checks import check_key, explained, fresh, noted
@@ -263,5 +264,6 @@ def _improved(planner: Planner, model: Model, key: PRNGKeyArray, state: State, b
     check_placed(sharding_of(planner), planner=planner, model=model, key=key, state=state, belief=belief)
     key = check_key(key)
     with noted(planner, model, state):
+        model, state = imagined(model, state)
         belief = planner.init(model, state) if belief is None else belief
         return planner.improve(model, key, state, belief)
