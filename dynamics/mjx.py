@@ -21,6 +21,8 @@ from .mujoco_task import Task, control_range, make_task, number_of_substeps
 from .pytrees import pytree, static
 
 _IMPLEMENTATIONS = ("jax", "warp")
+_ACCELERATION = 3  # mujoco.mjtStage
+_TOUCH = (0, 42)  # mujoco.mjtSensor: touch, contact
 _PHYSICS = (
     "qpos",
     "qvel",
@@ -65,6 +67,9 @@ class MjxModel(MujocoBase):
 
     def derived(self, state: Any) -> State:
         """The state with kinematics, and with sensors of places and speeds; forces stay as they were."""
+        return _derived(self, state)
+
+    def _derived(self, state: Any) -> State:
         from mujoco import mjx
 
         sys = self.sys
@@ -84,20 +89,25 @@ class MjxModel(MujocoBase):
 
     def advanced(self, state: Any, control: Float[Array, " A"]) -> State:
         """The state after one step."""
+        return _advanced(self, state, control)
+
+    def _advanced(self, state: Any, control: Float[Array, " A"]) -> State:
         state = state.replace(ctrl=control.astype(state.ctrl.dtype))
         if self.substeps == 1:
-            return self.derived(self._substep(state))
+            return self._derived(self._substep(state))
         after, _ = jax.lax.scan(lambda at, _: (self._substep(at), None), state, length=self.substeps)
-        return self.derived(after)
+        return self._derived(after)
 
     def _substep(self, state: Any) -> State:
         from mujoco import mjx
 
         sys, mj = self.sys, self.robot.mj
-        _, late = sensor_stages(mj)
-        if late.any() and not _on_warp(sys) and state._impl.efc_J.size == 0:
-            # MJX leaves out sensors of accelerations where nothing constrains the robot
-            after = _integrated(sys, mjx.sensor_acc(sys, mjx.forward(sys, state)))
+        touch = np.isin(mj.sensor_type, _TOUCH)
+        shaken = (mj.sensor_needstage == _ACCELERATION) & ~touch
+        if shaken.any() and not _on_warp(sys) and state._impl.efc_J.size == 0:
+            # MJX leaves out sensors of accelerations where nothing constrains the robot; nothing touches it there
+            without = sys.replace(sensor_needstage=np.where(touch, 0, sys.sensor_needstage))
+            after = _integrated(sys, mjx.sensor_acc(without, mjx.forward(sys, state)))
         else:
             after = mjx.step(sys, state)
         if mj.nq == mj.nv or _on_warp(sys) or sys.opt.integrator == _runge_kutta():
@@ -109,6 +119,12 @@ class MjxModel(MujocoBase):
         """A state with the places and speeds of one of the same robot, whose contacts or options may be others."""
         parts = {name: getattr(state, name) for name in _PHYSICS}
         return self.derived(self.beginning.replace(**parts))
+
+
+# Traced once for all places of a program that step the engine, which takes seconds each time: planners that follow
+# derivatives have a dozen. Within a compiled program they are part of it, as any function.
+_derived = jax.jit(MjxModel._derived)
+_advanced = jax.jit(MjxModel._advanced)
 
 
 def mjx(
