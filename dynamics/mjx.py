@@ -102,12 +102,10 @@ class MjxModel(MujocoBase):
         from mujoco import mjx
 
         sys, mj = self.sys, self.robot.mj
-        touch = np.isin(mj.sensor_type, _TOUCH)
-        shaken = (mj.sensor_needstage == _ACCELERATION) & ~touch
-        if shaken.any() and not _on_warp(sys) and state._impl.efc_J.size == 0:
-            # MJX leaves out sensors of accelerations where nothing constrains the robot; nothing touches it there
-            without = sys.replace(sensor_needstage=np.where(touch, 0, sys.sensor_needstage))
-            after = _integrated(sys, mjx.sensor_acc(without, mjx.forward(sys, state)))
+        shaken = np.any(sys.sensor_needstage == _ACCELERATION)
+        if shaken and not _on_warp(sys) and state._impl.efc_J.size == 0:
+            # MJX leaves out sensors of accelerations where nothing constrains the robot
+            after = _integrated(sys, mjx.sensor_acc(sys, mjx.forward(sys, state)))
         else:
             after = mjx.step(sys, state)
         if mj.nq == mj.nv or _on_warp(sys) or sys.opt.integrator == _runge_kutta():
@@ -208,6 +206,9 @@ def _make(mj: Any, task: Task, keyframe: Any, steps: int, action_range: Any, imp
             ) from error
     if mj.nplugin:
         raise ValueError("model must be one that MJX can simulate, got one with plugins: dynamics.mujoco takes it")
+    if impl == "jax" and blank._impl.ncon == 0:  # MJX fails at sensors of touch where nothing can touch
+        touch = np.isin(mj.sensor_type, _TOUCH)
+        sys = sys.replace(sensor_needstage=np.where(touch, 0, sys.sensor_needstage))
     beginning = blank.replace(
         qpos=begins.qpos, qvel=begins.qvel, act=begins.act, ctrl=begins.ctrl, time=np.asarray(begins.time),
         mocap_pos=begins.mocap_pos, mocap_quat=begins.mocap_quat,
