@@ -74,9 +74,9 @@ class RestingPlanner:
         """The action to execute now."""
         return self.planner.act(key, belief)
 
-    def shift(self, belief: Any) -> Any:
-        """The belief from which to plan at the next time step."""
-        return self.planner.shift(belief)
+    def shift(self, belief: Any, steps: Any = 1) -> Any:
+        """The belief from which to plan so many time steps later, > 0, whole or not."""
+        return self.planner.shift(belief, steps)
 
     def _imagined(self, model: Model, state: State) -> tuple[Resting, RestingState]:
         imagined = Resting(model, self.rest_speed, self.rest_distance, self.horizon - self.rest_steps)

@@ -15,7 +15,7 @@ from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import Continuous
 from ..beliefs.protocol import Plans, continuous_shape
-from ..beliefs.warm_start import Shift
+from ..beliefs.warm_start import Shift, shift_of
 from ..checks import binding, check_own_belief, fresh
 from ..differentiation import constant, implicit, undifferentiable
 from ..info import Info
@@ -168,8 +168,9 @@ class GradientPlanner:
             return belief.sample(key, 1)[0, 0]
         return belief.mean[0] if self.execute == "mean" else belief.mode()[0]
 
-    def shift(self, belief: Any) -> Any:
-        """The belief from which to plan at the next time step."""
+    def shift(self, belief: Any, steps: Any = 1) -> Any:
+        """The belief from which to plan so many time steps later, > 0, whole or not."""
         horizon, size = belief.mode().shape
         initial = self.family.bind(horizon, Continuous(size))
-        return fresh(initial if self.warm_start is None else belief.shift(initial, self.warm_start))
+        how = shift_of(self.warm_start, steps)
+        return fresh(initial if how is None else belief.shift(initial, how))

@@ -15,7 +15,7 @@ from ..beliefs.gaussian import Gaussian
 from ..beliefs.locked import dimension, log_scale
 from ..beliefs.protocol import Plan, Plans
 from ..beliefs.triangular import triangular_inverse
-from ..beliefs.warm_start import Shifting
+from ..beliefs.warm_start import Shift
 
 
 @pytree
@@ -83,17 +83,17 @@ class AffinePolicy:
         """The plan: of all that were tried the best."""
         return self.plan
 
-    def shift(self, initial: "AffinePolicy", how: Shifting) -> "AffinePolicy":
-        """The policy from the second step on; at the end it has no feedback, and the noise of its last step."""
+    def shift(self, initial: "AffinePolicy", how: Shift) -> "AffinePolicy":
+        """The policy from a later step on; at the end it has no feedback, and the noise of its last step."""
         plan = how.plans(self.plan, initial.plan)
-        states = jnp.concatenate([self.states[1:], self.states[-1:]])
-        gains = jnp.concatenate([self.gains[1:], jnp.zeros_like(self.gains[:1])])
+        states = how.forward(self.states, self.states[-1])
+        gains = how.forward(self.gains.reshape(len(plan), -1), jnp.zeros(self.gains[0].size))
+        gains = gains.reshape(self.gains.shape)
         tril = self.scale_tril
         if tril is not None:
-            size = self.plan.shape[1]
-            # what the first step did is known now: of the others only their own noise and each other's is left
-            later = jnp.pad(tril[size:, size:], (0, size))
-            tril = later.at[-size:, -size:].set(tril[-size:, -size:])
+            # what the first steps did is known now: of the others only their own noise and each other's is left
+            last = jnp.kron(jnp.eye(len(plan)), self._step_trils()[-1])
+            tril = how.carried(tril, last, plan.shape[1])
         return AffinePolicy(plan, states, gains, tril, initial.proposal)
 
     def entropy(self) -> Float[Array, ""] | None:

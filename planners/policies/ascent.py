@@ -191,9 +191,9 @@ class PolicyPlanner:
         """What the policy does in the state for which it was optimised: its mean action, or a sample."""
         return belief.plan[0] if self.execute == "mode" else belief.sample(key, 1)[0, 0]
 
-    def shift(self, belief: IteratedPolicy) -> IteratedPolicy:
-        """The belief from which to plan at the next time step."""
-        following = belief.shift(belief, shift_by_one())
+    def shift(self, belief: IteratedPolicy, steps: Any = 1) -> IteratedPolicy:
+        """The belief from which to plan so many time steps later, > 0, whole or not."""
+        following = belief.shift(belief, shift_by_one().by(steps))
         return fresh(following if self.warm_start else dataclasses.replace(following, improved=belief.given))
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree, static
 from ..beliefs.protocol import Belief, Family, Multimodal, update
-from ..beliefs.warm_start import Shift
+from ..beliefs.warm_start import Shift, shift_of
 from ..checks import binding, check_belief, fresh
 from ..info import Info
 from .compatibility import check_bound, check_bounds, check_execution, check_inflation
@@ -124,12 +124,12 @@ class SamplingPlanner:
         assert isinstance(belief.belief, Multimodal)  # see `init`
         return belief.clipped(belief.belief.random_mode(key)[0])
 
-    def shift(self, belief: Incumbent) -> Incumbent:
-        """The belief from which to plan at the next time step."""
-        if self.warm_start is None:
+    def shift(self, belief: Incumbent, steps: Any = 1) -> Incumbent:
+        """The belief from which to plan so many time steps later, > 0, whole or not; a known number costs least."""
+        if (how := shift_of(self.warm_start, steps)) is None:
             initial = incumbent(belief.initial.belief, belief.initial.prior, executes=belief.executes)
             return fresh(initial)
-        return fresh(belief.shift(belief.initial, self.warm_start))
+        return fresh(belief.shift(belief.initial, how))
 
     @property
     def sharding(self) -> NamedSharding | None:

@@ -164,10 +164,11 @@ class RefinedPlanner:
         """The first action of the refined plan."""
         return belief.mode()[0]
 
-    def shift(self, belief: Refined) -> Refined:
-        """The belief from which to plan at the next time step."""
-        found, how, initial = self.planner.shift(belief.found), self.planner.warm_start, belief.found.initial.belief
-        plan = initial.mode() if how is None else how.plans(belief.plan, initial.mode())
+    def shift(self, belief: Refined, steps: Any = 1) -> Refined:
+        """The belief from which to plan so many time steps later, > 0, whole or not."""
+        found, initial = self.planner.shift(belief.found, steps), belief.found.initial.belief
+        how = self.planner.warm_start
+        plan = initial.mode() if how is None else how.by(steps).plans(belief.plan, initial.mode())
         return fresh(Refined(found, plan))
 
 
