@@ -74,6 +74,15 @@ class RestingPlanner:
         """The action to execute now."""
         return self.planner.act(key, belief)
 
+    def actions(self, key: PRNGKeyArray, belief: Any, times: Any) -> Num[Array, "n *a"]:
+        """The actions of the plan to execute at some times, in model steps, [n]."""
+        return self.planner.actions(key, belief, times)
+
+    def respond(self, model: Model, key: PRNGKeyArray, state: State, belief: Any, time: Any) -> Num[Array, "*a"]:
+        """The action at a time, by the planner's feedback where it has any."""
+        model, state = self._imagined(model, state)
+        return self.planner.respond(model, key, state, belief, time)
+
     def shift(self, belief: Any, steps: Any = 1) -> Any:
         """The belief from which to plan so many time steps later, > 0, whole or not."""
         return self.planner.shift(belief, steps)

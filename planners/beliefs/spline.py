@@ -78,6 +78,11 @@ class Splined:
         """The belief over knots."""
         return self.knots
 
+    @property
+    def smooth(self) -> bool:
+        """Whether plans go smoothly from step to step."""
+        return self.interpolation != "zero"
+
     def map_centers(self, function: Callable[[Float[Array, "*M N A"]], Float[Array, "*M N A"]]) -> "Splined":
         """The same through other knots, whose splines do not overshoot the function's bounds."""
 

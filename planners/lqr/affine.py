@@ -14,6 +14,7 @@ from ..beliefs.full import FullGaussian
 from ..beliefs.gaussian import Gaussian
 from ..beliefs.locked import dimension, log_scale
 from ..beliefs.protocol import Plan, Plans
+from ..beliefs.reading import read
 from ..beliefs.triangular import triangular_inverse
 from ..beliefs.warm_start import Shift
 
@@ -64,6 +65,26 @@ class AffinePolicy:
             What has `mean(state)`, `sample(key, state)` and `log_prob(state, action)`.
         """
         return StatePolicy(self, model)
+
+    def respond(
+        self, x: Float[Array, " n"], time: Any, noise: Float[Array, "H A"] | None = None
+    ) -> Float[Array, " A"]:
+        """The action in a state at a time, ū_t + K_t (x − x̄_t) of the step that holds then.
+
+        Args:
+            x: the coordinates of the state.
+            time: in steps since the plan begins; between two steps x̄ lies between theirs.
+            noise: ε of each step; adds C_t ε_t.
+        """
+        time = jnp.stack([time])
+        step = read(jnp.arange(len(self.plan)), time)[0]
+        share = jnp.clip(time[0] - step, 0.0, 1.0)
+        following = self.states[jnp.minimum(step + 1, len(self.plan) - 1)]
+        deviation = x - ((1.0 - share) * self.states[step] + share * following)
+        action = self.plan[step] + jnp.matmul(self.gains[step], deviation, precision="highest")
+        if noise is None:
+            return action
+        return action + jnp.matmul(self._step_trils()[step], noise[step], precision="highest")
 
     def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans [K, H, A]; without noise they are all the same."""

@@ -17,7 +17,9 @@ from ...dynamics.spaces import action_space
 from ..beliefs.choice import Bound
 from ..beliefs.gaussian import Gaussian, GaussianFamily
 from ..beliefs.locked import divisor, locked_tril, log_scale
+from ..beliefs.noise import white_noise
 from ..beliefs.protocol import Plan, Plans, continuous_shape
+from ..beliefs.reading import read
 from ..beliefs.warm_start import Shift, shift_of
 from ..checks import binding, check_own_belief, fresh, named
 from ..differentiation import Equations, constant, implicit
@@ -194,6 +196,17 @@ class IterativeLQR:
     def act(self, key: Key[Array, ""], belief: AffinePolicy) -> Float[Array, " A"]:
         """The first action of the plan, or a sample of it."""
         return belief.mode()[0] if self.execute == "mode" else belief.sample(key, 1)[0, 0]
+
+    def actions(self, key: Key[Array, ""], belief: AffinePolicy, times: Any) -> Float[Array, "n A"]:
+        """The actions of that plan at some times, in model steps, [n]: without feedback."""
+        return read(belief.mode() if self.execute == "mode" else belief.sample(key, 1)[0], times)
+
+    def respond(
+        self, model: Model, key: Key[Array, ""], state: State, belief: AffinePolicy, time: Any
+    ) -> Float[Array, " A"]:
+        """The action at a time by the policy's feedback: ū_t + K_t (x − x̄_t), plus the noise of a sample."""
+        noise = None if self.execute == "mode" else white_noise(key, 1, belief.plan)[0]
+        return belief.respond(coordinates(model, state), time, noise)
 
     def shift(self, belief: AffinePolicy, steps: Any = 1) -> AffinePolicy:
         """The policy from which to plan so many time steps later, > 0, whole or not."""

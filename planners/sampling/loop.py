@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree, static
 from ..beliefs.protocol import Belief, Family, Multimodal, update
+from ..beliefs.reading import read
 from ..beliefs.warm_start import Shift, shift_of
 from ..checks import binding, check_belief, fresh
 from ..info import Info
@@ -114,15 +115,27 @@ class SamplingPlanner:
 
     def act(self, key: PRNGKeyArray, belief: Any) -> Array:
         """The first action of the plan to execute: the belief's mode or mean, a sample of it, or one of its modes."""
+        return self._executed(key, belief)[0]
+
+    def actions(self, key: PRNGKeyArray, belief: Any, times: Any) -> Array:
+        """The actions of that plan at some times, in model steps, [n]."""
+        return read(self._executed(key, belief), times, belief.belief)
+
+    def respond(self, model: Model, key: PRNGKeyArray, state: State, belief: Any, time: Any) -> Array:
+        """The action of that plan at a time, whatever the state: there is no feedback."""
+        return self.actions(key, belief, jnp.stack([time]))[0]
+
+    def _executed(self, key: PRNGKeyArray, belief: Any) -> Array:
+        """The plan to execute, [H, A]."""
         discrete = belief.limit is None
         if self.execute in ("mode", "best") or (self.execute is None and discrete):
-            return belief.mode()[0]
+            return belief.mode()
         if self.execute == "sample":
-            return belief.clipped(belief.sample(key, 1)[0, 0])
+            return belief.clipped(belief.sample(key, 1)[0])
         if self.execute in ("mean", None):
-            return belief.clipped(belief.mean[0])
+            return belief.clipped(belief.mean)
         assert isinstance(belief.belief, Multimodal)  # see `init`
-        return belief.clipped(belief.belief.random_mode(key)[0])
+        return belief.clipped(belief.belief.random_mode(key))
 
     def shift(self, belief: Incumbent, steps: Any = 1) -> Incumbent:
         """The belief from which to plan so many time steps later, > 0, whole or not; a known number costs least."""

@@ -17,6 +17,7 @@ from ..beliefs.gaussian import Gaussian
 from ..beliefs.kronecker import KroneckerGaussian
 from ..beliefs.memory import Remembering
 from ..beliefs.protocol import Plan, Plans
+from ..beliefs.reading import read
 from ..beliefs.spline import Splined
 from ..checks import binding, check_own_belief, check_part, fresh
 from ..info import Info, Refinement
@@ -163,6 +164,16 @@ class RefinedPlanner:
     def act(self, key: PRNGKeyArray, belief: Refined) -> Float[Array, " A"]:
         """The first action of the refined plan."""
         return belief.mode()[0]
+
+    def actions(self, key: PRNGKeyArray, belief: Refined, times: Any) -> Float[Array, "n A"]:
+        """The actions of the refined plan at some times, in model steps, [n]."""
+        return read(belief.mode(), times)
+
+    def respond(
+        self, model: Model, key: PRNGKeyArray, state: State, belief: Refined, time: Any
+    ) -> Float[Array, " A"]:
+        """The action of the refined plan at a time, whatever the state."""
+        return self.actions(key, belief, jnp.stack([time]))[0]
 
     def shift(self, belief: Refined, steps: Any = 1) -> Refined:
         """The belief from which to plan so many time steps later, > 0, whole or not."""
