@@ -24,6 +24,7 @@ from .base import (
 from .brax import BraxModel, brax, brax_names
 from .cartpole import CartPole, cartpole
 from .coordinates import coordinate_names, coordinates, with_coordinates
+from .delayed import Delayed, DelayedState, delayed
 from .double_cartpole import DoubleCartPole, double_cartpole
 from .ends import end_reasons
 from .figures import Figure, HasFigure, Shape, figure, pose
@@ -68,6 +69,8 @@ __all__ = [
     "BraxModel",
     "CartPole",
     "Continuous",
+    "Delayed",
+    "DelayedState",
     "Discounted",
     "Discrete",
     "Discretized",
@@ -118,6 +121,7 @@ __all__ = [
     "check",
     "coordinate_names",
     "coordinates",
+    "delayed",
     "discounted",
     "discretized",
     "double_cartpole",

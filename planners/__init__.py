@@ -1,6 +1,7 @@
 """Planners: choices of a few components of one loop. The components are in the subpackages."""
 
 from . import beliefs, gradients, lqr, particles, policies, rollouts
+from .anytime import Anytime, AnytimeInfo, Running, anytime
 from .api import Planner, infer, plan
 from .cem import cem, icem
 from .complaints import complaint
@@ -48,12 +49,16 @@ PLANNERS = (
 
 __all__ = [
     "PLANNERS",
+    "Anytime",
+    "AnytimeInfo",
     "Episode",
     "Info",
     "LoopOptions",
     "Persistent",
     "Planner",
+    "Running",
     "Trajectory",
+    "anytime",
     "beliefs",
     "cem",
     "complaint",

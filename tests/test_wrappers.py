@@ -31,6 +31,8 @@ WRAPPERS = {
     "discounted": lambda model: dynamics.discounted(model, 0.9),
     "action_repeat": lambda model: dynamics.action_repeat(model, 2),
     "timed": dynamics.timed,
+    "delayed": lambda model: dynamics.delayed(model, 2),
+    "delayed repeat of timed": lambda model: dynamics.delayed(dynamics.action_repeat(dynamics.timed(model), 2), 1),
     "randomized": lambda model: dynamics.randomized(model, lambda key, model: model, num=3),
     "ensemble": lambda model: dynamics.ensemble([model, model]),
     "reward of randomized of timed": lambda model: WRAPPERS["with_reward"](
@@ -46,9 +48,14 @@ NUM_SCENARIOS = {"randomized": 3, "ensemble": 2}
 
 def inner(state):
     """The state of the model at the bottom."""
-    while isinstance(state, dynamics.TimedState):
+    while isinstance(state, dynamics.TimedState | dynamics.DelayedState):
         state = state.state
     return state
+
+
+def on_their_way(name):
+    """How many numbers the actions have that were sent and had no effect yet."""
+    return {"delayed": 2, "delayed repeat of timed": 1}.get(name, 0)
 
 
 @dynamics.pytree
@@ -96,8 +103,10 @@ def test_every_wrapper_forwards_every_capability(name):
         assert dynamics.bounded(model) is bounded
         np.testing.assert_allclose(dynamics.duration(model), 0.04 if "repeat" in name else 0.02, rtol=1e-6)
     state = model.init(KEY)
-    np.testing.assert_array_equal(dynamics.coordinates(model, state), inner(state)["pendulum"])
-    moved = dynamics.with_coordinates(model, state, jnp.array([0.5, 0.25]))
+    x = dynamics.coordinates(model, state)
+    np.testing.assert_array_equal(x[:2], inner(state)["pendulum"])
+    assert x.size == 2 + on_their_way(name)
+    moved = dynamics.with_coordinates(model, state, x.at[:2].set(jnp.array([0.5, 0.25])))
     np.testing.assert_allclose(dynamics.mean_squared_speed(model, state, moved), 0.0625)
     assert jax.tree.structure(moved) == jax.tree.structure(state)
     np.testing.assert_array_equal(inner(moved)["pendulum"], [0.5, 0.25])
@@ -120,7 +129,7 @@ def test_what_a_model_does_not_tell_is_told_apart(name):
     with pytest.raises(ValueError, match="model must have dt"):
         dynamics.duration(model)
     assert (scenario_count(model) is None) == (not any(part in name for part in NUM_SCENARIOS))
-    assert dynamics.coordinates(model, model.init(KEY)).shape == (1,)  # all that there is
+    assert dynamics.coordinates(model, model.init(KEY)).shape == (1 + on_their_way(name),)  # all that there is
     assert dynamics.mean_squared_speed(model, model.init(KEY), model.init(KEY)) == 0.0  # nothing has changed
     assert figure(model) is None
     assert figure(WRAPPERS[name](dynamics.pendulum())) is not None
