@@ -196,10 +196,10 @@ def anytime(
     planner: Planner,
     model: Model,
     *,
-    deadline: float,
+    deadline: Any,
     iterations_per_piece: int = 1,
     max_iterations: int | None = None,
-    control_dt: float | None = None,
+    control_dt: Any = None,
     clock: Callable[[], float] = time.perf_counter,
     wait: Callable[[Any, float], bool] | None = None,
 ) -> Anytime:

@@ -178,9 +178,9 @@ def _carried(
 ) -> Float[Array, "d d"]:
     """A covariance without its first rows and columns, and with as many of the initial one's at the end."""
     if isinstance(size, int):
-        size = min(size, len(covariance))
-        moved = jnp.pad(covariance[size:, size:], (0, size))
-        return moved.at[-size:, -size:].set(initial[-size:, -size:])
+        kept = max(len(covariance) - size, 0)
+        moved = jnp.pad(covariance[-kept:, -kept:] if kept else covariance[:0, :0], (0, len(covariance) - kept))
+        return moved.at[kept:, kept:].set(initial[kept:, kept:])
     nothing = jnp.zeros(len(covariance))
     new = jnp.arange(len(covariance)) >= len(covariance) - size
     moved = _forward(_forward(covariance, nothing, size).T, nothing, size).T
