@@ -12,7 +12,7 @@ from jaxtyping import Array, Num, PRNGKeyArray
 from ..dynamics.base import Model, State, check_model
 from ..dynamics.checks import integer, number
 from .api import Planner
-from .checks import check_key
+from .checks import check_key, noted
 from .gradients.planner import GradientPlanner
 from .lqr.solver import IterativeLQR
 from .policies.ascent import PolicyPlanner
@@ -187,9 +187,12 @@ class Anytime:
 
     def _begun(self, piece: Any, key: Any, number: int, state: State, belief: Any) -> concurrent.futures.Future[Any]:
         """A piece that is computed."""
-        return self.worker.submit(
-            lambda: jax.block_until_ready(self.piece(piece, self.model, key, number, state, belief))
-        )
+
+        def compute() -> Any:
+            with noted(self.planner, self.model, state):
+                return jax.block_until_ready(self.piece(piece, self.model, key, number, state, belief))
+
+        return self.worker.submit(compute)
 
 
 def anytime(
