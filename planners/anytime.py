@@ -271,10 +271,8 @@ def _cut(planner: Any, size: int) -> tuple[Any, ...]:
     match planner:
         case RefinedPlanner() | RestingPlanner():
             return tuple(dataclasses.replace(planner, planner=part) for part in _cut(planner.planner, size))
-        case SamplingPlanner(num_samples=tuple()):
-            return tuple(
-                dataclasses.replace(planner, num_samples=number, num_iterations=1) for number in planner.num_samples
-            )
+        case SamplingPlanner(num_samples=tuple() as sizes):
+            return tuple(dataclasses.replace(planner, num_samples=number, num_iterations=1) for number in sizes)
         case SamplingPlanner() | GradientPlanner() | IterativeLQR() | PolicyPlanner():
             return (dataclasses.replace(planner, num_iterations=min(size, planner.num_iterations)),)
     return (planner,)

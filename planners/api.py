@@ -9,7 +9,7 @@ from jaxtyping import Array, Num, PRNGKeyArray
 from ..dynamics.base import Model, State, check_model
 from .checks import check_key, fresh, noted
 from .info import Info
-from .rates import pace_of, within_range
+from .rates import Persistent, pace_of, within_range
 from .rollouts.placement import check_placed, sharding_of
 
 
@@ -101,11 +101,11 @@ def plan(
     pace = pace_of(check_model("model", model), replan_every, control_dt)
     found, info, act_key = thought(planner, model, key, state, belief)
     pace.check(planner, found)
-    if pace.replan_every == 1:
+    if pace.replan_every > 1 and isinstance(planner, Persistent):
+        actions = planner.actions(act_key, found, pace.times())
+    else:
         action = planner.act(act_key, found)
         actions = action if replan_every is None else action[None]
-    else:
-        actions = planner.actions(act_key, found, pace.times())
     return within_range(model, actions), planner.shift(found, pace.steps), info
 
 

@@ -149,12 +149,14 @@ def episode(
         if held is None or t is None:
             return *planned(planner, model, plan_key, seen, belief), None, 0.0
 
+        before = held
+
         def think() -> _Held:
-            found, info, act_key = thought(planner, model, plan_key, seen, held.belief)
+            found, info, act_key = thought(planner, model, plan_key, seen, before.belief)
             return _Held(planner.shift(found, pace.steps), found, info, act_key)
 
         number = t % pace.replan_every
-        held = jax.lax.cond(number == 0, think, lambda: held) if pace.replan_every > 1 else think()
+        held = jax.lax.cond(number == 0, think, lambda: before) if pace.replan_every > 1 else think()
         time = number * pace.ratio
         if isinstance(planner, Persistent):
             action = planner.respond(model, held.act_key, seen, held.found, time)
@@ -175,7 +177,7 @@ def episode(
         discount = jnp.where(alive, step.discount, 0.0)
         state_next = frozen_if(~alive, state, step.state)
         plans, modes = (found.mode(), modes_of(found)) if kept else (None, None)
-        if kept and held is not None:
+        if plans is not None and held is not None:
             plans = what_is_left(plans, time)
             if modes is not None:
                 modes = jax.vmap(lambda mode: what_is_left(mode, time))(modes[0]), modes[1]

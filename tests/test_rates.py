@@ -350,7 +350,6 @@ def test_feedback_answers_to_disturbances_between_plannings():
         return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(KEY, 32)))
 
     feedback, without, always = returns(planner, 5), returns(Blind(planner), 5), returns(planner, 1)
-    print(feedback.mean(), without.mean(), always.mean())
     assert (feedback > without).mean() > 0.9
     assert always.mean() - feedback.mean() < 0.1 * (always.mean() - without.mean())
 

@@ -38,10 +38,10 @@ def read(plan: Num[Array, "H *a"], times: Any, belief: Any = None) -> Num[Array,
         belief: that the plan is of: of a smooth one the actions lie between those of two steps; None for one whose
             steps are held.
     """
-    times: Float[Array, " n"] = jnp.asarray(times, float)
+    at: Float[Array, " n"] = jnp.asarray(times, float)
     last = len(plan) - 1
     if not is_smooth(belief):
-        return plan[jnp.clip(jnp.floor(times + _ROUNDING).astype(jnp.int32), 0, last)]
-    below = jnp.clip(jnp.floor(times).astype(jnp.int32), 0, last)
-    share = jnp.clip(times - below, 0.0, 1.0)[:, None]
+        return plan[jnp.clip(jnp.floor(at + _ROUNDING).astype(jnp.int32), 0, last)]
+    below = jnp.clip(jnp.floor(at).astype(jnp.int32), 0, last)
+    share = jnp.clip(at - below, 0.0, 1.0)[:, None]
     return (1.0 - share) * plan[below] + share * plan[jnp.minimum(below + 1, last)]
