@@ -18,6 +18,7 @@ from pathlib import Path
 from mirrax import results
 from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.busy import busy
+from mirrax.benchmarks.devices import spreads
 from mirrax.benchmarks.mistakes import check_planner, one_clear_line, some
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import print_table
@@ -28,8 +29,8 @@ from mirrax.dynamics.checks import integer
 class Options:
     """What to measure."""
 
-    runs: tuple[str, ...] = ("pendulum", "cartpole:vi_mpc", "acrobot:evolution", "ant")
-    """Names of models, with a planner other than their own after a colon."""
+    runs: tuple[str, ...] = ("pendulum:mppi", "cartpole:vi_mpc", "acrobot:evolution", "halfcheetah")
+    """Names of models, with a planner other than their own after a colon; all have plans to spread over devices."""
     steps: int = 60
     """Time steps of a run."""
     rounds: int = 3
@@ -62,22 +63,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for run in some("runs", options.runs):
             model, _, planner = run.partition(":")
             task = find_task(model)
-            check_planner(planner or task.planner)
+            if not spreads(planner := check_planner(planner or task.planner)):
+                raise ValueError(f"runs must have planners with plans to spread, got {run!r}: {planner} has none")
     cores = os.cpu_count() or 1
     numbers = (None, 1, cores) if cores > 1 else (None, 1)
     times: dict[Case, list[float]] = {}
     chosen: dict[Case, list[int]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for run, devices in ((run, devices) for run in options.runs for devices in numbers):
+            print(f"compiling {run} ...", file=sys.stderr, flush=True)
             _milliseconds(Case(run, devices, False), 2, Path(folder))  # compiles, for all that follow
-        for _ in range(options.rounds):
+        for number in range(options.rounds):
+            print(f"round {number + 1} of {options.rounds} ...", file=sys.stderr, flush=True)
             for loaded in (False, True):
                 with busy(options.num_busy) if loaded else contextlib.nullcontext():
                     for run, devices in ((run, devices) for run in options.runs for devices in numbers):
                         case = Case(run, devices, loaded)
-                        took, number = _milliseconds(case, options.steps, Path(folder))
+                        took, taken = _milliseconds(case, options.steps, Path(folder))
                         times.setdefault(case, []).append(took)
-                        chosen.setdefault(case, []).append(number)
+                        chosen.setdefault(case, []).append(taken)
     heading = ("chosen", *(f"{number}" for number in numbers[1:]))
     print_table(
         f"\nms per plan over the devices that a run chose, over one and over all: {cores} cores idle, and "

@@ -1,12 +1,12 @@
 """Mistakes of users, reported in one clear line."""
 
 import contextlib
-import difflib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from mirrax import planners
+from mirrax.dynamics.checks import unknown
 
 
 @contextlib.contextmanager
@@ -29,19 +29,6 @@ def check_planner(name: str) -> str:
     if name not in known:
         raise unknown("planner", name, known)
     return name
-
-
-def unknown(kind: str, name: str, known: Sequence[str]) -> ValueError:
-    """The error for a name that there is not.
-
-    Args:
-        kind: of what.
-        name: the one that was given.
-        known: those that there are.
-    """
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}? There are" if near else "choose one of"
-    return ValueError(f"unknown {kind} {name!r}; {hint}: {', '.join(known)}")
 
 
 def some(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -27,10 +27,15 @@ from .coordinates import coordinate_names, coordinates, with_coordinates
 from .delayed import Delayed, DelayedState, delayed
 from .double_cartpole import DoubleCartPole, double_cartpole
 from .ends import end_reasons
+from .engines import HasImagined, HasRewardBetween, HasUnroll, imagined, unrolls
 from .figures import Figure, HasFigure, Shape, figure, pose
 from .function import FunctionModel, from_function
 from .linear_quadratic import LinearQuadratic, linear_quadratic
+from .mjx import MjxModel, mjx
 from .motion import mean_squared_displacement, mean_squared_speed
+from .mujoco import MujocoModel, mujoco
+from .mujoco_data import MujocoData
+from .mujoco_names import NamedData, named, sensor
 from .pendulum import Pendulum, pendulum
 from .point_mass import PointMass, point_mass
 from .pytrees import pytree, static
@@ -88,13 +93,20 @@ __all__ = [
     "HasDuration",
     "HasEndReasons",
     "HasFigure",
+    "HasImagined",
     "HasMotion",
     "HasNoise",
     "HasPose",
+    "HasRewardBetween",
     "HasRewardTerms",
     "HasScenarios",
+    "HasUnroll",
     "LinearQuadratic",
+    "MjxModel",
     "Model",
+    "MujocoData",
+    "MujocoModel",
+    "NamedData",
     "Pendulum",
     "PointMass",
     "Randomized",
@@ -133,9 +145,13 @@ __all__ = [
     "from_function",
     "from_range",
     "from_state_dict",
+    "imagined",
     "linear_quadratic",
     "mean_squared_displacement",
     "mean_squared_speed",
+    "mjx",
+    "mujoco",
+    "named",
     "pendulum",
     "point_mass",
     "pose",
@@ -144,6 +160,7 @@ __all__ = [
     "redraw",
     "resting",
     "reward_terms",
+    "sensor",
     "static",
     "steps",
     "tabular",
@@ -151,6 +168,7 @@ __all__ = [
     "to_actuators",
     "to_range",
     "to_state_dict",
+    "unrolls",
     "with_coordinates",
     "with_reward",
     "with_termination",

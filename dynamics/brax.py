@@ -20,12 +20,12 @@ from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 from .actions import check_action, from_range, to_range
 from .base import State, Step
 from .brax_actuators import engine_limits, engine_range
-from .brax_figure import brax_figure
 from .brax_labels import actuator_names, coordinate_names
 from .brax_motion import squared_displacement, squared_speed
 from .brax_rewards import terms_of
 from .checks import integer, interval, real
 from .figures import Figure
+from .mujoco_figure import mujoco_figure
 from .pytrees import pytree, static
 from .randomness import is_key, raw_keys, redrawn
 
@@ -220,7 +220,15 @@ class BraxModel:
 
     def figure(self) -> Figure | None:
         """How it looks: the bodies of the MuJoCo model that Brax loaded; None for one without."""
-        return brax_figure(self)
+        env = getattr(self.env, "unwrapped", self.env)
+        mj: Any = getattr(getattr(env, "sys", None), "mj_model", None)
+        if mj is None:
+            return None
+        physics: Any = getattr(jax.eval_shape(self.init, jax.random.key(0)), "pipeline_state", None)
+        links: Any = getattr(physics, "x", None)
+        if getattr(getattr(links, "pos", None), "shape", None) != (mj.nbody - 1, 3):  # Brax leaves out the world
+            return None
+        return mujoco_figure(mj, lambda state: (state.pipeline_state.x.pos, state.pipeline_state.x.rot))
 
 
 def brax(

@@ -1,5 +1,6 @@
 """Checks of parameters, whose errors name the parameter, the constraint and the value."""
 
+import difflib
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -54,6 +55,23 @@ def choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
     if not isinstance(value, str | None) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
     return value
+
+
+def unknown(kind: str, name: Any, known: Sequence[str], of: str = "") -> ValueError:
+    """The error for a name that there is not.
+
+    Args:
+        kind: of what.
+        name: the one that was given.
+        known: those that there are.
+        of: the parameter that it was given in.
+    """
+    if not known:
+        return ValueError(f"unknown {kind} {name!r}: there is none with a name")
+    near = difflib.get_close_matches(name, known, 1) if isinstance(name, str) else []
+    hint = f"did you mean {near[0]!r}? There are" if near else "choose one of"
+    where = f" in {of}" if of else ""
+    return ValueError(f"unknown {kind} {name!r}{where}; {hint}: {', '.join(known)}")
 
 
 def number(name: str, value: Any, **bounds: Any) -> float:

@@ -1,6 +1,6 @@
 """A model that pays for a while, and then for coming to rest."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
@@ -42,6 +42,7 @@ class Resting(Wrapper):
         reward_steps: after how many steps rewards count no more.
     """
 
+    steps_once: ClassVar[bool] = True
     model: Any
     speed: Float[Array, ""] | None
     distance: Float[Array, ""] | None

@@ -1,6 +1,6 @@
 """A model whose state counts the steps."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Num, PRNGKeyArray
@@ -30,6 +30,7 @@ class Timed(Wrapper):
         model: the model underneath.
     """
 
+    steps_once: ClassVar[bool] = True
     model: Model
 
     def inner(self, state: TimedState) -> State:

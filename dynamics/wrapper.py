@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
@@ -23,7 +23,9 @@ from .base import (
 )
 from .coordinates import coordinates, with_coordinates
 from .ends import end_reasons
+from .engines import HasImagined, imagined, unrolls
 from .figures import Figure, figure
+from .pytrees import pytree
 from .randomness import redraw, redrawn, used_as_keys
 from .rewards import reward_terms
 from .spaces import Continuous, Discrete, action_space
@@ -37,6 +39,7 @@ class Wrapper:
     """
 
     model: Model
+    steps_once: ClassVar[bool] = False  # whether a step is one of the model underneath, of the same action, and more
 
     def inner(self, state: State) -> State:
         """The state of the model underneath."""
@@ -66,6 +69,37 @@ class Wrapper:
         """Step the model underneath."""
         step = checked_step(self.model.step(key, self.inner(state), action))
         return Step(self.outer(state, step.state), step.reward, step.discount)
+
+    @property
+    def unrolls(self) -> bool:
+        """Whether the engine underneath follows whole plans at once, and all that is added follows from its steps."""
+        return self.steps_once and unrolls(self.model)
+
+    def unroll(self, state: State, actions: Num[Array, "K H *a"]) -> Step:
+        """Follow K plans: first all of them underneath, then what the wrapper makes of the steps."""
+        this: Any = self
+        steps = this.model.unroll(jax.vmap(self.inner)(state), actions)
+
+        def follow(state: State, steps: Step, actions: Num[Array, "H *a"]) -> Step:
+            def body(state: State, now: tuple[Step, Array]) -> tuple[State, Step]:
+                step = dataclasses.replace(this, model=_Known(self.model, now[0])).step(
+                    jax.random.key(0), state, now[1]
+                )
+                return step.state, step
+
+            return jax.lax.scan(body, state, (steps, actions))[1]
+
+        return jax.vmap(follow)(state, steps, actions)
+
+    def imagined(self) -> Any:
+        """A wrapper of what planners imagine with in the place of the model underneath; None for the same."""
+        this: Any = self
+        other = self.model.imagined() if isinstance(self.model, HasImagined) else None
+        return None if other is None else dataclasses.replace(this, model=other)
+
+    def to_imagined(self, state: State) -> State:
+        """The state with that of the model underneath as that model has it."""
+        return self.outer(state, imagined(self.model, self.inner(state))[1])
 
     def value(self, state: State) -> Float[Array, ""]:
         """The value of the model underneath."""
@@ -162,6 +196,18 @@ class Wrapper:
     def reads(self, state: State) -> Any:
         """The result of the user's function that the wrapper adds, to see which keys of a state it uses."""
         return ()
+
+
+@pytree
+class _Known(Wrapper):
+    """A model whose next step is known already."""
+
+    model: Model
+    result: Step
+
+    def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
+        """That step."""
+        return self.result
 
 
 _OWN, _RAW = 2**31 - 1, 2**31 - 2  # beyond all numbers of leaves

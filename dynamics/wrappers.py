@@ -1,7 +1,7 @@
 """Models made of models: another reward, end, value or discount, slower decisions, a list of actions, a clock."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 from .actions import bounded
 from .base import Model, State, Step, check_model, checked_step
 from .checks import real, scalar
+from .engines import reward_between
 from .pytrees import pytree, static, traceable
 from .rewards import checked_terms, total
 from .spaces import Continuous, action_space
@@ -24,6 +25,7 @@ class WithReward(Wrapper):
         reward_function: (state, action [A], next state) -> scalar, or name -> scalar.
     """
 
+    steps_once: ClassVar[bool] = True
     model: Model
     reward_function: Callable[..., Any]
 
@@ -32,6 +34,12 @@ class WithReward(Wrapper):
         step = checked_step(self.model.step(key, state, action))
         reward = total("reward", self.reward_function(state, _taken(self.model, action), step.state))
         return step._replace(reward=jnp.where(jnp.isnan(step.reward), jnp.nan, reward))
+
+    def reward_between(self, state: State, action: Num[Array, "*a"], after: State) -> Float[Array, ""] | None:
+        """The given reward, where the model underneath can say its own without a step."""
+        if reward_between(self.model, state, action, after) is None:
+            return None
+        return total("reward", self.reward_function(state, _taken(self.model, action), after))
 
     def reward_terms(
         self, state: State, action: Num[Array, "*a"], after: State
@@ -54,9 +62,14 @@ class WithTermination(Wrapper):
         reason: what has happened where it is true, in words; None where nothing is to be said.
     """
 
+    steps_once: ClassVar[bool] = True
     model: Model
     ended_function: Callable[..., Any]
     reason: str | None = static(default=None)
+
+    def reward_between(self, state: State, action: Num[Array, "*a"], after: State) -> Float[Array, ""] | None:
+        """That of the model underneath."""
+        return reward_between(self.model, state, action, after)
 
     def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Step the model underneath; a discount of 0 where the episode ends."""
@@ -93,8 +106,13 @@ class WithValue(Wrapper):
         value_function: state -> scalar.
     """
 
+    steps_once: ClassVar[bool] = True
     model: Model
     value_function: Callable[..., Any]
+
+    def reward_between(self, state: State, action: Num[Array, "*a"], after: State) -> Float[Array, ""] | None:
+        """That of the model underneath."""
+        return reward_between(self.model, state, action, after)
 
     def value(self, state: State) -> Float[Array, ""]:
         """The given value."""
@@ -114,8 +132,13 @@ class Discounted(Wrapper):
         discount: γ, in [0, 1].
     """
 
+    steps_once: ClassVar[bool] = True
     model: Model
     discount: Float[Array, ""]
+
+    def reward_between(self, state: State, action: Num[Array, "*a"], after: State) -> Float[Array, ""] | None:
+        """That of the model underneath."""
+        return reward_between(self.model, state, action, after)
 
     def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Step the model underneath, its discount times γ."""

@@ -11,12 +11,13 @@ from jaxtyping import Array, Num, PRNGKeyArray
 
 from ..dynamics.base import Model, State, check_model
 from ..dynamics.checks import integer, number
+from ..dynamics.engines import imagined
 from .api import Planner
 from .checks import check_key, noted
 from .gradients.planner import GradientPlanner
 from .lqr.solver import IterativeLQR
 from .policies.ascent import PolicyPlanner
-from .rates import Pace, Persistent, pace_of, within_range
+from .rates import Pace, Persistent, answer, pace_of
 from .rest import RestingPlanner
 from .sampling.loop import SamplingPlanner
 from .sampling.refinement import RefinedPlanner
@@ -245,10 +246,11 @@ def anytime(
         raise ValueError(f"clock and wait must be callable, got {clock!r} and {wait!r}")
 
     def piece(planner: Any, model: Any, key: Any, number: Any, state: Any, belief: Any) -> Any:
+        model, state = imagined(model, state)
         return planner.improve(model, jax.random.fold_in(jax.random.split(key)[0], number), state, belief)
 
     def act(planner: Any, model: Any, key: Any, state: Any, belief: Any, time: Any) -> Any:
-        return within_range(model, planner.respond(model, jax.random.split(key)[1], state, belief, time))
+        return answer(planner, model, jax.random.split(key)[1], state, belief, time)
 
     return Anytime(
         planner=planner,

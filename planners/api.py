@@ -7,6 +7,7 @@ import jax
 from jaxtyping import Array, Num, PRNGKeyArray
 
 from ..dynamics.base import Model, State, check_model
+from ..dynamics.engines import imagined
 from .checks import check_key, fresh, noted
 from .info import Info
 from .rates import Persistent, pace_of, within_range
@@ -161,5 +162,6 @@ def _improved(planner: Planner, model: Model, key: PRNGKeyArray, state: State, b
     check_placed(sharding_of(planner), planner=planner, model=model, key=key, state=state, belief=belief)
     key = check_key(key)
     with noted(planner, model, state):
+        model, state = imagined(model, state)
         belief = planner.init(model, state) if belief is None else belief
         return planner.improve(model, key, state, belief)

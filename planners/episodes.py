@@ -15,7 +15,7 @@ from ..dynamics.trial import check_state
 from .api import Planner, planned, thought
 from .checks import check_key, explained, noted
 from .info import Info
-from .rates import Persistent, at_rate, pace_of, same_duration, what_is_left, within_range
+from .rates import Persistent, answer, at_rate, pace_of, same_duration, what_is_left, within_range
 from .rollouts.placement import place, sharding_of
 from .rollouts.simulation import frozen_if
 from .sampling.incumbent import modes_of
@@ -159,10 +159,10 @@ def episode(
         held = jax.lax.cond(number == 0, think, lambda: before) if pace.replan_every > 1 else think()
         time = number * pace.ratio
         if isinstance(planner, Persistent):
-            action = planner.respond(model, held.act_key, seen, held.found, time)
+            action = answer(planner, model, held.act_key, seen, held.found, time)
         else:  # every step is planned
-            action = planner.act(held.act_key, held.found)
-        return within_range(model, action), held.belief, held.info, held.found, held, time
+            action = within_range(model, planner.act(held.act_key, held.found))
+        return action, held.belief, held.info, held.found, held, time
 
     def control(carry: _Carry, now: tuple[Array, Array | None]) -> tuple[_Carry, tuple[Any, ...]]:
         (state, belief, alive, held), (key, t) = carry, now

@@ -11,6 +11,7 @@ from ..dynamics.action_wrappers import action_repeat
 from ..dynamics.actions import bounded
 from ..dynamics.base import HasDuration, Model, State, duration
 from ..dynamics.checks import integer, real
+from ..dynamics.engines import imagined
 from ..dynamics.spaces import Continuous, action_space
 from .beliefs.reading import read
 
@@ -130,6 +131,12 @@ def within_range(model: Model, actions: Num[Array, "..."]) -> Num[Array, "..."]:
     if bounded(model) and isinstance(action_space(model), Continuous):
         return jnp.clip(actions, -1.0, 1.0)
     return actions
+
+
+def answer(planner: Any, model: Model, key: PRNGKeyArray, state: State, belief: Any, time: Any) -> Num[Array, "*a"]:
+    """What a `Persistent` planner does in a state at a time, within the actuators' range; for arguments see there."""
+    seen_by, seen = imagined(model, state)
+    return within_range(model, planner.respond(seen_by, key, seen, belief, time))
 
 
 def what_is_left(plan: Num[Array, "H *a"], time: Any) -> Num[Array, "H *a"]:

@@ -499,6 +499,7 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
         (["faults", "--planner", "nosuch"], "unknown planner 'nosuch'; choose one of: random_shooting"),
         (["contention", "--runs", "cartpole:nosuch"], "unknown planner 'nosuch'; choose one of: random_shooting"),
         (["contention", "--runs", "nosuch:mppi"], "unknown model 'nosuch'; choose one of"),
+        (["contention", "--runs", "pendulum"], "plans to spread, got 'pendulum': ilqr has none"),
         (["faults", "--kills", "-1"], "kills must be an integer of at least 0, got -1"),
         ([], "faults, got nothing"),
     ],

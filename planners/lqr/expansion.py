@@ -10,9 +10,10 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from ...dynamics.base import Model, State
 from ...dynamics.checks import scalar
 from ...dynamics.coordinates import coordinates, with_coordinates
+from ...dynamics.engines import reward_between
 from ..beliefs.protocol import Plan
-from ..rollouts.placement import platform
 from ..rollouts.simulation import frozen_step, reuse_noise
+from .curvature import hessian_of, nearest_convex, over_steps
 
 LogProb = Callable[..., Float[Array, ""]]
 
@@ -137,7 +138,7 @@ class Problem(NamedTuple):
         To follow its plan once more would not do: where the dynamics are unstable, rounding leads elsewhere.
         """
         at = self._at(followed)
-        x, f_z, c_z, c_zz = _over_steps(self._step)(at)
+        x, f_z, c_z, c_zz = over_steps(self._step)(at)
         counts = followed.weights != 0
         lasts = counts & (followed.discounts != 0)
         f_z = _where(lasts, f_z, jnp.eye(*f_z.shape[1:]))
@@ -152,7 +153,7 @@ class Problem(NamedTuple):
 
         By costates, ν_t = c_x + f_xᵀ ν_{t+1} and c_u + f_uᵀ ν_{t+1}, so that forward mode does.
         """
-        x, f_z, c_z = _over_steps(self._first)(self._at(followed))
+        x, f_z, c_z = over_steps(self._first)(self._at(followed))
         counts = followed.weights != 0
         f_z = _where(counts & (followed.discounts != 0), f_z, jnp.eye(*f_z.shape[1:]))
         if self.log_prior is None:
@@ -172,7 +173,7 @@ class Problem(NamedTuple):
 
     def curvature(self, at: Any, v_x: Float[Array, " n"]) -> Float[Array, "z z"]:
         """Second derivatives of v_xᵀ f(x, u) at a step, the term by which DDP differs from iLQR."""
-        return _hessian(lambda z: v_x @ self._next(at, z)[0], self._point(at))
+        return hessian_of(lambda z: v_x @ self._next(at, z)[0], self._point(at))
 
     def _at(self, followed: "Followed") -> Any:
         """Where each step is expanded."""
@@ -186,7 +187,35 @@ class Problem(NamedTuple):
         return jax.random.clone(self.keys)
 
     def _step(self, at: Any) -> tuple[Array, ...]:
-        return *self._first(at), _hessian(lambda z: self._next(at, z)[1], self._point(at))
+        z = self._point(at)
+        first = self._first(at)
+        _, state, action, weight, parameters = at
+        if jax.eval_shape(lambda: reward_between(self.model, state, action, state)) is None:
+            return *first, hessian_of(lambda z: self._next(at, z)[1], z)
+        # Gauss-Newton: the cost of (x, u, x') to second order, x' to first. Second derivatives through an engine's
+        # solver cost minutes to compile, and may be NaN where all first ones are finite.
+        _, f_z, c_z = first
+        after = self._after(at, z)
+        stacked = jnp.concatenate([jnp.eye(len(z)), f_z])
+
+        def cost(point: Array) -> Array:
+            moved, u = self._moved(at, point[: len(z)])
+            reached = with_coordinates(self.model, reuse_noise(after), point[len(z) :])
+            reward = reward_between(self.model, moved, u, reached)
+            return -jnp.where(weight == 0, 0.0, weight * scalar("reward of a step", reward))
+
+        with jax.default_matmul_precision("highest"):
+            curvature = hessian_of(cost, jnp.concatenate([z, coordinates(self.model, after)]))
+            c_zz = stacked.T @ curvature @ stacked
+        if self.log_prior is not None and self.temperature is not None:
+            log_prior, temperature = self.log_prior, self.temperature
+
+            def prior(z: Array) -> Array:
+                moved, u = self._moved(at, z)
+                return -temperature * scalar("log p of the prior", log_prior(parameters, moved, u))
+
+            c_zz += hessian_of(prior, z)
+        return first[0], f_z, c_z, c_zz
 
     def _first(self, at: Any) -> tuple[Array, Array, Array]:
         """The coordinates, and the first derivatives of the next ones and of the cost."""
@@ -206,9 +235,8 @@ class Problem(NamedTuple):
 
     def _next(self, at: Any, z: Float[Array, " z"]) -> tuple[Float[Array, " n"], Float[Array, ""]]:
         """The next coordinates and the cost of a step."""
-        key, state, action, weight, parameters = at
-        x, u = jnp.split(z, [len(z) - len(action)])
-        moved = with_coordinates(self.model, reuse_noise(state), x)
+        key, _, _, weight, parameters = at
+        moved, u = self._moved(at, z)
         after, reward, _ = self.model.step(jax.random.clone(key), moved, u)  # in each derivative the same noise
         cost = -jnp.where(weight == 0, 0.0, weight * scalar("reward of a step", reward))
         if self.log_prior is not None and self.temperature is not None:
@@ -216,12 +244,23 @@ class Problem(NamedTuple):
             cost -= self.temperature * log_prior
         return coordinates(self.model, after), cost
 
+    def _moved(self, at: Any, z: Float[Array, " z"]) -> tuple[State, Float[Array, " A"]]:
+        """The state and the action of a point."""
+        _, state, action, *_ = at
+        x, u = jnp.split(z, [len(z) - len(action)])
+        return with_coordinates(self.model, reuse_noise(state), x), u
+
+    def _after(self, at: Any, z: Float[Array, " z"]) -> State:
+        """The state after a step from a point."""
+        moved, u = self._moved(at, z)
+        return self.model.step(jax.random.clone(at[0]), moved, u)[0]
+
     def _beyond(self, last: State, weight: Float[Array, ""]) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
         def cost(x: Array) -> Array:
             return self._cost_beyond(last, weight, x)
 
         x = coordinates(self.model, last)
-        return jnp.where(weight == 0, 0.0, jax.jacfwd(cost)(x)), jnp.where(weight == 0, 0.0, _hessian(cost, x))
+        return jnp.where(weight == 0, 0.0, jax.jacfwd(cost)(x)), jnp.where(weight == 0, 0.0, hessian_of(cost, x))
 
     def _cost_beyond(self, last: State, weight: Float[Array, ""], x: Float[Array, " n"]) -> Float[Array, ""]:
         return -weight * scalar("value", self.model.value(with_coordinates(self.model, last, x)))
@@ -254,37 +293,6 @@ class Followed(NamedTuple):
     discounts: Float[Array, "... H"]
     last: State
     last_weight: Float[Array, "..."]
-
-
-def nearest_convex(hessian: Float[Array, "*H z z"]) -> Float[Array, "*H z z"]:
-    """The nearest symmetric matrix of no negative curvature; what is not finite stays as it is."""
-    known = jnp.isfinite(hessian).all((-2, -1), keepdims=True)
-    values, vectors = jnp.linalg.eigh(jnp.where(known, hessian, 0.0))
-    nearest = jnp.einsum("...ij,...j,...kj->...ik", vectors, jnp.maximum(values, 0.0), vectors)
-    # leave alone, to the last bit, what is convex already, and what depends on nothing
-    same = (values >= 0.0).all(-1)[..., None, None] | ~(hessian != 0).any(-1, keepdims=True)
-    return jnp.where(known & ~(same | same.mT), nearest, hessian)
-
-
-def _over_steps(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """To apply it to all steps; on a CPU one after the other: the derivatives of a step fill its cache."""
-
-    def over(rows: Any) -> Any:
-        return jax.lax.map(function, rows) if platform(rows) == "cpu" else jax.vmap(function)(rows)
-
-    return over
-
-
-def _hessian(function: Callable[..., Any], z: Float[Array, " z"]) -> Float[Array, "z z"]:
-    """Second derivatives: forward over reverse where that goes, which many coordinates make faster, else forward.
-
-    Each refuses reverse mode with an error of its own: solvers that loop, functions with a rule for forward
-    mode alone, calls of other programs. Forward mode repeats any error of the function itself.
-    """
-    try:
-        return jax.jacfwd(jax.grad(function))(z)
-    except Exception:
-        return jax.jacfwd(jax.jacfwd(function))(z)
 
 
 def _where(counts: Bool[Array, " H"], leaf: Float[Array, "H ..."], other: Any) -> Float[Array, "H ..."]:

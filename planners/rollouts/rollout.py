@@ -11,13 +11,22 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from ...dynamics.base import Model, State, Step, scenario_count
 from ...dynamics.checks import scalar
+from ...dynamics.engines import unrolls
 from ...dynamics.spaces import action_space
 from ..beliefs.protocol import Plan, Plans
 from ..checks import check_key, explained
 from .blocks import sizes, spread
 from .placement import check_placed
 from .risk import Risk, as_risk, check_risk
-from .simulation import RolloutState, draw_scenarios, masked_step, start_rollouts, two_sum, with_new_noise
+from .simulation import (
+    RolloutState,
+    draw_scenarios,
+    masked_after_end,
+    masked_step,
+    start_rollouts,
+    two_sum,
+    with_new_noise,
+)
 
 
 class Trajectory(NamedTuple):
@@ -202,7 +211,19 @@ def _follow(model: Model, key: Key[Array, ""], state: State, plan: Plan) -> Traj
         model = jax.tree.map(lambda leaf: leaf[0], models)
     state = with_new_noise(whole, key, state)
     keys = jax.random.split(key, len(plan))
-    (state, weight), steps = jax.lax.scan(body, (state, jnp.ones(())), (keys, plan))
+    if unrolls(model):
+        this: Any = model
+        one = this.unroll(jax.tree.map(lambda leaf: leaf[None], state), plan[None])
+        known = jax.tree.map(lambda leaf: leaf[0], one)
+
+        def masked(weight: Array, step: Step) -> tuple[Array, Step]:
+            step = masked_after_end(step, weight)
+            return weight * step.discount, step
+
+        weight, steps = jax.lax.scan(masked, jnp.ones(()), known)
+        state = jax.tree.map(lambda leaf: leaf[-1], steps.state)
+    else:
+        (state, weight), steps = jax.lax.scan(body, (state, jnp.ones(())), (keys, plan))
     value = jnp.where(weight == 0, 0.0, scalar("value", model.value(state)))
     return Trajectory(steps.state, steps.reward, steps.discount, value)
 
@@ -237,9 +258,19 @@ def _score(
         at, gain = rollouts.advance(rollouts.models, now[0], at, now[1])
         return at, gain if to_go else None
 
+    def known(at: RolloutState, now: tuple[Array, Step]) -> tuple[RolloutState, Array | None]:
+        at, gain = rollouts.record(at, *now)
+        return at, gain if to_go else None
+
     if differentiable:
         body = jax.checkpoint(body, prevent_cse=False)  # which a scan does by itself
-    end, gains = jax.lax.scan(body, rollouts.start, (rollouts.keys, plans.swapaxes(0, 1)))
+    if unrolls(model):
+        this: Any = model
+        steps = this.unroll(rollouts.first(rollouts.start.state), plans)
+        steps = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), steps)
+        end, gains = jax.lax.scan(known, rollouts.start, (plans.swapaxes(0, 1), steps))
+    else:
+        end, gains = jax.lax.scan(body, rollouts.start, (rollouts.keys, plans.swapaxes(0, 1)))
     totals, lost = rollouts.sum_with(lambda model, state: model.value(state))(rollouts.models, end)
     returns, residual = rollouts.compared(risk, totals, lost)
     remain: tuple[Array | None, Array | None] = None, None

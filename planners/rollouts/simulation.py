@@ -49,6 +49,7 @@ class Rollouts(NamedTuple):
         one: whether there is one scenario, without an axis of its own.
         start: their states, with a leading axis K.
         advance: (models, keys of the step, at, actions [K, A]) -> (at, gains).
+        record: (at, actions [K, A], steps [K]) -> (at, gains), of steps that are known.
         sum_with: of a function (model, state) -> value makes one of (models, at) -> the total with that value, and
             what rounding has taken from it.
     """
@@ -60,6 +61,7 @@ class Rollouts(NamedTuple):
     one: bool
     start: RolloutState
     advance: Callable[..., tuple[RolloutState, Array]]
+    record: Callable[..., tuple[RolloutState, Array]]
     sum_with: Callable[[Callable[..., Any]], Callable[..., tuple[Array, Array]]]
 
     def risk_adjusted(self, risk: Risk | None, values: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -131,7 +133,10 @@ def start_rollouts(
     freeze, key = freeze or policy is not None, check_key(key)
 
     def advance(model: Model, key: Array, at: RolloutState, action: Array) -> tuple[RolloutState, Array]:
-        step = checked_step(model.step(key, at.state, action), at.state)
+        return record(at, action, model.step(key, at.state, action))
+
+    def record(at: RolloutState, action: Array, result: Step) -> tuple[RolloutState, Array]:
+        step = checked_step(result, at.state)
         weight = _continued(at.weight, step.discount)
         gain = jnp.where(at.weight == 0, 0.0, at.weight * jnp.asarray(step.reward, at.weight.dtype))
         state, log_prob = step.state, None
@@ -159,11 +164,13 @@ def start_rollouts(
         keys, key_axis = jax.vmap(lambda k: _scenario_keys(k, num_scenarios, horizon), out_axes=1)(own), 0
         keys = jax.random.clone(keys)  # they were transposed, no more; but JAX takes that for a use
 
+    recorded = record
     one = num_scenarios == 1 and model_axes == _NO_AXES  # without an axis of length 1, which costs a little
     if one:
         keys = keys[..., 0]
     else:
         advance = jax.vmap(advance, in_axes=(model_axes[1], 0, 0, None))
+        recorded = jax.vmap(record, in_axes=(0, None, None))  # without noise, all scenarios are the same
 
     def start(key: Array) -> RolloutState:
         def in_scenario(number: Any) -> RolloutState:
@@ -196,6 +203,7 @@ def start_rollouts(
         one=one,
         start=starts,
         advance=jax.vmap(advance, in_axes=(model_axes[0], key_axis, 0, 0)),
+        record=jax.vmap(recorded),
         sum_with=sum_with,
     )
 
@@ -231,7 +239,11 @@ def reuse_noise(state: State) -> State:
 
 def masked_step(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:
     """Step the model; after an end reward and discount are 0, whatever it returns: 0 · NaN would be NaN."""
-    step = checked_step(model.step(inputs[0], state, inputs[1]), state)
+    return masked_after_end(checked_step(model.step(inputs[0], state, inputs[1]), state), weight)
+
+
+def masked_after_end(step: Step, weight: Float[Array, ""]) -> Step:
+    """A step whose reward and discount are 0 after an end."""
     reward, discount = (
         jnp.where(weight == 0, 0.0, jnp.asarray(x, weight.dtype)) for x in (step.reward, step.discount)
     )

@@ -24,7 +24,7 @@ from mirrax.dynamics import (
 )
 from mirrax.dynamics.figures import Figure, figure
 from mirrax.planners.api import planned, thought
-from mirrax.planners.rates import pace_of, what_is_left, within_range
+from mirrax.planners.rates import answer, pace_of, what_is_left
 from mirrax.planners.rollouts.placement import place, sharding_of, whole
 from mirrax.planners.sampling.incumbent import modes_of
 from mirrax.report.ahead import fan_of, paths_of
@@ -135,7 +135,7 @@ def compile_loop(
         return _Held(planner.shift(found, replan_every), found, act_key, info.measures[-1], fan)
 
     def go_on(planner: Any, model: Model, state: Any, held: _Held, number: Any) -> tuple[Any, ...]:
-        action = within_range(model, planner.respond(model, held.act_key, state, held.found, number))
+        action = answer(planner, model, held.act_key, state, held.found, number)
         fan = held.fan
         if fan is not None:
             fan = fan._replace(plans=jax.vmap(lambda plan: what_is_left(plan, number))(fan.plans))
