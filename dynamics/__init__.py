@@ -24,6 +24,7 @@ from .base import (
 from .brax import BraxModel, brax, brax_names
 from .cartpole import CartPole, cartpole
 from .coordinates import coordinate_names, coordinates, with_coordinates
+from .delayed import Delayed, DelayedState, delayed
 from .double_cartpole import DoubleCartPole, double_cartpole
 from .ends import end_reasons
 from .engines import HasImagined, HasRewardBetween, HasUnroll, imagined, unrolls
@@ -73,6 +74,8 @@ __all__ = [
     "BraxModel",
     "CartPole",
     "Continuous",
+    "Delayed",
+    "DelayedState",
     "Discounted",
     "Discrete",
     "Discretized",
@@ -130,6 +133,7 @@ __all__ = [
     "check",
     "coordinate_names",
     "coordinates",
+    "delayed",
     "discounted",
     "discretized",
     "double_cartpole",

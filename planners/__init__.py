@@ -1,12 +1,14 @@
 """Planners: choices of a few components of one loop. The components are in the subpackages."""
 
 from . import beliefs, gradients, lqr, particles, policies, rollouts
-from .api import Episode, Planner, episode, infer, plan
+from .anytime import Anytime, AnytimeInfo, Running, anytime
+from .api import Planner, infer, plan
 from .cem import cem, icem
 from .complaints import complaint
 from .composition import LoopOptions, sampling_planner
 from .dial import dial
 from .elbo_gradient import elbo_gradient
+from .episodes import Episode, episode
 from .evolution import evolution
 from .exact import message_passing, value_iteration
 from .gradient import gradient
@@ -14,6 +16,7 @@ from .ilqr import ilqr
 from .info import Info
 from .iterative_policy import iterative_policy
 from .mppi import mppi, pi2
+from .rates import Persistent
 from .rest import resting
 from .rollouts import risk
 from .rollouts.rollout import Trajectory, rollout, trajectory
@@ -46,11 +49,16 @@ PLANNERS = (
 
 __all__ = [
     "PLANNERS",
+    "Anytime",
+    "AnytimeInfo",
     "Episode",
     "Info",
     "LoopOptions",
+    "Persistent",
     "Planner",
+    "Running",
     "Trajectory",
+    "anytime",
     "beliefs",
     "cem",
     "complaint",

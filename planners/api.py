@@ -1,26 +1,17 @@
-"""The planner protocol, and the functions that drive any planner: infer, plan, episode."""
+"""The planner protocol, and the functions that drive any planner: infer and plan; `episode` is built on them."""
 
-import contextlib
 import inspect
-import math
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Num, PRNGKeyArray
+from jaxtyping import Array, Num, PRNGKeyArray
 
-from ..dynamics.actions import bounded
-from ..dynamics.base import HasDuration, Model, State, check_model, checked_step
-from ..dynamics.checks import integer
+from ..dynamics.base import Model, State, check_model
 from ..dynamics.engines import imagined
-from ..dynamics.spaces import Continuous, action_space
-from ..dynamics.trial import check_state
-from .checks import check_key, explained, fresh, noted
+from .checks import check_key, fresh, noted
 from .info import Info
-from .rollouts.placement import check_placed, place, sharding_of
-from .rollouts.simulation import frozen_if
-from .sampling.incumbent import modes_of
+from .rates import Persistent, pace_of, within_range
+from .rollouts.placement import check_placed, sharding_of
 
 
 @runtime_checkable
@@ -39,33 +30,9 @@ class Planner(Protocol):
         """The action to execute now."""
         ...
 
-    def shift(self, belief: Any) -> Any:
-        """The belief from which to plan at the next time step."""
+    def shift(self, belief: Any, steps: Any = 1) -> Any:
+        """The belief from which to plan at the next time step, or as many model steps later, > 0, whole or not."""
         ...
-
-
-class Episode(NamedTuple):
-    """What happened in an episode of T steps, time first.
-
-    Attributes:
-        states: in which the actions were taken, the environment's pytree with a leading axis T.
-        actions: [T, A], on the scale of plans, which the model clips to [-1, 1]; [T] where actions are discrete.
-        rewards: [T]; zero after the end.
-        discounts: [T]; zero from the end on.
-        infos: of each planning, with a leading axis T.
-        final_state: the state after the last step.
-        plans: what was planned in each step, [T, H, A], where it was kept; else None.
-        modes: where it was kept, of a belief with several modes: these, [T, M, H, A], and their weights, [T, M].
-    """
-
-    states: State
-    actions: Num[Array, "T *a"]
-    rewards: Float[Array, " T"]
-    discounts: Float[Array, " T"]
-    infos: Any
-    final_state: State
-    plans: Num[Array, "T H *a"] | None = None
-    modes: tuple[Num[Array, "T M H *a"], Float[Array, "T M"]] | None = None
 
 
 def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any = None) -> tuple[Any, Info]:
@@ -97,9 +64,16 @@ def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belie
 
 
 def plan(
-    planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any
-) -> tuple[Num[Array, "*a"], Any, Info]:
-    """Infer, and choose the action to execute now: one step of model predictive control.
+    planner: Planner,
+    model: Model,
+    key: PRNGKeyArray,
+    state: State,
+    belief: Any,
+    *,
+    replan_every: int | None = None,
+    control_dt: Any = None,
+) -> tuple[Num[Array, "..."], Any, Info]:
+    """Infer, and choose the action to execute now, or several: one step of model predictive control.
 
     Args:
         planner: how to infer.
@@ -107,18 +81,33 @@ def plan(
         key: of samples and noise.
         state: where plans start, a state of `model`.
         belief: what the call before returned; at first `planner.init(model, state)`.
+        replan_every: how many actions to execute before the next planning; under jit a static argument. None for one.
+        control_dt: for how long each action is executed, s, at most `dt` of the model; None for that. The actions are
+            those of the plan when they begin: its steps are held, between those of a smooth spline it is followed.
 
     Returns:
         The action [A], on the scale of plans: within [-1, 1] where the model says that its actuators have that range,
-        see `HasBounds` (an integer where actions are discrete); the belief to plan from at the next time step; and
-        the planner's info.
+        see `HasBounds` (an integer where actions are discrete), of several actions [n, A]; the belief to plan from
+        after these; and the planner's info.
 
     Raises:
-        ValueError: as `infer` does, or if there is no belief.
+        ValueError: as `infer` does, if there is no belief, or if the actions are more than the plan has, or longer
+            than steps of the model.
     """
     if belief is None:
         raise ValueError("belief must be given: planner.init(model, state) makes the first, got None")
-    return planned(planner, model, check_key(key), state, belief)[:3]
+    key = check_key(key)
+    if replan_every is None and control_dt is None:
+        return planned(planner, model, key, state, belief)[:3]
+    pace = pace_of(check_model("model", model), replan_every, control_dt)
+    found, info, act_key = thought(planner, model, key, state, belief)
+    pace.check(planner, found)
+    if pace.replan_every > 1 and isinstance(planner, Persistent):
+        actions = planner.actions(act_key, found, pace.times())
+    else:
+        action = planner.act(act_key, found)
+        actions = action if replan_every is None else action[None]
+    return within_range(model, actions), planner.shift(found, pace.steps), info
 
 
 class Planned(NamedTuple):
@@ -137,122 +126,31 @@ class Planned(NamedTuple):
     found: Any
 
 
+class Thought(NamedTuple):
+    """What was found at one time step.
+
+    Attributes:
+        found: the belief.
+        info: of the planner.
+        act_key: of the actions by this belief.
+    """
+
+    found: Any
+    info: Info
+    act_key: PRNGKeyArray
+
+
+def thought(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> Thought:
+    """What `plan` does before it chooses; for arguments, see there."""
+    infer_key, act_key = jax.random.split(key)
+    return Thought(*_improved(planner, model, infer_key, state, belief), act_key)
+
+
 def planned(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> Planned:
     """What `plan` does, with the belief that the action was chosen by; for arguments, see there."""
-    infer_key, act_key = jax.random.split(key)
-    found, info = _improved(planner, model, infer_key, state, belief)
-    action = planner.act(act_key, found)
-    if bounded(model) and isinstance(action_space(model), Continuous):  # beyond the range models clip
-        action = jnp.clip(action, -1.0, 1.0)
+    found, info, act_key = thought(planner, model, key, state, belief)
+    action = within_range(model, planner.act(act_key, found))
     return Planned(action, planner.shift(found), info, found)
-
-
-def episode(
-    planner: Planner,
-    model: Model,
-    env: Model,
-    key: PRNGKeyArray,
-    num_steps: int,
-    *,
-    observe: Callable[[State], State] | None = None,
-    keep: str | Sequence[str] = (),
-    state: State | None = None,
-) -> Episode:
-    """Control `env` by planning with `model` at every step, as one scan: jit it, vmap it over keys.
-
-    Args:
-        planner: how to infer.
-        model: what to imagine with.
-        env: what to act in; may be another model.
-        key: of everything random.
-        num_steps: the number T of steps; under jit a static argument.
-        observe: turns a state of `env` into one of `model`; None where they are the same.
-        keep: "plans" keeps the plan of each step, and all modes of a mixture, which `report_episode` draws; under jit
-            a static argument.
-        state: of `env`, where the episode begins; None for one that its `init` draws.
-
-    Returns:
-        The episode. After its end the state stands still, and rewards and discounts are zero.
-
-    Raises:
-        ValueError: as `infer` does, if `num_steps` is not positive, `keep` names something else, or if `env` takes
-            other actions or steps of another duration than `model`, or has other states, and `observe` does not make
-            them those of `model`. Durations that are traced, within jit, cannot be compared then: if they differ,
-            all rewards are NaN.
-    """
-    integer("num_steps", num_steps)
-    if (kept := (keep,) if isinstance(keep, str | None) else tuple(keep)) not in ((), ("plans",)):
-        raise ValueError(f"keep must be () or 'plans', got {keep!r}")
-    if not (observe is None or callable(observe)):
-        raise ValueError(f"observe must be callable, got {observe!r}")
-    if (space := action_space(check_model("env", env))) != (wanted := action_space(check_model("model", model))):
-        raise ValueError(f"env must take the actions that model takes, {wanted}, got {space}")
-    same_duration = _same_duration(model, env)
-
-    def seen_in(state: State) -> State:
-        return state if observe is None else observe(state)
-
-    # what model cannot go on from: what `env` gives, or the state that was given
-    unlike = "observe must turn states of env into those of model, where they differ"
-    unlike = "" if observe is None and state is not None else unlike
-
-    def acting(state: State) -> contextlib.AbstractContextManager[None]:
-        return explained("raised while env was stepped, or its state observed", env, state)
-
-    def control(carry: tuple[State, Any, Array], key: Array) -> tuple[tuple[State, Any, Array], tuple[Any, ...]]:
-        state, belief, alive = carry
-        plan_key, step_key = jax.random.split(key)
-        with acting(state):
-            seen = seen_in(state)
-        with noted(planner, model, seen, unlike):
-            action, belief, info, found = planned(planner, model, plan_key, seen, belief)
-        with acting(state):
-            step = checked_step(env.step(step_key, state, action), state)
-        reward = jnp.where(same_duration, jnp.where(alive, step.reward, 0.0), jnp.nan)
-        discount = jnp.where(alive, step.discount, 0.0)
-        state_next = frozen_if(~alive, state, step.state)
-        thought = (found.mode(), modes_of(found)) if kept else (None, None)
-        happened = (state, action, reward, discount, info, *thought)
-        return (state_next, belief, discount != 0), happened
-
-    key, sharding = check_key(key), sharding_of(planner)
-    if sharding is not None:
-        planner, model, env, key = place((planner, model, env, key), sharding)
-    init_key, control_key = jax.random.split(key)
-    if state is None:
-        first = check_state("what init of env returns", env.init(init_key), env)
-    else:
-        first = check_state("state", state, env)
-    if sharding is not None:  # an engine may have committed it elsewhere
-        first = place(first, sharding)
-    with acting(first):
-        seen = seen_in(first)
-    with noted(planner, model, seen, unlike):
-        belief = planner.init(model, seen)
-    carry = (first, belief, jnp.array(True))
-    (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))
-    states, actions, rewards, discounts, infos, plans, modes = history
-    return Episode(states, actions, rewards, discounts, infos, final_state, plans, modes)
-
-
-def _same_duration(model: Model, env: Model) -> Any:
-    """Whether steps of both take as long, as far as both say so; a scalar.
-
-    Raises:
-        ValueError: if they do not, and that can be seen now.
-    """
-    known = [part.dt for part in (model, env) if isinstance(part, HasDuration) and part.dt is not None]
-    if len(known) < 2 or any(jnp.ndim(dt) for dt in known):
-        return True
-    own, other = known
-    if any(isinstance(dt, jax.core.Tracer) for dt in known):
-        return jnp.isclose(own, other, rtol=1e-3, atol=0.0)
-    if not math.isclose(float(own), float(other), rel_tol=1e-3):
-        raise ValueError(
-            f"dt of env must be that of model, {float(own):g} s, got {float(other):g} s "
-            "(dynamics.action_repeat makes steps longer)"
-        )
-    return True
 
 
 def _improved(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Info]:

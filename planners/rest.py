@@ -74,9 +74,18 @@ class RestingPlanner:
         """The action to execute now."""
         return self.planner.act(key, belief)
 
-    def shift(self, belief: Any) -> Any:
-        """The belief from which to plan at the next time step."""
-        return self.planner.shift(belief)
+    def actions(self, key: PRNGKeyArray, belief: Any, times: Any) -> Num[Array, "n *a"]:
+        """The actions of the plan to execute at some times, in model steps, [n]."""
+        return self.planner.actions(key, belief, times)
+
+    def respond(self, model: Model, key: PRNGKeyArray, state: State, belief: Any, time: Any) -> Num[Array, "*a"]:
+        """The action at a time, by the planner's feedback where it has any."""
+        model, state = self._imagined(model, state)
+        return self.planner.respond(model, key, state, belief, time)
+
+    def shift(self, belief: Any, steps: Any = 1) -> Any:
+        """The belief from which to plan so many time steps later, > 0, whole or not."""
+        return self.planner.shift(belief, steps)
 
     def _imagined(self, model: Model, state: State) -> tuple[Resting, RestingState]:
         imagined = Resting(model, self.rest_speed, self.rest_distance, self.horizon - self.rest_steps)

@@ -8,7 +8,7 @@ from problems import bound
 from scipy.interpolate import CubicSpline
 
 from mirrax import dynamics, planners
-from mirrax.planners.beliefs.spline import spline_basis
+from mirrax.planners.beliefs.knots import spline_basis
 
 KEY = jax.random.key(0)
 

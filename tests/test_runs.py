@@ -256,6 +256,29 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, capsys):
     assert "resume must be the folder of an unfinished run, got 'nowhere'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("planner", [WORDS, ("pendulum", "--planner", "ilqr", "--horizon", "6")])
+def test_a_run_goes_on_between_two_plannings(planner, monkeypatch, capsys):
+    words = ("run", *planner, "--replan-every", "4")
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "remove", lambda self: self.close())  # as if the process had been killed
+        main([*words, "--steps", "6", "--out", "x"])
+    main(["run", "--resume", "x", "--steps", "11"])
+    main([*words, "--steps", "11", "--out", "y"])
+    same(results.load("x"), results.load("y"))
+    found = results.load("y")
+    assert found.about["settings"]["replan_every"] == 4
+    best = found.diagnostics["best_return"]
+    np.testing.assert_array_equal(best, best[[0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8]])
+    assert len(set(best)) == len(set(found.plan_ms)) == 3
+    for flag, message in (
+        ("0", "replan_every must be an integer of at least 1, got 0"),
+        ("7", "replan_every must not exceed the horizon of 6 steps, got 7"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["run", *planner, "--replan-every", flag])
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_asked_to_end_writes_its_results(tmp_path, number):
     process = under_way(tmp_path)

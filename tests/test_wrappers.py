@@ -31,6 +31,8 @@ WRAPPERS = {
     "discounted": lambda model: dynamics.discounted(model, 0.9),
     "action_repeat": lambda model: dynamics.action_repeat(model, 2),
     "timed": dynamics.timed,
+    "delayed": lambda model: dynamics.delayed(model, 2),
+    "delayed repeat of timed": lambda model: dynamics.delayed(dynamics.action_repeat(dynamics.timed(model), 2), 1),
     "randomized": lambda model: dynamics.randomized(model, lambda key, model: model, num=3),
     "ensemble": lambda model: dynamics.ensemble([model, model]),
     "reward of randomized of timed": lambda model: WRAPPERS["with_reward"](
@@ -46,9 +48,14 @@ NUM_SCENARIOS = {"randomized": 3, "ensemble": 2}
 
 def inner(state):
     """The state of the model at the bottom."""
-    while isinstance(state, dynamics.TimedState):
+    while isinstance(state, dynamics.TimedState | dynamics.DelayedState):
         state = state.state
     return state
+
+
+def on_their_way(name):
+    """How many numbers the actions have that were sent and had no effect yet."""
+    return {"delayed": 2, "delayed repeat of timed": 1}.get(name, 0)
 
 
 @dynamics.pytree
@@ -96,8 +103,10 @@ def test_every_wrapper_forwards_every_capability(name):
         assert dynamics.bounded(model) is bounded
         np.testing.assert_allclose(dynamics.duration(model), 0.04 if "repeat" in name else 0.02, rtol=1e-6)
     state = model.init(KEY)
-    np.testing.assert_array_equal(dynamics.coordinates(model, state), inner(state)["pendulum"])
-    moved = dynamics.with_coordinates(model, state, jnp.array([0.5, 0.25]))
+    x = dynamics.coordinates(model, state)
+    np.testing.assert_array_equal(x[:2], inner(state)["pendulum"])
+    assert x.size == 2 + on_their_way(name)
+    moved = dynamics.with_coordinates(model, state, x.at[:2].set(jnp.array([0.5, 0.25])))
     np.testing.assert_allclose(dynamics.mean_squared_speed(model, state, moved), 0.0625)
     assert jax.tree.structure(moved) == jax.tree.structure(state)
     np.testing.assert_array_equal(inner(moved)["pendulum"], [0.5, 0.25])
@@ -120,7 +129,7 @@ def test_what_a_model_does_not_tell_is_told_apart(name):
     with pytest.raises(ValueError, match="model must have dt"):
         dynamics.duration(model)
     assert (scenario_count(model) is None) == (not any(part in name for part in NUM_SCENARIOS))
-    assert dynamics.coordinates(model, model.init(KEY)).shape == (1,)  # all that there is
+    assert dynamics.coordinates(model, model.init(KEY)).shape == (1 + on_their_way(name),)  # all that there is
     assert dynamics.mean_squared_speed(model, model.init(KEY), model.init(KEY)) == 0.0  # nothing has changed
     assert figure(model) is None
     assert figure(WRAPPERS[name](dynamics.pendulum())) is not None
@@ -254,3 +263,98 @@ def test_planning_linearises_the_robot_and_not_its_observations():
     assert belief.states.shape == (5, 26)
     assert dynamics.duration(model) == cart.dt
     assert figure(model) is not None
+
+
+# Delays ----------
+
+
+def test_a_delayed_action_acts_when_it_arrives():
+    plain = dynamics.pendulum()
+    model = dynamics.delayed(plain, 3, first=[0.25])
+    state, below = model.init(KEY), plain.init(KEY)
+    actions = jnp.linspace(-1.5, 1.0, 6)[:, None]
+    applied = [0.25, 0.25, 0.25, *np.clip(actions[:3, 0], -1, 1)]
+    for t, sent in enumerate(actions):
+        step, plainly = model.step(KEY, state, sent), plain.step(KEY, below, jnp.array([applied[t]]))
+        np.testing.assert_allclose(step.state.state, plainly.state, rtol=1e-6)
+        np.testing.assert_allclose(step.reward, plainly.reward, rtol=1e-6)
+        terms = dynamics.reward_terms(model, state, sent, step.state) or {"all": step.reward}
+        np.testing.assert_allclose(sum(terms.values()), step.reward, rtol=1e-5)
+        state, below = step.state, plainly.state
+    dynamics.check(model)
+    assert dynamics.delayed(plain, 0) is plain
+    assert model.begin(below).sent.shape == (3, 1)
+
+
+def test_delayed_discrete_actions():
+    plain = dynamics.discretized(dynamics.pendulum(), [[-1.0], [0.0], [1.0]])
+    model = dynamics.delayed(plain, 2, first=1)
+    state = model.init(KEY)
+    np.testing.assert_array_equal(state.sent, [1, 1])
+    after = model.step(KEY, state, jnp.array(2)).state
+    np.testing.assert_array_equal(after.sent, [1, 2])
+    assert after.sent.dtype == jnp.int32
+    np.testing.assert_array_equal(dynamics.coordinates(model, after), dynamics.coordinates(plain, after.state))
+    dynamics.check(model)
+    _, info = jax.jit(planners.infer)(planners.cem(4, num_samples=8), model, KEY, state)
+    assert jnp.isfinite(info.best_return).all()
+
+
+def test_the_coordinates_of_a_delayed_model_are_all_that_decides():
+    """Names and derivatives of the actions on their way: iLQR finds the closed form of the delayed linear system."""
+    model = dynamics.delayed(dynamics.cartpole(), 2)
+    state = model.init(KEY)
+    names = dynamics.coordinate_names(model, state)
+    assert names[-2:] == ("sent 2 steps ago: push", "sent 1 step ago: push") or len(names) == 6
+    x = dynamics.coordinates(model, state)
+    np.testing.assert_array_equal(x[-2:], 0.0)
+    moved = dynamics.with_coordinates(model, state, x + 0.1)
+    np.testing.assert_allclose(dynamics.coordinates(model, moved), x + 0.1, rtol=1e-6)
+    a, b, late = jnp.array([[1.0, 0.1], [0.0, 1.0]]), jnp.array([[0.0], [0.1]]), 2
+    parts = {"Q": jnp.eye(2), "R": [[0.1]], "Qf": jnp.eye(2), "start": [1.0, 0.0]}
+    plain = dynamics.linear_quadratic(A=a, B=b, **parts)
+    held = dynamics.delayed(plain, late)
+    whole = np.zeros((4, 4))
+    whole[:2, :2], whole[:2, 2:3], whole[2, 3] = a, b, 1.0
+    costs = np.diag([1.0, 1.0, 0.1, 0.0])  # the cost of an action is that of the one that acts
+    same = dynamics.linear_quadratic(
+        A=whole, B=[[0.0], [0.0], [0.0], [1.0]], Q=costs, R=[[1e-6]], Qf=np.diag([1.0, 1.0, 0.0, 0.0]),
+        start=[1.0, 0.0, 0.0, 0.0],
+    )  # fmt: skip
+    found, _ = jax.jit(planners.infer)(planners.ilqr(12, num_iterations=20), held, KEY, held.init(KEY))
+    exact, _ = jax.jit(planners.infer)(planners.ilqr(12, num_iterations=20), same, KEY, same.init(KEY))
+    np.testing.assert_allclose(found.mode()[:8], exact.mode()[:8], atol=1e-3)
+    np.testing.assert_allclose(found.gains[0], exact.gains[0], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: dynamics.delayed(dynamics.pendulum(), -1), "steps must be an integer of at least 0, got -1"),
+        (lambda: dynamics.delayed(dynamics.pendulum(), 1.5), "steps must be an integer of at least 0, got 1.5"),
+        (lambda: dynamics.delayed(dynamics.pendulum(), 2, first=[1, 2]), r"first must have shape \(1,\)"),
+        (
+            lambda: dynamics.delayed(dynamics.discretized(dynamics.pendulum(), [[0.0], [1.0]]), 2, first=2),
+            "first must be one of the actions 0 to 1, got 2",
+        ),
+        (lambda: dynamics.delayed(3, 2), "model must be a model, got int"),
+    ],
+)
+def test_mistakes_of_delays_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        unchecked(make)()
+
+
+def test_a_planner_that_knows_of_a_delay_does_better():
+    """Closed loop on a cart-pole with three steps of delay; see docs/rates.md for the numbers."""
+    model = dynamics.cartpole()
+    plant, planner = dynamics.delayed(model, 3), planners.ilqr(40, num_iterations=3)
+
+    def returns(imagined, observe):
+        def one(key):
+            return planners.episode(planner, imagined, plant, key, 80, observe=observe).rewards.sum()
+
+        return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(KEY, 3)))
+
+    knows, does_not = returns(plant, None), returns(model, lambda state: state.state)
+    assert (knows > 1.5 * does_not).all()

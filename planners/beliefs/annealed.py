@@ -70,7 +70,7 @@ class Annealed:
         return self.gaussian.std.mean(0)
 
     def shift(self, initial: "Annealed", how: Shifting) -> "Annealed":
-        """The mean one step later, at the beginning of the schedule."""
+        """The mean later, at the beginning of the schedule."""
         return dataclasses.replace(initial, gaussian=self.gaussian.shift(initial.gaussian, how))
 
     def entropy(self) -> Float[Array, ""]:

@@ -63,7 +63,7 @@ class Categorical:
         return jnp.argmax(self.log_probs, axis=-1).astype(jnp.int32)
 
     def shift(self, initial: "Categorical", how: Shifting) -> "Categorical":
-        """The probabilities one step later, the last of them as in `initial`."""
+        """The probabilities later, those of new steps as the last of `initial`."""
         theta = jnp.maximum(how.distributions(jnp.exp(self.log_probs), jnp.exp(initial.log_probs[-1])), 1e-6)
         return dataclasses.replace(initial, log_probs=jnp.log(theta / theta.sum(-1, keepdims=True)))
 

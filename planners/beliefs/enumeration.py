@@ -1,7 +1,9 @@
 """All plans of discrete actions, each with its own probability: exact inference where they are few."""
 
 import dataclasses
+import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace
 from .categorical import num_actions
 from .protocol import Proposal
-from .warm_start import Shifting
+from .warm_start import Shift, Shifting
 
 _GREATEST = 2**16
 
@@ -59,10 +61,27 @@ class Enumeration:
         return self.sample(key, 1)[0]
 
     def shift(self, initial: "Enumeration", how: Shifting) -> "Enumeration":
-        """The marginal of q without its first action; the new last action is as `initial` has it."""
-        rest = jax.nn.logsumexp(self.log_probs.reshape(self.num_actions, -1), axis=0)
-        last = jax.nn.logsumexp(initial.log_probs.reshape(-1, self.num_actions), axis=0)
-        return dataclasses.replace(initial, log_probs=(rest[:, None] + last).reshape(-1))
+        """The marginal of q without its first actions; new last actions are as `initial` has them.
+
+        Between two whole numbers of steps it is a mixture of both.
+        """
+
+        def log_probs_after(number: int) -> Float[Array, " N"]:
+            kept = self.num_actions ** (self.horizon - min(number, self.horizon))
+            rest = jax.nn.logsumexp(self.log_probs.reshape(-1, kept), axis=0)
+            last = jax.nn.logsumexp(initial.log_probs.reshape(kept, -1), axis=0)
+            return (rest[:, None] + last).reshape(-1)
+
+        def after(number: Any) -> Float[Array, " N"]:
+            if isinstance(number, int):
+                return log_probs_after(number)
+            tables = [functools.partial(log_probs_after, n) for n in range(self.horizon + 1)]
+            return jax.lax.switch(number, tables)
+
+        if not isinstance(how, Shift) or how.fraction is None:
+            return dataclasses.replace(initial, log_probs=after(how.num_new))
+        probs = how.between(lambda number: jnp.exp(after(number)))
+        return dataclasses.replace(initial, log_probs=jnp.log(jnp.maximum(probs, jnp.finfo(probs.dtype).tiny)))
 
     def entropy(self) -> Float[Array, ""]:
         """−E log q, nats."""

@@ -99,7 +99,7 @@ class FullGaussian:
         return True
 
     def shift(self, initial: "FullGaussian", how: Shifting) -> "FullGaussian":
-        """The mean one step later; the covariance as in `initial`, or carried on and inflated."""
+        """The mean later; the covariance as in `initial`, or carried on and inflated."""
         mean = initial._moved(how.plans(self.mean, initial.mean))
         if how.inflation is None:
             return dataclasses.replace(initial, mean=mean)

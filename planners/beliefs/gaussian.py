@@ -115,7 +115,7 @@ class Gaussian:
         return self.learn_std
 
     def shift(self, initial: "Gaussian", how: Shifting) -> "Gaussian":
-        """The mean one step later; the std as in `initial`, or carried on and inflated."""
+        """The mean later; the std as in `initial`, or carried on and inflated."""
         mean = where_free(initial.std, how.plans(self.mean, initial.mean), initial.mean)
         std = initial.std if how.inflation is None else deviation(how.variances(self.std**2, initial.std**2))
         std = where_free(initial.std, std, initial.std)

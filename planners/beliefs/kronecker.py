@@ -118,7 +118,7 @@ class KroneckerGaussian:
         return True
 
     def shift(self, initial: "KroneckerGaussian", how: Shifting) -> "KroneckerGaussian":
-        """The mean one step later; the factors as in `initial`, or carried on and inflated."""
+        """The mean later; the factors as in `initial`, or carried on and inflated."""
         mean = initial._moved(how.plans(self.mean, initial.mean))
         if how.inflation is None:
             return dataclasses.replace(initial, mean=mean)

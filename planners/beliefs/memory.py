@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from ...dynamics.checks import integer
 from ...dynamics.pytrees import pytree, static
@@ -25,7 +25,7 @@ class Remembering:
         belief: of any family.
         elites: these plans, the best first, [E, H, A].
         known: which of them are plans that were looked at, [E].
-        shifted: whether a time step has passed since: their last action is then drawn anew.
+        shifted: how many time steps have passed since, int32: as many of their last actions are drawn anew.
         num_kept: how many of them are looked at again in the next iteration.
         num_shifted: how many of them in the first iteration of the next time step.
 
@@ -35,7 +35,7 @@ class Remembering:
     belief: Any
     elites: Num[Array, "E H *a"]
     known: Bool[Array, " E"]
-    shifted: Bool[Array, ""]
+    shifted: Int[Array, ""]
     num_kept: int = static()
     num_shifted: int = static()
 
@@ -62,10 +62,10 @@ class Remembering:
         """Plans of the belief, the last of them replaced by remembered ones."""
         proposal = propose(self.belief, key, num_samples)
         number, size = jnp.arange(len(self.elites)), len(self.elites)
-        wanted = self.known & (number < jnp.where(self.shifted, self.num_shifted, self.num_kept))
-        fresh = proposal.plans[-size:]
-        last = jnp.where(self.shifted, fresh[:, -1], self.elites[:, -1])
-        again = self.elites.at[:, -1].set(last)
+        wanted = self.known & (number < jnp.where(self.shifted > 0, self.num_shifted, self.num_kept))
+        fresh, steps = proposal.plans[-size:], self.elites.shape[1]
+        new = (jnp.arange(steps) >= steps - self.shifted).reshape(-1, *(1,) * (self.elites.ndim - 2))
+        again = jnp.where(new, fresh, self.elites)
         again = jnp.where(wanted.reshape(-1, *(1,) * (again.ndim - 1)), again, fresh)
         drawn = jnp.ones(num_samples, bool) if proposal.drawn is None else proposal.drawn
         return proposal._replace(
@@ -94,7 +94,7 @@ class Remembering:
             belief=update(self.belief, plans, weights, returns),
             elites=plans[index],
             known=greatest > -jnp.inf,
-            shifted=jnp.zeros((), bool),
+            shifted=jnp.zeros((), jnp.int32),
         )
 
     def mode(self) -> Plan:
@@ -130,12 +130,12 @@ class Remembering:
         return self.belief.modes()
 
     def shift(self, initial: "Remembering", how: Shifting) -> "Remembering":
-        """Belief and plans one step later."""
+        """Belief and plans later."""
         return dataclasses.replace(
             self,
             belief=self.belief.shift(initial.belief, how),
             elites=how.plans(self.elites, initial.mode()),
-            shifted=jnp.ones((), bool),
+            shifted=jnp.minimum(self.shifted + how.num_new, self.elites.shape[1]).astype(jnp.int32),
         )
 
     def entropy(self) -> Float[Array, ""] | None:
@@ -163,7 +163,7 @@ class RememberingFamily:
             belief=belief,
             elites=jnp.broadcast_to(mode, (size, *mode.shape)),
             known=jnp.zeros(size, bool),
-            shifted=jnp.zeros((), bool),
+            shifted=jnp.zeros((), jnp.int32),
             num_kept=self.num_kept,
             num_shifted=self.num_shifted,
         )

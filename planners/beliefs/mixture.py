@@ -167,7 +167,7 @@ class Mixture:
         return self.means, jnp.exp(self.log_weights)
 
     def shift(self, initial: "Mixture", how: Shifting) -> "Mixture":
-        """Each component one step later; weights stay."""
+        """Each component later; weights stay."""
         # the initial belief is one that all components share: where they stood at first means nothing now
         mean = jnp.einsum("m,mha->ha", jnp.exp(initial.log_weights), initial.means)
         means = where_free(initial.stds, how.plans(self.means, mean), initial.means)

@@ -55,7 +55,7 @@ class Belief(Protocol):
         ...
 
     def shift(self, initial: Any, how: Shifting) -> Any:
-        """The belief one time step later; what it cannot know yet comes from `initial`."""
+        """The belief later, one time step or as many as `how` says; what it cannot know yet comes from `initial`."""
         ...
 
     def entropy(self) -> Float[Array, ""] | None:

@@ -1,19 +1,18 @@
 """Beliefs over the knots of a spline are beliefs over smooth plans."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
-from scipy.interpolate import CubicSpline
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ...dynamics.checks import integer
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace, Discrete
+from .knots import bases, held, knot_shift, segments
 from .locked import Separable, locks_of
 from .protocol import Centered, Plan, Plans, Proposal, propose, update
 from .warm_start import Shift
@@ -40,12 +39,12 @@ class Splined:
     @property
     def expand(self) -> Float[np.ndarray, "H N"]:
         """B, from knots to plans."""
-        return _bases(self.num_steps, self.num_knots, self.interpolation).expand
+        return bases(self.num_steps, self.num_knots, self.interpolation).expand
 
     @property
     def reduce(self) -> Float[np.ndarray, "N H"]:
         """The left inverse of B, from plans to the nearest knots."""
-        return _bases(self.num_steps, self.num_knots, self.interpolation).reduce
+        return bases(self.num_steps, self.num_knots, self.interpolation).reduce
 
     def propose(self, key: PRNGKeyArray, num_samples: int) -> Proposal:
         """Plans through the knots that the belief over them proposes."""
@@ -78,6 +77,11 @@ class Splined:
     def inner(self) -> Any:
         """The belief over knots."""
         return self.knots
+
+    @property
+    def smooth(self) -> bool:
+        """Whether plans go smoothly from step to step."""
+        return self.interpolation != "zero"
 
     def map_centers(self, function: Callable[[Float[Array, "*M N A"]], Float[Array, "*M N A"]]) -> "Splined":
         """The same through other knots, whose splines do not overshoot the function's bounds."""
@@ -119,9 +123,8 @@ class Splined:
         return self._plan(knots), weights
 
     def shift(self, initial: "Splined", how: Shift) -> "Splined":
-        """The spline one step later, its knots evaluated anew."""
-        own = _bases(self.num_steps, self.num_knots, self.interpolation)
-        how_knots = how.through(own.carry, own.last, own.expand[-1])
+        """The spline later, its knots evaluated anew."""
+        how_knots = knot_shift(how, self.num_steps, self.num_knots, self.interpolation)
         return dataclasses.replace(self, knots=self.knots.shift(initial.knots, how_knots))
 
     def entropy(self) -> Float[Array, ""] | None:
@@ -156,49 +159,17 @@ class Splined:
         """The plans [*K, H, A] through knots [*K, N, A]; without an axis A where actions are discrete."""
         if self.interpolation == "zero":
             discrete = jnp.issubdtype(knots.dtype, jnp.integer)
-            return jnp.take(knots, _held(self.num_steps, self.num_knots), axis=-1 if discrete else -2)
+            return jnp.take(knots, held(self.num_steps, self.num_knots), axis=-1 if discrete else -2)
         return jnp.einsum("hn,...na->...ha", jnp.asarray(self.expand, float), knots, precision="highest")
 
     def _knot(self, plans: Plans) -> Any:
         """The nearest knots [K, N, A]; without an axis A where actions are discrete."""
         if self.interpolation == "zero":
             if jnp.issubdtype(plans.dtype, jnp.integer):
-                return plans[:, np.searchsorted(_held(self.num_steps, self.num_knots), np.arange(self.num_knots))]
-            steps, shares = _segments(self.num_steps, self.num_knots)
+                return plans[:, np.searchsorted(held(self.num_steps, self.num_knots), np.arange(self.num_knots))]
+            steps, shares = segments(self.num_steps, self.num_knots)
             return (plans[:, steps] * jnp.asarray(shares[..., None], plans.dtype)).sum(2)
         return jnp.einsum("nh,kha->kna", jnp.asarray(self.reduce, float), plans, precision="highest")
-
-
-class _Bases(NamedTuple):
-    """What a spline is made of.
-
-    Attributes:
-        expand: B, from knots to plans, [H, N].
-        reduce: its left inverse, from plans to the nearest knots, [N, H].
-        carry: from knots to those of the spline one step later, whose last step is 0, [N, N].
-        last: the knots of a plan whose last step is 1, and all others 0, read where knots stand, [N].
-    """
-
-    expand: Float[np.ndarray, "H N"]
-    reduce: Float[np.ndarray, "N H"]
-    carry: Float[np.ndarray, "N N"]
-    last: Float[np.ndarray, " N"]
-
-
-@functools.lru_cache(maxsize=16)
-def _bases(horizon: int, num_knots: int, interpolation: str) -> _Bases:
-    basis = spline_basis(horizon, num_knots, interpolation)
-    reduce = np.linalg.pinv(basis)
-    advance = reduce
-    if interpolation != "zero":  # read the shifted plan where the knots stand; a held knot would never move that way
-        times = _knot_times(horizon, num_knots)
-        below = np.minimum(np.floor(times).astype(int), horizon - 2)
-        advance = np.zeros((num_knots, horizon))
-        advance[np.arange(num_knots), below] = 1.0 - (times - below)
-        advance[np.arange(num_knots), below + 1] += times - below
-        # what a cubic spline is between steps, a straight line is not: let knots be knots again without a shift
-        advance = np.linalg.solve(advance @ basis, advance)
-    return _Bases(basis, reduce, advance[:, :-1] @ basis[1:], advance[:, -1])
 
 
 def _density(density: Callable[[Plans], Float[Array, " K"]], belief: Splined, plans: Plans) -> Float[Array, " K"]:
@@ -262,39 +233,3 @@ def splined(family: Any, num_knots: int | None, interpolation: str | None = None
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
     return SplinedFamily(family, integer("num_knots", num_knots, 1 if interpolation == "zero" else 2), interpolation)
-
-
-def spline_basis(horizon: int, num_knots: int, interpolation: str) -> np.ndarray:
-    """The plan [H, N] of each knot alone being 1.
-
-    Args:
-        horizon: the number H of steps.
-        num_knots: the number N of knots.
-        interpolation: "zero", "linear" or "cubic".
-
-    Returns:
-        The matrix from knots to plans.
-    """
-    steps, knots, unit = np.arange(horizon), _knot_times(horizon, num_knots), np.eye(num_knots)
-    if interpolation == "zero":
-        return unit[_held(horizon, num_knots)]
-    if interpolation == "linear" or num_knots == 2:
-        return np.stack([np.interp(steps, knots, column) for column in unit], axis=1)
-    return CubicSpline(knots, unit, bc_type="natural")(steps)
-
-
-def _held(horizon: int, num_knots: int) -> Int[np.ndarray, " H"]:
-    """The knot that each step holds."""
-    return np.minimum(np.arange(horizon) * num_knots // horizon, num_knots - 1)
-
-
-def _segments(horizon: int, num_knots: int) -> tuple[Int[np.ndarray, "N S"], Float[np.ndarray, "N S"]]:
-    """The steps that hold each knot, and their shares of its average; steps of share 0 make them equally many."""
-    held = _held(horizon, num_knots)
-    first, counts = np.searchsorted(held, np.arange(num_knots)), np.bincount(held)
-    place = np.arange(counts.max())
-    return first[:, None] + np.minimum(place, counts[:, None] - 1), (place < counts[:, None]) / counts[:, None]
-
-
-def _knot_times(horizon: int, num_knots: int) -> np.ndarray:
-    return np.linspace(0.0, horizon - 1.0, num_knots) if num_knots > 1 else np.zeros(1)

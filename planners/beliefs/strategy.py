@@ -124,7 +124,7 @@ class Strategy:
         return self.std.mean(0)
 
     def shift(self, initial: "Strategy", how: Shifting) -> "Strategy":
-        """The mean (or the population, the best first) one step later in the strategy's initial state."""
+        """The mean (or the population, the best first) later in the strategy's initial state."""
 
         def moved(flat: Float[Array, "*K d"]) -> Float[Array, "*K d"]:
             plans = self.std * flat.reshape(*flat.shape[:-1], *self.std.shape)

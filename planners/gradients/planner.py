@@ -15,7 +15,8 @@ from ...dynamics.checks import real
 from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import Continuous
 from ..beliefs.protocol import Plans, continuous_shape
-from ..beliefs.warm_start import Shift
+from ..beliefs.reading import read
+from ..beliefs.warm_start import Shift, shift_of
 from ..checks import binding, check_own_belief, fresh
 from ..differentiation import constant, implicit, undifferentiable
 from ..info import Info
@@ -164,12 +165,25 @@ class GradientPlanner:
 
     def act(self, key: Key[Array, ""], belief: Any) -> Float[Array, " A"]:
         """The first action of the belief's mode or mean, or of a sample of it."""
-        if self.execute == "sample":
-            return belief.sample(key, 1)[0, 0]
-        return belief.mean[0] if self.execute == "mean" else belief.mode()[0]
+        return self._executed(key, belief)[0]
 
-    def shift(self, belief: Any) -> Any:
-        """The belief from which to plan at the next time step."""
+    def actions(self, key: Key[Array, ""], belief: Any, times: Any) -> Float[Array, "n A"]:
+        """The actions of that plan at some times, in model steps, [n]."""
+        return read(self._executed(key, belief), times, belief)
+
+    def respond(self, model: Model, key: Key[Array, ""], state: State, belief: Any, time: Any) -> Float[Array, " A"]:
+        """The action of that plan at a time, whatever the state."""
+        return self.actions(key, belief, jnp.stack([time]))[0]
+
+    def _executed(self, key: Key[Array, ""], belief: Any) -> Float[Array, "H A"]:
+        """The plan to execute."""
+        if self.execute == "sample":
+            return belief.sample(key, 1)[0]
+        return belief.mean if self.execute == "mean" else belief.mode()
+
+    def shift(self, belief: Any, steps: Any = 1) -> Any:
+        """The belief from which to plan so many time steps later, > 0, whole or not."""
         horizon, size = belief.mode().shape
         initial = self.family.bind(horizon, Continuous(size))
-        return fresh(initial if self.warm_start is None else belief.shift(initial, self.warm_start))
+        how = shift_of(self.warm_start, steps)
+        return fresh(initial if how is None else belief.shift(initial, how))

@@ -64,7 +64,7 @@ class Points:
         return self.mode()
 
     def shift(self, initial: "Points", how: Shifting) -> "Points":
-        """All plans one step later."""
+        """All plans later."""
         plans = how.plans(self.plans, initial.plans[0])
         return dataclasses.replace(self, plans=jnp.where(self.locks, initial.plans[0], plans))
 

@@ -14,8 +14,9 @@ from ..beliefs.full import FullGaussian
 from ..beliefs.gaussian import Gaussian
 from ..beliefs.locked import dimension, log_scale
 from ..beliefs.protocol import Plan, Plans
+from ..beliefs.reading import read
 from ..beliefs.triangular import triangular_inverse
-from ..beliefs.warm_start import Shifting
+from ..beliefs.warm_start import Shift
 
 
 @pytree
@@ -65,6 +66,26 @@ class AffinePolicy:
         """
         return StatePolicy(self, model)
 
+    def respond(
+        self, x: Float[Array, " n"], time: Any, noise: Float[Array, "H A"] | None = None
+    ) -> Float[Array, " A"]:
+        """The action in a state at a time, ū_t + K_t (x − x̄_t) of the step that holds then.
+
+        Args:
+            x: the coordinates of the state.
+            time: in steps since the plan begins; between two steps x̄ lies between theirs.
+            noise: ε of each step; adds C_t ε_t.
+        """
+        time = jnp.stack([time])
+        step = read(jnp.arange(len(self.plan)), time)[0]
+        share = jnp.clip(time[0] - step, 0.0, 1.0)
+        following = self.states[jnp.minimum(step + 1, len(self.plan) - 1)]
+        deviation = x - ((1.0 - share) * self.states[step] + share * following)
+        action = self.plan[step] + jnp.matmul(self.gains[step], deviation, precision="highest")
+        if noise is None:
+            return action
+        return action + jnp.matmul(self._step_trils()[step], noise[step], precision="highest")
+
     def sample(self, key: PRNGKeyArray, num_samples: int) -> Plans:
         """Draw plans [K, H, A]; without noise they are all the same."""
         if self.scale_tril is None:
@@ -83,17 +104,17 @@ class AffinePolicy:
         """The plan: of all that were tried the best."""
         return self.plan
 
-    def shift(self, initial: "AffinePolicy", how: Shifting) -> "AffinePolicy":
-        """The policy from the second step on; at the end it has no feedback, and the noise of its last step."""
+    def shift(self, initial: "AffinePolicy", how: Shift) -> "AffinePolicy":
+        """The policy from a later step on; at the end it has no feedback, and the noise of its last step."""
         plan = how.plans(self.plan, initial.plan)
-        states = jnp.concatenate([self.states[1:], self.states[-1:]])
-        gains = jnp.concatenate([self.gains[1:], jnp.zeros_like(self.gains[:1])])
+        states = how.forward(self.states, self.states[-1])
+        gains = how.forward(self.gains.reshape(len(plan), -1), jnp.zeros(self.gains[0].size))
+        gains = gains.reshape(self.gains.shape)
         tril = self.scale_tril
         if tril is not None:
-            size = self.plan.shape[1]
-            # what the first step did is known now: of the others only their own noise and each other's is left
-            later = jnp.pad(tril[size:, size:], (0, size))
-            tril = later.at[-size:, -size:].set(tril[-size:, -size:])
+            # what the first steps did is known now: of the others only their own noise and each other's is left
+            last = jnp.kron(jnp.eye(len(plan)), self._step_trils()[-1])
+            tril = how.carried(tril, last, plan.shape[1])
         return AffinePolicy(plan, states, gains, tril, initial.proposal)
 
     def entropy(self) -> Float[Array, ""] | None:

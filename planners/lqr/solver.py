@@ -17,8 +17,10 @@ from ...dynamics.spaces import action_space
 from ..beliefs.choice import Bound
 from ..beliefs.gaussian import Gaussian, GaussianFamily
 from ..beliefs.locked import divisor, locked_tril, log_scale
+from ..beliefs.noise import white_noise
 from ..beliefs.protocol import Plan, Plans, continuous_shape
-from ..beliefs.warm_start import Shift
+from ..beliefs.reading import read
+from ..beliefs.warm_start import Shift, shift_of
 from ..checks import binding, check_own_belief, fresh, named
 from ..differentiation import Equations, constant, implicit
 from ..info import Info, info_row
@@ -195,10 +197,21 @@ class IterativeLQR:
         """The first action of the plan, or a sample of it."""
         return belief.mode()[0] if self.execute == "mode" else belief.sample(key, 1)[0, 0]
 
-    def shift(self, belief: AffinePolicy) -> AffinePolicy:
-        """The policy from which to plan at the next time step."""
-        initial = self._blind(belief.proposal, jnp.zeros_like(belief.states))
-        return fresh(initial if self.warm_start is None else belief.shift(initial, self.warm_start))
+    def actions(self, key: Key[Array, ""], belief: AffinePolicy, times: Any) -> Float[Array, "n A"]:
+        """The actions of that plan at some times, in model steps, [n]: without feedback."""
+        return read(belief.mode() if self.execute == "mode" else belief.sample(key, 1)[0], times)
+
+    def respond(
+        self, model: Model, key: Key[Array, ""], state: State, belief: AffinePolicy, time: Any
+    ) -> Float[Array, " A"]:
+        """The action at a time by the policy's feedback: ū_t + K_t (x − x̄_t), plus the noise of a sample."""
+        noise = None if self.execute == "mode" else white_noise(key, 1, belief.plan)[0]
+        return belief.respond(coordinates(model, state), time, noise)
+
+    def shift(self, belief: AffinePolicy, steps: Any = 1) -> AffinePolicy:
+        """The policy from which to plan so many time steps later, > 0, whole or not."""
+        initial, how = self._blind(belief.proposal, jnp.zeros_like(belief.states)), shift_of(self.warm_start, steps)
+        return fresh(initial if how is None else belief.shift(initial, how))
 
     def _blind(self, proposal: Gaussian, states: Float[Array, "H n"]) -> AffinePolicy:
         return affine_policy(proposal, states, self.temperature is not None)

@@ -133,7 +133,7 @@ class Particles:
         return self.sample(key, 1)[0]
 
     def shift(self, initial: "Particles", how: Shifting) -> "Particles":
-        """Proposal and plans one step later; `how` decides the last action of a plan."""
+        """Proposal and plans later; `how` decides the last actions of a plan."""
         proposal = self.proposal
         if isinstance(proposal, Sequential):
             proposal = proposal.shift(initial.proposal, how)

@@ -12,6 +12,8 @@ from jaxtyping import Array, Float, Key
 
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree, static
+from ..beliefs.noise import white_noise
+from ..beliefs.reading import read
 from ..beliefs.warm_start import shift_by_one
 from ..checks import binding, check_own_belief, fresh
 from ..differentiation import undifferentiable
@@ -191,9 +193,23 @@ class PolicyPlanner:
         """What the policy does in the state for which it was optimised: its mean action, or a sample."""
         return belief.plan[0] if self.execute == "mode" else belief.sample(key, 1)[0, 0]
 
-    def shift(self, belief: IteratedPolicy) -> IteratedPolicy:
-        """The belief from which to plan at the next time step."""
-        following = belief.shift(belief, shift_by_one())
+    def actions(self, key: Key[Array, ""], belief: IteratedPolicy, times: Any) -> Float[Array, "n A"]:
+        """What it does in the states of its plan at some times, in model steps, [n]."""
+        return read(belief.plan if self.execute == "mode" else belief.sample(key, 1)[0], times)
+
+    def respond(
+        self, model: Model, key: Key[Array, ""], state: State, belief: IteratedPolicy, time: Any
+    ) -> Float[Array, " A"]:
+        """What the policy does in a state, whenever that is: its mean action, or one by the noise of a sample."""
+        policy = belief.improved
+        if self.execute == "mode":
+            return policy.mean(state)
+        noise = read(white_noise(key, 1, belief.std)[0], jnp.stack([time]))[0]
+        return policy.drawn(policy.outputs(policy.observe(state)), noise)
+
+    def shift(self, belief: IteratedPolicy, steps: Any = 1) -> IteratedPolicy:
+        """The belief from which to plan so many time steps later, > 0, whole or not."""
+        following = belief.shift(belief, shift_by_one().by(steps))
         return fresh(following if self.warm_start else dataclasses.replace(following, improved=belief.given))
 
 

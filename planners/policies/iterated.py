@@ -2,14 +2,13 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import Model
 from ...dynamics.pytrees import pytree
 from ..beliefs.noise import white_noise
 from ..beliefs.protocol import Plan, Plans
-from ..beliefs.warm_start import Shifting
+from ..beliefs.warm_start import Shift
 from .network import NetworkPolicy
 
 
@@ -50,9 +49,9 @@ class IteratedPolicy:
         """The plan of the best policy that was found."""
         return self.plan
 
-    def shift(self, initial: "IteratedPolicy", how: Shifting) -> "IteratedPolicy":
-        """The same policies, and the plan from the second step on."""
-        std = jnp.concatenate([self.std[1:], self.std[-1:]])
+    def shift(self, initial: "IteratedPolicy", how: Shift) -> "IteratedPolicy":
+        """The same policies, and the plan from a later step on."""
+        std = how.forward(self.std, self.std[-1])
         return dataclasses.replace(self, plan=how.plans(self.plan, initial.plan), std=std)
 
     def entropy(self) -> None:

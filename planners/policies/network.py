@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ...dynamics.base import Model, State
 from ...dynamics.checks import integer, real
 from ...dynamics.coordinates import coordinates
+from ...dynamics.delayed import DelayedState
 from ...dynamics.pytrees import pytree, static, traceable
 from ...dynamics.resting import RestingState
 from ...dynamics.spaces import Discrete, action_space
@@ -241,7 +242,11 @@ def _observation(state: State) -> Float[Array, " n"]:
     """The observation in a state, or its floating-point numbers; of what planners add to a state nothing."""
     while isinstance(state, TimedState | RestingState):
         state = state.state
-    inner = state
+    inner, sent = state, []
     while isinstance(inner, _Holding) and not isinstance(inner, _Observed):
+        sent += [inner.sent.reshape(-1)] if isinstance(inner, DelayedState) else []  # which decide what happens next
         inner = inner.state
-    return ravel_pytree(inner.obs)[0] if isinstance(inner, _Observed) else coordinates(None, state)
+    if not isinstance(inner, _Observed):
+        return coordinates(None, state)
+    observed = ravel_pytree(inner.obs)[0]
+    return jnp.concatenate([observed, *sent]) if sent else observed

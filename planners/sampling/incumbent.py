@@ -101,7 +101,7 @@ class Incumbent:
         )
 
     def shift(self, initial: Any, how: Shifting) -> "Incumbent":
-        """Belief and plan one step later; the return of the plan there is not known."""
+        """Belief and plan later; the return of the plan there is not known."""
         return dataclasses.replace(
             self,
             belief=check_same("what shift returns", self.belief, self.belief.shift(initial.belief, how)),

@@ -12,7 +12,8 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree, static
 from ..beliefs.protocol import Belief, Family, Multimodal, update
-from ..beliefs.warm_start import Shift
+from ..beliefs.reading import read
+from ..beliefs.warm_start import Shift, shift_of
 from ..checks import binding, check_belief, fresh
 from ..info import Info
 from .compatibility import check_bound, check_bounds, check_execution, check_inflation
@@ -114,22 +115,34 @@ class SamplingPlanner:
 
     def act(self, key: PRNGKeyArray, belief: Any) -> Array:
         """The first action of the plan to execute: the belief's mode or mean, a sample of it, or one of its modes."""
+        return self._executed(key, belief)[0]
+
+    def actions(self, key: PRNGKeyArray, belief: Any, times: Any) -> Array:
+        """The actions of that plan at some times, in model steps, [n]."""
+        return read(self._executed(key, belief), times, belief.belief)
+
+    def respond(self, model: Model, key: PRNGKeyArray, state: State, belief: Any, time: Any) -> Array:
+        """The action of that plan at a time, whatever the state: there is no feedback."""
+        return self.actions(key, belief, jnp.stack([time]))[0]
+
+    def _executed(self, key: PRNGKeyArray, belief: Any) -> Array:
+        """The plan to execute, [H, A]."""
         discrete = belief.limit is None
         if self.execute in ("mode", "best") or (self.execute is None and discrete):
-            return belief.mode()[0]
+            return belief.mode()
         if self.execute == "sample":
-            return belief.clipped(belief.sample(key, 1)[0, 0])
+            return belief.clipped(belief.sample(key, 1)[0])
         if self.execute in ("mean", None):
-            return belief.clipped(belief.mean[0])
+            return belief.clipped(belief.mean)
         assert isinstance(belief.belief, Multimodal)  # see `init`
-        return belief.clipped(belief.belief.random_mode(key)[0])
+        return belief.clipped(belief.belief.random_mode(key))
 
-    def shift(self, belief: Incumbent) -> Incumbent:
-        """The belief from which to plan at the next time step."""
-        if self.warm_start is None:
+    def shift(self, belief: Incumbent, steps: Any = 1) -> Incumbent:
+        """The belief from which to plan so many time steps later, > 0, whole or not; a known number costs least."""
+        if (how := shift_of(self.warm_start, steps)) is None:
             initial = incumbent(belief.initial.belief, belief.initial.prior, executes=belief.executes)
             return fresh(initial)
-        return fresh(belief.shift(belief.initial, self.warm_start))
+        return fresh(belief.shift(belief.initial, how))
 
     @property
     def sharding(self) -> NamedSharding | None:

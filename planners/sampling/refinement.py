@@ -17,6 +17,7 @@ from ..beliefs.gaussian import Gaussian
 from ..beliefs.kronecker import KroneckerGaussian
 from ..beliefs.memory import Remembering
 from ..beliefs.protocol import Plan, Plans
+from ..beliefs.reading import read
 from ..beliefs.spline import Splined
 from ..checks import binding, check_own_belief, check_part, fresh
 from ..info import Info, Refinement
@@ -164,10 +165,21 @@ class RefinedPlanner:
         """The first action of the refined plan."""
         return belief.mode()[0]
 
-    def shift(self, belief: Refined) -> Refined:
-        """The belief from which to plan at the next time step."""
-        found, how, initial = self.planner.shift(belief.found), self.planner.warm_start, belief.found.initial.belief
-        plan = initial.mode() if how is None else how.plans(belief.plan, initial.mode())
+    def actions(self, key: PRNGKeyArray, belief: Refined, times: Any) -> Float[Array, "n A"]:
+        """The actions of the refined plan at some times, in model steps, [n]."""
+        return read(belief.mode(), times)
+
+    def respond(
+        self, model: Model, key: PRNGKeyArray, state: State, belief: Refined, time: Any
+    ) -> Float[Array, " A"]:
+        """The action of the refined plan at a time, whatever the state."""
+        return self.actions(key, belief, jnp.stack([time]))[0]
+
+    def shift(self, belief: Refined, steps: Any = 1) -> Refined:
+        """The belief from which to plan so many time steps later, > 0, whole or not."""
+        found, initial = self.planner.shift(belief.found, steps), belief.found.initial.belief
+        how = self.planner.warm_start
+        plan = initial.mode() if how is None else how.by(steps).plans(belief.plan, initial.mode())
         return fresh(Refined(found, plan))
 
 

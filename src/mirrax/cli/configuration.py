@@ -28,6 +28,7 @@ class Configuration(NamedTuple):
         settings: of the planner, and number of steps and devices, for the reader.
         seed: of everything random.
         num_steps: at most.
+        replan_every: how many of them are by one planning.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Configuration(NamedTuple):
     settings: dict[str, Any]
     seed: int
     num_steps: int
+    replan_every: int
 
 
 def configure(command: "Run") -> Configuration:
@@ -69,6 +71,8 @@ def configure(command: "Run") -> Configuration:
         raise ValueError(f"seed must lie between 0 and {2**32 - 1}, got {command.seed}")
     if command.plans_every < 1:
         raise ValueError(f"plans_every must be an integer of at least 1, got {command.plans_every}")
+    if command.replan_every < 1:
+        raise ValueError(f"replan_every must be an integer of at least 1, got {command.replan_every}")
     use_cores(command.devices)
     _keep_compiled_programs()
     task = find_task(command.model)
@@ -81,6 +85,10 @@ def configure(command: "Run") -> Configuration:
     name = task.planner if command.planner is None else command.planner
     factory = getattr(planners, name)
     settings = _settings(command, task, factory)
+    if command.replan_every > settings["horizon"]:
+        raise ValueError(
+            f"replan_every must not exceed the horizon of {settings['horizon']} steps, got {command.replan_every}"
+        )
     alone = factory(**settings)  # what is wrong is said before anything is measured
     _check_memory(model, settings)
     jax.eval_shape(lambda key: alone.init(model, model.init(key)), jax.random.key(0))  # do they fit?
@@ -88,9 +96,11 @@ def configure(command: "Run") -> Configuration:
     num_devices, spread = _devices(command, model, settings, factory)
     planner = factory(**settings, **spread, keep=("weights", "samples"))  # which reports draw
     settings |= {"steps": num_steps, "devices": num_devices}
+    if command.replan_every > 1:
+        settings["replan_every"] = command.replan_every
     if task.beyond is not None:
         settings["beyond"] = task.beyond.summary
-    return Configuration(name, planner, model, task, settings, command.seed, num_steps)
+    return Configuration(name, planner, model, task, settings, command.seed, num_steps, command.replan_every)
 
 
 def _keep_compiled_programs() -> None:

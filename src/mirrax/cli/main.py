@@ -105,6 +105,9 @@ class Run:
     complete has nothing to go on from."""
     plans_every: Annotated[int, _read(int), _option("INT")] = 10
     """How often a plan is kept in arrays.npz, in steps."""
+    replan_every: Annotated[int, _read(int), _option("INT")] = 1
+    """How many steps are by one planning. Between plannings the plan is executed, by ilqr and iterative_policy with
+    feedback."""
     devices: OptionalInt = None
     """Devices to spread the plans over; as many as have a core and work to share unless given."""
     beyond: Annotated[bool, _option("")] = True

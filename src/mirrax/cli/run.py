@@ -165,7 +165,13 @@ def _drive(
     ):
         with progress, _out_of_memory():
             progress.compiling()
-            loop = compile_loop(chosen.planner, chosen.model, seed=chosen.seed, prepare=chosen.task.imagined)
+            loop = compile_loop(
+                chosen.planner,
+                chosen.model,
+                seed=chosen.seed,
+                prepare=chosen.task.imagined,
+                replan_every=chosen.replan_every,
+            )
             header |= {"compile_s": loop.compile_s, "start": _listed(loop.at_start)} | loop.names
             after, done = loop.start, np.zeros(0, object)
             if journal is not None:
