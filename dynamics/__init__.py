@@ -23,6 +23,8 @@ from .base import (
 )
 from .brax import BraxModel, brax, brax_names
 from .cartpole import CartPole, cartpole
+from .constrained import Constrained, constrained
+from .constraints import HasConstraints, constraint_names, violations
 from .coordinates import coordinate_names, coordinates, with_coordinates
 from .double_cartpole import DoubleCartPole, double_cartpole
 from .ends import end_reasons
@@ -67,6 +69,7 @@ __all__ = [
     "ActionSpace",
     "BraxModel",
     "CartPole",
+    "Constrained",
     "Continuous",
     "Discounted",
     "Discrete",
@@ -78,6 +81,7 @@ __all__ = [
     "HasActuatorLimits",
     "HasActuators",
     "HasBounds",
+    "HasConstraints",
     "HasContinuousActions",
     "HasCoordinateNames",
     "HasCoordinates",
@@ -116,6 +120,8 @@ __all__ = [
     "brax_names",
     "cartpole",
     "check",
+    "constrained",
+    "constraint_names",
     "coordinate_names",
     "coordinates",
     "discounted",
@@ -147,6 +153,7 @@ __all__ = [
     "to_actuators",
     "to_range",
     "to_state_dict",
+    "violations",
     "with_coordinates",
     "with_reward",
     "with_termination",

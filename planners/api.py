@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from ..dynamics.actions import bounded
-from ..dynamics.base import HasDuration, Model, State, check_model, checked_step
+from ..dynamics.base import HasDuration, Model, State, check_model
 from ..dynamics.checks import integer
+from ..dynamics.constraints import constraint_names, violations, watched_step
 from ..dynamics.spaces import Continuous, action_space
 from ..dynamics.trial import check_state
 from .checks import check_key, explained, fresh, noted
@@ -55,6 +56,8 @@ class Episode(NamedTuple):
         final_state: the state after the last step.
         plans: what was planned in each step, [T, H, A], where it was kept; else None.
         modes: where it was kept, of a belief with several modes: these, [T, M, H, A], and their weights, [T, M].
+        violations: by how much each step violated each constraint (`dynamics.constraint_names`) of the environment, or
+            of the model, if it is the one that has some, [T, C]; None where neither has.
     """
 
     states: State
@@ -65,6 +68,7 @@ class Episode(NamedTuple):
     final_state: State
     plans: Num[Array, "T H *a"] | None = None
     modes: tuple[Num[Array, "T M H *a"], Float[Array, "T M"]] | None = None
+    violations: Float[Array, "T C"] | None = None
 
 
 def infer(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any = None) -> tuple[Any, Info]:
@@ -206,12 +210,15 @@ def episode(
         with noted(planner, model, seen, unlike):
             action, belief, info, found = planned(planner, model, plan_key, seen, belief)
         with acting(state):
-            step = checked_step(env.step(step_key, state, action), state)
+            step, violated = watched_step(env, step_key, state, action)
+            if violated is None and constraint_names(model) is not None:
+                violated = violations(model, seen, action, seen_in(step.state))
+            violated = None if violated is None else jnp.where(alive, violated, 0.0)
         reward = jnp.where(same_duration, jnp.where(alive, step.reward, 0.0), jnp.nan)
         discount = jnp.where(alive, step.discount, 0.0)
         state_next = frozen_if(~alive, state, step.state)
         thought = (found.mode(), modes_of(found)) if kept else (None, None)
-        happened = (state, action, reward, discount, info, *thought)
+        happened = (state, action, reward, discount, info, *thought, violated)
         return (state_next, belief, discount != 0), happened
 
     key, sharding = check_key(key), sharding_of(planner)
@@ -230,8 +237,8 @@ def episode(
         belief = planner.init(model, seen)
     carry = (first, belief, jnp.array(True))
     (final_state, _, _), history = jax.lax.scan(control, carry, jax.random.split(control_key, num_steps))
-    states, actions, rewards, discounts, infos, plans, modes = history
-    return Episode(states, actions, rewards, discounts, infos, final_state, plans, modes)
+    states, actions, rewards, discounts, infos, plans, modes, violated = history
+    return Episode(states, actions, rewards, discounts, infos, final_state, plans, modes, violated)
 
 
 def _same_duration(model: Model, env: Model) -> Any:

@@ -102,6 +102,22 @@ class ConditionalValueAtRisk:
         return (share * jnp.sort(returns)).sum() / share.sum()
 
 
+def chance_constrained(
+    probabilities: Float[Array, " C"], violations: Float[Array, "*K M C"]
+) -> Float[Array, "*K C"]:
+    """What counts of violations in M scenarios: of each constraint the ⌈(1 − ε) M⌉-th smallest.
+
+    Args:
+        probabilities: ε, in which share of the scenarios a constraint may be violated.
+        violations: in each scenario, along the last axis but one.
+    """
+    size, epsilon = violations.shape[-2], jnp.asarray(probabilities)
+    number = jnp.ceil((1.0 - epsilon) * size * (1.0 - 1e-6)).astype(int)  # but for rounding
+    place = jnp.clip(number - 1, 0, size - 1)
+    ordered = jnp.sort(violations, axis=-2)
+    return jnp.take_along_axis(ordered, jnp.broadcast_to(place, (*ordered.shape[:-2], 1, len(place))), -2)[..., 0, :]
+
+
 def entropic(theta: Any) -> Entropic:
     """Make the entropic risk measure (1/θ) log E[exp(θ R)].
 

@@ -10,9 +10,10 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from ...dynamics.base import Model, State, Step, checked_step, scenario_count, scenarios
 from ...dynamics.checks import scalar
+from ...dynamics.constraints import constraint_names, summed, watched_step
 from ...dynamics.randomness import is_key, redraw
 from ..checks import check_key
-from .risk import Risk
+from .risk import Risk, chance_constrained
 
 
 class RolloutState(NamedTuple):
@@ -24,6 +25,7 @@ class RolloutState(NamedTuple):
         total: the weighted sum of the rewards so far.
         residual: what rounding has taken from it, so that great sums can be compared to the last digit of rewards.
         log_prob: log p of the actions so far, where a policy gives it; else None.
+        violations: of each constraint so far, their sums; None where the model has none.
     """
 
     state: State
@@ -31,6 +33,7 @@ class RolloutState(NamedTuple):
     total: Float[Array, "..."]
     residual: Float[Array, "..."]
     log_prob: Float[Array, "..."] | None
+    violations: Float[Array, "... C"] | None = None
 
 
 _Axes = tuple[int | None, int | None]  # along plans, along scenarios
@@ -85,6 +88,14 @@ class Rollouts(NamedTuple):
             values = jnp.where(jnp.isfinite(values), mean, values)
         return values, jnp.where(jnp.isfinite(values) & jnp.isfinite(lost), lost, 0.0)
 
+    def violation(
+        self, probabilities: Float[Array, " C"] | None, violations: Float[Array, "... C"] | None
+    ) -> Float[Array, "..."] | None:
+        """Σ over constraints of what counts of their violations over the scenarios; None where there are none."""
+        if violations is None or probabilities is None:
+            return None
+        return violations.sum(-1) if self.one else chance_constrained(probabilities, violations).sum(-1)
+
     def mean(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
         """The mean over the scenarios."""
         return values if self.one else values.mean(-1)
@@ -128,10 +139,16 @@ def start_rollouts(
     Returns:
         The rollouts.
     """
-    freeze, key = freeze or policy is not None, check_key(key)
+    freeze, key, names = freeze or policy is not None, check_key(key), constraint_names(model)
 
     def advance(model: Model, key: Array, at: RolloutState, action: Array) -> tuple[RolloutState, Array]:
-        step = checked_step(model.step(key, at.state, action), at.state)
+        violated = at.violations
+        if violated is None:
+            step = checked_step(model.step(key, at.state, action), at.state)
+        else:
+            step, more = watched_step(model, key, at.state, action)
+            assert more is not None  # it has constraints
+            violated = summed(violated, more, at.weight == 0)
         weight = _continued(at.weight, step.discount)
         gain = jnp.where(at.weight == 0, 0.0, at.weight * jnp.asarray(step.reward, at.weight.dtype))
         state, log_prob = step.state, None
@@ -142,7 +159,7 @@ def start_rollouts(
         if policy is not None and at.log_prob is not None:
             log_prob = at.log_prob + scalar("log p of a policy", policy(at.state, action))
         total, lost = two_sum(at.total, gain)
-        return RolloutState(state, weight, total, at.residual + lost, log_prob), gain
+        return RolloutState(state, weight, total, at.residual + lost, log_prob, violated), gain
 
     # What holds in the scenarios: along an axis of its own, which plans share unless each has its own noise.
     own = None if common_noise else jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(num_rollouts))
@@ -169,7 +186,8 @@ def start_rollouts(
         def in_scenario(number: Any) -> RolloutState:
             begun = with_new_noise(model, key, state, number)
             nothing = jnp.zeros(())
-            return RolloutState(begun, jnp.ones(()), nothing, nothing, None if policy is None else nothing)
+            kept = None if names is None else jnp.zeros(len(names))
+            return RolloutState(begun, jnp.ones(()), nothing, nothing, None if policy is None else nothing, kept)
 
         return in_scenario(0) if one else jax.vmap(in_scenario)(jnp.arange(num_scenarios))
 
@@ -231,7 +249,11 @@ def reuse_noise(state: State) -> State:
 
 def masked_step(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:
     """Step the model; after an end reward and discount are 0, whatever it returns: 0 · NaN would be NaN."""
-    step = checked_step(model.step(inputs[0], state, inputs[1]), state)
+    return masked(checked_step(model.step(inputs[0], state, inputs[1]), state), weight)
+
+
+def masked(step: Step, weight: Float[Array, ""]) -> Step:
+    """A step whose reward and discount are 0 after an end."""
     reward, discount = (
         jnp.where(weight == 0, 0.0, jnp.asarray(x, weight.dtype)) for x in (step.reward, step.discount)
     )
