@@ -70,7 +70,6 @@ class ActionRepeat(Wrapper):
         def body(carry: tuple[Step, Array], key: PRNGKeyArray) -> tuple[tuple[Step, Array], None]:
             so_far, total = carry
             step, violated = watched_step(self.model, key, so_far.state, action)
-            assert violated is not None  # it has constraints
             return (_followed(so_far, step), summed(total, violated, so_far.discount == 0)), None
 
         start = (_first(state), jnp.zeros(len(self.constraint_names)))

@@ -95,11 +95,13 @@ def constrained(
         The model. Its states are those of `model`.
 
     Raises:
-        ValueError: if `model` is not a model, `constraint` is not callable, or a number lies outside its range; later,
-            if the constraint returns a boolean or another shape.
+        ValueError: if `model` is not a model, `constraint` is not callable, or a number lies outside its range;
+            later, if the constraint returns a boolean or another shape.
     """
     if not callable(constraint):
-        raise ValueError(f"constraint must be a function (state, action) -> g, allowed where g <= 0, got {constraint!r}")
+        raise ValueError(
+            f"constraint must be a function (state, action) -> g, allowed where g <= 0, got {constraint!r}"
+        )
     if not (isinstance(name, str) and name):
         raise ValueError(f"name must be words, got {name!r}")
     unit = real("scale", scale, above=0.0, shape=None)

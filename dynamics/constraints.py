@@ -97,12 +97,14 @@ def watched_step(
     return step, violations(model, state, action, step.state)
 
 
-def summed(total: Float[Array, " C"], more: Float[Array, " C"], over: Any) -> Float[Array, " C"]:
+def summed(total: Float[Array, " C"] | None, more: Float[Array, " C"] | None, over: Any) -> Any:
     """Violations up to a step and of the step, which does not count where the episode was over before it.
 
     Args:
-        total: of the steps before.
-        more: of the step.
+        total: of the steps before; None for a model without constraints.
+        more: of the step; None, too.
         over: whether it was over, a scalar.
     """
+    if total is None or more is None:
+        return None
     return total + jnp.where(over, 0.0, jnp.asarray(more, total.dtype))

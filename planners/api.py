@@ -56,8 +56,8 @@ class Episode(NamedTuple):
         final_state: the state after the last step.
         plans: what was planned in each step, [T, H, A], where it was kept; else None.
         modes: where it was kept, of a belief with several modes: these, [T, M, H, A], and their weights, [T, M].
-        violations: by how much each step violated each constraint (`dynamics.constraint_names`) of the environment, or
-            of the model, if it is the one that has some, [T, C]; None where neither has.
+        violations: by how much each step violated each constraint (`dynamics.constraint_names`) of the environment,
+            or of the model, if it is the one that has some, [T, C]; None where neither has.
     """
 
     states: State

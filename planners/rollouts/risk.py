@@ -102,9 +102,7 @@ class ConditionalValueAtRisk:
         return (share * jnp.sort(returns)).sum() / share.sum()
 
 
-def chance_constrained(
-    probabilities: Float[Array, " C"], violations: Float[Array, "*K M C"]
-) -> Float[Array, "*K C"]:
+def chance_constrained(probabilities: Float[Array, " C"], violations: Float[Array, "*K M C"]) -> Float[Array, "*K C"]:
     """What counts of violations in M scenarios: of each constraint the ⌈(1 − ε) M⌉-th smallest.
 
     Args:

@@ -263,7 +263,7 @@ def _score(
         remain = rollouts.compared(risk, *(jnp.moveaxis(leaf, 0, 1) for leaf in remaining))
     log_prob = None if end.log_prob is None else rollouts.mean(end.log_prob)
     epsilons, violated = violation_probabilities(model), end.violations
-    if before is not None:  # what is violated beyond measure stays so
+    if before is not None and violated is not None:  # what is violated beyond measure stays so
         before = jnp.moveaxis(jnp.where(jnp.isfinite(violated), violated - before, jnp.inf), 0, 1)
     kept = tuple(rollouts.violation(epsilons, sums) for sums in (violated, before))
     return Scores(returns, residual, *remain, log_prob, *kept)

@@ -142,13 +142,8 @@ def start_rollouts(
     freeze, key, names = freeze or policy is not None, check_key(key), constraint_names(model)
 
     def advance(model: Model, key: Array, at: RolloutState, action: Array) -> tuple[RolloutState, Array]:
-        violated = at.violations
-        if violated is None:
-            step = checked_step(model.step(key, at.state, action), at.state)
-        else:
-            step, more = watched_step(model, key, at.state, action)
-            assert more is not None  # it has constraints
-            violated = summed(violated, more, at.weight == 0)
+        step, violated = watched_step(model, key, at.state, action)
+        violated = summed(at.violations, violated, at.weight == 0)
         weight = _continued(at.weight, step.discount)
         gain = jnp.where(at.weight == 0, 0.0, at.weight * jnp.asarray(step.reward, at.weight.dtype))
         state, log_prob = step.state, None

@@ -88,11 +88,9 @@ def judge(
         multiplier = constant(_raised(share, *constant((returns, counts, cost, multiplier))))
     compared, optimality = priced(likelihood, multiplier)
     # no plan keeps to the constraints: the least violation, unless all violate the same
-    excess = cost - jnp.min(jnp.where(counts, cost, jnp.inf), initial=jnp.inf)
-    excess = jnp.where(counts, excess, 0.0)
-    lost = ~some & (excess > 0).any()
-    scale = temperature_for_ess(excess, counts, jnp.asarray(_FRACTION, float))
-    log_weights = jnp.where(lost, jnp.where(counts, -excess / scale, -jnp.inf), optimality.log_weights)
+    log_weights = by_violation(violation, valid)
+    lost = ~some & (log_weights.max() > jnp.min(jnp.where(counts, log_weights, jnp.inf)))
+    log_weights = jnp.where(lost, log_weights, optimality.log_weights)
     return Judged(compared, optimality._replace(log_weights=log_weights), multiplier)
 
 
@@ -134,6 +132,57 @@ def first_in_order(returns: Float[Array, " K"], violation: Float[Array, " K"] | 
     return valid & (violation <= jnp.min(jnp.where(valid, violation, jnp.inf)))
 
 
+def by_violation(violation: Float[Array, " K"], valid: Bool[Array, " K"]) -> Float[Array, " K"]:
+    """Log-weights of plans none of which keeps to the constraints: the less they violate, the more.
+
+    Args:
+        violation: [K].
+        valid: which plans count, [K].
+    """
+    known = valid & jnp.isfinite(violation)
+    counts = jnp.where(known.any(), known, valid)
+    cost = jnp.where(jnp.isfinite(violation), violation, 0.0)
+    excess = jnp.where(counts, cost - jnp.min(jnp.where(counts, cost, jnp.inf), initial=jnp.inf), 0.0)
+    scale = temperature_for_ess(excess, counts, jnp.asarray(_FRACTION, float))
+    return jnp.where(counts, -excess / scale, -jnp.inf)
+
+
+def next_multiplier(
+    share: Float[Array, ""],
+    returns: Float[Array, " K"],
+    counts: Bool[Array, " K"],
+    cost: Float[Array, " K"],
+    multiplier: Float[Array, ""],
+) -> Float[Array, ""]:
+    """μ ← 2 μ where plans that violate something have more than a little weight, else 0.9 μ, within bounds.
+
+    Args:
+        share: of the weight, that they have.
+        returns: of plans, [K].
+        counts: which plans count, [K].
+        cost: their violations, [K].
+        multiplier: μ of the iteration before; 0 where there was none.
+    """
+    unit, some = _unit(returns, counts, cost)
+    following = jnp.clip(multiplier * jnp.where(share > _SHARE, _RAISED, _RELAXED), unit / _RANGE, _RANGE * unit)
+    following = jnp.where(multiplier > 0, following, unit)
+    return jax.lax.stop_gradient(jnp.where(some, following, multiplier))
+
+
+def _unit(
+    returns: Float[Array, " K"], counts: Bool[Array, " K"], cost: Float[Array, " K"]
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """The range of returns per mean violation, and whether some plans violate something and others do not."""
+    violating = counts & (cost > 0) & jnp.isfinite(cost)
+    number = violating.sum()
+    most, least = (jnp.where(counts, returns, sign * jnp.inf) for sign in (-1.0, 1.0))
+    spread = most.max() - least.min()
+    mean = jnp.where(violating, cost, 0.0).sum() / jnp.maximum(number, 1)
+    some = (number > 0) & (counts & (cost <= 0)).any()
+    unit = jnp.where(spread > 0, spread, 1.0) / jnp.where(mean > 0, mean, 1.0)
+    return jnp.where(some, unit, 1.0), some
+
+
 def _raised(
     share: Any,
     returns: Float[Array, " K"],
@@ -143,16 +192,10 @@ def _raised(
 ) -> Float[Array, ""]:
     """μ: doubled until plans that violate something have little weight, and let down a little where they have less.
 
-    Rollouts are known before weights are, so that it need not wait for the next iteration. It stays within bounds that
-    follow the unit of rewards and of violations, and as it was where all plans violate something, or none does.
+    Rollouts are known before weights are, so that it need not wait for the next iteration. It stays within bounds
+    that follow the unit of rewards and of violations, and as it was where all plans violate something, or none does.
     """
-    violating = counts & (cost > 0)
-    number = violating.sum()
-    least, most = (jnp.min(jnp.where(counts, returns, jnp.inf)), jnp.max(jnp.where(counts, returns, -jnp.inf)))
-    mean = jnp.where(violating, cost, 0.0).sum() / jnp.maximum(number, 1)
-    unit = jnp.where(most > least, most - least, 1.0) / jnp.where(mean > 0, mean, 1.0)
-    some = (number > 0) & (counts & ~violating).any()
-    unit = jnp.where(some, unit, 1.0)
+    unit, some = _unit(returns, counts, cost)
     start = jnp.clip(jnp.where(multiplier > 0, _RELAXED * multiplier, unit), unit / _RANGE, _RANGE * unit)
     raised = jax.lax.while_loop(
         lambda mu: (share(mu) > _SHARE) & (mu < _RANGE * unit), lambda mu: _RAISED * mu, start

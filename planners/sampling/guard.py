@@ -63,12 +63,12 @@ def guarded(
     returns = jnp.where(jnp.isfinite(scores.returns), scores.returns, -jnp.inf)
     assert scores.violation is not None  # the model has constraints
     search = search.challenged(tried, returns, scores.residual, scores.violation)
-    assert search.violation is not None  # so has the belief
-    worse = (search.violation < scores.violation[0]) | ~(returns[0] > -jnp.inf)
+    worse = (jnp.asarray(search.violation) < scores.violation[0]) | ~(returns[0] > -jnp.inf)
     aside = contain(recentred(search.belief, search.clipped(search.plan)))
     belief = jax.tree.map(lambda kept, own: jnp.where(worse, kept, own), aside, search.belief)
     search = dataclasses.replace(search, belief=belief, guarded=worse)
-    return search, info.adding(executed_violation=jnp.where(worse, search.violation, scores.violation[0]))
+    executed_violation = jnp.where(worse, jnp.asarray(search.violation), scores.violation[0])
+    return search, info.adding(executed_violation=executed_violation)
 
 
 def measured(info: Info, plans: Evaluation, search: Incumbent, multiplier: Float[Array, ""] | None) -> Info:

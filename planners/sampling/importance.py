@@ -99,9 +99,7 @@ class ImportanceSampler:
         scores = self.rollouts.score(
             model, keys[1], state, plans, policy=policy_of(prior), to_go=self.per_step
         )  # R(a)
-        weighed = weigh(
-            proposal, scores, self.likelihood, prior, self.step_size, search.multiplier
-        )  # (W p / q)^κ
+        weighed = weigh(proposal, scores, self.likelihood, prior, self.step_size, search.multiplier)  # (W p / q)^κ
         weights = shown = jnp.exp(weighed.normalized.log_weights)
         if scores.to_go is not None:
             weights = weigh_steps(self.likelihood, weighed.valid, scores, weighed.multiplier)

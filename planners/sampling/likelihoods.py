@@ -67,7 +67,7 @@ class Regrets(NamedTuple):
 
     @property
     def scale(self) -> tuple[Float[Array, " K"], Bool[Array, " K"]]:
-        """The regrets of the plans that tell the scale of returns, relative to the best of these, and which they are."""
+        """The regrets of the plans that tell the scale of returns, relative to their best, and which they are."""
         if self.measured is None:
             return self.regret, self.valid
         least = jnp.min(jnp.where(self.measured, self.regret, jnp.inf), initial=jnp.inf)
