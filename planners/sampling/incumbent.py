@@ -110,12 +110,12 @@ class Incumbent:
         best = jnp.argmax(jnp.where(first, (returns - returns.max()) + lost, -jnp.inf))
         known = self.best_return > -jnp.inf
         gain = (returns[best] - jnp.where(known, self.best_return, 0.0)) + (lost[best] - self.residual)
-        better, least = gain > 0.0, self.violation
-        if violation is not None and least is not None:
-            better = (violation[best] < least) | ((violation[best] == least) & better)
-        better = (returns[best] > -jnp.inf) & (~known | better)
-        if violation is not None and least is not None:
-            least = jnp.where(better, violation[best], least)
+        least, own = self.violation, None if violation is None else violation[best]
+        if least is None or own is None:
+            better = (returns[best] > -jnp.inf) & (~known | (gain > 0.0))
+        else:
+            better = (returns[best] > -jnp.inf) & (~known | (own < least) | ((own == least) & (gain > 0.0)))
+            least = jnp.where(better, own, least)
         return dataclasses.replace(
             self,
             violation=least,
