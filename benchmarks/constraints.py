@@ -49,8 +49,8 @@ def outside(state: State, action: Any) -> Float[Array, "2"]:
 
 
 def slow(state: State, action: Any) -> Float[Array, ""]:
-    """By how much a pendulum is faster than 4 rad/s."""
-    return jnp.abs(state[1]) - 4.0
+    """By how much a pendulum is faster than 2 rad/s."""
+    return jnp.abs(state[1]) - 2.0
 
 
 def on_track(state: State, action: Any) -> Float[Array, ""]:
@@ -60,7 +60,7 @@ def on_track(state: State, action: Any) -> Float[Array, ""]:
 
 TASKS: Mapping[str, Callable[[], Task]] = {
     "passage": lambda: Task(dynamics.point_mass(goal=GOAL, obstacles=()), outside, 25, 100),
-    "speed": lambda: Task(dynamics.pendulum(max_torque=6.0), slow, 40, 150),
+    "speed": lambda: Task(dynamics.pendulum(max_torque=12.0), slow, 25, 100),
     "track": lambda: Task(dynamics.cartpole(), on_track, 40, 150),
 }
 KEEPING = (
@@ -97,7 +97,7 @@ class Options:
     planners: tuple[str, ...] = KEEPING
     """Names of planners that keep to constraints."""
     tasks: tuple[str, ...] = tuple(TASKS)
-    """passage: a point mass between two obstacles. speed: a pendulum that must not be faster than 4 rad/s. track: a
+    """passage: a point mass between two obstacles. speed: a pendulum that must not be faster than 2 rad/s. track: a
     cart-pole that must stay within 0.5 m."""
     weights: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)
     """Weights of the penalty."""

@@ -88,8 +88,9 @@ class Info:
         temperature: of the likelihood, in reward units; None where it has none. Under a prior it is that of the
             posterior, where the iterations end, whatever the step size.
 
-    Attributes: of plans under the constraints of a model (`dynamics.constrained`); None where it has none
-        violation: by how much the best plan so far, which is the one that violates least, violates them: Σ max(g, 0).
+    Attributes: of plans under constraints
+        violation: by how much the best plan so far, which is the one that violates least, violates the constraints of
+            the model, Σ max(g, 0). None, as the other four, where it has none (see `dynamics.constrained`).
         mean_violation: of all plans, by their weights.
         feasible: which share of the plans violates nothing.
         multiplier: what a unit of violation costs in reward units, before an iteration; 0 where none is known yet.

@@ -13,7 +13,7 @@ from ...dynamics.base import Model, State
 from ...dynamics.constraints import constraint_names
 from ...dynamics.pytrees import pytree, static
 from ..beliefs.protocol import Belief, Family, Multimodal, Plan, update
-from ..beliefs.warm_start import Shift
+from ..beliefs.warm_start import Shift, shift_by_one
 from ..checks import binding, check_belief, fresh
 from ..info import Info
 from .compatibility import check_bound, check_bounds, check_execution, check_inflation
@@ -143,6 +143,8 @@ class SamplingPlanner:
             initial = incumbent(
                 belief.initial.belief, belief.initial.prior, executes=belief.executes, constrained=constrained
             )
+            if constrained:  # the one that kept to the constraints is not forgotten, but tried again
+                initial = dataclasses.replace(initial, plan=shift_by_one().plans(belief.plan, belief.plan))
             return fresh(initial)
         return fresh(belief.shift(belief.initial, self.warm_start))
 

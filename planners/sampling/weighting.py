@@ -12,7 +12,7 @@ from ..checks import check_per_plan
 from ..rollouts.rollout import Scores
 from .comparison import judge
 from .likelihoods import Likelihood, Optimality, Regrets
-from .step_sizes import StepSize
+from .step_sizes import EssStep, StepSize
 from .weights import Normalized, log_normalize
 
 
@@ -87,8 +87,13 @@ def weigh(
     posterior = normalized = log_normalize(log_ratios if log_base is None else log_ratios + log_base)
     size = None
     if step_size is not None:  # q⁺ ∝ q^(1−κ) (p W)^κ
-        size = step_size(log_ratios, log_base, dimension(belief))
-        stepped = jnp.where(log_ratios > -jnp.inf, size * jnp.where(valid, log_ratios, 0.0), -jnp.inf)
+        allowed = log_ratios
+        if compared.measured is not None:  # a small κ must not let in what violates constraints
+            allowed = jnp.where(compared.measured, log_ratios, -jnp.inf)
+            if isinstance(step_size, EssStep):
+                step_size = step_size.among(compared.measured.sum())
+        size = step_size(allowed, log_base, dimension(belief))
+        stepped = jnp.where(allowed > -jnp.inf, size * jnp.where(valid, log_ratios, 0.0), -jnp.inf)
         normalized = log_normalize(stepped if log_base is None else stepped + log_base)
     degenerate = posterior.degenerate
     if log_ratio is None:  # equal returns carry no information: do not drift with the noise of the samples
