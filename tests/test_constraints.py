@@ -9,7 +9,7 @@ import pytest
 from problems import random_linear_quadratic, target, unchecked
 from scipy import optimize
 
-from mirrax import compiling, dynamics, planners
+from mirrax import compiling, dynamics, planners, report
 from mirrax.dynamics.constraints import watched_step
 from mirrax.planners.rollouts.risk import chance_constrained
 from mirrax.planners.rollouts.rollout import score
@@ -440,9 +440,41 @@ class TestPlanners:
             np.testing.assert_allclose(episode.violations, np.ones((3, 1)))
         assert planners.episode(planner, free, model, KEY, 3).violations.shape == (3, 1)
 
+    def test_a_report_says_what_was_kept(self, tmp_path):
+        model = dynamics.constrained(dynamics.pendulum(), lambda s, a: 0.5 + 0.0 * s[0], name="never")
+        model = dynamics.constrained(model, lambda s, a: -1.0 + 0.0 * s[0], name="always")
+        episode = planners.episode(planners.cem(3, num_samples=8), model, model, KEY, 3)
+        report.report_episode(tmp_path / "report.html", model, episode)
+        text = (tmp_path / "report.html").read_text()
+        assert "Constraint: never" in text
+        assert "violated in 3 steps, by 1.5 in all" in text
+        assert "Constraint: always" in text
+
 
 def _under(limit, state, action):
     return state - limit
+
+
+class TestDerivatives:
+    """Means of weighted plans have derivatives under constraints, too."""
+
+    def test_they_are_those_of_finite_differences(self):
+        def step(key, state, action):
+            return state + action, -jnp.sum((state + action - 2.0) ** 2), 1.0
+
+        free = dynamics.from_function(step, 1, init=lambda key: jnp.zeros(1), bounded=True)
+        planner = planners.mppi(3, num_samples=256, temperature=1.0)
+
+        @jax.jit
+        def planned(scale):
+            # the price is known, and of the weights alone what depends on the scale smoothly is left
+            model = dynamics.constrained(free, lambda s, a: s[0] - 0.5, scale=scale)
+            return planners.infer(planner, model, KEY, jnp.zeros(1))[0].belief.mean.sum()
+
+        slope = jax.jit(jax.grad(planned))(1.0)
+        assert np.isfinite(slope)
+        forward = jax.jit(jax.jacfwd(planned))(1.0)
+        np.testing.assert_allclose(slope, forward, rtol=1e-3, atol=1e-5)
 
 
 class TestClosedForms:
@@ -475,10 +507,10 @@ class TestClosedForms:
                 "jac": lambda a: -np.asarray(steepness(a), float),
             },
         )
-        return dynamics.constrained(model, lambda s, a: s[0] - limit), exact, -free.fun, limit
+        return dynamics.constrained(model, lambda s, a: s[0] - limit), exact, -free.fun
 
     def test_the_optimum_of_a_quadratic_program(self):
-        model, exact, unconstrained, limit = self.problem()
+        model, exact, unconstrained = self.problem()
         lost = unconstrained + exact.fun
         assert lost > 0.01  # the constraint holds the plan back
         made = {
