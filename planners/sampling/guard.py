@@ -67,6 +67,8 @@ def guarded(
     aside = contain(recentred(search.belief, search.clipped(search.plan)))
     belief = jax.tree.map(lambda kept, own: jnp.where(worse, kept, own), aside, search.belief)
     search = dataclasses.replace(search, belief=belief, guarded=worse)
+    for name, value in (("best_return", search.best_return), ("violation", jnp.asarray(search.violation))):
+        info = info.replacing(name, getattr(info, name).at[-1].set(value))
     executed_violation = jnp.where(worse, jnp.asarray(search.violation), scores.violation[0])
     return search, info.adding(executed_violation=executed_violation)
 
