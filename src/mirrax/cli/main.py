@@ -72,8 +72,8 @@ Benchmark = Literal[
     "open_loop",
     "peers",
     "contention",
-    "faults",
     "constraints",
+    "faults",
 ]
 BENCHMARKS: tuple[str, ...] = get_args(Benchmark)
 
