@@ -23,6 +23,8 @@ from .base import (
 )
 from .brax import BraxModel, brax, brax_names
 from .cartpole import CartPole, cartpole
+from .constrained import Constrained, constrained
+from .constraints import HasConstraints, constraint_names, violations
 from .coordinates import coordinate_names, coordinates, with_coordinates
 from .delayed import Delayed, DelayedState, delayed
 from .double_cartpole import DoubleCartPole, double_cartpole
@@ -73,6 +75,7 @@ __all__ = [
     "ActionSpace",
     "BraxModel",
     "CartPole",
+    "Constrained",
     "Continuous",
     "Delayed",
     "DelayedState",
@@ -86,6 +89,7 @@ __all__ = [
     "HasActuatorLimits",
     "HasActuators",
     "HasBounds",
+    "HasConstraints",
     "HasContinuousActions",
     "HasCoordinateNames",
     "HasCoordinates",
@@ -131,6 +135,8 @@ __all__ = [
     "brax_names",
     "cartpole",
     "check",
+    "constrained",
+    "constraint_names",
     "coordinate_names",
     "coordinates",
     "delayed",
@@ -169,6 +175,7 @@ __all__ = [
     "to_range",
     "to_state_dict",
     "unrolls",
+    "violations",
     "with_coordinates",
     "with_reward",
     "with_termination",

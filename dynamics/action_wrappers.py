@@ -1,7 +1,7 @@
 """Models that take other actions: the same for several steps, or one of a list."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from .actions import bounded, check_choice
 from .actuators import from_actuators, to_actuators
 from .base import Model, State, Step, check_model, checked_step
 from .checks import integer, real
+from .constraints import summed, watched_step
 from .pytrees import pytree, static
 from .spaces import Discrete, action_space
 from .wrapper import Wrapper
@@ -47,13 +48,31 @@ class ActionRepeat(Wrapper):
         """Apply `action` `repeats` times: the discounted sum of the rewards, nothing counted after an end."""
 
         def body(carry: Step, key: PRNGKeyArray) -> tuple[Step, None]:
-            state, reward, discount = carry
-            step = checked_step(self.model.step(key, state, action), state)
-            # 0 · NaN is NaN: rewards after the end must be left out, not multiplied by 0
-            gain = jnp.where(discount == 0, 0.0, discount * step.reward)
-            return Step(step.state, reward + gain, jnp.where(discount == 0, 0.0, discount * step.discount)), None
+            return _followed(carry, checked_step(self.model.step(key, carry.state, action), carry.state)), None
 
-        start = Step(state, jnp.zeros(()), jnp.ones(()))
+        return jax.lax.scan(body, _first(state), jax.random.split(key, self.repeats))[0]
+
+    @property
+    def steps_within(self) -> bool:
+        """Constraints hold after each repetition."""
+        return self.constraint_names is not None
+
+    def watched_step(
+        self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]
+    ) -> tuple[Step, Float[Array, " C"] | None]:
+        """Apply `action` `repeats` times, and sum up by how much that violates each constraint until the end.
+
+        `violations`, which sees no more than where all this leads, tells those of the last repetition.
+        """
+        if self.constraint_names is None:
+            return self.step(key, state, action), None
+
+        def body(carry: tuple[Step, Array], key: PRNGKeyArray) -> tuple[tuple[Step, Array], None]:
+            so_far, total = carry
+            step, violated = watched_step(self.model, key, so_far.state, action)
+            return (_followed(so_far, step), summed(total, violated, so_far.discount == 0)), None
+
+        start = (_first(state), jnp.zeros(len(self.constraint_names)))
         return jax.lax.scan(body, start, jax.random.split(key, self.repeats))[0]
 
 
@@ -66,6 +85,7 @@ class Discretized(Wrapper):
         actions: the actions to choose from, [C, A].
     """
 
+    steps_once: ClassVar[bool] = True
     model: Model
     actions: Float[Array, "C A"]
 
@@ -78,6 +98,10 @@ class Discretized(Wrapper):
     def num_actions(self) -> int:
         """The number C of actions."""
         return len(self.actions)
+
+    def applied(self, state: State, actions: Int[Array, " H"]) -> Float[Array, "H A"]:
+        """The actions of these numbers."""
+        return self.actions[actions]
 
     def to_actuators(self, action: Int[Array, ""]) -> Float[Array, " A"]:
         """The action of that number in the units of the actuators."""
@@ -98,9 +122,32 @@ class Discretized(Wrapper):
         """Those of the model underneath for the action of that number."""
         return super().end_reasons(state, self.actions[check_choice(action)], after)
 
+    def violations(self, state: State, action: Int[Array, ""], after: State) -> Float[Array, " C"] | None:
+        """Those of the model underneath for the action of that number."""
+        return super().violations(state, self.actions[check_choice(action)], after)
+
+    def watched_step(
+        self, key: PRNGKeyArray, state: State, action: Int[Array, ""]
+    ) -> tuple[Step, Float[Array, " C"] | None]:
+        """That of the model underneath for the action of that number."""
+        return watched_step(self.model, key, state, self.actions[check_choice(action)])
+
     def step(self, key: PRNGKeyArray, state: State, action: Int[Array, ""]) -> Step:
         """Step the model underneath with the action of that number."""
         return self.model.step(key, state, self.actions[check_choice(action)])
+
+
+def _first(state: State) -> Step:
+    """Before the first repetition."""
+    return Step(state, jnp.zeros(()), jnp.ones(()))
+
+
+def _followed(so_far: Step, step: Step) -> Step:
+    """All repetitions up to one as one step."""
+    _, reward, discount = so_far
+    # 0 · NaN is NaN: rewards after the end must be left out, not multiplied by 0
+    gain = jnp.where(discount == 0, 0.0, discount * step.reward)
+    return Step(step.state, reward + gain, jnp.where(discount == 0, 0.0, discount * step.discount))
 
 
 def action_repeat(model: Model, repeats: int) -> ActionRepeat:

@@ -4,10 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from .base import HasBounds, Model, State, checked_step
-from .spaces import Discrete, action_space
+from .spaces import Continuous, Discrete, action_space
 
 
 def bounded(model: Any) -> bool | None:
@@ -20,6 +20,17 @@ def bounded(model: Any) -> bool | None:
         Whether they have; None where the model does not say (see `HasBounds`); `saturates` then tries it out.
     """
     return model.bounded if isinstance(model, HasBounds) else None
+
+
+def taken(model: Model, action: Num[Array, "*a"]) -> Num[Array, "*a"]:
+    """An action as the actuators take it: clipped to [-1, 1] where it is known that they have a range.
+
+    Args:
+        model: any model.
+        action: on the scale of plans.
+    """
+    clips = bounded(model) and isinstance(action_space(model), Continuous)
+    return jnp.clip(action, -1.0, 1.0) if clips else jnp.asarray(action)
 
 
 def saturates(model: Model, state: State, otherwise: Any = False) -> Bool[Array, ""]:

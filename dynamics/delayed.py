@@ -1,7 +1,7 @@
 """A model whose actions take effect some steps after they were sent."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
@@ -10,6 +10,7 @@ from .actions import bounded
 from .actuators import actuator_names
 from .base import HasCoordinateNames, Model, State, Step, check_model, checked_step
 from .checks import integer, real
+from .constraints import watched_step
 from .coordinates import coordinates, with_coordinates
 from .pytrees import pytree, static
 from .spaces import Continuous, Discrete, action_space
@@ -39,6 +40,7 @@ class Delayed(Wrapper):
         num_steps: the number D of steps, >= 1.
     """
 
+    steps_once: ClassVar[bool] = True
     model: Model
     first: Num[Array, "*a"]
     num_steps: int = static()
@@ -63,6 +65,23 @@ class Delayed(Wrapper):
         """Step the model underneath with the oldest action that was sent, and send another."""
         after, reward, discount = checked_step(self.model.step(key, state.state, state.sent[0]))
         return Step(DelayedState(after, self.sending(state, action)), reward, discount)
+
+    def applied(self, state: DelayedState, actions: Num[Array, "H *a"]) -> Num[Array, "H *a"]:
+        """What the model underneath is given from a state on."""
+        return jnp.concatenate([state.sent, actions.astype(state.sent.dtype)])[: len(actions)]
+
+    def violations(
+        self, state: DelayedState, action: Num[Array, "*a"], after: DelayedState
+    ) -> Float[Array, " C"] | None:
+        """Those of the model underneath, by the action that took effect."""
+        return super().violations(state, state.sent[0], after)
+
+    def watched_step(
+        self, key: PRNGKeyArray, state: DelayedState, action: Num[Array, "*a"]
+    ) -> tuple[Step, Float[Array, " C"] | None]:
+        """A step, and by how much it violates each constraint of the model underneath."""
+        step, violated = watched_step(self.model, key, state.state, state.sent[0])
+        return Step(DelayedState(step.state, self.sending(state, action)), step.reward, step.discount), violated
 
     def sending(self, state: DelayedState, action: Num[Array, "*a"]) -> Num[Array, "D *a"]:
         """The actions on their way after another one was sent, within the actuators' range where there is one."""

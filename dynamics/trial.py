@@ -12,6 +12,7 @@ import numpy as np
 from .actuators import actuator_limits, actuator_names, from_actuators, to_actuators
 from .base import HasCoordinates, Step, check_model, checked_step
 from .checks import scalar
+from .constraints import constraint_names, violations
 from .coordinates import coordinate_names, coordinates
 from .ends import end_reasons
 from .errors import because, by_statement, is_users, own_words, said, words
@@ -203,12 +204,18 @@ def _of_reports(model: Any, state: Any) -> ValueError | None:
                     f"end_reasons[{reason!r}] must be a boolean scalar, got {kind.dtype} of shape {kind.shape}"
                 )
 
+    def kept(state: Any, action: Any) -> None:
+        names, found = constraint_names(model), violations(model, state, action, state)
+        if (size := None if names is None else len(names)) != (None if found is None else jnp.size(found)):
+            raise ValueError(f"violations must be one for each name of a constraint, {size}, got {found!r}")
+
     parts: list[tuple[str, Callable[[], None], str]] = [
         ("to_actuators", lambda: _trace(actuators, action), f"an action {list(action.shape)}"),
         ("coordinates", lambda: _trace(place, state), "a state"),
         ("figure", looks, "a state"),
         ("reward_terms", lambda: _trace(terms, state, action), "(state, action, next state)"),
         ("end_reasons", lambda: _trace(reasons, state, action), "(state, action, next state)"),
+        ("violations", lambda: _trace(kept, state, action), "(state, action, next state)"),
     ]
     for name, call, taken in parts:
         try:

@@ -26,6 +26,7 @@ from .base import (
     scenarios,
 )
 from .checks import integer
+from .constraints import constraint_names, violation_probabilities, violations, watched_step
 from .coordinates import coordinates, with_coordinates
 from .ends import end_reasons
 from .figures import Figure, figure
@@ -80,6 +81,13 @@ class Randomized(Wrapper):
         """Step a model with parameters drawn for this step only; for an environment whose stay, use `draw`."""
         model_key, step_key = jax.random.split(key)
         return self.draw(model_key).step(step_key, state, action)
+
+    def watched_step(
+        self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]
+    ) -> tuple[Step, Float[Array, " C"] | None]:
+        """That of a model with parameters drawn for this step only."""
+        model_key, step_key = jax.random.split(key)
+        return watched_step(self.draw(model_key), step_key, state, action)
 
     def _scenario(self, key: PRNGKeyArray) -> Any:
         if scenario_count(self.model) is None:
@@ -188,6 +196,20 @@ class Ensemble:
     ) -> Mapping[str, Bool[Array, ""]] | None:
         """Why an episode of the first member ends; None where it does not tell."""
         return end_reasons(self.member(0), state, action, after)
+
+    @property
+    def constraint_names(self) -> tuple[str, ...] | None:
+        """The names of a member's constraints; None where they have none."""
+        return constraint_names(self.member(0))
+
+    @property
+    def violation_probabilities(self) -> Float[Array, " C"] | None:
+        """In which share of the scenarios the first member's constraints may be violated."""
+        return violation_probabilities(self.member(0))
+
+    def violations(self, state: State, action: Num[Array, "*a"], after: State) -> Float[Array, " C"] | None:
+        """By how much a step violates the first member's constraints; None where it has none."""
+        return violations(self.member(0), state, action, after)
 
     @property
     def coordinate_names(self) -> tuple[str, ...] | None:

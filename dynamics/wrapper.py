@@ -21,6 +21,7 @@ from .base import (
     scenario_count,
     scenarios,
 )
+from .constraints import WatchesSteps, constraint_names, violation_probabilities, violations, watched_step
 from .coordinates import coordinates, with_coordinates
 from .ends import end_reasons
 from .engines import HasImagined, imagined, unrolls
@@ -39,7 +40,7 @@ class Wrapper:
     """
 
     model: Model
-    steps_once: ClassVar[bool] = False  # whether a step is one of the model underneath, of the same action, and more
+    steps_once: ClassVar[bool] = False  # whether a step is one of the model underneath, and what is made of it
 
     def inner(self, state: State) -> State:
         """The state of the model underneath."""
@@ -70,6 +71,10 @@ class Wrapper:
         step = checked_step(self.model.step(key, self.inner(state), action))
         return Step(self.outer(state, step.state), step.reward, step.discount)
 
+    def applied(self, state: State, actions: Num[Array, "H *a"]) -> Num[Array, "H *b"]:
+        """What the model underneath is given from a state on."""
+        return actions
+
     @property
     def unrolls(self) -> bool:
         """Whether the engine underneath follows whole plans at once, and all that is added follows from its steps."""
@@ -78,7 +83,7 @@ class Wrapper:
     def unroll(self, state: State, actions: Num[Array, "K H *a"]) -> Step:
         """Follow K plans: first all of them underneath, then what the wrapper makes of the steps."""
         this: Any = self
-        steps = this.model.unroll(jax.vmap(self.inner)(state), actions)
+        steps = this.model.unroll(jax.vmap(self.inner)(state), jax.vmap(self.applied)(state, actions))
 
         def follow(state: State, steps: Step, actions: Num[Array, "H *a"]) -> Step:
             def body(state: State, now: tuple[Step, Array]) -> tuple[State, Step]:
@@ -160,6 +165,34 @@ class Wrapper:
     ) -> Mapping[str, Bool[Array, ""]] | None:
         """Why an episode of the model underneath ends; None where it does not tell."""
         return end_reasons(self.model, self.inner(state), action, self.inner(after))
+
+    @property
+    def constraint_names(self) -> tuple[str, ...] | None:
+        """The names of the constraints of the model underneath; None where it has none."""
+        return constraint_names(self.model)
+
+    @property
+    def violation_probabilities(self) -> Float[Array, " C"] | None:
+        """In which share of the scenarios the constraints of the model underneath may be violated."""
+        return violation_probabilities(self.model)
+
+    def violations(self, state: State, action: Num[Array, "*a"], after: State) -> Float[Array, " C"] | None:
+        """By how much a step violates the constraints of the model underneath; None where it has none."""
+        return violations(self.model, self.inner(state), action, self.inner(after))
+
+    @property
+    def steps_within(self) -> bool:
+        """Whether a step of the model underneath is made of several, in which constraints hold."""
+        return isinstance(self.model, WatchesSteps) and self.model.steps_within
+
+    def watched_step(
+        self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]
+    ) -> tuple[Step, Float[Array, " C"] | None]:
+        """A step, and by how much it violates each constraint; of steps within, those of the model underneath."""
+        step = checked_step(self.step(key, state, action), state)
+        if self.steps_within:
+            return step, watched_step(self.model, key, self.inner(state), action)[1]
+        return step, self.violations(state, action, step.state)
 
     @property
     def dt(self) -> Any:

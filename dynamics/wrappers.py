@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
-from .actions import bounded
+from .actions import taken
 from .base import Model, State, Step, check_model, checked_step
 from .checks import real, scalar
 from .engines import reward_between
 from .pytrees import pytree, static, traceable
 from .rewards import checked_terms, total
-from .spaces import Continuous, action_space
+from .spaces import action_space
 from .wrapper import Wrapper
 
 
@@ -32,20 +32,20 @@ class WithReward(Wrapper):
     def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Step the model underneath; the given reward, NaN where the model's own is (it diverged)."""
         step = checked_step(self.model.step(key, state, action))
-        reward = total("reward", self.reward_function(state, _taken(self.model, action), step.state))
+        reward = total("reward", self.reward_function(state, taken(self.model, action), step.state))
         return step._replace(reward=jnp.where(jnp.isnan(step.reward), jnp.nan, reward))
 
     def reward_between(self, state: State, action: Num[Array, "*a"], after: State) -> Float[Array, ""] | None:
         """The given reward, where the model underneath can say its own without a step."""
         if reward_between(self.model, state, action, after) is None:
             return None
-        return total("reward", self.reward_function(state, _taken(self.model, action), after))
+        return total("reward", self.reward_function(state, taken(self.model, action), after))
 
     def reward_terms(
         self, state: State, action: Num[Array, "*a"], after: State
     ) -> Mapping[str, Float[Array, ""]] | None:
         """The terms of the given reward; None where it is one number."""
-        return checked_terms("reward", self.reward_function(state, _taken(self.model, action), after)) or None
+        return checked_terms("reward", self.reward_function(state, taken(self.model, action), after)) or None
 
     def reads(self, state: State) -> Any:
         """The reward for a state, before or after a step."""
@@ -87,7 +87,7 @@ class WithTermination(Wrapper):
         return reasons or None
 
     def _ended(self, state: State, action: Num[Array, "*a"], after: State) -> Bool[Array, ""]:
-        ended = jnp.asarray(self.ended_function(state, _taken(self.model, action), after))
+        ended = jnp.asarray(self.ended_function(state, taken(self.model, action), after))
         if ended.shape != () or ended.dtype != bool:
             raise ValueError(f"ended must be a boolean scalar, got {ended.dtype} of shape {ended.shape}")
         return ended
@@ -217,12 +217,6 @@ def discounted(model: Model, discount: Any) -> Discounted:
         ValueError: if `model` is not a model, or γ lies outside [0, 1].
     """
     return Discounted(check_model("model", model), real("discount", discount, minimum=0.0, maximum=1.0))
-
-
-def _taken(model: Model, action: Num[Array, "*a"]) -> Num[Array, "*a"]:
-    """The action as the actuators take it, where it is known that they have a range."""
-    clips = bounded(model) and isinstance(action_space(model), Continuous)
-    return jnp.clip(action, -1.0, 1.0) if clips else jnp.asarray(action)
 
 
 def _function(name: str, function: Any) -> Callable[..., Any]:

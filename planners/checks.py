@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from ..dynamics.base import check_model
+from ..dynamics.constraints import constraint_names
 from ..dynamics.pytrees import difference
 from ..dynamics.resting import Resting
 from ..dynamics.spaces import ActionSpace, action_space
@@ -128,6 +129,16 @@ def binding(planner: str, model: Any, state: Any) -> Iterator[ActionSpace]:
 def _kind(model: Any) -> str:
     """What the user knows the model as, who may have asked for plans that end at rest but for no such model."""
     return type(model.model if isinstance(model, Resting) else model).__name__
+
+
+def check_unconstrained(model: Any) -> None:
+    """Raise a `ValueError` if a model has constraints, for planners that cannot keep to them."""
+    if (names := constraint_names(model)) is not None:
+        raise ValueError(
+            f"model has constraints ({', '.join(names)}), which this planner does not keep: take one that weighs "
+            "sampled plans (cem, icem, mppi, pi2, vi_mpc, tsallis, dial, evolution, predictive_sampling, "
+            "random_shooting, smc), without refine"
+        )
 
 
 def check_per_plan(name: str, values: Any, num_samples: int) -> Shaped[Array, " K"]:

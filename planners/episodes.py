@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
-from ..dynamics.base import Model, State, check_model, checked_step
+from ..dynamics.base import Model, State, check_model
 from ..dynamics.checks import integer
+from ..dynamics.constraints import constraint_names, violations, watched_step
 from ..dynamics.spaces import action_space
 from ..dynamics.trial import check_state
 from .api import Planner, planned, thought
@@ -35,6 +36,8 @@ class Episode(NamedTuple):
         plans: what was planned in each step, [T, H, A], where it was kept, between plannings what is left of it; else
             None.
         modes: where it was kept, of a belief with several modes: these, [T, M, H, A], and their weights, [T, M].
+        violations: by how much each step violated each constraint (`dynamics.constraint_names`) of the environment,
+            or of the model, if it is the one that has some, [T, C]; None where neither has.
     """
 
     states: State
@@ -45,6 +48,7 @@ class Episode(NamedTuple):
     final_state: State
     plans: Num[Array, "T H *a"] | None = None
     modes: tuple[Num[Array, "T M H *a"], Float[Array, "T M"]] | None = None
+    violations: Float[Array, "T C"] | None = None
 
 
 class _Held(NamedTuple):
@@ -172,7 +176,10 @@ def episode(
         with noted(planner, model, seen, unlike):
             action, belief, info, found, held, time = decide(plan_key, seen, belief, held, t)
         with acting(state):
-            step = checked_step(env.step(step_key, state, action), state)
+            step, violated = watched_step(env, step_key, state, action)
+            if violated is None and constraint_names(model) is not None:
+                violated = violations(model, seen, action, seen_in(step.state))
+            violated = None if violated is None else jnp.where(alive, violated, 0.0)
         reward = jnp.where(alike, jnp.where(alive, step.reward, 0.0), jnp.nan)
         discount = jnp.where(alive, step.discount, 0.0)
         state_next = frozen_if(~alive, state, step.state)
@@ -181,7 +188,7 @@ def episode(
             plans = what_is_left(plans, time)
             if modes is not None:
                 modes = jax.vmap(lambda mode: what_is_left(mode, time))(modes[0]), modes[1]
-        happened = (state, action, reward, discount, info, plans, modes)
+        happened = (state, action, reward, discount, info, plans, modes, violated)
         return _Carry(state_next, belief if held is None else None, discount != 0, held), happened
 
     key, sharding = check_key(key), sharding_of(planner)
@@ -208,5 +215,5 @@ def episode(
         carry = _Carry(first, None, jnp.array(True), _Held(belief, belief, info, control_key))
         numbers = jnp.arange(num_steps)
     (final_state, *_), history = jax.lax.scan(control, carry, (keys, numbers))
-    states, actions, rewards, discounts, infos, plans, modes = history
-    return Episode(states, actions, rewards, discounts, infos, final_state, plans, modes)
+    states, actions, rewards, discounts, infos, plans, modes, violated = history
+    return Episode(states, actions, rewards, discounts, infos, final_state, plans, modes, violated)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Num, Shaped
 
 from ..dynamics.pytrees import pytree, static
 
+_BRIEF = ("best_return", "num_invalid", "degenerate", "rounding", "violation", "executed_violation")
 KEEP = ("returns", "weights", "samples", "lineage")  # what grows with the number of plans or steps
 
 
@@ -87,6 +88,15 @@ class Info:
         temperature: of the likelihood, in reward units; None where it has none. Under a prior it is that of the
             posterior, where the iterations end, whatever the step size.
 
+    Attributes: of plans under constraints
+        violation: by how much the best plan so far, which is the one that violates least, violates the constraints of
+            the model, Σ max(g, 0). None, as the other four, where it has none (see `dynamics.constrained`).
+        mean_violation: of all plans, by their weights.
+        feasible: which share of the plans violates nothing.
+        multiplier: what a unit of violation costs in reward units, before an iteration; 0 where none is known yet.
+            Planners that rank plans need none.
+        executed_violation: of the plan to execute, once for all iterations.
+
     Attributes: of planners that weigh samples
         ess: effective sample size 1/Σw² of the weights, between 1 and K (Kish, 1965).
         max_weight: the greatest weight.
@@ -151,6 +161,11 @@ class Info:
     degenerate = _Measure(bool)
     rounding = _Measure()
     temperature = _Measure()
+    violation = _Measure()
+    mean_violation = _Measure()
+    feasible = _Measure()
+    multiplier = _Measure()
+    executed_violation = _Measure()
     ess = _Measure()
     max_weight = _Measure()
     perplexity = _Measure()
@@ -174,7 +189,7 @@ class Info:
 
     def brief(self) -> "Info":
         """The best return and what went wrong; None for all other numbers, which then are not computed."""
-        names = tuple(name for name in ("best_return", "num_invalid", "degenerate", "rounding") if name in self.names)
+        names = tuple(name for name in _BRIEF if name in self.names)
         # each column by itself, which compilers understand
         measures = jnp.stack([self.measures[..., self.names.index(name)] for name in names], axis=-1)
         return dataclasses.replace(self, measures=measures, names=names)
@@ -188,6 +203,12 @@ class Info:
             samples=self.samples if "samples" in names else None,
             lineage=self.lineage if "lineage" in names else None,
         )
+
+    def adding(self, **measures: Num[Array, "..."]) -> "Info":
+        """With more numbers; of several rows, those of each row, or one for all."""
+        values = [jnp.broadcast_to(value, self.measures.shape[:-1]) for value in measures.values()]
+        numbers = jnp.concatenate([self.measures, jnp.stack(values, axis=-1).astype(self.measures.dtype)], axis=-1)
+        return dataclasses.replace(self, measures=numbers, names=(*self.names, *measures))
 
     def replacing(self, name: str, value: Num[Array, "..."]) -> "Info":
         """With another number in the place of one that it reports."""

@@ -1,5 +1,6 @@
 """Models of MuJoCo files on both engines: kinematics, sensors, coordinates, parity, derivatives, whole rollouts."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import mujoco
@@ -205,8 +206,14 @@ def test_a_whole_plan_is_what_its_steps_are():
         lambda m: dynamics.with_termination(m, lambda s, a, after: after.qpos[0] > 0.25),
         lambda m: dynamics.with_reward(m, lambda s, a, after: a[0] + after.qpos[1] - s.qpos[0]),
         lambda m: dynamics.resting(m, reward_steps=5, speed=1.0),
+        lambda m: dynamics.delayed(m, 3),
+        lambda m: dynamics.constrained(m, lambda s, a: jnp.abs(s.qpos[0]) - 0.1),
+        lambda m: dynamics.constrained(dynamics.delayed(dynamics.timed(m), 2), lambda s, a: s.sent[0, 0]),
     ],
-    ids=["bare", "value", "discounted timed", "termination", "reward", "resting"],
+    ids=[
+        *("bare", "value", "discounted timed", "termination", "reward", "resting", "delayed"),
+        *("constrained", "constrained delayed timed"),
+    ],
 )
 def test_wrappers_unroll_what_they_step(wrap):
     model = wrap(dynamics.mujoco(CARTPOLE, upright))
@@ -222,6 +229,8 @@ def test_wrappers_unroll_what_they_step(wrap):
     stepwise = Stepwise(model)
     assert not unrolls(stepwise)
     np.testing.assert_allclose(whole, jax.jit(lambda: planners.rollout(stepwise, KEY, state, plans))(), rtol=2e-5)
+    follow = jax.jit(lambda model, plan: planners.trajectory(model, KEY, state, plan))
+    chex.assert_trees_all_close(follow(model, plans[0]), follow(stepwise, plans[0]), atol=1e-4)
 
 
 def test_a_simulation_that_diverges_earns_nan_from_there_on():

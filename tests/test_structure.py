@@ -52,6 +52,7 @@ BASE = [
     "actuators",
     "base",
     "checks",
+    "constraints",
     "coordinates",
     "drawings",
     "ends",

@@ -17,7 +17,7 @@ from ...dynamics.spaces import Continuous
 from ..beliefs.protocol import Plans, continuous_shape
 from ..beliefs.reading import read
 from ..beliefs.warm_start import Shift, shift_of
-from ..checks import binding, check_own_belief, fresh
+from ..checks import binding, check_own_belief, check_unconstrained, fresh
 from ..differentiation import constant, implicit, undifferentiable
 from ..info import Info
 from .ascent import Explicit, Implicit, ascend
@@ -85,6 +85,7 @@ class GradientPlanner:
             ValueError: naming planner, model, parameter and shapes, if they do not fit.
         """
         with binding(self.name, model, state) as space:
+            check_unconstrained(model)
             if not isinstance(self.family, PointsFamily):
                 real("initial_plan", self.family.mean, shape=continuous_shape(self.name, self.horizon, space))
             belief = self.family.bind(self.horizon, space)

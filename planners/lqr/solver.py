@@ -21,7 +21,7 @@ from ..beliefs.noise import white_noise
 from ..beliefs.protocol import Plan, Plans, continuous_shape
 from ..beliefs.reading import read
 from ..beliefs.warm_start import Shift, shift_of
-from ..checks import binding, check_own_belief, fresh, named
+from ..checks import binding, check_own_belief, check_unconstrained, fresh, named
 from ..differentiation import Equations, constant, implicit
 from ..info import Info, info_row
 from ..rollouts.simulation import draw_scenarios, reuse_noise, with_new_noise
@@ -98,6 +98,7 @@ class IterativeLQR:
             ValueError: naming planner, model, parameter and shapes, if they do not fit.
         """
         with binding(self.name, model, state) as space:
+            check_unconstrained(model)
             real("initial_plan", self.proposal.mean, shape=continuous_shape("iLQR", self.horizon, space))
             proposal = self.proposal.bind(self.horizon, space)
             if isinstance(self.prior, GaussianFamily | Bound):

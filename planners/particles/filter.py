@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 from ...dynamics.base import Model, State
 from ...dynamics.checks import scalar
+from ...dynamics.constraints import violation_probabilities
 from ...dynamics.spaces import ActionSpace, action_space
 from ..beliefs.protocol import Plans, Policy, Sequential
 from ..checks import check_per_plan
@@ -64,6 +65,7 @@ def run_filter(
     resampler: Resampler,
     inverse_temperature: Float[Array, ""],
     prior: Prior | None,
+    multiplier: Float[Array, ""] | None = None,
     num_scenarios: int | None = None,
     common_noise: bool = True,
     risk: Risk | None = None,
@@ -82,6 +84,8 @@ def run_filter(
         resampler: when and how to resample, and the look-ahead.
         inverse_temperature: b = 1/λ >= 0, a scalar.
         prior: p; None for q itself. A `Stepwise` one counts at each step, others at the end of the horizon.
+        multiplier: μ, what a violation of the model's constraints costs on the way, in reward units: U − μ c decides
+            who survives, and is weighed out again for those that keep to them in the end. None without constraints.
         num_scenarios: see `rollout`; a particle is then a plan under way in all of them.
         common_noise: see `rollout`. Where each particle has its own noise, success selects lucky noise as well as
             good actions: the posterior that is optimistic about the dynamics.
@@ -100,7 +104,7 @@ def run_filter(
     draw_key, step_key = jax.random.split(keys[0])
 
     def run(parts: Any, noise_key: Array, draw_key: Array, step_key: Array) -> WeightedPlans:
-        model, state, proposal, prior, risk, resampler, inverse = parts
+        model, state, proposal, prior, risk, resampler, inverse, multiplier = parts
         rollouts = start_rollouts(
             model,
             noise_key,
@@ -114,13 +118,23 @@ def run_filter(
             freeze=not isinstance(proposal, Sequential),
         )
         particle_filter = _Filter(
-            shape, action_space(model), proposal, prior, risk, resampler, inverse, rollouts, blocks
+            shape,
+            action_space(model),
+            proposal,
+            prior,
+            risk,
+            resampler,
+            inverse,
+            rollouts,
+            blocks,
+            multiplier,
+            violation_probabilities(model),
         )
         steps = (jnp.arange(shape[1]), rollouts.keys, jax.random.split(step_key, shape[1]))
         end, history = jax.lax.scan(particle_filter.step, particle_filter.start(draw_key), steps)
         return particle_filter.finish(end, *history)
 
-    parts = (model, state, proposal, prior, risk, resampler, inverse_temperature)
+    parts = (model, state, proposal, prior, risk, resampler, inverse_temperature, multiplier)
     if sharding is None:
         return run(parts, keys[1], draw_key, step_key)
     everywhere = PartitionSpec()
@@ -151,6 +165,8 @@ class _Filter(NamedTuple):
     inverse: Float[Array, ""]
     rollouts: Rollouts
     blocks: ParticleBlocks
+    multiplier: Float[Array, ""] | None
+    probabilities: Float[Array, " C"] | None
 
     def start(self, draw_key: Key[Array, ""]) -> _Carry:
         """All particles in the first state."""
@@ -212,7 +228,9 @@ class _Filter(NamedTuple):
         models = rollouts.models if end.models is None else end.models
         returns = rollouts.total_with(lambda model, state: model.value(state))(models, end.at)
         returns = self.blocks.of_particles(rollouts.risk_adjusted(self.risk, returns))
-        log_ratio, change = end.log_ratio, self.inverse * (returns - end.utility)
+        violation = rollouts.violation(self.probabilities, end.at.violations)
+        violation = None if violation is None else self.blocks.of_particles(violation)
+        log_ratio, change = end.log_ratio, self.inverse * (self._priced(returns, violation) - end.utility)
         if self.prior is not None and not self._tells_steps:  # p of whole plans
             drawn_by = self.proposal if self._has_plans else _Drawn(end.log_drawn)
             log_ratio = self.prior.log_ratio(end.plans, drawn_by) + end.log_policy
@@ -236,6 +254,7 @@ class _Filter(NamedTuple):
             log_evidence=jnp.where(dead, -jnp.inf, end.log_evidence + log_total),
             num_invalid=end.num_invalid + (bad & ~end.invalid).sum(),
             lineage=Lineage(ess, resampled, _num_ancestors(parents, weights > 0)),
+            violation=violation,
         )
 
     @property
@@ -263,6 +282,10 @@ class _Filter(NamedTuple):
         if jnp.shape(log_probs) != self.shape:
             raise ValueError(f"step_log_probs of the prior must be of shape {self.shape}, got {log_probs.shape}")
         return log_probs
+
+    def _priced(self, utility: Float[Array, " K"], violation: Float[Array, " K"] | None) -> Float[Array, " K"]:
+        """U − μ c; where a constraint is no number, neither is this."""
+        return utility if violation is None or self.multiplier is None else utility - self.multiplier * violation
 
     def _look_ahead(self, models: Any, at: RolloutState) -> Float[Array, "K *M"]:
         """U, the utility of rollouts under way in each scenario."""
@@ -293,6 +316,7 @@ class _Filter(NamedTuple):
                     rollouts.first(at.state), actions
                 )
             utility = rollouts.risk_adjusted(self.risk, self._look_ahead(models, after))
+            utility = self._priced(utility, rollouts.violation(self.probabilities, after.violations))
             return after, _Outcome(utility, rollouts.ended(after), log_policy, log_q, _finite(actions))
 
         at, outcome = blocks.blockwise(

@@ -20,7 +20,7 @@ from .belief import Particles, check_sequential
 from .filter import run_filter
 from .resampling import Resampler
 from .tempering import Tempering
-from .weights import diagnose, reweigh
+from .weights import diagnose, kept, reweigh
 
 
 @pytree
@@ -76,12 +76,14 @@ class ParticleFilter:
             resampler=self.resampler,
             inverse_temperature=inverse,
             prior=prior,
+            multiplier=search.multiplier,
             num_scenarios=self.rollouts.num_scenarios,
             common_noise=self.rollouts.common_noise,
             risk=self.rollouts.risk,
             chunk_size=self.rollouts.chunk_size,
             sharding=self.rollouts.sharding,
         )
+        weighted, multiplier = kept(weighted, search.multiplier)
         valid = weighted.log_weights > -jnp.inf
         returns = jnp.where(valid, weighted.returns, -jnp.inf)
         reached = self.likelihood.cool(inverse, weighted.log_weights, weighted.returns, weighted.log_evidence, last)
@@ -106,6 +108,9 @@ class ParticleFilter:
             degenerate=degenerate,
             memory=reached,
             diagnose=functools.partial(diagnose, weighted, reweighted, weights, uninformative, compared),
+            violation=weighted.violation,
+            shown=weights,
+            multiplier=multiplier,
         )
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ...dynamics.checks import optional_scalar
 from ..beliefs.protocol import Belief, Plans
 from ..info import Info, Lineage, info_row
+from ..sampling.comparison import by_violation, next_multiplier
 from ..sampling.likelihoods import Optimality, Regrets, regrets
 from ..sampling.weights import Normalized, effective_sample_size, log_normalize
 
@@ -24,6 +25,7 @@ class WeightedPlans(NamedTuple):
         log_evidence: log Ẑ, a scalar; Ẑ is an unbiased estimate of E_p[exp(b R)]. −inf where all died.
         num_invalid: how many diverged on the way, resampled ones included.
         lineage: what became of them.
+        violation: by how much each violates the constraints of the model, [K]; None where it has none.
     """
 
     plans: Plans
@@ -33,6 +35,7 @@ class WeightedPlans(NamedTuple):
     log_evidence: Float[Array, ""]
     num_invalid: Int[Array, ""]
     lineage: Lineage
+    violation: Float[Array, " K"] | None = None
 
 
 class Reweighted(NamedTuple):
@@ -47,6 +50,36 @@ class Reweighted(NamedTuple):
     optimality: Optimality
     normalized: Normalized
     log_evidence: Float[Array, ""]
+
+
+def kept(
+    weighted: WeightedPlans, multiplier: Float[Array, ""] | None
+) -> tuple[WeightedPlans, Float[Array, ""] | None]:
+    """The plans that keep to the constraints, as weighted samples of p(a) exp(b R(a)) 1[c(a) = 0].
+
+    Where none does, those that violate least.
+
+    Args:
+        weighted: the plans of the particle filter.
+        multiplier: μ by which they survived, a scalar; None without constraints.
+
+    Returns:
+        The plans, and μ of the next filter: raised where those that violate something had more than a little weight.
+    """
+    if weighted.violation is None or multiplier is None:
+        return weighted, None
+    valid, cost = weighted.log_weights > -jnp.inf, weighted.violation
+    inside = valid & (cost <= 0)
+    some = inside.any()
+    share = jnp.where(valid & ~inside, jnp.exp(weighted.log_weights), 0.0).sum()
+    log_weights, log_share, nothing = log_normalize(
+        jnp.where(some, jnp.where(inside, weighted.log_weights, -jnp.inf), by_violation(cost, valid))
+    )
+    found = weighted._replace(
+        log_weights=jnp.where(nothing, -jnp.inf, log_weights),
+        log_evidence=weighted.log_evidence + jnp.where(some, log_share, 0.0),
+    )
+    return found, next_multiplier(share, weighted.returns, valid, cost, multiplier)
 
 
 def reweigh(weighted: WeightedPlans, inverse: Float[Array, ""], reached: Float[Array, ""]) -> Reweighted:

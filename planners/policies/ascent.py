@@ -15,7 +15,7 @@ from ...dynamics.pytrees import pytree, static
 from ..beliefs.noise import white_noise
 from ..beliefs.reading import read
 from ..beliefs.warm_start import shift_by_one
-from ..checks import binding, check_own_belief, fresh
+from ..checks import binding, check_own_belief, check_unconstrained, fresh
 from ..differentiation import undifferentiable
 from ..gradients.ascent import Climb, ascend
 from ..gradients.optimizers import Optimizer
@@ -82,6 +82,7 @@ class PolicyPlanner:
             ValueError: if its network does not fit what it observes, or the model's actuators.
         """
         with binding(self.name, model, state):
+            check_unconstrained(model)
             given = self.policy.init(model, state)
         mean, std = given.moments(given.outputs(given.observe(state)))
         mean, std = jnp.where(jnp.isfinite(mean), mean, 0.0), jnp.where(jnp.isfinite(std), std, given.scale)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...dynamics.base import Model, scenario_count
-from ...dynamics.checks import real
+from ...dynamics.checks import real, scalar
 from ...dynamics.pytrees import pytree, traceable
 from ..checks import check_part
 from ..options import checked
@@ -100,6 +100,20 @@ class ConditionalValueAtRisk:
         tail = jnp.maximum(self.alpha * len(returns), 1e-6)
         share = jnp.clip(tail - jnp.arange(len(returns)), 0.0, 1.0)
         return (share * jnp.sort(returns)).sum() / share.sum()
+
+
+def chance_constrained(probabilities: Float[Array, " C"], violations: Float[Array, "*K M C"]) -> Float[Array, "*K C"]:
+    """What counts of violations in M scenarios: of each constraint the ⌈(1 − ε) M⌉-th smallest.
+
+    Args:
+        probabilities: ε, in which share of the scenarios a constraint may be violated.
+        violations: in each scenario, along the last axis but one.
+    """
+    size, epsilon = violations.shape[-2], jnp.asarray(probabilities)
+    number = jnp.ceil((1.0 - epsilon) * size * (1.0 - 1e-6)).astype(int)  # but for rounding
+    place = jnp.clip(number - 1, 0, size - 1)
+    ordered = jnp.sort(violations, axis=-2)
+    return jnp.take_along_axis(ordered, jnp.broadcast_to(place, (*ordered.shape[:-2], 1, len(place))), -2)[..., 0, :]
 
 
 def entropic(theta: Any) -> Entropic:
@@ -206,3 +220,13 @@ def risk_at(rho: Any, temperature: Any, standardize: bool = False) -> Any:
     if temperature is None or standardize:
         raise ValueError(f"rho needs a temperature in reward units, got rho={rho!r} and temperature={temperature!r}")
     return entropic(checked("rho", rho, required=True) / checked("temperature", temperature, required=True))
+
+
+def across(risk: Risk | None, returns: Float[Array, "*K M"]) -> Float[Array, "*K"]:
+    """The risk measure of returns over the scenarios; NaN where any of them is not finite."""
+    valid = jnp.isfinite(returns).all(-1)
+    finite = jnp.where(valid[..., None], returns, 0.0)
+    if risk is None:
+        return jnp.where(valid, finite.mean(-1), jnp.nan)
+    values = jax.vmap(lambda own: scalar("what risk returns", risk(own)))(finite.reshape(-1, finite.shape[-1]))
+    return jnp.where(valid, values.reshape(valid.shape), jnp.nan)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from ...dynamics.base import Model, State, Step, scenario_count
 from ...dynamics.checks import scalar
+from ...dynamics.constraints import violation_probabilities, violations, watched_step
 from ...dynamics.engines import unrolls
 from ...dynamics.spaces import action_space
 from ..beliefs.protocol import Plan, Plans
@@ -18,15 +19,7 @@ from ..checks import check_key, explained
 from .blocks import sizes, spread
 from .placement import check_placed
 from .risk import Risk, as_risk, check_risk
-from .simulation import (
-    RolloutState,
-    draw_scenarios,
-    masked_after_end,
-    masked_step,
-    start_rollouts,
-    two_sum,
-    with_new_noise,
-)
+from .simulation import RolloutState, draw_scenarios, masked, start_rollouts, two_sum, with_new_noise
 
 
 class Trajectory(NamedTuple):
@@ -37,12 +30,14 @@ class Trajectory(NamedTuple):
         rewards: [H]; zero after an end.
         discounts: [H]; zero from an end on.
         value: of the last state, a scalar; zero after an end.
+        violations: by how much each step violates each constraint of the model, [H, C]; None where it has none.
     """
 
     states: State
     rewards: Float[Array, " H"]
     discounts: Float[Array, " H"]
     value: Float[Array, ""]
+    violations: Float[Array, "H C"] | None = None
 
 
 def rollout(
@@ -115,6 +110,8 @@ class Scores(NamedTuple):
         to_go_residual: what rounding has taken from these.
         log_prob: Σ_t log p(a_t | s_t), the mean over scenarios, [K], if a policy was given; after an end in the last
             state before it.
+        violation: by how much each violates the constraints of the model, [K]; None where it has none.
+        violation_to_go: the rest of that from each step on, [K, H], if asked for.
     """
 
     returns: Float[Array, " K"]
@@ -122,6 +119,8 @@ class Scores(NamedTuple):
     to_go: Float[Array, "K H"] | None
     to_go_residual: Float[Array, "K H"] | None
     log_prob: Float[Array, " K"] | None
+    violation: Float[Array, " K"] | None = None
+    violation_to_go: Float[Array, "K H"] | None = None
 
 
 def score(
@@ -200,10 +199,19 @@ def trajectory(model: Model, key: PRNGKeyArray, state: State, plan: Plan) -> Tra
 
 
 def _follow(model: Model, key: Key[Array, ""], state: State, plan: Plan) -> Trajectory:
-    def body(carry: tuple[State, Array], inputs: tuple[Array, Array]) -> tuple[tuple[State, Array], Step]:
+    def body(carry: tuple[State, Array], inputs: tuple[Array, Array]) -> tuple[tuple[State, Array], tuple[Step, Any]]:
         state, weight = carry
-        step = masked_step(model, inputs, state, weight)
-        return (step.state, weight * step.discount), step
+        return follow(weight, *watched_step(model, inputs[0], state, inputs[1]))
+
+    def replay(
+        carry: tuple[State, Array], inputs: tuple[Array, Step]
+    ) -> tuple[tuple[State, Array], tuple[Step, Any]]:
+        (state, weight), (action, step) = carry, inputs
+        return follow(weight, step, violations(model, state, action, step.state))
+
+    def follow(weight: Array, step: Step, violated: Any) -> tuple[tuple[State, Array], tuple[Step, Any]]:
+        step, violated = masked(step, weight), None if violated is None else jnp.where(weight == 0, 0.0, violated)
+        return (step.state, weight * step.discount), (step, violated)
 
     whole = model
     if scenario_count(model) is not None:
@@ -211,21 +219,16 @@ def _follow(model: Model, key: Key[Array, ""], state: State, plan: Plan) -> Traj
         model = jax.tree.map(lambda leaf: leaf[0], models)
     state = with_new_noise(whole, key, state)
     keys = jax.random.split(key, len(plan))
+    start = (state, jnp.ones(()))
     if unrolls(model):
         this: Any = model
         one = this.unroll(jax.tree.map(lambda leaf: leaf[None], state), plan[None])
         known = jax.tree.map(lambda leaf: leaf[0], one)
-
-        def masked(weight: Array, step: Step) -> tuple[Array, Step]:
-            step = masked_after_end(step, weight)
-            return weight * step.discount, step
-
-        weight, steps = jax.lax.scan(masked, jnp.ones(()), known)
-        state = jax.tree.map(lambda leaf: leaf[-1], steps.state)
+        (state, weight), (steps, violated) = jax.lax.scan(replay, start, (plan, known))
     else:
-        (state, weight), steps = jax.lax.scan(body, (state, jnp.ones(())), (keys, plan))
+        (state, weight), (steps, violated) = jax.lax.scan(body, start, (keys, plan))
     value = jnp.where(weight == 0, 0.0, scalar("value", model.value(state)))
-    return Trajectory(steps.state, steps.reward, steps.discount, value)
+    return Trajectory(steps.state, steps.reward, steps.discount, value, violated)
 
 
 def _score(
@@ -254,13 +257,13 @@ def _score(
     )
 
     # A scan of vmaps, not a vmap of a scan: that would trace the model once and then batch it, at the cost of both.
-    def body(at: RolloutState, now: tuple[Array, Array]) -> tuple[RolloutState, Array | None]:
-        at, gain = rollouts.advance(rollouts.models, now[0], at, now[1])
-        return at, gain if to_go else None
+    def body(at: RolloutState, now: tuple[Array, Array]) -> tuple[RolloutState, Any]:
+        after, gain = rollouts.advance(rollouts.models, now[0], at, now[1])
+        return after, (gain, at.violations) if to_go else None
 
-    def known(at: RolloutState, now: tuple[Array, Step]) -> tuple[RolloutState, Array | None]:
-        at, gain = rollouts.record(at, *now)
-        return at, gain if to_go else None
+    def known(at: RolloutState, now: tuple[Array, Step]) -> tuple[RolloutState, Any]:
+        after, gain = rollouts.replay(at, *now)
+        return after, (gain, at.violations) if to_go else None
 
     if differentiable:
         body = jax.checkpoint(body, prevent_cse=False)  # which a scan does by itself
@@ -268,9 +271,10 @@ def _score(
         this: Any = model
         steps = this.unroll(rollouts.first(rollouts.start.state), plans)
         steps = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), steps)
-        end, gains = jax.lax.scan(known, rollouts.start, (plans.swapaxes(0, 1), steps))
+        end, history = jax.lax.scan(known, rollouts.start, (plans.swapaxes(0, 1), steps))
     else:
-        end, gains = jax.lax.scan(body, rollouts.start, (rollouts.keys, plans.swapaxes(0, 1)))
+        end, history = jax.lax.scan(body, rollouts.start, (rollouts.keys, plans.swapaxes(0, 1)))
+    gains, before = (None, None) if history is None else history
     totals, lost = rollouts.sum_with(lambda model, state: model.value(state))(rollouts.models, end)
     returns, residual = rollouts.compared(risk, totals, lost)
     remain: tuple[Array | None, Array | None] = None, None
@@ -284,4 +288,8 @@ def _score(
         _, remaining = jax.lax.scan(add, (beyond, jnp.zeros_like(beyond)), gains, reverse=True)
         remain = rollouts.compared(risk, *(jnp.moveaxis(leaf, 0, 1) for leaf in remaining))
     log_prob = None if end.log_prob is None else rollouts.mean(end.log_prob)
-    return Scores(returns, residual, *remain, log_prob)
+    epsilons, violated = violation_probabilities(model), end.violations
+    if before is not None and violated is not None:  # what is violated beyond measure stays so
+        before = jnp.moveaxis(jnp.where(jnp.isfinite(violated), violated - before, jnp.inf), 0, 1)
+    kept = tuple(rollouts.violation(epsilons, sums) for sums in (violated, before))
+    return Scores(returns, residual, *remain, log_prob, *kept)

@@ -10,9 +10,10 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from ...dynamics.base import Model, State, Step, checked_step, scenario_count, scenarios
 from ...dynamics.checks import scalar
+from ...dynamics.constraints import constraint_names, summed, violations, watched_step
 from ...dynamics.randomness import is_key, redraw
 from ..checks import check_key
-from .risk import Risk
+from .risk import Risk, across, chance_constrained
 
 
 class RolloutState(NamedTuple):
@@ -24,6 +25,7 @@ class RolloutState(NamedTuple):
         total: the weighted sum of the rewards so far.
         residual: what rounding has taken from it, so that great sums can be compared to the last digit of rewards.
         log_prob: log p of the actions so far, where a policy gives it; else None.
+        violations: of each constraint so far, their sums; None where the model has none.
     """
 
     state: State
@@ -31,6 +33,7 @@ class RolloutState(NamedTuple):
     total: Float[Array, "..."]
     residual: Float[Array, "..."]
     log_prob: Float[Array, "..."] | None
+    violations: Float[Array, "... C"] | None = None
 
 
 _Axes = tuple[int | None, int | None]  # along plans, along scenarios
@@ -49,7 +52,7 @@ class Rollouts(NamedTuple):
         one: whether there is one scenario, without an axis of its own.
         start: their states, with a leading axis K.
         advance: (models, keys of the step, at, actions [K, A]) -> (at, gains).
-        record: (at, actions [K, A], steps [K]) -> (at, gains), of steps that are known.
+        replay: (at, actions [K, A], steps [K]) -> (at, gains), of steps that are known.
         sum_with: of a function (model, state) -> value makes one of (models, at) -> the total with that value, and
             what rounding has taken from it.
     """
@@ -61,12 +64,12 @@ class Rollouts(NamedTuple):
     one: bool
     start: RolloutState
     advance: Callable[..., tuple[RolloutState, Array]]
-    record: Callable[..., tuple[RolloutState, Array]]
+    replay: Callable[..., tuple[RolloutState, Array]]
     sum_with: Callable[[Callable[..., Any]], Callable[..., tuple[Array, Array]]]
 
     def risk_adjusted(self, risk: Risk | None, values: Float[Array, "..."]) -> Float[Array, "..."]:
         """The risk measure of values over the scenarios."""
-        return values if self.one else _risk_adjusted(risk, values)
+        return values if self.one else across(risk, values)
 
     def total_with(self, value: Callable[..., Any]) -> Callable[..., Array]:
         """As `sum_with`, without what rounding has taken."""
@@ -78,7 +81,7 @@ class Rollouts(NamedTuple):
         """The risk measure of sums over the scenarios, and what rounding has taken; None where a measure hides it."""
         values, lost = totals, residuals
         if not self.one:
-            values = _risk_adjusted(risk, totals)
+            values = across(risk, totals)
             if risk is not None:
                 return values, None
             first = totals[..., :1]  # from the first scenario on, or the mean would round once more
@@ -86,6 +89,14 @@ class Rollouts(NamedTuple):
             mean, lost = two_sum(first[..., 0], apart)
             values = jnp.where(jnp.isfinite(values), mean, values)
         return values, jnp.where(jnp.isfinite(values) & jnp.isfinite(lost), lost, 0.0)
+
+    def violation(
+        self, probabilities: Float[Array, " C"] | None, violations: Float[Array, "... C"] | None
+    ) -> Float[Array, "..."] | None:
+        """Σ over constraints of what counts of their violations over the scenarios; None where there are none."""
+        if violations is None or probabilities is None:
+            return None
+        return violations.sum(-1) if self.one else chance_constrained(probabilities, violations).sum(-1)
 
     def mean(self, values: Float[Array, "..."]) -> Float[Array, "..."]:
         """The mean over the scenarios."""
@@ -130,13 +141,17 @@ def start_rollouts(
     Returns:
         The rollouts.
     """
-    freeze, key = freeze or policy is not None, check_key(key)
+    freeze, key, names = freeze or policy is not None, check_key(key), constraint_names(model)
 
     def advance(model: Model, key: Array, at: RolloutState, action: Array) -> tuple[RolloutState, Array]:
-        return record(at, action, model.step(key, at.state, action))
+        return record(at, action, *watched_step(model, key, at.state, action))
 
-    def record(at: RolloutState, action: Array, result: Step) -> tuple[RolloutState, Array]:
+    def replay(at: RolloutState, action: Array, result: Step) -> tuple[RolloutState, Array]:
         step = checked_step(result, at.state)
+        return record(at, action, step, violations(model, at.state, action, step.state))
+
+    def record(at: RolloutState, action: Array, step: Step, violated: Any) -> tuple[RolloutState, Array]:
+        violated = summed(at.violations, violated, at.weight == 0)
         weight = _continued(at.weight, step.discount)
         gain = jnp.where(at.weight == 0, 0.0, at.weight * jnp.asarray(step.reward, at.weight.dtype))
         state, log_prob = step.state, None
@@ -147,7 +162,7 @@ def start_rollouts(
         if policy is not None and at.log_prob is not None:
             log_prob = at.log_prob + scalar("log p of a policy", policy(at.state, action))
         total, lost = two_sum(at.total, gain)
-        return RolloutState(state, weight, total, at.residual + lost, log_prob), gain
+        return RolloutState(state, weight, total, at.residual + lost, log_prob, violated), gain
 
     # What holds in the scenarios: along an axis of its own, which plans share unless each has its own noise.
     own = None if common_noise else jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(num_rollouts))
@@ -164,19 +179,19 @@ def start_rollouts(
         keys, key_axis = jax.vmap(lambda k: _scenario_keys(k, num_scenarios, horizon), out_axes=1)(own), 0
         keys = jax.random.clone(keys)  # they were transposed, no more; but JAX takes that for a use
 
-    recorded = record
     one = num_scenarios == 1 and model_axes == _NO_AXES  # without an axis of length 1, which costs a little
     if one:
         keys = keys[..., 0]
     else:
         advance = jax.vmap(advance, in_axes=(model_axes[1], 0, 0, None))
-        recorded = jax.vmap(record, in_axes=(0, None, None))  # without noise, all scenarios are the same
+        replay = jax.vmap(replay, in_axes=(0, None, None))  # without noise, all scenarios are the same
 
     def start(key: Array) -> RolloutState:
         def in_scenario(number: Any) -> RolloutState:
             begun = with_new_noise(model, key, state, number)
             nothing = jnp.zeros(())
-            return RolloutState(begun, jnp.ones(()), nothing, nothing, None if policy is None else nothing)
+            kept = None if names is None else jnp.zeros(len(names))
+            return RolloutState(begun, jnp.ones(()), nothing, nothing, None if policy is None else nothing, kept)
 
         return in_scenario(0) if one else jax.vmap(in_scenario)(jnp.arange(num_scenarios))
 
@@ -203,7 +218,7 @@ def start_rollouts(
         one=one,
         start=starts,
         advance=jax.vmap(advance, in_axes=(model_axes[0], key_axis, 0, 0)),
-        record=jax.vmap(recorded),
+        replay=jax.vmap(replay),
         sum_with=sum_with,
     )
 
@@ -239,10 +254,10 @@ def reuse_noise(state: State) -> State:
 
 def masked_step(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:
     """Step the model; after an end reward and discount are 0, whatever it returns: 0 · NaN would be NaN."""
-    return masked_after_end(checked_step(model.step(inputs[0], state, inputs[1]), state), weight)
+    return masked(checked_step(model.step(inputs[0], state, inputs[1]), state), weight)
 
 
-def masked_after_end(step: Step, weight: Float[Array, ""]) -> Step:
+def masked(step: Step, weight: Float[Array, ""]) -> Step:
     """A step whose reward and discount are 0 after an end."""
     reward, discount = (
         jnp.where(weight == 0, 0.0, jnp.asarray(x, weight.dtype)) for x in (step.reward, step.discount)
@@ -269,16 +284,6 @@ def draw_scenarios(model: Model, key: Key[Array, ""], num_scenarios: int) -> tup
     """A key of the noise, and the models that hold in the scenarios."""
     noise_key, model_key = jax.random.split(key)
     return noise_key, scenarios(model, model_key, num_scenarios)
-
-
-def _risk_adjusted(risk: Risk | None, returns: Float[Array, "*K M"]) -> Float[Array, "*K"]:
-    """The risk measure of returns over the scenarios; NaN where any of them is not finite."""
-    valid = jnp.isfinite(returns).all(-1)
-    finite = jnp.where(valid[..., None], returns, 0.0)
-    if risk is None:
-        return jnp.where(valid, finite.mean(-1), jnp.nan)
-    values = jax.vmap(lambda own: scalar("what risk returns", risk(own)))(finite.reshape(-1, finite.shape[-1]))
-    return jnp.where(valid, values.reshape(valid.shape), jnp.nan)
 
 
 def _scenario_keys(key: Key[Array, ""], num_scenarios: int, horizon: int) -> Key[Array, "H M"]:

@@ -28,6 +28,9 @@ class Evaluation(NamedTuple):
         degenerate: whether nothing can be learnt from them.
         memory: for the evaluation of the next iteration.
         diagnose: (best return so far, belief before, belief after) -> `Info`.
+        violation: by how much plans violate the model's constraints, [K]; None where it has none.
+        shown: one weight for each plan, [K], where there are constraints.
+        multiplier: what a violation costs, for the next iteration; None where there are no constraints.
     """
 
     belief: Any
@@ -39,6 +42,9 @@ class Evaluation(NamedTuple):
     degenerate: Bool[Array, ""]
     memory: Any
     diagnose: Callable[[Array, Any, Any], Info]
+    violation: Float[Array, " K"] | None = None
+    shown: Float[Array, " K"] | None = None
+    multiplier: Float[Array, ""] | None = None
 
 
 @runtime_checkable

@@ -16,10 +16,11 @@ from ..beliefs.memory import Remembering
 from ..beliefs.protocol import Plans, Proposal, has_center, innermost, propose
 from ..beliefs.strategy import Strategy
 from ..rollouts.settings import RolloutSettings
+from .comparison import in_order
 from .diagnostics import diagnose
 from .evaluation import Evaluation
 from .incumbent import Incumbent
-from .likelihoods import Likelihood
+from .likelihoods import Likelihood, regrets
 from .priors import Prior, bind_prior, policy_of, rebind_prior
 from .step_sizes import StepSize
 from .weighting import weigh, weigh_steps
@@ -98,13 +99,16 @@ class ImportanceSampler:
         scores = self.rollouts.score(
             model, keys[1], state, plans, policy=policy_of(prior), to_go=self.per_step
         )  # R(a)
-        weighed = weigh(proposal, scores, self.likelihood, prior, self.step_size)  # (W p / q)^κ
+        weighed = weigh(proposal, scores, self.likelihood, prior, self.step_size, search.multiplier)  # (W p / q)^κ
         weights = shown = jnp.exp(weighed.normalized.log_weights)
         if scores.to_go is not None:
-            weights = weigh_steps(self.likelihood, weighed.valid, scores)
+            weights = weigh_steps(self.likelihood, weighed.valid, scores, weighed.multiplier)
             total = weights.sum()  # of the steps that differ, if there are some
             shown = jnp.where(total > 0, weights.sum(-1) / jnp.where(total > 0, total, 1.0), shown)
-        reference = jnp.where(jnp.isnan(memory) & weighed.valid.any(), weighed.compared.reference(), memory)
+        compared = weighed.compared
+        if scores.violation is not None:  # as the returns are
+            compared = regrets(scores.returns, weighed.valid, scores.residual, plans.shape[1])
+        reference = jnp.where(jnp.isnan(memory) & weighed.valid.any(), compared.reference(), memory)
         relative = scores.returns - jnp.where(jnp.isnan(reference), 0.0, reference)
         if scores.residual is not None:
             relative += scores.residual
@@ -114,10 +118,13 @@ class ImportanceSampler:
             weights=weights,
             returns=jnp.where(weighed.valid, scores.returns, -jnp.inf),
             residual=scores.residual,
-            relative=jnp.where(weighed.valid, relative, -jnp.inf),
+            relative=in_order(jnp.where(weighed.valid, relative, -jnp.inf), scores.violation),
             degenerate=weighed.degenerate,
             memory=reference,
             diagnose=functools.partial(diagnose, scores.returns, shown, weighed),
+            violation=scores.violation,
+            shown=shown,
+            multiplier=weighed.multiplier,
         )
 
     def returns(self, model: Model, key: Key[Array, ""], state: State, plans: Plans) -> Float[Array, " K"]:

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ...dynamics.pytrees import pytree, static
 from ..beliefs.protocol import HasModes, Plan, Plans, check_same, innermost
 from ..beliefs.warm_start import Shifting
+from .comparison import first_in_order
 
 
 class Initial(NamedTuple):
@@ -41,6 +42,10 @@ class Incumbent:
         limit: beyond which no action of `mode` goes, in either direction, a scalar: 1 where the actuators have a
             range, infinite where they have none, or none is known yet; None where actions are discrete.
         executes: whether the best plan is the one to execute, rather than the belief's mode.
+        violation: by how much the best plan violates the model's constraints, a scalar; None where it has none, as
+            for the other two.
+        multiplier: μ, what a violation costs, a scalar, reward units per unit of violation; 0 where none is known.
+        guarded: whether the best plan is executed, because what the belief would have executed violates more.
     """
 
     belief: Any
@@ -50,6 +55,9 @@ class Incumbent:
     residual: Float[Array, ""]
     limit: Float[Array, ""] | None
     executes: bool = static()
+    violation: Float[Array, ""] | None = None
+    multiplier: Float[Array, ""] | None = None
+    guarded: Bool[Array, ""] | None = None
 
     def best(self) -> Plan:
         """The best plan that was tried since the last shift, as it was tried, [H, A]; before, the last one's.
@@ -60,7 +68,11 @@ class Incumbent:
 
     def mode(self) -> Plan:
         """The plan to execute, [H, A], within the actuators' range."""
-        return self.clipped(self.plan if self.executes else self.belief.mode())
+        return self.clipped(self.plan if self.executes else self.kept(self.belief.mode()))
+
+    def kept(self, plan: Plan) -> Plan:
+        """A plan of the belief; the best one in its place where that keeps to the constraints, and it does not."""
+        return plan if self.guarded is None else jnp.where(self.guarded, self.plan, plan)
 
     def clipped(self, actions: Any) -> Any:
         """Actions, or plans, within the actuators' range."""
@@ -79,7 +91,11 @@ class Incumbent:
         return dataclasses.replace(self, belief=self.belief.fit(plans, weights))
 
     def challenged(
-        self, plans: Plans, returns: Float[Array, " K"], residual: Float[Array, " K"] | None = None
+        self,
+        plans: Plans,
+        returns: Float[Array, " K"],
+        residual: Float[Array, " K"] | None = None,
+        violation: Float[Array, " K"] | None = None,
     ) -> "Incumbent":
         """With the best of these plans in the place of the present one, if it is better.
 
@@ -87,14 +103,22 @@ class Incumbent:
             plans: [K, H, A].
             returns: [K]; −inf for plans that do not count.
             residual: what rounding has taken from them, [K]; None where that is not known.
+            violation: by how much they violate the model's constraints, [K], which comes first; None without any.
         """
         lost = jnp.zeros_like(returns) if residual is None else residual
-        best = jnp.argmax(jnp.where(returns > -jnp.inf, (returns - returns.max()) + lost, -jnp.inf))
+        first = first_in_order(returns, violation)
+        best = jnp.argmax(jnp.where(first, (returns - returns.max()) + lost, -jnp.inf))
         known = self.best_return > -jnp.inf
         gain = (returns[best] - jnp.where(known, self.best_return, 0.0)) + (lost[best] - self.residual)
-        better = (returns[best] > -jnp.inf) & (~known | (gain > 0.0))
+        least, own = self.violation, None if violation is None else violation[best]
+        if least is None or own is None:
+            better = (returns[best] > -jnp.inf) & (~known | (gain > 0.0))
+        else:
+            better = (returns[best] > -jnp.inf) & (~known | (own < least) | ((own == least) & (gain > 0.0)))
+            least = jnp.where(better, own, least)
         return dataclasses.replace(
             self,
+            violation=least,
             plan=jnp.where(better, plans[best], self.plan),
             best_return=jnp.where(better, returns[best], self.best_return),
             residual=jnp.where(better, lost[best], self.residual),
@@ -108,6 +132,7 @@ class Incumbent:
             plan=how.plans(self.plan, self.plan),
             best_return=jnp.full_like(self.best_return, -jnp.inf),
             residual=jnp.zeros_like(self.residual),
+            violation=None if self.violation is None else jnp.full_like(self.violation, jnp.inf),
         )
 
     def entropy(self) -> Float[Array, ""] | None:
@@ -150,13 +175,14 @@ def modes_of(belief: Any) -> tuple[Plans, Float[Array, " M"]] | None:
     return None if found is None else (belief.clipped(found[0]), found[1])
 
 
-def incumbent(belief: Any, prior: Any = None, *, executes: bool = False) -> Incumbent:
+def incumbent(belief: Any, prior: Any = None, *, executes: bool = False, constrained: bool = False) -> Incumbent:
     """Start an inference from a belief.
 
     Args:
         belief: of any family.
         prior: the prior that was bound with it, or None.
         executes: whether the best plan is the one to execute.
+        constrained: whether plans are to keep to constraints.
 
     Returns:
         The belief with its mode in the place of the best plan, which is yet to be tried.
@@ -165,4 +191,8 @@ def incumbent(belief: Any, prior: Any = None, *, executes: bool = False) -> Incu
     limit = None if jnp.issubdtype(plan.dtype, jnp.integer) else jnp.full((), jnp.inf, float)
     copies = jax.tree.map(jnp.asarray, (belief, prior))
     unknown, nothing = jnp.full((), -jnp.inf, float), jnp.zeros(())
-    return Incumbent(belief, Initial(*copies), plan, unknown, nothing, limit, executes)
+    begun = Incumbent(belief, Initial(*copies), plan, unknown, nothing, limit, executes)
+    if not constrained:
+        return begun
+    violation, multiplier = jnp.full((), jnp.inf, float), jnp.zeros(())
+    return dataclasses.replace(begun, violation=violation, multiplier=multiplier, guarded=jnp.zeros((), bool))

@@ -46,12 +46,15 @@ class Regrets(NamedTuple):
         regret: by how much each falls short of it, [K], finite, 0 for those that do not count.
         valid: which plans count, [K].
         rounding: what of a regret may be rounding.
+        measured: which plans tell the scale of returns, [K]: those that keep to a model's constraints, if there are
+            some; None for all that count.
     """
 
     best: Float[Array, ""]
     regret: Float[Array, " K"]
     valid: Bool[Array, " K"]
     rounding: Float[Array, ""]
+    measured: Bool[Array, " K"] | None = None
 
     @property
     def all_equal(self) -> Bool[Array, ""]:
@@ -61,6 +64,21 @@ class Regrets(NamedTuple):
     def reference(self) -> Float[Array, ""]:
         """What to take away from returns that are great beside their differences: the best; from others nothing."""
         return jnp.where(self.rounding > 1e-4 * self.regret.max(), self.best, 0.0)
+
+    @property
+    def scale(self) -> tuple[Float[Array, " K"], Bool[Array, " K"]]:
+        """The regrets of the plans that tell the scale of returns, relative to their best, and which they are."""
+        if self.measured is None:
+            return self.regret, self.valid
+        least = jnp.min(jnp.where(self.measured, self.regret, jnp.inf), initial=jnp.inf)
+        return jnp.where(self.measured, self.regret - least, 0.0), self.measured
+
+    def share(self, fraction: Float[Array, ""]) -> Float[Array, ""]:
+        """A fraction of the plans as one of those that tell the scale, but no more than half of few of these."""
+        if self.measured is None:
+            return fraction
+        number = fraction * self.valid.sum() / jnp.maximum(self.measured.sum(), 1)
+        return jnp.clip(number, fraction, jnp.maximum(fraction, 0.5))
 
     def share_of_rounding(self) -> Float[Array, ""]:
         """How much of the difference between best and worst may be rounding: 1 where several are equal."""
@@ -79,6 +97,16 @@ class Comparing(Protocol):
         ...
 
 
+@runtime_checkable
+class Ranking(Comparing, Protocol):
+    """A likelihood to which the order of plans matters alone: constraints then come first, and returns after them."""
+
+    @property
+    def by_rank(self) -> bool:
+        """Whether it is one."""
+        ...
+
+
 _NEARLY_ONE = 1e-6  # of r − 1: the q-exponential is the exponential to the resolution of float32
 _REFUSAL = (
     "random_shooting, predictive_sampling, cem, icem and evolution have no derivatives: they choose plans by rank, "
@@ -90,6 +118,11 @@ _BISECTIONS = 40  # of the logarithm of all positive floats: below the resolutio
 @pytree
 class Best:
     """All weight on the best plan: the limit of zero temperature."""
+
+    @property
+    def by_rank(self) -> bool:
+        """By how much returns differ does not matter."""
+        return True
 
     def __call__(self, returns: Float[Array, " K"]) -> Optimality:
         """Weigh plans by their returns [K]."""
@@ -111,6 +144,11 @@ class Elite:
 
     fraction: Float[Array, ""] | None
     number: Float[Array, ""] | None
+
+    @property
+    def by_rank(self) -> bool:
+        """By how much returns differ does not matter."""
+        return True
 
     def __call__(self, returns: Float[Array, " K"]) -> Optimality:
         """Weigh plans by their returns [K]."""
@@ -153,14 +191,14 @@ class Exponential:
 
     def weigh(self, compared: Regrets) -> Optimality:
         """Weigh plans by their regrets."""
-        best, regret, valid, rounding = compared
+        best, regret, valid, rounding, _ = compared
         if self.temperature is None:
             assert self.target_ess is not None  # one of the two is given: see `exponential`
-            temperature = temperature_for_ess(regret, valid, self.target_ess)
+            temperature = temperature_for_ess(*compared.scale, compared.share(self.target_ess))
         elif self.standardize:
-            temperature = self.temperature * _better_spread(regret, valid, rounding)
+            temperature = self.temperature * _better_spread(*compared.scale, rounding)
         elif self.by_range:
-            temperature = self.temperature * _better_range(regret, valid, rounding)
+            temperature = self.temperature * _better_range(*compared.scale, rounding)
         else:
             temperature = self.temperature
         # subtract, then divide: the other order loses the digits in which large returns differ
@@ -191,7 +229,7 @@ class QExponential:
 
     def weigh(self, compared: Regrets) -> Optimality:
         """Weigh plans by their regrets."""
-        best, regret, valid, _ = compared
+        best, regret, valid, *_ = compared
         order = self.r - 1.0
         exponential = order < _NEARLY_ONE
         order = jnp.where(exponential, 1.0, order)  # the branch that is not taken must be finite
@@ -202,7 +240,10 @@ class QExponential:
             log_scale = best / self.temperature
         else:
             assert self.fraction is not None  # one of the two is given: see `q_exponential`
-            gamma = _threshold(regret, valid, self.fraction)
+            own, measured = compared.scale
+            gamma = _threshold(own, measured, self.fraction)
+            if compared.measured is not None:  # from the best of all on
+                gamma += jnp.max(jnp.where(measured, regret - own, 0.0))
             share = jnp.where(regret > 0, regret / jnp.where(gamma > 0, gamma, 1.0), 0.0)
             inside = (regret < gamma) | (regret == 0)  # ties at the top: all of them, and no other
             limit = jnp.where(regret > 0, -jnp.inf, 0.0)

@@ -1,6 +1,7 @@
 """Planning as inference: the loop that every sampling planner is."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,15 +11,17 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, PRNGKeyArray
 
 from ...dynamics.base import Model, State
+from ...dynamics.constraints import constraint_names
 from ...dynamics.pytrees import pytree, static
-from ..beliefs.protocol import Belief, Family, Multimodal, update
+from ..beliefs.protocol import Belief, Family, Multimodal, Plan, update
 from ..beliefs.reading import read
-from ..beliefs.warm_start import Shift, shift_of
+from ..beliefs.warm_start import Shift, shift_by_one, shift_of
 from ..checks import binding, check_belief, fresh
 from ..info import Info
 from .compatibility import check_bound, check_bounds, check_execution, check_inflation
 from .containment import containment
 from .evaluation import Evaluator, padded
+from .guard import check_guarded, guarded, measured
 from .incumbent import Incumbent, incumbent
 
 
@@ -73,9 +76,11 @@ class SamplingPlanner:
             check_execution(self.execute, belief, space)
             check_bounds(self.bounds, space)
             check_inflation(None if self.warm_start is None else self.warm_start.inflation, belief)
+            if constrained := constraint_names(model) is not None:
+                check_guarded(self.execute)
             self.evaluator.rollouts.check(model)
             prior = self.evaluator.bind(belief, space, self.num_samples)
-            return fresh(incumbent(belief, prior, executes=self.execute == "best"))
+            return fresh(incumbent(belief, prior, executes=self.execute == "best", constrained=constrained))
 
     def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Incumbent, Info]:
         """Run the loop from `belief`: I times q⁺ ∝ q^(1−κ) (p W)^κ, projected onto the family.
@@ -104,14 +109,20 @@ class SamplingPlanner:
             fitted = update(plans.belief, plans.plans, plans.weights, plans.relative)
             fitted = contain(_keep(plans.degenerate, q, fitted))
             search = dataclasses.replace(search, belief=fitted)
-            search = search.challenged(plans.plans, plans.returns, plans.residual)
-            info = dataclasses.replace(plans.diagnose(search.best_return, q, fitted), samples=plans.plans)
-            return (search, plans.memory), self._reported(info)
+            cost, search = search.multiplier, dataclasses.replace(search, multiplier=plans.multiplier)
+            search = search.challenged(plans.plans, plans.returns, plans.residual, plans.violation)
+            info = measured(plans.diagnose(search.best_return, q, fitted), plans, search, cost)
+            return (search, plans.memory), self._reported(dataclasses.replace(info, samples=plans.plans))
 
         search = belief if limit is None else dataclasses.replace(belief, limit=limit)
         keys = jax.random.split(key, (self.num_iterations, 2))
         last = jnp.arange(self.num_iterations) == self.num_iterations - 1
-        return self._repeat(iterate, (search, self.evaluator.start(belief.belief)), (keys, last))
+        search, info = self._repeat(iterate, (search, self.evaluator.start(belief.belief)), (keys, last))
+        if search.guarded is None:
+            return search, info
+        rollouts = self.evaluator.rollouts
+        execute = functools.partial(self._executed, key)
+        return guarded(rollouts, model, key, state, belief.plan, search, info, execute, contain)
 
     def act(self, key: PRNGKeyArray, belief: Any) -> Array:
         """The first action of the plan to execute: the belief's mode or mean, a sample of it, or one of its modes."""
@@ -125,22 +136,28 @@ class SamplingPlanner:
         """The action of that plan at a time, whatever the state: there is no feedback."""
         return self.actions(key, belief, jnp.stack([time]))[0]
 
-    def _executed(self, key: PRNGKeyArray, belief: Any) -> Array:
-        """The plan to execute, [H, A]."""
+    def _executed(self, key: PRNGKeyArray, belief: Any) -> Plan:
+        """The plan to execute."""
         discrete = belief.limit is None
         if self.execute in ("mode", "best") or (self.execute is None and discrete):
             return belief.mode()
         if self.execute == "sample":
             return belief.clipped(belief.sample(key, 1)[0])
         if self.execute in ("mean", None):
-            return belief.clipped(belief.mean)
+            return belief.clipped(belief.kept(belief.mean))
         assert isinstance(belief.belief, Multimodal)  # see `init`
         return belief.clipped(belief.belief.random_mode(key))
 
     def shift(self, belief: Incumbent, steps: Any = 1) -> Incumbent:
         """The belief from which to plan so many time steps later, > 0, whole or not; a known number costs least."""
         if (how := shift_of(self.warm_start, steps)) is None:
-            initial = incumbent(belief.initial.belief, belief.initial.prior, executes=belief.executes)
+            constrained = belief.guarded is not None
+            initial = incumbent(
+                belief.initial.belief, belief.initial.prior, executes=belief.executes, constrained=constrained
+            )
+            if constrained:  # the one that kept to the constraints is not forgotten, but tried again
+                moved: Any = shift_of(shift_by_one(), steps)
+                initial = dataclasses.replace(initial, plan=moved.plans(belief.plan, belief.plan))
             return fresh(initial)
         return fresh(belief.shift(belief.initial, how))
 

@@ -11,19 +11,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree
 from ...dynamics.spaces import Discrete
-from ..beliefs.annealed import Annealed
-from ..beliefs.full import FullGaussian
-from ..beliefs.gaussian import Gaussian
-from ..beliefs.kronecker import KroneckerGaussian
-from ..beliefs.memory import Remembering
 from ..beliefs.protocol import Plan, Plans
 from ..beliefs.reading import read
-from ..beliefs.spline import Splined
-from ..checks import binding, check_own_belief, check_part, fresh
+from ..checks import binding, check_own_belief, check_part, check_unconstrained, fresh
 from ..info import Info, Refinement
 from .importance import ImportanceSampler
 from .incumbent import Incumbent
 from .loop import SamplingPlanner
+from .recentring import recentred
 
 
 @runtime_checkable
@@ -118,6 +113,7 @@ class RefinedPlanner:
         """The belief where inference starts; see `SamplingPlanner.init`."""
         found = self.planner.init(model, state)
         with binding(self.name, model, state) as space:
+            check_unconstrained(model)
             if isinstance(space, Discrete):
                 raise ValueError(f"refine moves actions freely: it needs continuous actions, got {space}")
         return fresh(Refined(found, found.belief.mode()))
@@ -155,7 +151,7 @@ class RefinedPlanner:
         returns = returns_of(candidates)
         best = jnp.argmax(returns)
         plan = candidates[best]
-        found = dataclasses.replace(found, belief=_recentred(found.belief, plan))
+        found = dataclasses.replace(found, belief=recentred(found.belief, plan))
         found = found.challenged(plan[None], returns.max()[None])
         info = info.replacing("best_return", info.best_return.at[-1].set(found.best_return))
         outcome = Refinement(returns=returns, accepted=best == 2, info=refiner_info)
@@ -181,19 +177,6 @@ class RefinedPlanner:
         how = self.planner.warm_start
         plan = initial.mode() if how is None else how.by(steps).plans(belief.plan, initial.mode())
         return fresh(Refined(found, plan))
-
-
-def _recentred(belief: Any, plan: Plan) -> Any:
-    """A belief around another plan; where it has no centre, or several (mixtures, particles), as it is."""
-    match belief:
-        case Gaussian() | FullGaussian() | KroneckerGaussian() | Annealed():
-            return belief.map_centers(lambda _: plan)
-        case Remembering():
-            return dataclasses.replace(belief, belief=_recentred(belief.belief, plan))
-        case Splined():
-            knots = jnp.einsum("nh,ha->na", belief.reduce, plan, precision="highest")
-            return dataclasses.replace(belief, knots=_recentred(belief.knots, knots))
-    return belief
 
 
 def refined(planner: SamplingPlanner, refine: Any) -> RefinedPlanner:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from ...dynamics.pytrees import pytree
 from ..options import checked
@@ -64,9 +64,16 @@ class EssStep:
         target: the effective sample size, as a fraction of the plans that can have weight (but no fewer than two), a
             scalar in (0, 1]; None for the lesser of a tenth and as many plans as a plan has numbers: to keep more
             takes needlessly small steps where there are many plans.
+        number: how many plans can have weight, where it is to be the fraction of all plans nevertheless; None for
+            elsewhere.
     """
 
     target: Float[Array, ""] | None
+    number: Int[Array, ""] | None = None
+
+    def among(self, number: Int[Array, ""]) -> "EssStep":
+        """The same effective sample size of fewer plans, those that keep to constraints; at most half of them."""
+        return EssStep(self.target, number)
 
     def __call__(
         self, log_ratios: Float[Array, " K"], log_base: Float[Array, " K"] | None = None, dimension: Any = 1
@@ -75,6 +82,9 @@ class EssStep:
         fraction = self.target
         if fraction is None:
             fraction = jnp.minimum(0.1, jnp.maximum(dimension, 2) / jnp.asarray(len(log_ratios), float))
+        if self.number is not None:
+            share = fraction * len(log_ratios) / jnp.maximum(self.number, 1)
+            fraction = jnp.clip(share, fraction, jnp.maximum(fraction, 0.5))
 
         def near(base: Float[Array, " K"], factors: Float[Array, " K"]) -> Bool[Array, ""]:
             number = (base > 0).sum()

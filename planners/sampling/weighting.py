@@ -10,8 +10,9 @@ from ..beliefs.locked import locks_of
 from ..beliefs.protocol import Proposal, innermost
 from ..checks import check_per_plan
 from ..rollouts.rollout import Scores
-from .likelihoods import Comparing, Likelihood, Optimality, Regrets, regrets
-from .step_sizes import StepSize
+from .comparison import judge
+from .likelihoods import Likelihood, Optimality, Regrets
+from .step_sizes import EssStep, StepSize
 from .weights import Normalized, log_normalize
 
 
@@ -30,6 +31,7 @@ class Weighed(NamedTuple):
         normalized: the weights to fit the belief to, softmax(κ log_ratios + log_base).
         step_size: κ; None for 1.
         degenerate: whether nothing can be learnt from them.
+        multiplier: what a violation of constraints costs, for the next iteration; None where nothing costs.
     """
 
     valid: Bool[Array, " K"]
@@ -42,10 +44,16 @@ class Weighed(NamedTuple):
     normalized: Normalized
     step_size: Float[Array, ""] | None
     degenerate: Bool[Array, ""]
+    multiplier: Float[Array, ""] | None
 
 
 def weigh(
-    proposal: Proposal, scores: Scores, likelihood: Likelihood, prior: Any, step_size: StepSize | None
+    proposal: Proposal,
+    scores: Scores,
+    likelihood: Likelihood,
+    prior: Any,
+    step_size: StepSize | None,
+    multiplier: Float[Array, ""] | None = None,
 ) -> Weighed:
     """Weigh plans: softmax(κ (log W + log p − log q)).
 
@@ -55,6 +63,7 @@ def weigh(
         likelihood: W.
         prior: p, bound; None leaves log p − log q out.
         step_size: κ; None for 1.
+        multiplier: of violations, see `comparison.judge`; None without constraints.
 
     Returns:
         The weights.
@@ -70,47 +79,60 @@ def weigh(
         valid &= log_ratio < jnp.inf  # a density may be zero, but neither NaN nor infinite
         if drawn is not None:  # the posterior is made of samples
             log_base = jnp.where(drawn, jnp.zeros(len(plans)) if log_base is None else log_base, -jnp.inf)
-    compared = regrets(returns, valid, scores.residual, plans.shape[1])
-    optimality = optimality_of(likelihood, returns, compared)
+    compared, optimality, multiplier = judge(
+        likelihood, returns, valid, scores.residual, plans.shape[1], scores.violation, multiplier
+    )
     log_ratios = optimality.log_weights if log_ratio is None else optimality.log_weights + log_ratio
     log_ratios = jnp.where(valid, log_ratios, -jnp.inf)  # whatever a user's likelihood gives them
     posterior = normalized = log_normalize(log_ratios if log_base is None else log_ratios + log_base)
     size = None
     if step_size is not None:  # q⁺ ∝ q^(1−κ) (p W)^κ
-        size = step_size(log_ratios, log_base, dimension(belief))
-        stepped = jnp.where(log_ratios > -jnp.inf, size * jnp.where(valid, log_ratios, 0.0), -jnp.inf)
+        allowed = log_ratios
+        if compared.measured is not None:  # a small κ must not let in what violates constraints
+            allowed = jnp.where(compared.measured, log_ratios, -jnp.inf)
+            if isinstance(step_size, EssStep):
+                step_size = step_size.among(compared.measured.sum())
+        size = step_size(allowed, log_base, dimension(belief))
+        stepped = jnp.where(allowed > -jnp.inf, size * jnp.where(valid, log_ratios, 0.0), -jnp.inf)
         normalized = log_normalize(stepped if log_base is None else stepped + log_base)
     degenerate = posterior.degenerate
     if log_ratio is None:  # equal returns carry no information: do not drift with the noise of the samples
         degenerate |= compared.all_equal
-    return Weighed(valid, log_ratios, log_base, compared, drawn, optimality, posterior, normalized, size, degenerate)
+    return Weighed(
+        valid,
+        log_ratios,
+        log_base,
+        compared,
+        drawn,
+        optimality,
+        posterior,
+        normalized,
+        size,
+        degenerate,
+        multiplier,
+    )
 
 
-def weigh_steps(likelihood: Likelihood, valid: Bool[Array, " K"], scores: Scores) -> Float[Array, "K H"]:
+def weigh_steps(
+    likelihood: Likelihood, valid: Bool[Array, " K"], scores: Scores, multiplier: Float[Array, ""] | None = None
+) -> Float[Array, "K H"]:
     """Weights of every step by what remains of the return; all zero where that is the same for all plans."""
     assert scores.to_go is not None  # it was asked for
 
     def weights(
-        returns: Float[Array, " K"], residual: Float[Array, " K"] | None, num_rewards: Array
+        returns: Float[Array, " K"],
+        residual: Float[Array, " K"] | None,
+        num_rewards: Array,
+        violation: Float[Array, " K"] | None,
     ) -> Float[Array, " K"]:
-        compared = regrets(returns, valid, residual, num_rewards)
-        log_weights = log_normalize(optimality_of(likelihood, returns, compared).log_weights).log_weights
-        return jnp.where(compared.all_equal, 0.0, jnp.exp(log_weights))
+        judged = judge(likelihood, returns, valid, residual, num_rewards, violation, multiplier, adapt=False)
+        log_weights = log_normalize(judged.optimality.log_weights).log_weights
+        return jnp.where(judged.compared.all_equal, 0.0, jnp.exp(log_weights))
 
     remain = jnp.arange(scores.to_go.shape[1], 0, -1)
-    return jax.vmap(weights, in_axes=(1, 1, 0), out_axes=1)(scores.to_go, scores.to_go_residual, remain)
-
-
-def optimality_of(likelihood: Likelihood, returns: Float[Array, " K"], compared: Regrets) -> Optimality:
-    """What a likelihood, which may be a user's, gives for these returns, checked."""
-    if isinstance(likelihood, Comparing):
-        optimality = likelihood.weigh(compared)
-    else:
-        optimality = likelihood(jnp.where(compared.valid, returns, -jnp.inf))
-    if not isinstance(optimality, Optimality):
-        raise ValueError(f"likelihood must return planners.likelihoods.Optimality, got {type(optimality).__name__}")
-    check_per_plan("log_weights of the likelihood", optimality.log_weights, len(returns))
-    return optimality
+    return jax.vmap(weights, in_axes=(1, 1, 0, 1), out_axes=1)(
+        scores.to_go, scores.to_go_residual, remain, scores.violation_to_go
+    )
 
 
 def dimension(belief: Any) -> Int[Array, ""]:

@@ -73,6 +73,7 @@ Benchmark = Literal[
     "peers",
     "contention",
     "engines",
+    "constraints",
     "faults",
 ]
 BENCHMARKS: tuple[str, ...] = get_args(Benchmark)
@@ -141,8 +142,8 @@ class Bench:
     agreement: where derivatives agree with finite differences. returns: what planners earn for equal numbers of model
     steps. survival: whole episodes, and how many are survived. open_loop: how good an open-loop plan each planner
     finds. peers: cost of hydrax's tasks at its settings. contention: runs over chosen, one and all devices, idle and
-    beside other work. engines: steps per second of Brax, MJX and MuJoCo's C engine. faults: what a run loses when it
-    is ended from outside."""
+    beside other work. engines: steps per second of Brax, MJX and MuJoCo's C engine. constraints: what constraints
+    keep, and penalties do not. faults: what a run loses when it is ended from outside."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

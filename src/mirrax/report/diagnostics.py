@@ -59,6 +59,31 @@ DIAGNOSTICS: Mapping[str, Diagnostic] = {
         "One that adapts should settle; near 0 all weight goes to one plan.",
         "return",
     ),
+    "violation": Diagnostic(
+        "Violation of the best plan",
+        "Should be 0: more means that no plan was found which keeps to the constraints.",
+        "violation",
+    ),
+    "mean_violation": Diagnostic(
+        "Mean violation",
+        "By weight: near 0 the belief keeps to the constraints, not its best plan alone.",
+        "violation",
+    ),
+    "feasible": Diagnostic(
+        "Plans that violate nothing",
+        "Near 0 few plans are left to choose from: narrow the noise, or look further ahead.",
+        "share",
+    ),
+    "multiplier": Diagnostic(
+        "Price of a violation",
+        "It adapts by itself: a rise is a constraint that holds the plan back.",
+        "return per violation",
+    ),
+    "executed_violation": Diagnostic(
+        "Violation of the executed plan",
+        "Should be 0: more is a violation that the planner sees coming, and cannot avoid.",
+        "violation",
+    ),
     "ess": Diagnostic(
         "Effective sample size",
         "Plans that share the weight: near 1 lower the noise or raise the temperature.",

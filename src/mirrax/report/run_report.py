@@ -13,6 +13,7 @@ from jaxtyping import Float
 from mirrax.dynamics import (
     actuator_limits,
     actuator_names,
+    constraint_names,
     coordinate_names,
     coordinates,
     end_reasons,
@@ -146,7 +147,7 @@ def report_episode(
     episode = episode._replace(
         **{
             name: jax.tree.map(lambda leaf: leaf[:num_steps], getattr(episode, name))
-            for name in ("actions", "rewards", "discounts", "infos", "plans", "modes")
+            for name in ("actions", "rewards", "discounts", "infos", "plans", "modes", "violations")
         },
         states=jax.tree.map(
             lambda before, last: jnp.concatenate([before, last[None]])[: num_steps + 1],
@@ -170,7 +171,8 @@ def report_episode(
         path,
         title=title,
         summary=end
-        | ({"Return": f"{total(rewards):.1f} in {num_steps} steps"} if summary is None else dict(summary)),
+        | ({"Return": f"{total(rewards):.1f} in {num_steps} steps"} if summary is None else dict(summary))
+        | _told_violations(episode.violations, constraint_names(model)),
         dt=known_duration(model) if dt is None else dt,
         rewards=rewards,
         actions=seen["actuators"],
@@ -182,6 +184,18 @@ def report_episode(
         diagnostics=dict(zip(infos.names, np.moveaxis(np.asarray(infos.measures)[:, -1], -1, 0), strict=True)),
         motion=motion,
     )
+
+
+def _told_violations(violations: Any, names: Sequence[str] | None) -> dict[str, str]:
+    """The lines of a summary on constraints; none of an episode without."""
+    if violations is None:
+        return {}
+    sums, steps = np.asarray(violations).sum(0), (np.asarray(violations) > 0).sum(0)
+    names = [f"constraint {i}" for i in range(len(sums))] if names is None or len(names) != len(sums) else names
+    return {
+        f"Constraint: {name}": f"violated in {number} steps, by {amount:.3g} in all" if number else "kept"
+        for name, number, amount in zip(names, steps, sums, strict=True)
+    }
 
 
 def told_end(num_steps: int, most: int, reason: str | None) -> dict[str, str]:
