@@ -67,15 +67,18 @@ class MjxModel(MujocoBase):
 
     def derived(self, state: Any) -> State:
         """The state with kinematics, and with sensors of places and speeds; forces stay as they were."""
-        return _derived(self, state)
+        return (_derived_on_warp if _on_warp(self.sys) else _derived)(self, state)
 
     def _derived(self, state: Any) -> State:
         from mujoco import mjx
 
         sys = self.sys
-        own, _ = sensor_stages(self.robot.mj)
+        own, late = sensor_stages(self.robot.mj)
         if _on_warp(sys):
-            return mjx.forward(sys, state) if own.any() else mjx.kinematics(sys, state)
+            if not own.any():
+                return mjx.kinematics(sys, state)
+            after = mjx.forward(sys, state)
+            return after.replace(sensordata=jnp.where(jnp.asarray(late), state.sensordata, after.sensordata))
         state = mjx.com_pos(sys, mjx.kinematics(sys, state))
         state = mjx.com_vel(sys, mjx.tendon(sys, mjx.camlight(sys, state)))
         if own.any():
@@ -89,7 +92,7 @@ class MjxModel(MujocoBase):
 
     def advanced(self, state: Any, control: Float[Array, " A"]) -> State:
         """The state after one step."""
-        return _advanced(self, state, control)
+        return (_advanced_on_warp if _on_warp(self.sys) else _advanced)(self, state, control)
 
     def _advanced(self, state: Any, control: Float[Array, " A"]) -> State:
         state = state.replace(ctrl=control.astype(state.ctrl.dtype))
@@ -123,6 +126,25 @@ class MjxModel(MujocoBase):
 # derivatives have a dozen. Within a compiled program they are part of it, as any function.
 _derived = jax.jit(MjxModel._derived)
 _advanced = jax.jit(MjxModel._advanced)
+
+
+@jax.custom_jvp
+def _derived_on_warp(model: MjxModel, state: Any) -> State:
+    return _derived(model, state)
+
+
+@jax.custom_jvp
+def _advanced_on_warp(model: MjxModel, state: Any, control: Array) -> State:
+    return _advanced(model, state, control)
+
+
+@_derived_on_warp.defjvp
+@_advanced_on_warp.defjvp
+def _no_derivatives(primals: Any, tangents: Any) -> Any:
+    raise ValueError(
+        "model must have derivatives for a planner that follows them, got one on Warp, which has none: use "
+        "dynamics.mjx(..., impl='jax'), or a planner that samples (mppi, cem, vi_mpc, ...)"
+    )
 
 
 def mjx(

@@ -371,3 +371,22 @@ def move(model, mass):
     sys = model.sys.replace(body_mass=model.sys.body_mass.at[1].set(mass))
     moved = dataclasses.replace(model, sys=sys)
     return moved.step(KEY, moved.init(KEY), jnp.ones(1)).state.qvel[0]
+
+
+@pytest.mark.slow
+def test_warp_simulates_what_the_c_engine_does():
+    """On a CPU it compiles for minutes, once on a machine."""
+    pytest.importorskip("warp")
+    models = dynamics.mjx(CARTPOLE, upright, impl="warp", substeps=2), dynamics.mujoco(CARTPOLE, upright, substeps=2)
+    controls = jax.random.uniform(jax.random.key(3), (20, 1), minval=-1.0, maxval=1.0)
+    parts = ("qpos", "qvel", "xpos", "sensordata")
+    for name, one, other in zip(
+        ("reward", "discount", *parts), *(follow(m, controls, *parts) for m in models), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-4, err_msg=name)
+    state = jax.jit(models[0].init)(KEY)
+    plans = jax.random.uniform(jax.random.key(1), (3, 4, 1), minval=-1.0, maxval=1.0)
+    returns = [jax.jit(planners.rollout)(m, KEY, jax.jit(m.init)(KEY), plans) for m in models]
+    np.testing.assert_allclose(*returns, atol=1e-3)
+    with pytest.raises(ValueError, match=r"on Warp, which has none: use dynamics\.mjx"):
+        planners.infer(planners.ilqr(3), models[0], KEY, state)
