@@ -161,14 +161,13 @@ def _make(
     begins, robot = keyframe_state(mj, keyframe), Robot(mj)
     physics = np.empty(mujoco.mj_stateSize(mj, mujoco.mjtState.mjSTATE_FULLPHYSICS))
     mujoco.mj_getState(mj, begins, physics, int(mujoco.mjtState.mjSTATE_FULLPHYSICS))
-    nothing = jnp.zeros(0)
-    blank = MujocoData(
+    beginning = MujocoData(
         robot=robot,
-        time=jnp.zeros(()),
-        qpos=nothing,
-        qvel=nothing,
-        act=nothing,
-        rest=nothing,
+        time=jnp.asarray(begins.time, float),
+        qpos=jnp.asarray(begins.qpos, float),
+        qvel=jnp.asarray(begins.qvel, float),
+        act=jnp.asarray(begins.act, float),
+        rest=jnp.asarray(physics[1 + mj.nq + mj.nv + mj.na :], float),
         ctrl=jnp.asarray(begins.ctrl, float),
         qacc_warmstart=jnp.zeros(mj.nv),
         mocap_pos=jnp.asarray(begins.mocap_pos, float).reshape(-1, 3),
@@ -181,7 +180,7 @@ def _make(
         task=task,
         low=jnp.asarray(low, float),
         high=jnp.asarray(high, float),
-        beginning=with_physics(blank, jnp.asarray(physics, float)),
+        beginning=beginning,
         cheaper=cheaper,
         substeps=steps,
     )

@@ -34,6 +34,7 @@ def run(command: "Run", arguments: Sequence[str]) -> None:
         arguments: the words that it was read from, with which the run can be set up again.
     """
     from mirrax.benchmarks.mistakes import one_clear_line
+    from mirrax.cli.own_models import engine_of
     from mirrax.cli.results import described
     from mirrax.report import known_duration
     from mirrax.results.files import claimed
@@ -41,14 +42,16 @@ def run(command: "Run", arguments: Sequence[str]) -> None:
 
     with one_clear_line(), contextlib.ExitStack() as to_the_end:
         chosen = configure(command)
-        out, made = folder_of(command, chosen.name)
+        out, made = folder_of(command, chosen)
         to_the_end.enter_context(claimed(out))
         if (moved := make_room(out)) is not None:
             print(f"an unfinished run was moved; to go on with it: {_again(moved)}", flush=True)
         kept = to_the_end.pop_all()
     header = {
         "run": uuid.uuid4().hex,
-        "model": command.model,
+        "model": chosen.title,
+        "engine": engine_of(chosen.model),
+        **chosen.origin,
         "planner": chosen.name,
         "backend": getattr(getattr(chosen.model, "env", None), "backend", None),
         "arguments": list(arguments),
@@ -75,6 +78,7 @@ def resume(command: "Run") -> None:
     """
     from mirrax.benchmarks.mistakes import one_clear_line
     from mirrax.cli.main import Run, parse
+    from mirrax.cli.own_models import check_unchanged
     from mirrax.cli.results import described
     from mirrax.results.files import claimed
     from mirrax.results.journal import Journal
@@ -98,7 +102,12 @@ def resume(command: "Run") -> None:
         first = parse(["run", *header["arguments"]])
         assert isinstance(first, Run)
         steps = header["num_steps"] if command.steps is None else command.steps
-        chosen = configure(dataclasses.replace(first, steps=steps, devices=header["settings"]["devices"]))
+        first = dataclasses.replace(first, steps=steps, devices=header["settings"]["devices"])
+        if header.get("folder") is not None:  # a model of the user's own, whose engine may be the machine's choice
+            first = dataclasses.replace(first, engine=header["engine"])
+        chosen = configure(first, Path(header.get("folder") or ""))
+        same_mujoco = header["versions"].get("mujoco") == _versions()["mujoco"]
+        check_unchanged(header, chosen.origin, same_mujoco=same_mujoco)
         if steps < journal.num_steps:
             raise ValueError(f"steps must be at least the {journal.num_steps} that are done, got {steps}")
         if header["parameters"] != json.loads(json.dumps(described(chosen.planner))):
@@ -143,6 +152,7 @@ def _drive(
 
     from mirrax.benchmarks.mistakes import one_clear_line
     from mirrax.cli.closed_loop import compile_loop
+    from mirrax.cli.first_step import check_first
     from mirrax.cli.progress import ProgressLine
     from mirrax.cli.results import print_summary, write_results
     from mirrax.results.journal import Journal, is_unfinished
@@ -154,9 +164,7 @@ def _drive(
         progress.abandon(number)
         if is_unfinished(out):
             print(f"go on with: {_again(out)}", file=sys.stderr, flush=True)
-        with contextlib.suppress(OSError):  # one that is not empty stays, and those around it
-            for folder in made:
-                folder.rmdir()
+        _remove_empty(made)
 
     with (
         interruptible(patience=lambda: patience, leave=leave) as asked_to_end,
@@ -165,7 +173,8 @@ def _drive(
     ):
         with progress, _out_of_memory():
             progress.compiling()
-            loop = compile_loop(chosen.planner, chosen.model, seed=chosen.seed, prepare=chosen.task.imagined)
+            with _known_mistakes(), _leaving_nothing(made):
+                loop = compile_loop(chosen.planner, chosen.model, seed=chosen.seed, prepare=chosen.task.imagined)
             header |= {"compile_s": loop.compile_s, "start": _listed(loop.at_start)} | loop.names
             after, done = loop.start, np.zeros(0, object)
             if journal is not None:
@@ -179,6 +188,8 @@ def _drive(
             del done
             for moment in () if ended else loop.run(chosen.num_steps, after, first):
                 if journal is None:
+                    with one_clear_line(), _leaving_nothing(made):
+                        check_first(moment.step, loop.names)
                     journal = Journal.create(out, header, moment.step, {"plan": moment.plan})
                     files.callback(journal.close)
                 patience = 1  # the step under way
@@ -202,6 +213,38 @@ def _drive(
             print_summary(out, summary)
             print(f"go on with: {_again(out)}")
         raise SystemExit(128 + asked_to_end())
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the innermost first; one that is not empty stays, and those around it."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+@contextlib.contextmanager
+def _leaving_nothing(made: Sequence[Path]) -> Iterator[None]:
+    """Where a run fails before there is anything in its folders, they go again."""
+    try:
+        yield
+    except BaseException:
+        _remove_empty(made)
+        raise
+
+
+@contextlib.contextmanager
+def _known_mistakes() -> Iterator[None]:
+    """What mirrax itself says of a planner and a model that do not fit is one clear line."""
+    from mirrax.benchmarks.mistakes import one_clear_line
+    from mirrax.dynamics.errors import own_words
+
+    try:
+        yield
+    except ValueError as error:
+        if own_words(error) is None:
+            raise
+        with one_clear_line():
+            raise
 
 
 @contextlib.contextmanager
