@@ -1,8 +1,9 @@
-"""Models of the user's own on the command line: MuJoCo files with a task, functions of modules, and their mistakes."""
+"""Models of one's own on the command line: MuJoCo files with a task, functions of modules, and their mistakes."""
 
 import importlib
 import json
 import pathlib
+import re
 import sys
 
 import jax
@@ -360,3 +361,19 @@ def test_a_mesh_and_materials_are_in_the_report(tmp_path):
     main(["run", "cart.xml", "--task", "task.py", "--engine", "mujoco", *SMALL])
     found = json.loads((tmp_path / "runs" / "cart-icem" / "result.json").read_text())
     assert found["engine"] == "mujoco"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["mujoco", "mjx"])
+def test_a_newcomers_path_leads_to_a_pole_that_is_up(engine, tmp_path):
+    page = (pathlib.Path(__file__).parent.parent / "docs" / "your_robot.md").read_text()
+    robot, task = (re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL)[1] for kind in ("xml", "python"))
+    assert len((robot + task).splitlines()) <= 30
+    assert f"in {len((robot + task).splitlines())} lines" in page
+    (tmp_path / "cart.xml").write_text(robot)
+    (tmp_path / "cart_task.py").write_text(task)
+    main(["run", "cart.xml", "--task", "cart_task.py", "--engine", engine])
+    found = results.load("runs/cart-icem")
+    height = found.terms[:, found.about["term_names"].index("height")]
+    assert height[0] < -0.9
+    assert height[-50:].min() > 0.9

@@ -28,6 +28,6 @@ def check_first(step: Mapping[str, Any], names: Mapping[str, Any]) -> None:
     lost = ", ".join(repr(name) for name, value in terms.items() if not np.isfinite(value))
     of = f", of its terms {lost}" if lost else ""
     raise ValueError(
-        f"reward must be a number, got NaN in the first step{of}: look for a root or a logarithm of what is negative, "
-        "or a quotient by 0"
+        f"reward must be a number, got NaN in the first step{of}: look for a root or a logarithm of what is "
+        "negative, or a quotient by 0"
     )

@@ -30,7 +30,8 @@ def _option(metavar: str) -> Any:
 def _read(kind: type, nothing: Any = None, kept: Collection[str] = (), several: bool = False, what: str = "") -> Any:
     """How to read a word as an int, float, bool, str or Path; None is `nothing`, if that is anything; `kept` stay.
 
-    What else it is to be is `what`; `several` may be given with commas between them; a positional argument after an option stays one this way.
+    What else it is to be is `what`; `several` may be given with commas between them; a positional argument after an
+    option stays one this way.
     """
     named = {int: "an integer", float: "a number", bool: "True or False", str: "a word", Path: "the name of a folder"}
 
@@ -87,8 +88,8 @@ class Run:
     """
 
     model: Annotated[str | None, tyro.conf.Positional, _option("MODEL")] = None
-    """Name of a model (`mirrax list` shows them); or a MuJoCo file with --task, robot.xml; or a function of yours that
-    makes a model, package.module:function."""
+    """Name of a model (`mirrax list` shows them); or a MuJoCo file, with --task; or a function of yours that makes a
+    model, package.module:function."""
     planner: Annotated[str | None, _option("NAME")] = None
     """Name of a planner; `mirrax list` shows them. Unless given, one that suits the model."""
     horizon: OptionalInt = None
@@ -96,8 +97,8 @@ class Run:
     task: Annotated[Path | None, _read(Path, what="the name of a file"), _option("FILE")] = None
     """Of a MuJoCo file: a Python file with its reward; `mirrax new` writes one to start from."""
     engine: Annotated[str | None, _option("NAME")] = None
-    """What simulates a MuJoCo file: mujoco (the fastest on CPUs), or mjx (JAX, for accelerators and derivatives). Named
-    environments of Brax have brax. Unless given, the fastest here."""
+    """What simulates a MuJoCo file: mujoco (the fastest on CPUs), or mjx (JAX, for accelerators and derivatives).
+    Unless given, the fastest here. Of named models it says no more than what they run on."""
     backend: Annotated[str | None, _option("NAME")] = None
     """Physics of a Brax environment: spring, positional, generalized or mjx."""
     steps: OptionalInt = None

@@ -113,7 +113,7 @@ def _ranges(mj: Any) -> list[str]:
     return [
         "# The file gives these actuators no ctrlrange: put in what they can do, (least, greatest) of ctrl.",
         "action_range = {",
-        *(f"    {json.dumps(label)}: (-1.0, 1.0)," for label in free),
+        *(f"    {_quoted(label)}: (-1.0, 1.0)," for label in free),
         "}",
     ]
 
@@ -122,7 +122,7 @@ def _optional_settings(mj: Any) -> list[str]:
     from mirrax.dynamics.mujoco_file import names_of
 
     keys = [name for name in names_of(mj, "key") if name]
-    keyframe = [f"# keyframe = {json.dumps(keys[0])}  # where episodes begin"] if keys else []
+    keyframe = [f"# keyframe = {_quoted(keys[0])}  # where episodes begin"] if keys else []
     return [
         *keyframe,
         '# planner, horizon, steps = "icem", 50, 200  # as --planner, --horizon, --steps',
@@ -140,17 +140,17 @@ def _reward(mj: Any) -> list[str]:
     divisor = f"{scale[0]:g}" if equal else f"jnp.array([{', '.join(f'{s:g}' for s in scale)}])"
     lines = [
         "def reward(data, action):",
-        '    """What a step earns, by the state after it, in terms that add up; `action` is in the units of `ctrl`."""',
+        '    """What a step earns, by the state after it: terms that add up. `action` is in the units of ctrl."""',
         "    return {",
         f'        "effort": -0.01 * jnp.mean((action / {divisor}) ** 2),',
     ]
     for name in (name for name in names_of(mj, "sensor") if name):
-        lines.append(f"        # {json.dumps(name)}: -jnp.sum(data.sensor({json.dumps(name)}).data ** 2),")
+        lines.append(f"        # {_quoted(name)}: -jnp.sum(data.sensor({_quoted(name)}).data ** 2),")
     if not mj.nsensor:
         sites, bodies = ([name for name in names_of(mj, kind) if name] for kind in ("site", "body"))
-        height = f"data.body({json.dumps(bodies[-1])}).xipos[2]"  # at least the world is there
+        height = f"data.body({_quoted(bodies[-1])}).xipos[2]"  # at least the world is there
         if sites:
-            height = f"data.site({json.dumps(sites[-1])}).xpos[2]"
+            height = f"data.site({_quoted(sites[-1])}).xpos[2]"
         lines.append(f'        # "height": {height},')
     return [*lines, "    }"]
 
@@ -160,7 +160,7 @@ def _other_functions(mj: Any) -> list[str]:
     from mirrax.dynamics.mujoco_file import names_of
 
     bodies = [name for name in names_of(mj, "body")[1:] if name]
-    low = f"data.body({json.dumps(bodies[0])}).xpos[2] < 0.3" if bodies else "jnp.abs(data.qpos).max() > 10.0"
+    low = f"data.body({_quoted(bodies[0])}).xpos[2] < 0.3" if bodies else "jnp.abs(data.qpos).max() > 10.0"
     return [
         "# def terminate(data):",
         '#     """Whether the episode ends, in words -> boolean."""',
@@ -176,6 +176,11 @@ def _other_functions(mj: Any) -> list[str]:
         '#     """Where an episode begins."""',
         "#     return data.replace(qvel=data.qvel + 0.01 * jax.random.normal(key, data.qvel.shape))",
     ]
+
+
+def _quoted(name: str) -> str:
+    """A name as Python writes a string."""
+    return json.dumps(name, ensure_ascii=False)
 
 
 def _in_docstring(text: str) -> str:

@@ -77,7 +77,7 @@ def _executed(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     if not path.is_file():
         what = "a folder" if path.is_dir() else "which does not exist"
         raise ValueError(
-            f"task must be the path of a Python file, got {str(path)!r}, {what}; `mirrax new` writes one to start from"
+            f"task must be the path of a Python file, got {str(path)!r}, {what}; `mirrax new` writes one"
         )
     try:
         source = path.read_text(encoding="utf-8")
