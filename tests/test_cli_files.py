@@ -364,15 +364,14 @@ def test_a_mesh_and_materials_are_in_the_report(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["mujoco", "mjx"])
-def test_a_newcomers_path_leads_to_a_pole_that_is_up(engine, tmp_path):
+def test_a_newcomers_path_leads_to_a_pole_that_is_up(tmp_path):
     page = (pathlib.Path(__file__).parent.parent / "docs" / "your_robot.md").read_text()
     robot, task = (re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL)[1] for kind in ("xml", "python"))
     assert len((robot + task).splitlines()) <= 30
     assert f"in {len((robot + task).splitlines())} lines" in page
     (tmp_path / "cart.xml").write_text(robot)
     (tmp_path / "cart_task.py").write_text(task)
-    main(["run", "cart.xml", "--task", "cart_task.py", "--engine", engine])
+    main(["run", "cart.xml", "--task", "cart_task.py", "--engine", "mujoco"])  # mjx: the same, in minutes
     found = results.load("runs/cart-icem")
     height = found.terms[:, found.about["term_names"].index("height")]
     assert height[0] < -0.9
