@@ -90,6 +90,24 @@ def test_the_same_file_on_mjx_earns_the_same():
     np.testing.assert_allclose(mujoco.rewards, mjx.rewards, rtol=1e-3)
 
 
+def test_the_same_file_on_brax_earns_nearly_the_same(tmp_path):
+    (tmp_path / "task.py").write_text(
+        "def reward(data, action):\n"
+        '    return {"height": data.site("tip").xpos[2], "effort": -0.001 * action[0] ** 2}\n'
+        'def terminate(data):\n    return {"late": data.time > 0.05}\n'
+        "def value(data):\n    return data.qvel[0]\n"
+        "def reset(key, data):\n    return data.replace(qvel=data.qvel + 1.0)\n"
+    )
+    for engine in ("mujoco", "brax"):
+        main(["run", "cart.xml", "--task", "task.py", "--engine", engine, *SMALL, "--out", engine])
+    mujoco, brax = (results.load(engine) for engine in ("mujoco", "brax"))
+    assert (brax.about["engine"], brax.about["backend"]) == ("brax", "generalized")
+    assert brax.about["term_names"] == ["height", "effort"]
+    assert (brax.end_reason, brax.num_steps) == ("late", 3)
+    assert brax.poses.shape == (4, 3, 7)
+    np.testing.assert_allclose(brax.terms[:, 0], mujoco.terms[:, 0], rtol=0.02)
+
+
 def test_a_task_file_has_settings(tmp_path):
     (tmp_path / "helpers.py").write_text("WEIGHT = 2.0\n")
     (tmp_path / "task.py").write_text(
@@ -212,6 +230,15 @@ def test_a_reward_that_is_no_number_ends_the_run_at_once(text, capsys, tmp_path)
     assert ("'root'" in said) == ("root" in text)
 
 
+def test_a_simulation_that_diverges_ends_the_run_at_once(capsys, tmp_path):
+    motor = '<motor name="push" joint="slide" ctrlrange="-10 10"/>'
+    (tmp_path / "cart.xml").write_text(
+        CART.replace(motor, '<position name="push" joint="slide" kp="1e18" ctrlrange="1 2"/>')
+    )
+    said = refused(capsys, "run", "cart.xml", "--task", "task.py", "--engine", "mujoco", *SMALL)
+    assert said.startswith("the simulation diverges in the first step: take a shorter timestep")
+
+
 def test_a_reward_that_is_no_number_is_a_complaint_from_python():
     model = dynamics.mujoco(CART, lambda data, action: jnp.log(-1.0 - data.time))
     planner, state = planners.icem(2, num_samples=4), model.init(jax.random.key(0))
@@ -236,6 +263,14 @@ def test_a_reward_that_is_no_number_is_a_complaint_from_python():
             "engine must be one of mujoco, mjx, brax, got 'mjxx'",
         ),
         (("cart.xml", "--task", "task.py", "--engine", "mujoco", "--backend", "mjx"), "backend chooses the physics"),
+        (
+            ("cart.xml", "--task", "task.py", "--engine", "brax", "--backend", "x"),
+            "backend must be one of generalized",
+        ),
+        (
+            ("cart.xml", "--task", "task.py", "--engine", "brax"),
+            "have qpos, qvel, ctrl, time, xpos, xquat, xmat, xipos",
+        ),
         (("task.py",), "model must be a MuJoCo file, a name or module:function, got 'task.py': give it as --task"),
         (("pendulum", "--task", "task.py"), "task goes with a MuJoCo file"),
         (

@@ -97,10 +97,10 @@ class Run:
     task: Annotated[Path | None, _read(Path, what="the name of a file"), _option("FILE")] = None
     """Of a MuJoCo file: a Python file with its reward; `mirrax new` writes one to start from."""
     engine: Annotated[str | None, _option("NAME")] = None
-    """What simulates a MuJoCo file: mujoco (the fastest on CPUs), or mjx (JAX, for accelerators and derivatives).
-    Unless given, the fastest here. Of named models it says no more than what they run on."""
+    """What simulates a MuJoCo file: mujoco (the fastest on CPUs), mjx (JAX: accelerators, derivatives) or brax (Brax's own
+    engines, without sensors). Unless given mujoco or mjx, by what is here. Named models run on what they are made for."""
     backend: Annotated[str | None, _option("NAME")] = None
-    """Physics of a Brax environment: spring, positional, generalized or mjx."""
+    """Physics of a Brax environment: spring, positional, generalized or mjx; of a file on the engine brax without mjx."""
     steps: OptionalInt = None
     """Length of the episode, in steps."""
     seed: Annotated[int, _read(int)] = 0

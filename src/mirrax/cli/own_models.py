@@ -158,14 +158,11 @@ def _on_engine(command: "Run", mj: Any, task: TaskFile) -> Any:
     if not {"control_dt", "substeps"} & set(arguments):
         arguments["substeps"] = usual_substeps(mj)
     if engine == "brax":
-        raise ValueError(
-            "engine must be mujoco or mjx for a MuJoCo file, got 'brax', whose engines have no sensors, sites or "
-            "tendons for a reward to read: a brax Env of your own runs as module:function"
-        )
+        from mirrax.cli.brax_file import brax_model
+
+        return brax_model(mj, task.functions, arguments, command.backend)
     if command.backend is not None:
-        raise ValueError(
-            f"backend chooses the physics of a Brax environment; a file has none, got {command.backend!r}"
-        )
+        raise ValueError(f"backend chooses the physics of the engine brax, got {command.backend!r} for {engine}")
     factory: Callable[..., Any] = dynamics.mujoco if engine == "mujoco" else dynamics.mjx
     return factory(mj, **task.functions, **arguments)
 
@@ -237,17 +234,21 @@ def _attribute(module: Any, module_name: str, attribute: str, word: str) -> Any:
 
 
 def _as_model(made: Any, word: str) -> Any:
-    """A model as it is; an environment of Brax or of Playground as a model."""
+    """A model as it is; an environment of Brax as a model."""
     from mirrax import dynamics
 
     if isinstance(made, dynamics.Model):
         return made
     kinds = {kind.__module__.split(".")[0] for kind in type(made).__mro__}
-    if kinds & {"brax", "mujoco_playground"}:
+    if "brax" in kinds:
         return dynamics.brax(made)
+    if "mujoco_playground" in kinds:
+        raise ValueError(
+            f"model must be one, got an environment of MuJoCo Playground from {word}: return dynamics.playground(env)"
+        )
     raise ValueError(
-        f"model must be one, with init, step and value, or an environment of Brax or of MuJoCo Playground, got "
-        f"{type(made).__name__} of {word}"
+        f"model must be one, with init, step and value, or an environment of Brax, got {type(made).__name__} of "
+        f"{word}"
     )
 
 
