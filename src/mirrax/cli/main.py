@@ -97,10 +97,10 @@ class Run:
     task: Annotated[Path | None, _read(Path, what="the name of a file"), _option("FILE")] = None
     """Of a MuJoCo file: a Python file with its reward; `mirrax new` writes one to start from."""
     engine: Annotated[str | None, _option("NAME")] = None
-    """What simulates a MuJoCo file: mujoco (the fastest on CPUs), mjx (JAX: accelerators, derivatives) or brax (Brax's own
-    engines, without sensors). Unless given mujoco or mjx, by what is here. Named models run on what they are made for."""
+    """What simulates a MuJoCo file: mujoco (the fastest on CPUs), mjx (JAX: accelerators, derivatives) or brax (Brax's
+    own, without sensors); unless given mujoco or mjx, as suits the machine. Named models have their own."""
     backend: Annotated[str | None, _option("NAME")] = None
-    """Physics of a Brax environment: spring, positional, generalized or mjx; of a file on the engine brax without mjx."""
+    """Physics of Brax: spring, positional, generalized; of its environments mjx, too."""
     steps: OptionalInt = None
     """Length of the episode, in steps."""
     seed: Annotated[int, _read(int)] = 0

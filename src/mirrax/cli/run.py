@@ -151,8 +151,8 @@ def _drive(
     import numpy as np
 
     from mirrax.benchmarks.mistakes import one_clear_line
+    from mirrax.cli.beginning import check_first, known_mistakes, leaving_nothing, remove_empty
     from mirrax.cli.closed_loop import compile_loop
-    from mirrax.cli.first_step import check_first
     from mirrax.cli.progress import ProgressLine
     from mirrax.cli.results import print_summary, write_results
     from mirrax.results.journal import Journal, is_unfinished
@@ -164,7 +164,7 @@ def _drive(
         progress.abandon(number)
         if is_unfinished(out):
             print(f"go on with: {_again(out)}", file=sys.stderr, flush=True)
-        _remove_empty(made)
+        remove_empty(made)
 
     with (
         interruptible(patience=lambda: patience, leave=leave) as asked_to_end,
@@ -173,7 +173,7 @@ def _drive(
     ):
         with progress, _out_of_memory():
             progress.compiling()
-            with _known_mistakes(), _leaving_nothing(made):
+            with known_mistakes(), leaving_nothing(made):
                 loop = compile_loop(chosen.planner, chosen.model, seed=chosen.seed, prepare=chosen.task.imagined)
             header |= {"compile_s": loop.compile_s, "start": _listed(loop.at_start)} | loop.names
             after, done = loop.start, np.zeros(0, object)
@@ -188,7 +188,7 @@ def _drive(
             del done
             for moment in () if ended else loop.run(chosen.num_steps, after, first):
                 if journal is None:
-                    with one_clear_line(), _leaving_nothing(made):
+                    with one_clear_line(), leaving_nothing(made):
                         check_first(moment.step, loop.names)
                     journal = Journal.create(out, header, moment.step, {"plan": moment.plan})
                     files.callback(journal.close)
@@ -213,38 +213,6 @@ def _drive(
             print_summary(out, summary)
             print(f"go on with: {_again(out)}")
         raise SystemExit(128 + asked_to_end())
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    """Remove folders, the innermost first; one that is not empty stays, and those around it."""
-    with contextlib.suppress(OSError):
-        for folder in folders:
-            folder.rmdir()
-
-
-@contextlib.contextmanager
-def _leaving_nothing(made: Sequence[Path]) -> Iterator[None]:
-    """Where a run fails before there is anything in its folders, they go again."""
-    try:
-        yield
-    except BaseException:
-        _remove_empty(made)
-        raise
-
-
-@contextlib.contextmanager
-def _known_mistakes() -> Iterator[None]:
-    """What mirrax itself says of a planner and a model that do not fit is one clear line."""
-    from mirrax.benchmarks.mistakes import one_clear_line
-    from mirrax.dynamics.errors import own_words
-
-    try:
-        yield
-    except ValueError as error:
-        if own_words(error) is None:
-            raise
-        with one_clear_line():
-            raise
 
 
 @contextlib.contextmanager
