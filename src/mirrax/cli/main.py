@@ -97,7 +97,7 @@ class Run:
     task: Annotated[Path | None, _read(Path, what="the name of a file"), _option("FILE")] = None
     """Of a MuJoCo file: a Python file with its reward; `mirrax new` writes one to start from."""
     engine: Annotated[str | None, _option("NAME")] = None
-    """What simulates a MuJoCo file: mujoco (the fastest on CPUs), mjx (JAX: accelerators, derivatives) or brax (Brax's
+    """What simulates a MuJoCo file: mujoco (the fastest on CPUs), mjx (accelerators, derivatives) or brax (Brax's
     own, without sensors); unless given mujoco or mjx, as suits the machine. Named models have their own."""
     backend: Annotated[str | None, _option("NAME")] = None
     """Physics of Brax: spring, positional, generalized; of its environments mjx, too."""
