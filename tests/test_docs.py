@@ -7,6 +7,7 @@ import inspect
 import pathlib
 import re
 import shlex
+import sys
 from typing import Any
 
 import jax
@@ -34,6 +35,7 @@ SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
 SMALLER = {
     "horizon=16, num_samples=128": "horizon=2, num_samples=4",
     "(200, 2)": "(2, 2)",
+    "num_steps=150": "num_steps=2",
     'jax.config.update("jax_num_cpu_devices", 2)': "pass",
 }
 
@@ -81,6 +83,16 @@ def _a_run(tmp_path, monkeypatch):
     main(["run", "point_mass", "--horizon", "4", "--num-samples", "16", "--steps", "3", "--devices", "1"])
 
 
+@pytest.fixture
+def _a_robot(tmp_path, monkeypatch):
+    """What the page about one's own robot has its reader write."""
+    (tmp_path / "cart.xml").write_text(re.search(r"```xml\n(.*?)```", TEXT["docs/your_robot.md"], re.DOTALL)[1])
+    (tmp_path / "cart_task.py").write_text(BLOCKS["docs/your_robot.md"][0])
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("cart_task", None)
+
+
 @pytest.mark.parametrize(
     ("page", "number"),
     [(page, n) for page in BLOCKS if page != EXCERPTS for n in range(len(BLOCKS[page]))],
@@ -89,6 +101,8 @@ def test_blocks_run(page, number, capsys, request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # they may write files
     if page == "docs/runs.md":
         request.getfixturevalue("_a_run")
+    if page == "docs/your_robot.md":
+        request.getfixturevalue("_a_robot")
     run(page, number)
 
 

@@ -83,7 +83,7 @@ def _table(runs: "dict[str, Results]") -> tuple[list[str], list[list[str]]]:
         rows.append(
             [
                 name,
-                about["model"] + (f" ({about['backend']})" if about.get("backend") else ""),
+                about["model"] + (f" ({kind})" if (kind := about.get("backend") or about.get("engine")) else ""),
                 about["planner"],
                 str(about["seed"]),
                 f"{run.num_steps}" if run.num_steps == steps else f"{run.num_steps} of {steps}",
@@ -118,6 +118,7 @@ def _differing(runs: "dict[str, Results]") -> dict[str, dict[str, str]]:
             **result.about["settings"],
             **{f"version of {name}": version for name, version in result.about["versions"].items()},
             "device": result.about["device"],
+            **{name: result.about.get(name) for name in ("file", "task")},
         }
         for run, result in runs.items()
     }

@@ -29,6 +29,8 @@ class Configuration(NamedTuple):
         seed: of everything random.
         num_steps: at most.
         replan_every: how many of them are by one planning.
+        title: what to call the model.
+        origin: of a model of the user's own, where it came from; see `OwnModel`.
     """
 
     name: str
@@ -39,13 +41,16 @@ class Configuration(NamedTuple):
     seed: int
     num_steps: int
     replan_every: int
+    title: str
+    origin: dict[str, Any]
 
 
-def configure(command: "Run") -> Configuration:
+def configure(command: "Run", folder: Path = Path()) -> Configuration:
     """Choose what to run.
 
     Args:
         command: what the user has said.
+        folder: where the paths of a model of the user's own begin.
 
     Returns:
         Planner, model and their settings.
@@ -59,6 +64,7 @@ def configure(command: "Run") -> Configuration:
     from mirrax.benchmarks.devices import use_cores
     from mirrax.benchmarks.mistakes import check_planner
     from mirrax.benchmarks.tasks import find_task
+    from mirrax.cli.own_models import check_engine, is_own, own_model
 
     if command.model is None:
         raise ValueError("run needs a model, the first word: mirrax run MODEL; `mirrax list` shows them")
@@ -75,13 +81,18 @@ def configure(command: "Run") -> Configuration:
         raise ValueError(f"replan_every must be an integer of at least 1, got {command.replan_every}")
     use_cores(command.devices)
     _keep_compiled_programs()
-    task = find_task(command.model)
+    own = own_model(command, folder) if is_own(command.model, folder) else None
+    if own is None and command.task is not None:
+        raise ValueError(f"task goes with a MuJoCo file, mirrax run FILE.xml --task FILE.py, got {command.model!r}")
+    task = find_task(command.model) if own is None else own.task
+    title = command.model if own is None else own.title
     if not command.beyond:
         task = dataclasses.replace(task, beyond=None)
     num_steps = task.num_steps if command.steps is None else command.steps
     if num_steps < 1:
         raise ValueError(f"steps must be an integer of at least 1, got {num_steps}")
     model = task.make(command.backend)
+    check_engine(command, model)
     name = task.planner if command.planner is None else command.planner
     factory = getattr(planners, name)
     settings = _settings(command, task, factory)
@@ -100,7 +111,10 @@ def configure(command: "Run") -> Configuration:
         settings["replan_every"] = command.replan_every
     if task.beyond is not None:
         settings["beyond"] = task.beyond.summary
-    return Configuration(name, planner, model, task, settings, command.seed, num_steps, command.replan_every)
+    origin = {} if own is None else own.origin
+    return Configuration(
+        name, planner, model, task, settings, command.seed, num_steps, command.replan_every, title, origin
+    )
 
 
 def _keep_compiled_programs() -> None:
@@ -197,12 +211,12 @@ def _devices(
     return number, {"sharding": sample_sharding(number)}
 
 
-def folder_of(command: "Run", planner: str) -> tuple[Path, list[Path]]:
+def folder_of(command: "Run", chosen: Configuration) -> tuple[Path, list[Path]]:
     """The folder to write to, made.
 
     Args:
         command: what the user has said.
-        planner: its name.
+        chosen: what is to run.
 
     Returns:
         The folder, and what of it and the folders around it was not there before, the innermost first.
@@ -213,7 +227,9 @@ def folder_of(command: "Run", planner: str) -> tuple[Path, list[Path]]:
     from mirrax.cli.results import REPORT
     from mirrax.results.results import ARRAYS, RESULT
 
-    out = Path("runs") / f"{command.model}-{planner}" if command.out is None else command.out
+    stem = chosen.title if ":" in chosen.title else Path(chosen.title).stem
+    usual = Path("runs") / f"{stem.replace(':', '.')}-{chosen.name}"
+    out = usual if command.out is None else command.out
     new = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -49,8 +49,12 @@ def choose_devices(model: Any, settings: Mapping[str, Any], available: int) -> C
     num_samples = settings.get("num_samples") or 0
     if isinstance(num_samples, tuple):  # one for each iteration
         num_samples = min(num_samples)
+    from mirrax.dynamics import unrolls
+
     if available == 1:
         return Chosen(1, "")
+    if unrolls(model):
+        return Chosen(1, "the engine has threads of its own")
     if (most := num_samples // _FEWEST_PLANS) < 2:
         return Chosen(1, f"{num_samples} plans are too few to share")
     operations = operations_of(model) * settings["horizon"] * num_samples

@@ -1,4 +1,4 @@
-"""The command line: `mirrax run`, `mirrax compare`, `mirrax list`, `mirrax bench`."""
+"""The command line: `mirrax run`, `mirrax new`, `mirrax compare`, `mirrax list`, `mirrax bench`."""
 
 import dataclasses
 import importlib
@@ -16,6 +16,7 @@ from mirrax.cli.compare import compare
 from mirrax.cli.devices import one_thread_for_linear_algebra
 from mirrax.cli.interruption import interruptible, pipe_may_close, say_interrupted
 from mirrax.cli.listing import list_all
+from mirrax.cli.new import new
 from mirrax.cli.run import resume, run
 
 if TYPE_CHECKING:
@@ -26,10 +27,11 @@ def _option(metavar: str) -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
 
 
-def _read(kind: type, nothing: Any = None, kept: Collection[str] = (), several: bool = False) -> Any:
+def _read(kind: type, nothing: Any = None, kept: Collection[str] = (), several: bool = False, what: str = "") -> Any:
     """How to read a word as an int, float, bool, str or Path; None is `nothing`, if that is anything; `kept` stay.
 
-    `several` may be given with commas between them; a positional argument after an option stays one this way.
+    What else it is to be is `what`; `several` may be given with commas between them; a positional argument after an
+    option stays one this way.
     """
     named = {int: "an integer", float: "a number", bool: "True or False", str: "a word", Path: "the name of a folder"}
 
@@ -46,7 +48,7 @@ def _read(kind: type, nothing: Any = None, kept: Collection[str] = (), several: 
                 return tuple(kind(part) for part in word.split(","))
             return {"True": True, "False": False}[word] if kind is bool else kind(word)
         except (ValueError, KeyError):
-            raise ValueError(f"it must be {named[kind]}, got {word!r}") from None
+            raise ValueError(f"it must be {what or named[kind]}, got {word!r}") from None
 
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
@@ -88,13 +90,19 @@ class Run:
     """
 
     model: Annotated[str | None, tyro.conf.Positional, _option("MODEL")] = None
-    """Name of a model; `mirrax list` shows them."""
+    """Name of a model (`mirrax list` shows them); or a MuJoCo file, with --task; or a function of yours that makes a
+    model, package.module:function."""
     planner: Annotated[str | None, _option("NAME")] = None
     """Name of a planner; `mirrax list` shows them. Unless given, one that suits the model."""
     horizon: OptionalInt = None
     """Steps that plans look ahead."""
+    task: Annotated[Path | None, _read(Path, what="the name of a file"), _option("FILE")] = None
+    """Of a MuJoCo file: a Python file with its reward; `mirrax new` writes one to start from."""
+    engine: Annotated[str | None, _option("NAME")] = None
+    """What simulates a MuJoCo file: mujoco (the fastest on CPUs), mjx (accelerators, derivatives) or brax (Brax's
+    own, without sensors); unless given mujoco or mjx, as suits the machine. Named models have their own."""
     backend: Annotated[str | None, _option("NAME")] = None
-    """Physics of a Brax environment: spring, positional, generalized or mjx."""
+    """Physics of Brax: spring, positional, generalized; of its environments mjx, too."""
     steps: OptionalInt = None
     """Length of the episode, in steps."""
     seed: Annotated[int, _read(int)] = 0
@@ -115,6 +123,16 @@ class Run:
     """Give the planner the value beyond its horizon that the model's task has, if it has one."""
     planner_options: tyro.conf.Suppress[Any] = None
     """Options of the planner, by name; `parse` fills it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class New:
+    """Write a task file for a MuJoCo file, to start from: a reward, and all names and ranges as comments."""
+
+    model: Annotated[Path, _read(Path, what="the name of a file"), tyro.conf.Positional, _option("FILE")]
+    """A MuJoCo file, such as robot.xml."""
+    out: Annotated[Path | None, _read(Path, what="the name of a file"), _option("FILE")] = None
+    """The file to write; robot_task.py in this folder unless given. One that is there stays."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 run(command, given[1:])
             case Run():
                 resume(command)
+            case New():
+                new(command.model, command.out)
             case Compare():
                 compare(command.runs, command.out)
             case List():
@@ -181,12 +201,18 @@ def _benchmark(words: Sequence[str]) -> str:
     return name
 
 
-def parse(arguments: Sequence[str] | None = None) -> Run | Compare | List | Bench:
+def parse(arguments: Sequence[str] | None = None) -> Run | New | Compare | List | Bench:
     """Turn `arguments` (those of the process unless given) into a command; exits with 2 if they make none."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     driven: Any = _run_with_options(given) if given[:1] == ["run"] else Run
     given = ["--help" if word == HELP_ALL else word for word in given]
-    commands: dict[str, Callable[..., Any]] = {"run": driven, "compare": Compare, "list": List, "bench": Bench}
+    commands: dict[str, Callable[..., Any]] = {
+        "run": driven,
+        "new": New,
+        "compare": Compare,
+        "list": List,
+        "bench": Bench,
+    }
     if given[:1] and given[0] in commands:  # by itself, so that what it says of mistakes is about this one
         return tyro.cli(commands[given[0]], prog=f"mirrax {given[0]}", args=given[1:])
     return tyro.extras.subcommand_cli_from_dict(

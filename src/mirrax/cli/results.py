@@ -55,7 +55,8 @@ def write_results(out: Path, journal: Journal, looks: Figure | None, *, interrup
     beyond = settings.pop("beyond", None)
     summary = {
         **(told_end(results.num_steps, about["num_steps"], results.end_reason) if done else {}),
-        "Model": about["model"] + (f" ({backend})" if backend else ""),
+        "Model": about["model"] + (f" ({kind})" if (kind := backend or about.get("engine")) else ""),
+        **({"Task": Path(task).name} if (task := about.get("task")) else {}),
         "Planner": about["planner"],
         "Return": f"{earned:.1f} in {results.num_steps} steps, {ended}",
         **({} if moved is None else {"Forward": f"{moved:.1f} m"}),

@@ -34,6 +34,7 @@ def run(command: "Run", arguments: Sequence[str]) -> None:
         arguments: the words that it was read from, with which the run can be set up again.
     """
     from mirrax.benchmarks.mistakes import one_clear_line
+    from mirrax.cli.own_models import engine_of
     from mirrax.cli.results import described
     from mirrax.report import known_duration
     from mirrax.results.files import claimed
@@ -41,14 +42,16 @@ def run(command: "Run", arguments: Sequence[str]) -> None:
 
     with one_clear_line(), contextlib.ExitStack() as to_the_end:
         chosen = configure(command)
-        out, made = folder_of(command, chosen.name)
+        out, made = folder_of(command, chosen)
         to_the_end.enter_context(claimed(out))
         if (moved := make_room(out)) is not None:
             print(f"an unfinished run was moved; to go on with it: {_again(moved)}", flush=True)
         kept = to_the_end.pop_all()
     header = {
         "run": uuid.uuid4().hex,
-        "model": command.model,
+        "model": chosen.title,
+        "engine": engine_of(chosen.model),
+        **chosen.origin,
         "planner": chosen.name,
         "backend": getattr(getattr(chosen.model, "env", None), "backend", None),
         "arguments": list(arguments),
@@ -75,6 +78,7 @@ def resume(command: "Run") -> None:
     """
     from mirrax.benchmarks.mistakes import one_clear_line
     from mirrax.cli.main import Run, parse
+    from mirrax.cli.own_models import check_unchanged
     from mirrax.cli.results import described
     from mirrax.results.files import claimed
     from mirrax.results.journal import Journal
@@ -98,7 +102,12 @@ def resume(command: "Run") -> None:
         first = parse(["run", *header["arguments"]])
         assert isinstance(first, Run)
         steps = header["num_steps"] if command.steps is None else command.steps
-        chosen = configure(dataclasses.replace(first, steps=steps, devices=header["settings"]["devices"]))
+        first = dataclasses.replace(first, steps=steps, devices=header["settings"]["devices"])
+        if header.get("folder") is not None:  # a model of the user's own, whose engine may be the machine's choice
+            first = dataclasses.replace(first, engine=header["engine"])
+        chosen = configure(first, Path(header.get("folder") or ""))
+        same_mujoco = header["versions"].get("mujoco") == _versions()["mujoco"]
+        check_unchanged(header, chosen.origin, same_mujoco=same_mujoco)
         if steps < journal.num_steps:
             raise ValueError(f"steps must be at least the {journal.num_steps} that are done, got {steps}")
         if header["parameters"] != json.loads(json.dumps(described(chosen.planner))):
@@ -142,6 +151,7 @@ def _drive(
     import numpy as np
 
     from mirrax.benchmarks.mistakes import one_clear_line
+    from mirrax.cli.beginning import check_first, known_mistakes, leaving_nothing, remove_empty
     from mirrax.cli.closed_loop import compile_loop
     from mirrax.cli.progress import ProgressLine
     from mirrax.cli.results import print_summary, write_results
@@ -154,9 +164,7 @@ def _drive(
         progress.abandon(number)
         if is_unfinished(out):
             print(f"go on with: {_again(out)}", file=sys.stderr, flush=True)
-        with contextlib.suppress(OSError):  # one that is not empty stays, and those around it
-            for folder in made:
-                folder.rmdir()
+        remove_empty(made)
 
     with (
         interruptible(patience=lambda: patience, leave=leave) as asked_to_end,
@@ -165,13 +173,14 @@ def _drive(
     ):
         with progress, _out_of_memory():
             progress.compiling()
-            loop = compile_loop(
-                chosen.planner,
-                chosen.model,
-                seed=chosen.seed,
-                prepare=chosen.task.imagined,
-                replan_every=chosen.replan_every,
-            )
+            with known_mistakes(), leaving_nothing(made):
+                loop = compile_loop(
+                    chosen.planner,
+                    chosen.model,
+                    seed=chosen.seed,
+                    prepare=chosen.task.imagined,
+                    replan_every=chosen.replan_every,
+                )
             header |= {"compile_s": loop.compile_s, "start": _listed(loop.at_start)} | loop.names
             after, done = loop.start, np.zeros(0, object)
             if journal is not None:
@@ -185,6 +194,8 @@ def _drive(
             del done
             for moment in () if ended else loop.run(chosen.num_steps, after, first):
                 if journal is None:
+                    with one_clear_line(), leaving_nothing(made):
+                        check_first(moment.step, loop.names)
                     journal = Journal.create(out, header, moment.step, {"plan": moment.plan})
                     files.callback(journal.close)
                 patience = 1  # the step under way
