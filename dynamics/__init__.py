@@ -36,6 +36,7 @@ from .mujoco import MujocoModel, mujoco
 from .mujoco_data import MujocoData
 from .mujoco_names import NamedData, named, sensor
 from .pendulum import Pendulum, pendulum
+from .playground import PlaygroundModel, playground, playground_names
 from .point_mass import PointMass, point_mass
 from .pytrees import pytree, static
 from .randomness import redraw
@@ -105,6 +106,7 @@ __all__ = [
     "MujocoModel",
     "NamedData",
     "Pendulum",
+    "PlaygroundModel",
     "PointMass",
     "Randomized",
     "Resting",
@@ -149,6 +151,8 @@ __all__ = [
     "mujoco",
     "named",
     "pendulum",
+    "playground",
+    "playground_names",
     "point_mass",
     "pose",
     "pytree",
