@@ -126,7 +126,7 @@ def _scale(env: Any, size: int) -> tuple[np.ndarray, np.ndarray] | None:
 
 def _full(leaf: Any, number: int) -> Any:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jnp.broadcast_to(jax.random.key(number, impl=jax.random.key_impl(leaf)), leaf.shape)
+        return jnp.broadcast_to(jax.random.key(number), leaf.shape)
     return jnp.full(leaf.shape, number, leaf.dtype)
 
 
