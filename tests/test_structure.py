@@ -236,6 +236,7 @@ def test_every_module_is_in_the_wheel(tmp_path):
     held = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     expected = {f"mirrax/{path.relative_to(ROOT)}" for path in FILES}
     expected |= {f"mirrax/{path.relative_to(ROOT / 'src' / 'mirrax')}" for path in FACE} | {"mirrax/py.typed"}
+    expected |= {f"mirrax/{path.relative_to(ROOT)}" for path in (ROOT / "benchmarks" / "mjcf").glob("*.xml")}
     assert expected <= held, expected - held
     assert not any(name.startswith(("planners", "tests")) for name in held)
 

@@ -73,6 +73,7 @@ Benchmark = Literal[
     "peers",
     "contention",
     "faults",
+    "suite",
 ]
 BENCHMARKS: tuple[str, ...] = get_args(Benchmark)
 
@@ -137,7 +138,8 @@ class Bench:
     agreement: where derivatives agree with finite differences. returns: what planners earn for equal numbers of model
     steps. survival: whole episodes, and how many are survived. open_loop: how good an open-loop plan each planner
     finds. peers: cost of hydrax's tasks at its settings. contention: runs over chosen, one and all devices, idle and
-    beside other work. faults: what a run loses when it is ended from outside."""
+    beside other work. faults: what a run loses when it is ended from outside. suite: returns on MuJoCo Playground's
+    control suite and on robots of MJCF files, beside those of doing nothing and of chance."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
