@@ -103,8 +103,8 @@ def _quadrotor(data: Any, action: Any) -> dict[str, Any]:
         "progress": 2.0 - 2.0 * left / 7.5,
         "arrived": 3.0 * _near(jnp.linalg.norm(place - jnp.array(_LANDING)), 0.3),
         "level": 0.5 * data.site("centre").xmat.reshape(3, 3)[2, 2],
-        "calm": -jnp.minimum(0.02 * (spin**2).sum(), 1.0)
-        - 0.3 * jnp.maximum(jnp.sqrt((velocity**2).sum() + 1e-8) - 2.0, 0.0),
+        "calm": -jnp.minimum(0.02 * (spin**2).sum(), 1.0),
+        "speed": -0.3 * jnp.maximum(jnp.sqrt((velocity**2).sum() + 1e-8) - 2.0, 0.0),
         "effort": -0.01 * ((action - 1.23) ** 2).sum(),
     }
 
@@ -260,8 +260,7 @@ TASKS: Mapping[str, Task] = {
     "robot:quadrotor": _task(
         "quadrotor",
         "fly through three gates and stop",
-        planner="mppi",
-        options={"horizon": 30, "num_samples": 96, "num_knots": 8, "std": 0.3},
+        options={"horizon": 30, "num_samples": 40, "num_knots": 10, "std": 0.3},
         goal=Goal("within 0.4 m of where it is to stop", _arrived),
         episode_steps=250,
     ),
