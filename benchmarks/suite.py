@@ -81,7 +81,10 @@ def records_of(folder: Path, name: str) -> list[dict[str, Any]]:
     """
     path = _file(folder, name)
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    whole = [line for line in lines if line.endswith("\n")]
+    if len(whole) < len(lines):
+        path.write_text("".join(whole))
+    return [json.loads(line) for line in whole]
 
 
 def naive(policy: str, model: Model, seed: int, num_steps: int) -> list[dict[str, Any]]:

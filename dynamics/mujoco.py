@@ -161,14 +161,13 @@ def _make(
     begins, robot = keyframe_state(mj, keyframe), Robot(mj)
     physics = np.empty(mujoco.mj_stateSize(mj, mujoco.mjtState.mjSTATE_FULLPHYSICS))
     mujoco.mj_getState(mj, begins, physics, int(mujoco.mjtState.mjSTATE_FULLPHYSICS))
-    nothing = jnp.zeros(0)
     blank = MujocoData(
         robot=robot,
         time=jnp.zeros(()),
-        qpos=nothing,
-        qvel=nothing,
-        act=nothing,
-        rest=nothing,
+        qpos=jnp.zeros(mj.nq),
+        qvel=jnp.zeros(mj.nv),
+        act=jnp.zeros(mj.na),
+        rest=jnp.zeros(physics.size - 1 - mj.nq - mj.nv - mj.na),
         ctrl=jnp.asarray(begins.ctrl, float),
         qacc_warmstart=jnp.zeros(mj.nv),
         mocap_pos=jnp.asarray(begins.mocap_pos, float).reshape(-1, 3),
