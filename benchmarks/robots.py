@@ -267,7 +267,7 @@ TASKS: Mapping[str, Task] = {
     "robot:arm": _task(
         "arm",
         "reach around a pillar with a two-joint arm",
-        options={"horizon": 30, "num_samples": 32, "num_knots": 8, "std": 1.0},
+        options={"horizon": 30, "num_samples": 32, "num_knots": 8, "std": 0.5},
         goal=Goal("tip within 3 cm of the target", _tip_at_target),
         episode_steps=200,
     ),
