@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mirrax import dynamics, planners
+from mirrax.benchmarks import robots, suite_tasks
 from mirrax.benchmarks.mistakes import unknown
 from mirrax.benchmarks.task import Beyond, Goal, Task
 from mirrax.dynamics import Model
@@ -212,7 +213,8 @@ def named_model(name: str) -> Model:
     """The model of that name, on the command line of a benchmark.
 
     Args:
-        name: as `find_task` takes it, with the backend of a Brax environment after a colon (or a slash): hopper:mjx.
+        name: as `find_task` takes it, with the backend of a Brax environment, or the engine, after a colon (or a
+            slash): hopper:mjx, robot:arm:mjx.
 
     Returns:
         The model.
@@ -220,15 +222,19 @@ def named_model(name: str) -> Model:
     Raises:
         ValueError: if there is no such model, or no such backend of it.
     """
-    model, _, backend = name.replace("/", ":").partition(":")
-    return find_task(model).make(backend or None)
+    *before, rest = (
+        name.replace("/", ":").split(":", 1) if name.startswith((suite_tasks.PREFIX, "robot:")) else (name,)
+    )
+    model, _, backend = rest.replace("/", ":").partition(":")
+    return find_task(":".join([*before, model])).make(backend or None)
 
 
 def find_task(name: str) -> Task:
     """The task of that name; a Brax environment that the user registered has default settings.
 
     Args:
-        name: a key of `TASKS` or of Brax's registry.
+        name: a key of `TASKS`, of `robots.TASKS` or of Brax's registry; or "playground:" before the name of an
+            environment of MuJoCo Playground.
 
     Returns:
         The task.
@@ -238,6 +244,10 @@ def find_task(name: str) -> Task:
     """
     if name in TASKS:
         return TASKS[name]
+    if name in robots.TASKS:
+        return robots.TASKS[name]
+    if name.startswith(suite_tasks.PREFIX):
+        return suite_tasks.playground_task(name.removeprefix(suite_tasks.PREFIX))
     if name in dynamics.brax_names():
         return _brax(name, "registered with Brax")
-    raise unknown("model", name, sorted(TASKS))
+    raise unknown("model", name, [*sorted(TASKS), *robots.TASKS])

@@ -39,6 +39,7 @@ from .mujoco import MujocoModel, mujoco
 from .mujoco_data import MujocoData
 from .mujoco_names import NamedData, named, sensor
 from .pendulum import Pendulum, pendulum
+from .playground import PlaygroundModel, playground, playground_names
 from .point_mass import PointMass, point_mass
 from .pytrees import pytree, static
 from .randomness import redraw
@@ -112,6 +113,7 @@ __all__ = [
     "MujocoModel",
     "NamedData",
     "Pendulum",
+    "PlaygroundModel",
     "PointMass",
     "Randomized",
     "Resting",
@@ -159,6 +161,8 @@ __all__ = [
     "mujoco",
     "named",
     "pendulum",
+    "playground",
+    "playground_names",
     "point_mass",
     "pose",
     "pytree",

@@ -2,8 +2,6 @@
 
 import contextlib
 import copy
-import dataclasses
-import functools
 import inspect
 import io
 import types
@@ -24,10 +22,10 @@ from .brax_labels import actuator_names, coordinate_names
 from .brax_motion import squared_displacement, squared_speed
 from .brax_rewards import terms_of
 from .checks import integer, interval, real
+from .environments import canonical, discount_of, noise_names, noise_redrawn, step_duration
 from .figures import Figure
 from .mujoco_figure import mujoco_figure
 from .pytrees import pytree, static
-from .randomness import is_key, raw_keys, redrawn
 
 BACKENDS = ("spring", "positional", "generalized", "mjx")  # cheapest first
 
@@ -64,19 +62,12 @@ class BraxModel:
     @property
     def dt(self) -> float | None:
         """The duration of one step, in seconds; None where the environment does not say."""
-        env = self.env
-        if getattr(env, "dt", None) is None:
-            return None
-        with jax.ensure_compile_time_eval():  # within jit MJX's, a product, would be traced
-            dt = float(env.dt)
-        while "env" in vars(env):  # Brax's wrappers, one of which repeats actions
-            dt, env = dt * vars(env).get("action_repeat", 1), env.env
-        return dt
+        return step_duration(self.env)
 
     def init(self, key: PRNGKeyArray) -> State:
         """Reset the environment."""
         with _quiet():
-            return _canonical(_with_sys(self.env, self.sys).reset(key))
+            return canonical(_with_sys(self.env, self.sys).reset(key))
 
     def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:
         """Step the environment; a simulation that diverged earns NaN, which planners count and discard.
@@ -89,13 +80,9 @@ class BraxModel:
         # Brax writes into the dictionaries of the state that it is given: hand it fresh containers.
         state = _with_own_masses(self.sys, jax.tree.map(lambda leaf: leaf, state))
         with _quiet():
-            state = _canonical(_with_sys(self.env, self.sys).step(state, action))
-        info = getattr(state, "info", None)
-        truncated = info.get("truncation") if isinstance(info, dict) else None
-        # A time limit says nothing about the value of a state: only a true end does.
-        ended = state.done * (1.0 - (0.0 if truncated is None else truncated))
+            state = canonical(_with_sys(self.env, self.sys).step(state, action))
         reward = jnp.where(_finite(state), state.reward, jnp.nan)
-        return Step(state, reward, jnp.where(ended > 0, 0.0, 1.0))
+        return Step(state, reward, discount_of(state))
 
     def coordinates(self, state: State) -> Float[Array, " n"]:
         """The physical state as a vector; observations, metrics, `info` and what is derived from it are left out.
@@ -186,18 +173,7 @@ class BraxModel:
         Raises:
             ValueError: if `noise` names what is no entry of `info`, or no key.
         """
-        if self.noise is None:
-            return redrawn(key, state, raw_keys(self, state))
-        info = getattr(state, "info", {})
-        if absent := [name for name in self.noise if name not in info]:
-            raise ValueError(f"noise must name entries of info, {', '.join(info)}, got {', '.join(absent)}")
-        named = {name: info[name] for name in self.noise}
-        raw = [not is_key(leaf) for leaf in jax.tree.leaves(named)]
-        for leaf, plain in zip(jax.tree.leaves(named), raw, strict=True):
-            if plain and not jnp.issubdtype(leaf.dtype, jnp.unsignedinteger):
-                raise ValueError(f"noise must name keys, got {self.noise!r}, with an array of {leaf.dtype}")
-        state = redrawn(key, state)
-        return state.replace(info=state.info | redrawn(key, named, raw))
+        return noise_redrawn(self, key, state, self.noise)
 
     def value(self, state: State) -> Float[Array, ""]:
         """Zero: give what lies beyond the horizon with `dynamics.with_value`."""
@@ -270,10 +246,7 @@ def brax(
     low, high = interval("action_range", action_range, integer("env.action_size", env.action_size))
     # MuJoCo commits its arrays to one device, which would forbid to spread plans over several.
     sys = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), _system(envs, env))
-    if noise is not None and (isinstance(noise, str) or not all(isinstance(name, str) for name in noise)):
-        raise ValueError(f"noise must be a sequence of names, got {noise!r}")
-    names = None if noise is None else tuple(noise)
-    return BraxModel(env=env, sys=sys, low=low, high=high, noise=names)
+    return BraxModel(env=env, sys=sys, low=low, high=high, noise=noise_names(noise))
 
 
 def brax_names() -> tuple[str, ...]:
@@ -355,20 +328,6 @@ def _with_own_masses(sys: Any, state: State) -> State:
         return state
     mass = sys.link.inertia.mass ** (1.0 - sys.spring_mass_scale)  # as the engines' `init`
     return state.replace(pipeline_state=physics.replace(mass=mass.astype(physics.mass.dtype)))
-
-
-def _canonical(state: State) -> State:
-    """Give reward and done one type, so that a step returns what it was given: some write them as Python numbers."""
-    if not (hasattr(state, "reward") and hasattr(state, "done")):
-        raise ValueError(f"reset and step must return a Brax State with reward and done, got {type(state).__name__}")
-    fields = {name: jnp.asarray(getattr(state, name)) for name in ("reward", "done")}
-    for name, value in fields.items():
-        if value.size != 1 or jnp.iscomplexobj(value):
-            raise ValueError(f"{name} of a Brax state must be a scalar, got {value.dtype} of shape {value.shape}")
-    replace = getattr(state, "replace", None) or getattr(state, "_replace", None)  # flax dataclass, named tuple
-    return (replace or functools.partial(dataclasses.replace, state))(
-        **{name: value.astype(float).reshape(()) for name, value in fields.items()}
-    )
 
 
 def _physics(state: State) -> Any:

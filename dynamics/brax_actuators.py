@@ -112,7 +112,7 @@ def _filled(shapes: Any, number: int) -> Any:
 
     def full(leaf: Any) -> Any:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jnp.broadcast_to(jax.random.key(number, impl=jax.random.key_impl(leaf)), leaf.shape)
+            return jnp.broadcast_to(jax.random.key(number), leaf.shape)
         return jnp.full(leaf.shape, number, leaf.dtype)
 
     return jax.tree.map(full, shapes)

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from .environments import metric_terms
 
 _TERM = "reward_"
 # By module, from Brax's sources: environments whose metrics, with these weights, sum to the reward. The weight of a
@@ -36,13 +37,5 @@ def terms_of(env: Any, after: Any) -> dict[str, Float[Array, ""]] | None:
         repeats *= vars(env).get("action_repeat", 1)
         own = own and type(env).__module__.startswith("brax.envs.wrappers.")
         env = env.env
-    metrics = getattr(after, "metrics", None) or {}
-    found = {name.removeprefix(_TERM): value for name, value in metrics.items() if name.startswith(_TERM)}
-    if not found or repeats != 1:
-        return None
     weights = _WEIGHTS.get(type(env).__module__) if own else None
-    terms = {name: (weights or {}).get(name, 1.0) * jnp.asarray(v, float).reshape(()) for name, v in found.items()}
-    if weights is None:
-        rest = jnp.asarray(after.reward, float).reshape(()) - sum(terms.values())
-        terms["other"] = terms.get("other", 0.0) + rest
-    return terms
+    return metric_terms(after, _TERM, weights or {}, whole=weights is not None) if repeats == 1 else None

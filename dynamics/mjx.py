@@ -1,9 +1,7 @@
 """MuJoCo models on MJX, MuJoCo's engine in JAX: your own MJCF file and a reward."""
 
 import contextlib
-import io
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -18,6 +16,7 @@ from .mujoco_file import Robot, keyframe_state, load_model, names_of, with_optio
 from .mujoco_model import MujocoBase
 from .mujoco_names import sensor_stages
 from .mujoco_task import Task, control_range, make_task, number_of_substeps
+from .mujoco_warp import on_warp, quiet_imports, without_derivatives
 from .pytrees import pytree, static
 
 _IMPLEMENTATIONS = ("jax", "warp")
@@ -67,14 +66,14 @@ class MjxModel(MujocoBase):
 
     def derived(self, state: Any) -> State:
         """The state with kinematics, and with sensors of places and speeds; forces stay as they were."""
-        return (_derived_on_warp if _on_warp(self.sys) else _derived)(self, state)
+        return _derived(self, state)
 
     def _derived(self, state: Any) -> State:
         from mujoco import mjx
 
         sys = self.sys
         own, late = sensor_stages(self.robot.mj)
-        if _on_warp(sys):
+        if on_warp(sys):
             if not own.any():
                 return mjx.kinematics(sys, state)
             after = mjx.forward(sys, state)
@@ -92,9 +91,11 @@ class MjxModel(MujocoBase):
 
     def advanced(self, state: Any, control: Float[Array, " A"]) -> State:
         """The state after one step."""
-        return (_advanced_on_warp if _on_warp(self.sys) else _advanced)(self, state, control)
+        return _advanced(self, state, control)
 
     def _advanced(self, state: Any, control: Float[Array, " A"]) -> State:
+        if on_warp(self.sys):
+            control = without_derivatives(control)
         state = state.replace(ctrl=control.astype(state.ctrl.dtype))
         if self.substeps == 1:
             return self._derived(self._substep(state))
@@ -106,12 +107,12 @@ class MjxModel(MujocoBase):
 
         sys, mj = self.sys, self.robot.mj
         shaken = np.any(sys.sensor_needstage == _ACCELERATION)
-        if shaken and not _on_warp(sys) and state._impl.efc_J.size == 0:
+        if shaken and not on_warp(sys) and state._impl.efc_J.size == 0:
             # MJX leaves out sensors of accelerations where nothing constrains the robot
             after = _integrated(sys, mjx.sensor_acc(sys, mjx.forward(sys, state)))
         else:
             after = mjx.step(sys, state)
-        if mj.nq == mj.nv or _on_warp(sys) or sys.opt.integrator == _runge_kutta():
+        if mj.nq == mj.nv or on_warp(sys) or sys.opt.integrator == _runge_kutta():
             return after
         # the same numbers, but with derivatives where a rotation is at rest: MJX's are 0 there
         return after.replace(qpos=integrated(mj, state.qpos, after.qvel, sys.opt.timestep))
@@ -126,25 +127,6 @@ class MjxModel(MujocoBase):
 # derivatives have a dozen. Within a compiled program they are part of it, as any function.
 _derived = jax.jit(MjxModel._derived)
 _advanced = jax.jit(MjxModel._advanced)
-
-
-@jax.custom_jvp
-def _derived_on_warp(model: MjxModel, state: Any) -> State:
-    return _derived(model, state)
-
-
-@jax.custom_jvp
-def _advanced_on_warp(model: MjxModel, state: Any, control: Array) -> State:
-    return _advanced(model, state, control)
-
-
-@_derived_on_warp.defjvp
-@_advanced_on_warp.defjvp
-def _no_derivatives(primals: Any, tangents: Any) -> Any:
-    raise ValueError(
-        "model must have derivatives for a planner that follows them, got one on Warp, which has none: use "
-        "dynamics.mjx(..., impl='jax'), or a planner that samples (mppi, cem, vi_mpc, ...)"
-    )
 
 
 def mjx(
@@ -268,10 +250,6 @@ def _runge_kutta() -> Any:
     return mjx.IntegratorType.RK4
 
 
-def _on_warp(sys: Any) -> bool:
-    return str(getattr(sys.impl, "value", sys.impl)).lower() == "warp"
-
-
 def _lacking(mj: Any, error: Exception) -> str:
     """What MJX lacks, with the names of the elements that need it."""
     from mujoco.mjx._src import collision_driver, types  # where it says what it has
@@ -300,12 +278,3 @@ def _lacking(mj: Any, error: Exception) -> str:
         return said
     shown = ", ".join(dict.fromkeys(elements[:4])) + (", ..." if len(elements) > 4 else "")
     return f"{shown} ({said})"
-
-
-@contextlib.contextmanager
-def quiet_imports() -> Iterator[None]:
-    """Import `mujoco.mjx` without its chatter about what is not installed."""
-    said = io.StringIO()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(said):
-        warnings.filterwarnings("ignore", module=r"(jaxopt|mujoco)\b")
-        yield

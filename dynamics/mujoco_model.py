@@ -1,26 +1,21 @@
-"""What models of MuJoCo's engines have in common: a robot, a task, actuators, coordinates, looks."""
+"""What models of MuJoCo's engines have in common: a robot with a task, and actuators."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from .actions import check_action, from_range, to_range
 from .base import State, Step
-from .figures import Figure
-from .mujoco_coordinates import from_tangent, names, to_tangent
-from .mujoco_figure import mujoco_figure
-from .mujoco_file import FREE, SLIDE, Robot, actuator_labels
-from .mujoco_kinematics import frames, velocities
+from .mujoco_file import Robot, actuator_labels
 from .mujoco_names import NamedData
+from .mujoco_robot import MujocoRobot
 from .mujoco_task import Task
-from .rotations import inverse, rotate
 
 
-class MujocoBase:
+class MujocoBase(MujocoRobot):
     """A robot on one of MuJoCo's engines. Subclasses are final pytrees, which say how the engine goes on.
 
     Attributes:
@@ -42,6 +37,19 @@ class MujocoBase:
     def first(self) -> State:
         """Where episodes begin, before the task's `reset`."""
         raise NotImplementedError
+
+    def data_of(self, state: State) -> Any:
+        """The state is MuJoCo's data."""
+        return state
+
+    def with_data(self, state: State, data: Any) -> State:
+        """The data, with all that the engine derives."""
+        return self.derived(data)
+
+    @property
+    def rest_qpos(self) -> Float[Array, " q"]:
+        """Where episodes begin, before the task's `reset`."""
+        return self.first().qpos
 
     def derived(self, state: State) -> State:
         """The state with all that the engine derives from places and speeds."""
@@ -139,49 +147,6 @@ class MujocoBase:
         found = self.task.reasons(NamedData(self.robot, after))
         return {reason: happened for reason, happened in found.items() if reason != "terminate"} or None
 
-    def coordinates(self, state: Any) -> Float[Array, " n"]:
-        """Displacements of the joints (rotations as vectors, rad), speeds, activations of actuators, n = 2 nv + na.
-
-        Rotations are seen from the file's reference pose, see `rotations.logarithm`.
-        """
-        return jnp.concatenate([to_tangent(self.robot.mj, state.qpos), state.qvel, state.act])
-
-    def with_coordinates(self, state: Any, x: Float[Array, " n"]) -> State:
-        """The state with these coordinates, and all that the engine derives from them."""
-        nv = self.robot.mj.nv
-        qpos = from_tangent(self.robot.mj, x[:nv])
-        return self.derived(state.replace(qpos=qpos, qvel=x[nv : 2 * nv], act=x[2 * nv :]))
-
-    @property
-    def coordinate_names(self) -> tuple[str, ...]:
-        """Joints by their names in the file."""
-        return names(self.robot.mj)
-
-    def mean_squared_speed(self, state: Any) -> Float[Array, ""]:
-        """The mean over the centres of mass of all bodies that move, (m/s)²."""
-        moving = _moving(self.robot.mj)
-        speeds = velocities(self.robot.mj, state.qpos, state.qvel)[moving]
-        return (speeds**2).sum(-1).mean()
-
-    def mean_squared_displacement(self, state: Any) -> Float[Array, ""]:
-        """The mean over all bodies that move, from where episodes begin, m².
-
-        Where on the ground a robot is that can go anywhere, and where it is heading, does not count.
-        """
-        moving = _moving(self.robot.mj)
-        here, there = (_seen(self.robot.mj, qpos)[moving] for qpos in (state.qpos, self.first().qpos))
-        return ((here - there) ** 2).sum(-1).mean()
-
-    def figure(self) -> Figure | None:
-        """The geoms of the file."""
-        mj = self.robot.mj
-
-        def poses(state: Any) -> tuple[Float[Array, "B 3"], Float[Array, "B 4"]]:
-            found = frames(mj, state.qpos, state.mocap_pos, state.mocap_quat)
-            return found.xpos[1:], found.xquat[1:]
-
-        return mujoco_figure(mj, poses)
-
     def imagined(self) -> Any:
         """The model that planners imagine with; None for this one."""
         return self.cheaper
@@ -198,35 +163,3 @@ def _as_before(before: Any, after: Any) -> Array:
 
 def _finite(state: Any) -> Bool[Array, ""]:
     return jnp.isfinite(state.qpos).all() & jnp.isfinite(state.qvel).all()
-
-
-def _moving(mj: Any) -> np.ndarray:
-    """The bodies that joints move."""
-    moves = np.zeros(mj.nbody, bool)
-    for body in range(1, mj.nbody):
-        moves[body] = mj.body_jntnum[body] > 0 or moves[int(mj.body_parentid[body])]
-    return np.flatnonzero(moves)
-
-
-def _seen(mj: Any, qpos: Float[Array, " q"]) -> Float[Array, "N 3"]:
-    """The centres of mass, as seen from above the first body that moves, where that can go anywhere."""
-    found = frames(mj, qpos)
-    if not len(moving := _moving(mj)):
-        return found.xipos
-    first = int(moving[0])
-    joints = [j for j in range(mj.njnt) if mj.jnt_bodyid[j] == first]
-    free = [int(mj.jnt_type[j]) for j in joints] == [FREE]
-    roams = np.zeros(3)
-    if free:
-        roams[:2] = 1.0
-    for joint in joints:
-        if int(mj.jnt_type[joint]) == SLIDE and not mj.jnt_limited[joint]:
-            roams[:2] = np.maximum(roams[:2], np.abs(mj.jnt_axis[joint][:2]) > 0)
-    centres = found.xipos - found.xpos[first] * roams
-    if not free:
-        return centres
-    # the heading: the rotation about z that is part of the first body's, (w, 0, 0, z) of its quaternion
-    w, z = found.xquat[first][0], found.xquat[first][3]
-    length = jnp.sqrt(w * w + z * z + jnp.finfo(jnp.result_type(w)).eps)
-    heading = jnp.stack([w / length, 0.0 * w, 0.0 * w, z / length])
-    return rotate(inverse(heading), centres)

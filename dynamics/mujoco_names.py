@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .mujoco_file import BALL, FREE, Robot, find
+from .mujoco_robot import MujocoRobot
 
 # kind of element -> what is known of one -> the array of `mjx.Data` that has it
 _FIELDS: Mapping[str, Mapping[str, str]] = {
@@ -177,9 +178,10 @@ def named(model: Any, data: Any) -> NamedData:
     robot = Robot(model) if isinstance(model, mujoco.MjModel) else getattr(model, "robot", None)
     if not isinstance(robot, Robot):
         raise ValueError(
-            f"model must be one of dynamics.mjx, dynamics.mujoco, or a mujoco.MjModel, got {type(model).__name__}"
+            f"model must be one of dynamics.mjx, dynamics.mujoco, dynamics.playground, or a mujoco.MjModel, "
+            f"got {type(model).__name__}"
         )
-    return NamedData(robot, data)
+    return NamedData(robot, model.data_of(data) if isinstance(model, MujocoRobot) else data)
 
 
 def sensor_stages(mj: Any) -> tuple[np.ndarray, np.ndarray]:

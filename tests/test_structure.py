@@ -57,6 +57,7 @@ BASE = [
     "drawings",
     "ends",
     "engines",
+    "environments",
     "errors",
     "figures",
     "integration",
@@ -83,9 +84,13 @@ MUJOCO = [
     "mujoco_kinematics",
     "mujoco_model",
     "mujoco_names",
+    "mujoco_robot",
     "mujoco_task",
+    "mujoco_warp",
     "rotations",
 ]
+# what the model of Playground's environments is made of
+PLAYGROUND = ["playground_parts"]
 # what a file over 300 lines must give a reason for
 LONG = {
     "planners.options": "one table, of all options",
@@ -134,7 +139,7 @@ def module_of(name):
 def test_imports_go_down(path):
     name, imports = name_of(path), {module_of(module) for module in project_imports(path)}
     if name.startswith("dynamics."):
-        allowed = {f"dynamics.{part}" for part in (*BASE, *BRAX, *MUJOCO)}
+        allowed = {f"dynamics.{part}" for part in (*BASE, *BRAX, *MUJOCO, *PLAYGROUND)}
         assert imports <= allowed - {name}, f"{name} may import what is no model only, not {imports - allowed}"
     elif name.startswith("planners.") and name not in PLANNER_FILES:
         floor = floor_of(name)
@@ -232,6 +237,7 @@ def test_every_module_is_in_the_wheel(tmp_path):
     held = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     expected = {f"mirrax/{path.relative_to(ROOT)}" for path in FILES}
     expected |= {f"mirrax/{path.relative_to(ROOT / 'src' / 'mirrax')}" for path in FACE} | {"mirrax/py.typed"}
+    expected |= {f"mirrax/{path.relative_to(ROOT)}" for path in (ROOT / "benchmarks" / "mjcf").glob("*.xml")}
     assert expected <= held, expected - held
     assert not any(name.startswith(("planners", "tests")) for name in held)
 

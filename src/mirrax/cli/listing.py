@@ -9,6 +9,7 @@ def list_all() -> None:
     from rich.table import Table
 
     from mirrax import planners
+    from mirrax.benchmarks import robots, suite_tasks
     from mirrax.benchmarks.measured import MEASURED
     from mirrax.benchmarks.tasks import TASKS
 
@@ -34,14 +35,16 @@ def list_all() -> None:
     for factory in planners.PLANNERS:
         lines.add_row(factory.__name__, (inspect.getdoc(factory) or "").split("\n")[0])
     models = table("Models", headings=("planner", "succeeds", "ms / plan", "ms / step"))
-    for name in sorted(TASKS):
-        task, known = TASKS[name], MEASURED.get(name)
+    for name, task in [*sorted(TASKS.items()), *robots.TASKS.items()]:
+        known = MEASURED.get(name)
         numbers = (
             ("", "", "")
             if known is None
             else (f"{known.successes} of {known.episodes}", f"{known.plan_ms:g}", f"{known.step_ms:g}")
         )
         models.add_row(name, task.summary, task.planner, *numbers)
+    suite = f"{len(suite_tasks.SUITE)} of the control suite: CheetahRun, CartpoleSwingup, ... (mirrax[playground])"
+    models.add_row(f"{suite_tasks.PREFIX}NAME", suite, "icem", "", "", "")
     for one in (lines, models):
         Console().print(one, "")
     Console().print(

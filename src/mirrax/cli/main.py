@@ -77,6 +77,7 @@ Benchmark = Literal[
     "engines",
     "constraints",
     "faults",
+    "suite",
 ]
 BENCHMARKS: tuple[str, ...] = get_args(Benchmark)
 
@@ -161,7 +162,8 @@ class Bench:
     steps. survival: whole episodes, and how many are survived. open_loop: how good an open-loop plan each planner
     finds. peers: cost of hydrax's tasks at its settings. contention: runs over chosen, one and all devices, idle and
     beside other work. engines: steps per second of Brax, MJX and MuJoCo's C engine. constraints: what constraints
-    keep, and penalties do not. faults: what a run loses when it is ended from outside."""
+    keep, and penalties do not. faults: what a run loses when it is ended from outside. suite: returns on MuJoCo
+    Playground's control suite and on robots of MJCF files, beside those of doing nothing and of chance."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
