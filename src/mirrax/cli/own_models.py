@@ -234,7 +234,7 @@ def _attribute(module: Any, module_name: str, attribute: str, word: str) -> Any:
 
 
 def _as_model(made: Any, word: str) -> Any:
-    """A model as it is; an environment of Brax as a model."""
+    """A model as it is; an environment of Brax or of MuJoCo Playground as a model."""
     from mirrax import dynamics
 
     if isinstance(made, dynamics.Model):
@@ -243,12 +243,10 @@ def _as_model(made: Any, word: str) -> Any:
     if "brax" in kinds:
         return dynamics.brax(made)
     if "mujoco_playground" in kinds:
-        raise ValueError(
-            f"model must be one, got an environment of MuJoCo Playground from {word}: return dynamics.playground(env)"
-        )
+        return dynamics.playground(made)
     raise ValueError(
-        f"model must be one, with init, step and value, or an environment of Brax, got {type(made).__name__} of "
-        f"{word}"
+        f"model must be one, with init, step and value, or an environment of Brax or Playground, got "
+        f"{type(made).__name__} of {word}"
     )
 
 
