@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from .base import State
 from .checks import choice
 from .mujoco_coordinates import integrated
-from .mujoco_file import Robot, keyframe_state, load_model, names_of, with_options
+from .mujoco_file import Robot, actuator_labels, keyframe_state, load_model, names_of, with_options
 from .mujoco_model import MujocoBase
 from .mujoco_names import sensor_stages
 from .mujoco_task import Task, control_range, make_task, number_of_substeps
@@ -20,6 +20,7 @@ from .mujoco_warp import on_warp, quiet_imports, without_derivatives
 from .pytrees import pytree, static
 
 _IMPLEMENTATIONS = ("jax", "warp")
+_SLEEP = 16  # mujoco.mjtEnableBit
 _ACCELERATION = 3  # mujoco.mjtStage
 _TOUCH = (0, 42)  # mujoco.mjtSensor: touch, contact
 _PHYSICS = (
@@ -79,15 +80,13 @@ class MjxModel(MujocoBase):
             after = mjx.forward(sys, state)
             return after.replace(sensordata=jnp.where(jnp.asarray(late), state.sensordata, after.sensordata))
         state = mjx.com_pos(sys, mjx.kinematics(sys, state))
-        state = mjx.com_vel(sys, mjx.tendon(sys, mjx.camlight(sys, state)))
-        if own.any():
-            state = mjx.transmission(sys, state)
-            rates = {
-                "_impl.actuator_velocity": state._impl.actuator_moment @ state.qvel,
-                "_impl.ten_velocity": state._impl.ten_J @ state.qvel,
-            }
-            state = mjx.sensor_vel(sys, mjx.sensor_pos(sys, state.tree_replace(rates)))
-        return state
+        state = mjx.transmission(sys, mjx.tendon(sys, mjx.camlight(sys, state)))
+        rates = {
+            "_impl.actuator_velocity": state._impl.actuator_moment @ state.qvel,
+            "_impl.ten_velocity": state._impl.ten_J @ state.qvel,
+        }
+        state = mjx.subtree_vel(sys, mjx.com_vel(sys, state.tree_replace(rates)))
+        return mjx.sensor_vel(sys, mjx.sensor_pos(sys, state)) if own.any() else state
 
     def advanced(self, state: Any, control: Float[Array, " A"]) -> State:
         """The state after one step."""
@@ -187,7 +186,7 @@ def mjx(
     if planning_options is None:
         return own
     other = with_options(mj, planning_options)
-    other_steps = number_of_substeps(other, None, own.dt)
+    other_steps = number_of_substeps(other, None, own.dt, planning=True)
     cheaper = _make(other, task, keyframe, other_steps, action_range, impl, None)
     return _make(mj, task, keyframe, steps, action_range, impl, cheaper)
 
@@ -208,8 +207,8 @@ def _make(mj: Any, task: Task, keyframe: Any, steps: int, action_range: Any, imp
                 f"model must be one that MJX can simulate, got one with {_lacking(mj, error)}: dynamics.mujoco "
                 "(MuJoCo's C engine) takes it"
             ) from error
-    if mj.nplugin:
-        raise ValueError("model must be one that MJX can simulate, got one with plugins: dynamics.mujoco takes it")
+    if ignored := _ignored(mj):
+        raise ValueError(f"model must be one that MJX can simulate, got one with {ignored}: dynamics.mujoco takes it")
     if impl == "jax" and blank._impl.ncon == 0:  # MJX fails at sensors of touch where nothing can touch
         touch = np.isin(mj.sensor_type, _TOUCH)
         sys = sys.replace(sensor_needstage=np.where(touch, 0, sys.sensor_needstage))
@@ -248,6 +247,19 @@ def _runge_kutta() -> Any:
     from mujoco import mjx
 
     return mjx.IntegratorType.RK4
+
+
+def _ignored(mj: Any) -> str:
+    """What MJX would leave out without a word; "" for nothing."""
+    if mj.nplugin:
+        return "plugins"
+    labels = (*actuator_labels(mj), *names_of(mj, "sensor"))
+    delays = np.concatenate([np.ravel(mj.actuator_delay), np.ravel(mj.sensor_delay)])
+    if delayed := [name for name, delay in zip(labels, delays, strict=True) if delay > 0]:
+        return f"delays of {', '.join(delayed)} (dynamics.delayed adds delays to any model)"
+    if mj.opt.noslip_iterations > 0:
+        return "noslip_iterations"
+    return "the flag sleep" if mj.opt.enableflags & _SLEEP else ""
 
 
 def _lacking(mj: Any, error: Exception) -> str:

@@ -55,7 +55,8 @@ class MujocoModel(MujocoBase):
         if self.robot.mj.nsensordata == 0:
             return state
         _, sensors = self._rollout(state, state.ctrl[..., None, :])
-        return state.replace(sensordata=sensors[..., 0, :])
+        _, late = sensor_stages(self.robot.mj)
+        return state.replace(sensordata=jnp.where(jnp.asarray(late), state.sensordata, sensors[..., 0, :]))
 
     def advanced(self, state: MujocoData, control: Float[Array, " A"]) -> State:
         """The state after one step."""
@@ -149,7 +150,11 @@ def mujoco(
     if planning_options is None:
         return own
     other = with_options(mj, planning_options)
-    return make(mj, steps=steps, cheaper=make(other, steps=number_of_substeps(other, None, own.dt), cheaper=None))
+    return make(
+        mj,
+        steps=steps,
+        cheaper=make(other, steps=number_of_substeps(other, None, own.dt, planning=True), cheaper=None),
+    )
 
 
 def _make(
@@ -157,6 +162,11 @@ def _make(
 ) -> MujocoModel:
     import mujoco
 
+    if mj.nhistory and jnp.zeros(()).dtype != np.float64:
+        raise ValueError(
+            "model must have no delays of actuators or sensors, which MuJoCo tells by the clock to the last digit, "
+            "where JAX computes in float32: set jax_enable_x64, or take dynamics.delayed"
+        )
     low, high = control_range(mj, action_range)
     begins, robot = keyframe_state(mj, keyframe), Robot(mj)
     physics = np.empty(mujoco.mj_stateSize(mj, mujoco.mjtState.mjSTATE_FULLPHYSICS))
@@ -172,7 +182,7 @@ def _make(
         qacc_warmstart=jnp.zeros(mj.nv),
         mocap_pos=jnp.asarray(begins.mocap_pos, float).reshape(-1, 3),
         mocap_quat=jnp.asarray(begins.mocap_quat, float).reshape(-1, 4),
-        sensordata=jnp.asarray(begins.sensordata, float),
+        sensordata=jnp.where(jnp.asarray(sensor_stages(mj)[1]), 0.0, jnp.asarray(begins.sensordata, float)),
     )
     return MujocoModel(
         robot=robot,

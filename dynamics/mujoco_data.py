@@ -1,7 +1,6 @@
 """The state of MuJoCo's C engine as a pytree, with what MuJoCo derives of it, computed where it is asked for."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -58,7 +57,7 @@ class MujocoData:
             raise ValueError(f"replace must be given parts of the data, {', '.join(known)}, got {', '.join(absent)}")
         return dataclasses.replace(self, **parts)
 
-    @functools.cached_property
+    @property  # not kept: it may be traced, and outlive the trace; XLA computes it once
     def _frames(self) -> Frames:
         return frames(self.robot.mj, self.qpos, self.mocap_pos, self.mocap_quat)
 

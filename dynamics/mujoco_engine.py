@@ -1,5 +1,6 @@
 """MuJoCo's C engine: many rollouts at once, in threads of its own."""
 
+import copy
 import dataclasses
 import os
 import threading
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from .mujoco_file import Robot, quiet
+
+_GREATEST = 1e10  # beyond, MuJoCo takes numbers for those of a simulation that diverges (mjMAXVAL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,41 +40,62 @@ class Engine:
         """
         mj = self.robot.mj
         number, steps = controls.shape[:2]
-        state = np.empty((number, steps, physics.shape[-1]))
-        sensordata = np.empty((number, steps, mj.nsensordata))
-        if number == 0:
-            return state, sensordata
+        state = np.full((number, steps, physics.shape[-1]), np.nan)
+        sensordata = np.full((number, steps, mj.nsensordata), np.nan)
+        fine = np.isfinite(physics).all(1) & np.isfinite(warmstart).all(1) & np.isfinite(mocap).all(1)
+        moving = slice(1, 1 + mj.nq + mj.nv)
+        fine &= (np.abs(np.nan_to_num(physics[:, moving])) < _GREATEST).all(1)
+        given = (np.abs(np.nan_to_num(controls, nan=np.inf)) < _GREATEST).all(-1)  # beyond, MuJoCo takes 0 instead
         inputs = np.empty((number, steps, mj.nu + mocap.shape[-1]))
-        inputs[..., : mj.nu], inputs[..., mj.nu :] = controls, mocap[:, None, :]
-        physics = np.ascontiguousarray(physics, dtype=np.float64)
+        inputs[..., : mj.nu], inputs[..., mj.nu :] = np.where(given[..., None], controls, 0.0), mocap[:, None, :]
+        rows, begin = np.flatnonzero(fine), 0
+        where = np.array(physics, dtype=np.float64)
+        warmstart = np.ascontiguousarray(warmstart, dtype=np.float64)
+        while rows.size and begin < steps:
+            after, sensed = self._follow(where[rows], inputs[rows, begin:], warmstart[rows])
+            state[rows, begin:], sensordata[rows, begin:] = after, sensed
+            # a rollout stands still after a warning, such as of too little memory for contacts, as no step by itself
+            # does: go on from there
+            expected = where[rows, :1] + mj.opt.timestep * np.arange(1, steps - begin + 1)
+            stands = np.abs(after[..., 0] - expected) > 0.5 * mj.opt.timestep
+            stands &= (np.abs(np.nan_to_num(after[..., moving], nan=np.inf)) < _GREATEST).all(-1)
+            stands[:, 0] = False
+            rows = rows[stands.any(1)]
+            if rows.size:
+                gone = int(stands[stands.any(1)].argmax(1).min())  # steps that all of these have made
+                where[rows] = state[rows, begin + gone - 1]
+                begin += gone
+        lost = ~(np.abs(np.nan_to_num(state[..., moving], nan=np.inf)) < _GREATEST).all(-1) | ~given
+        lost = np.maximum.accumulate(lost, axis=1) if steps else lost
+        state[lost], sensordata[lost] = np.nan, np.nan
+        return state, sensordata
+
+    def _follow(self, physics: Any, inputs: Any, warmstart: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Let MuJoCo follow rollouts."""
+        number, steps = inputs.shape[:2]
+        state = np.empty((number, steps, physics.shape[-1]))
+        sensordata = np.empty((number, steps, self.robot.mj.nsensordata))
         with self._pool as pool, quiet():
             pool.rollout.rollout(
-                [mj] * number,
+                [pool.mj] * number,
                 pool.data,
                 nstep=steps,
                 control_spec=pool.spec,
-                initial_state=physics,
-                initial_warmstart=np.ascontiguousarray(warmstart, dtype=np.float64),
-                control=inputs,
+                initial_state=np.ascontiguousarray(physics),
+                initial_warmstart=np.ascontiguousarray(warmstart),
+                control=np.ascontiguousarray(inputs),
                 state=state,
                 sensordata=sensordata,
                 skip_checks=True,
             )
-        # MuJoCo begins anew, or stands still, where a simulation diverges: only the clock shows it
-        timestep = mj.opt.timestep
-        expected = physics[:, :1] + timestep * np.arange(1, steps + 1)
-        lost = np.maximum.accumulate(np.abs(state[..., 0] - expected) > 0.5 * timestep, axis=1)
-        if lost.any():
-            state[lost] = np.nan
-            sensordata[lost] = np.nan
         return state, sensordata
 
     @property
     def _pool(self) -> "_Pool":
         """The threads of this engine, made when they are first needed."""
         pool: Any = self.__dict__.get("_own_pool")
-        if pool is None:
-            pool = self.__dict__.setdefault("_own_pool", _Pool(self.robot.mj, self.threads))
+        if pool is None or pool.process != os.getpid():  # threads do not live on in a fork
+            pool = self.__dict__["_own_pool"] = _Pool(self.robot.mj, self.threads)
         return pool
 
     def __getstate__(self) -> dict[str, Any]:
@@ -86,8 +110,11 @@ class _Pool:
         import mujoco
         from mujoco.rollout import Rollout
 
-        self.lock = threading.Lock()
-        self.data = [mujoco.MjData(mj) for _ in range(threads)]
+        self.lock, self.process = threading.Lock(), os.getpid()
+        # a simulation that diverges is to be seen to, not to begin anew at the reference pose
+        self.mj = copy.deepcopy(mj)
+        self.mj.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+        self.data = [mujoco.MjData(self.mj) for _ in range(threads)]
         self.rollout = Rollout(nthread=threads if threads > 1 else 0)
         spec = mujoco.mjtState.mjSTATE_CTRL
         if mj.nmocap:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,15 @@ def with_options(mj: Any, options: Mapping[str, Any]) -> Any:
             flag = int(mujoco.mjtDisableBit.mjDSBL_CONTACT)
             changed.opt.disableflags = changed.opt.disableflags & ~flag | (0 if value else flag)
             continue
+        enum = {"integrator": mujoco.mjtIntegrator, "solver": mujoco.mjtSolver, "cone": mujoco.mjtCone}.get(name)
+        if enum is not None:
+            short = {key.rpartition("_")[2].lower(): int(kind) for key, kind in enum.__members__.items()}
+            if isinstance(value, str) and value.lower() in short:
+                value = short[value.lower()]
+            if isinstance(value, bool) or not isinstance(value, int) or int(value) not in short.values():
+                raise ValueError(f"planning_options[{name!r}] must be one of {', '.join(short)}, got {value!r}")
+        if name.endswith("iterations"):
+            value = integer(f"planning_options[{name!r}]", value)
         try:
             setattr(changed.opt, name, value)
         except (TypeError, ValueError) as error:
@@ -152,7 +162,9 @@ def names_of(mj: Any, kind: str) -> list[str]:
     import mujoco
 
     sort = getattr(mujoco.mjtObj, f"mjOBJ_{kind.upper()}")
-    number = {"body": "nbody", "joint": "njnt", "actuator": "nu", "key": "nkey"}.get(kind, f"n{kind}")
+    number = {"body": "nbody", "joint": "njnt", "actuator": "nu", "key": "nkey", "camera": "ncam"}.get(
+        kind, f"n{kind}"
+    )
     return [mujoco.mj_id2name(mj, sort, i) or "" for i in range(getattr(mj, number))]
 
 
@@ -218,9 +230,25 @@ def quiet() -> Iterator[None]:
     """Silence MuJoCo's warnings, which it also writes to a file in the current folder."""
     import mujoco
 
-    before = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda message: None)
+    with _SILENCE.lock:  # one handler for the process: of several at a time, the last one puts it back
+        if not _SILENCE.depth:
+            _SILENCE.before = mujoco.get_mju_user_warning()
+            mujoco.set_mju_user_warning(lambda message: None)
+        _SILENCE.depth += 1
     try:
         yield
     finally:
-        mujoco.set_mju_user_warning(before)
+        with _SILENCE.lock:
+            _SILENCE.depth -= 1
+            if not _SILENCE.depth:
+                mujoco.set_mju_user_warning(_SILENCE.before)
+
+
+class _Silence:
+    """How many want MuJoCo to be silent."""
+
+    def __init__(self) -> None:
+        self.lock, self.depth, self.before = threading.Lock(), 0, None
+
+
+_SILENCE = _Silence()

@@ -1,5 +1,6 @@
 """What models of MuJoCo's engines have in common: a robot with a task, and actuators."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from .mujoco_file import Robot, actuator_labels
 from .mujoco_names import NamedData
 from .mujoco_robot import MujocoRobot
 from .mujoco_task import Task
+from .pytrees import difference
 
 
 class MujocoBase(MujocoRobot):
@@ -93,6 +95,8 @@ class MujocoBase(MujocoRobot):
                     f"reset must return the data that it was given, changed by data.replace(qpos=...), "
                     f"got {type(found).__name__}"
                 )
+            if (wrong := difference("what reset returns", first, jax.tree.map(_as_before, first, found))) is not None:
+                raise ValueError(wrong)
             first = jax.tree.map(_as_before, first, found)
         return self.derived(first)
 
@@ -115,7 +119,9 @@ class MujocoBase(MujocoRobot):
 
     def reward_between(self, state: State, action: Float[Array, " A"], after: State) -> Float[Array, ""]:
         """The task's reward, which is of the state after a step and of the action alone."""
-        return self.task.earned(NamedData(self.robot, after), self.to_actuators(action))
+        control, reached = self.to_actuators(action), self.data_of(after)
+        reached = reached.replace(ctrl=control.astype(reached.ctrl.dtype))  # which rewards may be of, too
+        return self.task.earned(NamedData(self.robot, reached), control)
 
     def value(self, state: State) -> Float[Array, ""]:
         """What the task says is earned beyond the horizon; 0 where it does not."""
@@ -148,8 +154,11 @@ class MujocoBase(MujocoRobot):
         return {reason: happened for reason, happened in found.items() if reason != "terminate"} or None
 
     def imagined(self) -> Any:
-        """The model that planners imagine with; None for this one."""
-        return self.cheaper
+        """The model that planners imagine with, with this one's task and actions; None for this one."""
+        cheaper: Any = self.cheaper
+        if cheaper is None:
+            return None
+        return dataclasses.replace(cheaper, task=self.task, low=self.low, high=self.high)
 
     def to_imagined(self, state: State) -> State:
         """A state as that model has it."""

@@ -13,6 +13,7 @@ from .mujoco_file import actuator_labels
 from .pytrees import pytree, traceable
 from .rewards import checked_terms, total
 
+_CLAMP = 128  # mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL
 _TAKEN = {"reward": ("data", "action"), "terminate": ("data",), "value": ("data",), "reset": ("key", "data")}
 
 
@@ -103,6 +104,19 @@ def control_range(mj: Any, action_range: Any) -> tuple[Float[np.ndarray, " A"], 
     Raises:
         ValueError: if an actuator has no range, or one is given that is none.
     """
+    low, high = _range(mj, action_range)
+    clamps = not mj.opt.disableflags & _CLAMP
+    for i, label in enumerate(actuator_labels(mj)):
+        least, most = mj.actuator_ctrlrange[i]
+        if clamps and mj.actuator_ctrllimited[i] and (low[i] < least - 1e-6 or high[i] > most + 1e-6):
+            raise ValueError(
+                f"action_range must lie within the ctrlrange of {label!r}, [{least:g}, {most:g}], to which MuJoCo "
+                f"clamps, got [{low[i]:g}, {high[i]:g}]"
+            )
+    return low, high
+
+
+def _range(mj: Any, action_range: Any) -> tuple[Float[np.ndarray, " A"], Float[np.ndarray, " A"]]:
     labels = actuator_labels(mj)
     if mj.nu == 0:
         raise ValueError("model must have actuators for a planner to act, got one without")
@@ -129,13 +143,14 @@ def control_range(mj: Any, action_range: Any) -> tuple[Float[np.ndarray, " A"], 
     return low, high
 
 
-def number_of_substeps(mj: Any, substeps: Any, control_dt: Any) -> int:
+def number_of_substeps(mj: Any, substeps: Any, control_dt: Any, planning: bool = False) -> int:
     """How many steps of the engine one step of the model takes.
 
     Args:
         mj: a `mujoco.MjModel`.
         substeps: their number, or None.
         control_dt: the duration of a step of the model, s, or None.
+        planning: whether the timestep is one of `planning_options`.
 
     Raises:
         ValueError: if both are given, or `control_dt` is no multiple of the file's timestep.
@@ -148,6 +163,11 @@ def number_of_substeps(mj: Any, substeps: Any, control_dt: Any) -> int:
     wanted = number("control_dt", control_dt, above=0.0)
     steps = round(wanted / timestep)
     if steps < 1 or abs(steps * timestep - wanted) > 1e-6 * wanted:
+        if planning:
+            raise ValueError(
+                f"planning_options['timestep'] must go into the duration of a step, {wanted:g} s, a whole number of "
+                f"times, got {timestep:g}"
+            )
         raise ValueError(
             f"control_dt must be a multiple of the model's timestep, {timestep:g} s, got {wanted:g}: "
             f"{max(steps, 1) * timestep:g} is one"

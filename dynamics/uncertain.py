@@ -4,6 +4,7 @@ A planner's rollout tries each plan in several scenarios, and in each of them th
 step to the last.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from .checks import integer
 from .constraints import constraint_names, violation_probabilities, violations, watched_step
 from .coordinates import coordinates, with_coordinates
 from .ends import end_reasons
+from .engines import HasImagined, imagined
 from .figures import Figure, figure
 from .pytrees import difference, pytree, static, traceable
 from .randomness import redraw
@@ -143,6 +145,17 @@ class Ensemble:
             numbers = (first + jnp.arange(num)) % self.num_scenarios
             chosen = jax.tree.map(lambda leaf: leaf[numbers], self.members)
         return chosen if keys is None else jax.vmap(_settled)(chosen, keys)
+
+    def imagined(self) -> Any:
+        """An ensemble of what planners imagine with in the place of the members; None for these."""
+        this, first = self, self.member(0)
+        if not isinstance(first, HasImagined) or first.imagined() is None:
+            return None
+        return dataclasses.replace(this, members=jax.vmap(lambda member: member.imagined())(self.members))
+
+    def to_imagined(self, state: State) -> State:
+        """A member's state as that has it."""
+        return imagined(self.member(0), state)[1]
 
     def member(self, index: Any) -> Any:
         """The member of that number, from 0."""

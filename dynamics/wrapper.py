@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from .actions import bounded
@@ -24,7 +25,7 @@ from .base import (
 from .constraints import WatchesSteps, constraint_names, violation_probabilities, violations, watched_step
 from .coordinates import coordinates, with_coordinates
 from .ends import end_reasons
-from .engines import HasImagined, imagined, unrolls
+from .engines import HasImagined, imagined, reward_between, unrolls
 from .figures import Figure, figure
 from .pytrees import pytree
 from .randomness import redraw, redrawn, used_as_keys
@@ -95,6 +96,20 @@ class Wrapper:
             return jax.lax.scan(body, state, (steps, actions))[1]
 
         return jax.vmap(follow)(state, steps, actions)
+
+    def reward_between(self, state: State, action: Num[Array, "*a"], after: State) -> Float[Array, ""] | None:
+        """What the wrapper makes of the reward underneath, where that can be said without a step; else None."""
+        if not self.steps_once:
+            return None
+        this: Any = self
+        given = self.applied(state, jnp.asarray(action)[None])[0]
+        reward = reward_between(self.model, self.inner(state), given, self.inner(after))
+        if reward is None:
+            return None
+        known = Step(self.inner(after), reward, jnp.ones_like(reward))
+        return (
+            dataclasses.replace(this, model=_Known(self.model, known)).step(jax.random.key(0), state, action).reward
+        )
 
     def imagined(self) -> Any:
         """A wrapper of what planners imagine with in the place of the model underneath; None for the same."""

@@ -9,7 +9,6 @@ from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 from .actions import taken
 from .base import Model, State, Step, check_model, checked_step
 from .checks import real, scalar
-from .engines import reward_between
 from .pytrees import pytree, static, traceable
 from .rewards import checked_terms, total
 from .spaces import action_space
@@ -34,12 +33,6 @@ class WithReward(Wrapper):
         step = checked_step(self.model.step(key, state, action))
         reward = total("reward", self.reward_function(state, taken(self.model, action), step.state))
         return step._replace(reward=jnp.where(jnp.isnan(step.reward), jnp.nan, reward))
-
-    def reward_between(self, state: State, action: Num[Array, "*a"], after: State) -> Float[Array, ""] | None:
-        """The given reward, where the model underneath can say its own without a step."""
-        if reward_between(self.model, state, action, after) is None:
-            return None
-        return total("reward", self.reward_function(state, taken(self.model, action), after))
 
     def reward_terms(
         self, state: State, action: Num[Array, "*a"], after: State
@@ -66,10 +59,6 @@ class WithTermination(Wrapper):
     model: Model
     ended_function: Callable[..., Any]
     reason: str | None = static(default=None)
-
-    def reward_between(self, state: State, action: Num[Array, "*a"], after: State) -> Float[Array, ""] | None:
-        """That of the model underneath."""
-        return reward_between(self.model, state, action, after)
 
     def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Step the model underneath; a discount of 0 where the episode ends."""
@@ -110,10 +99,6 @@ class WithValue(Wrapper):
     model: Model
     value_function: Callable[..., Any]
 
-    def reward_between(self, state: State, action: Num[Array, "*a"], after: State) -> Float[Array, ""] | None:
-        """That of the model underneath."""
-        return reward_between(self.model, state, action, after)
-
     def value(self, state: State) -> Float[Array, ""]:
         """The given value."""
         return scalar("value", self.value_function(state))
@@ -135,10 +120,6 @@ class Discounted(Wrapper):
     steps_once: ClassVar[bool] = True
     model: Model
     discount: Float[Array, ""]
-
-    def reward_between(self, state: State, action: Num[Array, "*a"], after: State) -> Float[Array, ""] | None:
-        """That of the model underneath."""
-        return reward_between(self.model, state, action, after)
 
     def step(self, key: PRNGKeyArray, state: State, action: Num[Array, "*a"]) -> Step:
         """Step the model underneath, its discount times γ."""

@@ -390,3 +390,137 @@ def test_warp_simulates_what_the_c_engine_does():
     np.testing.assert_allclose(*returns, atol=1e-3)
     with pytest.raises(ValueError, match="got 'warp', which has none"):
         planners.infer(planners.ilqr(3), models[0], KEY, state)
+
+
+WILD = """
+<mujoco><option timestep="0.01" gravity="0 0 0"/>
+  <worldbody><body><joint name="hinge" axis="0 1 0"/><geom size="0.1" pos="0 0 1"/></body></worldbody>
+  <actuator><motor joint="hinge" ctrlrange="-1 1" gear="1e14"/></actuator>
+</mujoco>
+"""
+
+
+@pytest.mark.parametrize("start", [0.0, 0.7])
+def test_a_diverged_simulation_stays_diverged(start):
+    """In the first step, too, when the clock of a simulation that begins anew would not show it."""
+
+    def place(data, action):
+        return 1.0 + 0.0 * data.qpos[0]
+
+    model = dynamics.mujoco(WILD, place, reset=lambda key, data: data.replace(qpos=jnp.array([start])))
+    for actions in ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]):
+        first = actions.index(1.0)
+        plan = jnp.array(actions)[:, None]
+        rewards, _ = follow(model, plan)
+        assert np.isfinite(np.asarray(rewards)).tolist() == [i < first for i in range(len(actions))]
+        unrolled = planners.trajectory(model, KEY, model.init(KEY), plan).rewards
+        assert np.isfinite(np.asarray(unrolled)).tolist() == [i < first for i in range(len(actions))]
+    for wrong in (jnp.nan, 1e12):
+        state = model.init(KEY).replace(qvel=jnp.array([wrong]))
+        assert np.isnan(model.step(KEY, state, jnp.zeros(1)).reward)
+    assert np.isnan(planners.rollout(model, KEY, model.init(KEY), jnp.full((1, 1, 1), jnp.nan))).all()
+
+
+def test_a_rollout_goes_on_after_a_warning_of_mujoco():
+    """MuJoCo's own rollouts stand still where memory for contacts is short, and its steps go on."""
+    file = """
+    <mujoco><size memory="3K"/><option timestep="0.005"/>
+      <worldbody><geom type="plane" size="2 2 0.1"/>
+        <body pos="0 0 0.29"><joint name="z" type="slide" axis="0 0 1"/><joint name="x" type="slide" axis="1 0 0"/>
+        <joint name="turn" axis="0 1 0"/><geom type="box" size="0.3 0.3 0.3" mass="1"/></body></worldbody>
+      <actuator><motor joint="x" ctrlrange="-1 1"/></actuator>
+    </mujoco>
+    """
+    model = dynamics.mujoco(file, lambda data, action: data.xpos[1, 2])
+    plan = jnp.full((6, 1), 0.5)
+    rewards, _ = follow(model, plan)
+    assert np.isfinite(np.asarray(rewards)).all()
+    np.testing.assert_allclose(planners.trajectory(model, KEY, model.init(KEY), plan).rewards, rewards, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_rewards_see_does_not_depend_on_sensors(engine):
+    """Lengths, rates and cameras are those of the state, in a file without sensors."""
+    file = CARTPOLE[: CARTPOLE.index("<sensor>")] + CARTPOLE[CARTPOLE.index("</sensor>") + 9 :]
+    file = file.replace('<site name="tip" pos="0 0 1"/>', '<site name="tip" pos="0 0 1"/><camera name="eye"/>')
+    model = ENGINES[engine](file, zero)
+    after = jax.jit(model.step)(KEY, jax.jit(model.init)(KEY), jnp.ones(1)).state
+    data = dynamics.named(model, after)
+    if engine == "mjx":
+        np.testing.assert_allclose(data.actuator("push").length, 10.0 * after.qpos[0], rtol=1e-5)
+        assert data.camera("eye").xpos.shape == (3,)
+    else:
+        with pytest.raises(AttributeError, match="data of MuJoCo's C engine have no cam_xpos: read a sensor"):
+            _ = data.camera("eye").xpos
+    kept = after
+    jax.jit(lambda x: x + kept.xpos[1, 0])(1.0)
+    np.testing.assert_array_equal(np.isfinite(kept.xpos), True)
+
+
+def test_rewards_of_controls_have_derivatives_beside_the_step():
+    model = dynamics.mjx(CARTPOLE, lambda data, action: -(data.ctrl[0] ** 2))
+    state = model.first()
+    found = jax.hessian(lambda action: model.reward_between(state, action, state))(jnp.array([0.2]))
+    np.testing.assert_allclose(found, [[-18.0]], rtol=1e-5)  # an action of 1 is 3 in units of ctrl
+    for wrap in (lambda m: dynamics.delayed(m, 2), dynamics.timed, lambda m: dynamics.resting(m, reward_steps=3)):
+        wrapped = wrap(model)
+        at = (
+            wrapped.begin(state)
+            if wrap is not dynamics.timed
+            else dynamics.TimedState(state, jnp.zeros((), jnp.int32))
+        )
+        assert wrapped.reward_between(at, jnp.zeros(1), at) is not None
+    assert dynamics.action_repeat(model, 2).reward_between(state, jnp.zeros(1), state) is None
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_ensembles_and_changed_tasks_imagine_with_the_cheaper_options(engine):
+    import dataclasses
+
+    options = {"gravity": [0.0, 0.0, 0.0]}
+    model = ENGINES[engine](CARTPOLE, upright, planning_options=options)
+    other = dataclasses.replace(model, low=model.low - 1.0)
+    np.testing.assert_allclose(other.imagined().low, other.low)
+    if engine == "mjx":
+        several = dynamics.ensemble([model, model])
+        assert np.allclose(several.imagined().members.sys.opt.gravity, 0.0)
+
+
+DELAYED = CARTPOLE.replace('gear="10"/>', 'gear="10" delay="0.03" nsample="6"/>')
+MISTAKES = [
+    (
+        {"reset": lambda key, data: data.replace(qpos=jnp.zeros(3))},
+        r"what reset returns.*must have shape \(2,\), got",
+    ),
+    ({"planning_options": {"timestep": 0.02}}, "timestep'. must go into the duration of a step, 0.01 s"),
+    ({"planning_options": {"integrator": 77}}, "must be one of euler, rk4"),
+    ({"planning_options": {"iterations": -3}}, "must be an integer of at least 1, got -3"),
+    ({"planning_options": {"iteration": 3}}, "did you mean 'iterations'"),
+    ({"action_range": (-100.0, 100.0)}, r"must lie within the ctrlrange of 'push', \[-2, 4\]"),
+    ({"action_range": {"pull": (0, 1)}}, "unknown actuator 'pull' in action_range"),
+    ({"keyframe": "down"}, "unknown key 'down'.*home, up"),
+    ({"control_dt": 0.015}, "control_dt must be a multiple of the model's timestep, 0.01 s, got 0.015"),
+    ({"terminate": lambda: False}, r"terminate must take \(data\)"),
+]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("given", "message"), MISTAKES, ids=[str(i) for i in range(len(MISTAKES))])
+def test_a_mistake_is_one_clear_line(engine, given, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        ENGINES[engine](CARTPOLE, upright, **given).init(KEY)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_an_engine_cannot_do_is_said():
+    with pytest.raises(ValueError, match=r"got one with delays of push.*dynamics\.mujoco takes it"):
+        dynamics.mjx(DELAYED, upright)
+    with pytest.raises(ValueError, match=r"set jax_enable_x64, or take dynamics\.delayed"):
+        dynamics.mujoco(DELAYED, upright)
+    with pytest.raises(ValueError, match="noslip_iterations"):
+        dynamics.mjx(CARTPOLE.replace("<option", '<option noslip_iterations="3"'), upright)
+    unlimited = CARTPOLE.replace('ctrlrange="-2 4" ', "")
+    for make in ENGINES.values():
+        with pytest.raises(ValueError, match="action_range must be given for actuators without a ctrlrange, push"):
+            make(unlimited, upright)
+        np.testing.assert_allclose(make(unlimited, upright, action_range={"push": (-3, 3)}).high, [3.0])

@@ -93,6 +93,7 @@ MUJOCO = [
 PLAYGROUND = ["playground_parts"]
 # what a file over 300 lines must give a reason for
 LONG = {
+    "dynamics.uncertain": "two ways to be uncertain, side by side",
     "planners.options": "one table, of all options",
     "planners.lqr.solver": "one search, whose steps share all that it carries",
     "planners.particles.filter": "one filter, whose steps share all that particles carry",
