@@ -152,7 +152,7 @@ def _play_all(name: str, options: Options, there: bool) -> None:
 
     print_table(
         f"\n{name}: cost per second over {options.seconds:g} s; {task.num_samples} plans of {task.seconds:g} s, "
-        f"planned every {1e3 * model.dt:g} ms with {options.engine}",
+        f"planned every {1e3 * task.period:g} ms with {options.engine}",
         ("planner", "mean", "by seed", "reach", "ms / plan"),
         rows(),
     )
@@ -294,7 +294,7 @@ def _bare(model: Any, key: Any, state: Any, plans: Any) -> Any:
 def _time(name: str, options: Options, there: bool) -> None:
     """Print what a planning takes, beside the bare rollouts of as many plans."""
     task = find_peer_task(name)
-    model = task.model(options.engine)
+    model: Any = task.model(options.engine)
     horizon = steps(model, task.seconds)
     key = jax.random.key(0)
     state = model.init(key)
