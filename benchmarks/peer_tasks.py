@@ -1,163 +1,37 @@
-"""Tasks of hydrax (vincekurtz/hydrax, MIT) re-made: the same masses, motors, costs and settings, as MJX models.
+"""Tasks of hydrax (vincekurtz/hydrax, MIT) re-made: the same masses, motors, costs and settings.
 
-The robots are written afresh from what hydrax's say (`tests/test_peers.py` holds them to closed forms).
+The robots are written afresh from what hydrax's say (`tests/test_peers.py` holds them to closed forms). They are
+models of `dynamics.mjx` or `dynamics.mujoco`, whose rewards are of the state after a step; in hydrax the sensors and
+frames of it are one timestep older, as MuJoCo leaves them.
 """
 
-import contextlib
 import dataclasses
-import io
+import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Key
 
-from mirrax.dynamics.actions import check_action, to_range
-from mirrax.dynamics.base import Step
-from mirrax.dynamics.checks import integer
-from mirrax.dynamics.pytrees import pytree, static
+from mirrax import dynamics
+from mirrax.dynamics.base import Model
+from mirrax.dynamics.checks import choice, unknown
 
+ENGINES: Mapping[str, Callable[..., Model]] = {"mjx": dynamics.mjx, "mujoco": dynamics.mujoco}
 
-class Physics(NamedTuple):
-    """What of MuJoCo's data goes from one step to the next; all else is derived from it.
-
-    Attributes:
-        qpos: positions of the joints, m and rad, [nq].
-        qvel: their velocities, [nv].
-        warmstart: accelerations where the constraint solver begins, [nv].
-        sensors: readings at the beginning of the step that led here, as MuJoCo gives them, [n].
-    """
-
-    qpos: Float[Array, " nq"]
-    qvel: Float[Array, " nv"]
-    warmstart: Float[Array, " nv"]
-    sensors: Float[Array, " n"]
+# (data, control [A]) -> a scalar, and data -> a scalar; data is a `dynamics.NamedData` or `mujoco.MjData`
+Cost = Callable[[Any, Any], Any]
+FinalCost = Callable[[Any], Any]
 
 
-Cost = Callable[[Physics, Any], Any]  # (state, control [A]) -> a scalar
-
-
-@pytree
-class MjxModel:
-    """A MuJoCo model with a cost, stepped by MJX. Make one with `mjx_model`.
-
-    Attributes:
-        sys: an `mjx.Model`, traced.
-        data: an `mjx.Data` that gives all that `Physics` leaves out.
-        low: the control that -1 stands for, [A].
-        high: the control that 1 stands for, [A].
-        running: the cost per second.
-        final: the cost of the last state.
-        num_substeps: of the simulation, in a step of the model, with the same control.
-    """
-
-    sys: Any
-    data: Any
-    low: Float[Array, " A"]
-    high: Float[Array, " A"]
-    running: Cost = static()
-    final: Callable[[Physics], Any] = static()
-    num_substeps: int = static()
-    timestep: float = static()
-
-    @property
-    def action_size(self) -> int:
-        """The number A of motors."""
-        return self.low.shape[0]
-
-    @property
-    def bounded(self) -> bool:
-        """Motors have a range, and nothing changes beyond."""
-        return True
-
-    @property
-    def dt(self) -> float:
-        """The duration of one step, s."""
-        return self.num_substeps * self.timestep
-
-    def init(self, key: Key[Array, ""]) -> Physics:
-        """At rest, as the robot was drawn; nothing of it is random."""
-        return physics(self.data)
-
-    def step(self, key: Key[Array, ""], state: Physics, action: Float[Array, " A"]) -> Step:
-        """Hold a control for some substeps; the reward is minus the cost, by its rate after each of them.
-
-        Raises:
-            ValueError: if `action` has another shape than [A].
-        """
-        from mujoco import mjx
-
-        control = to_range(check_action(action, self.action_size), self.low, self.high)
-
-        def substep(state: Physics, _: None) -> tuple[Physics, Array]:
-            data = self.data.replace(qpos=state.qpos, qvel=state.qvel, qacc_warmstart=state.warmstart, ctrl=control)
-            after = physics(mjx.step(self.sys, data))
-            return after, self.timestep * self.running(after, control)
-
-        if self.num_substeps == 1:
-            state, cost = substep(state, None)
-        else:
-            state, costs = jax.lax.scan(substep, state, length=self.num_substeps)
-            cost = costs.sum()
-        return Step(state, -cost, jnp.ones(()))
-
-    def value(self, state: Physics) -> Float[Array, ""]:
-        """Minus the cost of the last state."""
-        return -self.final(state)
-
-
-def physics(data: Any) -> Physics:
-    """What goes from one step to the next of an `mjx.Data` or `mujoco.MjData`."""
-    return Physics(data.qpos, data.qvel, data.qacc_warmstart, data.sensordata)
-
-
-def mjx_model(mj_model: Any, running: Cost, final: Callable[[Physics], Any], num_substeps: int = 1) -> MjxModel:
-    """Make a model of a MuJoCo model.
-
-    Args:
-        mj_model: a `mujoco.MjModel` whose motors all have a range of controls, which stand for [-1, 1].
-        running: (state, control [A]) -> the cost per second, a scalar.
-        final: state -> the cost of the last state, a scalar.
-        num_substeps: of the simulation, in a step of the model.
-
-    Returns:
-        The model. Its state is a `Physics`.
-
-    Raises:
-        ValueError: if a motor has no range.
-    """
-    mjx = _import_mjx()
-    if not mj_model.actuator_ctrllimited.all():
-        raise ValueError(f"mj_model must have a ctrlrange for each motor, got {mj_model.actuator_ctrllimited}")
-
-    def anywhere(tree: Any) -> Any:
-        # MuJoCo commits its arrays to one device, which would forbid to spread plans over several.
-        return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), tree)
-
-    low, high = jnp.asarray(mj_model.actuator_ctrlrange.T, float)
-    return MjxModel(
-        sys=anywhere(mjx.put_model(mj_model)),
-        data=anywhere(mjx.make_data(mj_model)),
-        low=low,
-        high=high,
-        running=running,
-        final=final,
-        num_substeps=integer("num_substeps", num_substeps),
-        timestep=float(mj_model.opt.timestep),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class PeerTask:
     """A task of hydrax with the settings of its example.
 
     Attributes:
         xml: the robot, in MJCF.
-        running: (state, control [A]) -> the cost per second.
-        final: state -> the cost of the last state.
+        running: the cost per second.
+        final: the cost of the last state.
         seconds: the horizon.
         num_substeps: of the imagined simulation, between two plannings.
         num_samples: plans per planning.
@@ -169,7 +43,7 @@ class PeerTask:
 
     xml: str
     running: Cost
-    final: Callable[[Physics], Any]
+    final: FinalCost
     seconds: float
     num_substeps: int
     num_samples: int
@@ -178,11 +52,31 @@ class PeerTask:
     true_timestep: float | None = None
     true_iterations: int | None = None
 
-    def model(self) -> MjxModel:
-        """What planners imagine with; a step lasts from one planning to the next."""
+    @functools.cached_property
+    def robot(self) -> Any:
+        """What is imagined, a `mujoco.MjModel`."""
         import mujoco
 
-        return mjx_model(mujoco.MjModel.from_xml_string(self.xml), self.running, self.final, self.num_substeps)
+        return mujoco.MjModel.from_xml_string(self.xml)
+
+    @property
+    def period(self) -> float:
+        """The time from one planning to the next, s."""
+        return self.num_substeps * float(self.robot.opt.timestep)
+
+    def model(self, engine: str = "mjx") -> Model:
+        """What planners imagine with; a step lasts from one planning to the next, and costs what its end does.
+
+        Args:
+            engine: "mjx", or "mujoco" for MuJoCo's C engine.
+
+        Returns:
+            The model, the same one each time: what is compiled with it is compiled once.
+
+        Raises:
+            ValueError: for another engine.
+        """
+        return _model(self, choice("engine", engine, tuple(ENGINES)))
 
     def world(self) -> Any:
         """What they act in: a `mujoco.MjModel` for MuJoCo itself."""
@@ -194,23 +88,40 @@ class PeerTask:
         return world
 
 
+@functools.cache
+def _model(task: PeerTask, engine: str) -> Model:
+    def reward(data: Any, action: Any) -> Any:
+        return -task.period * task.running(data, action)
+
+    def value(data: Any) -> Any:
+        return -task.final(data)
+
+    return ENGINES[engine](task.robot, reward, value=value, substeps=task.num_substeps)
+
+
 def _off_upright(angle: Any) -> Any:
     """The squared distance of (cos, sin) of an angle from that of 0."""
     return (jnp.cos(angle) - 1.0) ** 2 + jnp.sin(angle) ** 2
 
 
-def _swing(state: Physics, weight: float) -> Any:
+def _swing(data: Any, weight: float) -> Any:
     """The cost of a state of the cart-pole, whose pole hangs at angle 0."""
-    return weight * _off_upright(state.qpos[1] + math.pi) + state.qpos[0] ** 2 + 0.01 * (state.qvel**2).sum()
+    return weight * _off_upright(data.qpos[1] + math.pi) + data.qpos[0] ** 2 + 0.01 * _squared(data.qvel)
 
 
-def _pendulum(state: Physics) -> Any:
-    return _off_upright(state.qpos[0] - math.pi) + 0.01 * state.qvel[0] ** 2
+def _pendulum(data: Any) -> Any:
+    return _off_upright(data.qpos[0] - math.pi) + 0.01 * data.qvel[0] ** 2
 
 
-def _walking(state: Physics) -> Any:
+def _below_the_top(data: Any) -> Any:
+    """The squared distance of the tip of the double cart-pole from where it stands upright above the cart, m²."""
+    tip = data.site("tip").xpos
+    return (tip[2] - 4.0) ** 2 + (tip[0] - data.qpos[0]) ** 2
+
+
+def _walking(data: Any) -> Any:
     """10 (height − 1.2 m)² + 3 (upright − 1)² + (speed − 1.5 m/s)², by the sensors of the torso."""
-    height, speed, upright = state.sensors[2], state.sensors[3], state.sensors[8]
+    height, speed, upright = (data.sensor(name).data[i] for name, i in (("place", 2), ("speed", 0), ("axis", 2)))
     return 10.0 * (height - 1.2) ** 2 + 3.0 * (upright - 1.0) ** 2 + (speed - 1.5) ** 2
 
 
@@ -234,6 +145,34 @@ _CART_POLE = """
     </body>
   </worldbody>
   <actuator><motor joint="rail" gear="10" ctrllimited="true" ctrlrange="-1 1"/></actuator>
+</mujoco>
+"""
+
+# The same cart on a longer rail, pushed with at most 20 N; from it hang two such rods, one from the other.
+_DOUBLE_CART_POLE = """
+<mujoco>
+  <option timestep="0.01" iterations="1" ls_iterations="5"><flag contact="disable"/></option>
+  <default><default class="rod">
+    <joint type="hinge" axis="0 1 0" damping="0.01"/>
+    <geom type="capsule" size="0.045 0.5" pos="0 0 -0.5" mass="0.1"/>
+  </default></default>
+  <worldbody>
+    <body pos="0 0 2">
+      <joint name="rail" type="slide" axis="1 0 0" damping="1e-4" limited="true" range="-3.8 3.8"
+        solreflimit="0.08 1"/>
+      <geom type="box" size="0.2 0.15 0.1" mass="1"/>
+      <body childclass="rod">
+        <joint name="shoulder"/>
+        <geom/>
+        <body pos="0 0 -1">
+          <joint name="elbow"/>
+          <geom/>
+          <site name="tip" pos="0 0 -1"/>
+        </body>
+      </body>
+    </body>
+  </worldbody>
+  <actuator><motor joint="rail" gear="20" ctrllimited="true" ctrlrange="-1 1"/></actuator>
 </mujoco>
 """
 
@@ -299,42 +238,58 @@ def _walker() -> str:
     </body>
   </worldbody>
   <sensor>
-    <framepos objtype="xbody" objname="torso"/>
-    <subtreelinvel body="torso"/>
-    <framezaxis objtype="xbody" objname="torso"/>
+    <framepos name="place" objtype="xbody" objname="torso"/>
+    <subtreelinvel name="speed" body="torso"/>
+    <framezaxis name="axis" objtype="xbody" objname="torso"/>
   </sensor>
   <actuator>{motors}</actuator>
 </mujoco>
 """
 
 
-# hydrax's own settings, of its examples; a temperature and a std of plans mean there what they mean here.
+_CEM = {"num_elites": 3, "std": 0.5, "std_min": 0.1, "smoothing": None}  # of hydrax's cart-pole
+
+# hydrax's own settings, of its examples. Planners that an example lacks (MPPI and CEM of the double cart-pole,
+# CEM of the walker and the pendulum) take those of the cart-pole. A temperature and a std of plans mean there what
+# they mean here.
 TASKS: Mapping[str, PeerTask] = {
     "cart_pole": PeerTask(
         xml=_CART_POLE,
-        running=lambda state, control: _swing(state, 1.0) + 0.01 * _squared(control),
-        final=lambda state: _swing(state, 10.0),
+        running=lambda data, control: _swing(data, 1.0) + 0.01 * _squared(control),
+        final=lambda data: _swing(data, 10.0),
         seconds=1.0,
         num_substeps=2,
         num_samples=128,
         common={"num_iterations": 1, "std": 0.3, "num_knots": 4, "interpolation": "cubic"},
-        own={"mppi": {"temperature": 0.1}, "cem": {"num_elites": 3, "std": 0.5, "std_min": 0.1, "smoothing": None}},
+        own={"mppi": {"temperature": 0.1}, "cem": _CEM},
+    ),
+    "double_cart_pole": PeerTask(
+        xml=_DOUBLE_CART_POLE,
+        running=lambda data, control: (
+            _below_the_top(data) + 0.1 * _squared(data.qvel[1:]) + 0.001 * _squared(control)
+        ),
+        final=lambda data: 10.0 * _below_the_top(data) + 10.0 * data.qpos[0] ** 2 + _squared(data.qvel),
+        seconds=1.0,
+        num_substeps=2,
+        num_samples=1024,
+        common={"num_iterations": 1, "std": 0.3, "num_knots": 4, "interpolation": "cubic"},
+        own={"mppi": {"temperature": 0.1}, "cem": _CEM},
     ),
     "walker": PeerTask(
         xml=_walker(),
-        running=lambda state, control: _walking(state) + 0.1 * _squared(control),
+        running=lambda data, control: _walking(data) + 0.1 * _squared(control),
         final=_walking,
         seconds=0.6,
         num_substeps=2,
         num_samples=128,
         common={"num_iterations": 1, "std": 0.5, "num_knots": 5, "interpolation": "zero"},
-        own={"mppi": {"temperature": 0.1}, "cem": {"num_elites": 3, "std": 0.5, "std_min": 0.1, "smoothing": None}},
+        own={"mppi": {"temperature": 0.1}, "cem": _CEM},
         true_timestep=0.005,
         true_iterations=50,
     ),
     "pendulum": PeerTask(
         xml=_PENDULUM,
-        running=lambda state, control: _pendulum(state) + 0.001 * _squared(control),
+        running=lambda data, control: _pendulum(data) + 0.001 * _squared(control),
         final=_pendulum,
         seconds=1.0,
         num_substeps=1,
@@ -343,7 +298,7 @@ TASKS: Mapping[str, PeerTask] = {
         own={
             "mppi": {"temperature": 0.1},
             "predictive_sampling": {"std": 0.1},
-            "cem": {"num_elites": 3, "std": 0.5, "std_min": 0.1, "smoothing": None},
+            "cem": _CEM,
         },
     ),
 }
@@ -356,12 +311,5 @@ def find_peer_task(name: str) -> PeerTask:
         ValueError: if there is none, listing those that there are.
     """
     if name not in TASKS:
-        raise ValueError(f"unknown task {name!r}; choose one of: {', '.join(TASKS)}")
+        raise unknown("task", name, list(TASKS))
     return TASKS[name]
-
-
-def _import_mjx() -> Any:
-    """Import MJX without its chatter about the optional warp."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        from mujoco import mjx
-    return mjx

@@ -1,7 +1,8 @@
 """Planners on tasks of hydrax, with its settings: what they cost in closed loop, beside hydrax if it is there.
 
 `python -m mirrax.benchmarks.peers` prints a table per task; see --help. hydrax is on no package index: where a clone
-of it (and its interpax) can be imported, its own planners on its own models get rows too. The world is MuJoCo itself.
+of it (and its interpax) can be imported, its own planners on its own models get rows too. The world is MuJoCo itself;
+what our planners imagine with is MJX, as hydrax's do, or MuJoCo's C engine.
 """
 
 import contextlib
@@ -22,12 +23,13 @@ import numpy as np
 from mirrax import planners
 from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
-from mirrax.benchmarks.peer_tasks import PeerTask, Physics, find_peer_task
+from mirrax.benchmarks.peer_tasks import ENGINES, PeerTask, find_peer_task
 from mirrax.benchmarks.returns import fitting, parse_planner
 from mirrax.benchmarks.speed import bare_scan
 from mirrax.benchmarks.timing import compare, print_table
 from mirrax.dynamics.base import steps
-from mirrax.dynamics.checks import integer, real
+from mirrax.dynamics.checks import choice, integer, real
+from mirrax.dynamics.engines import unrolls
 
 # What planners take here besides the settings of the task; after a comma what sets a second entry apart.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
@@ -47,7 +49,9 @@ class Options:
     """What to measure."""
 
     tasks: tuple[str, ...] = ("cart_pole", "walker")
-    """Names of tasks: cart_pole, walker, pendulum."""
+    """Names of tasks: cart_pole, double_cart_pole, walker, pendulum."""
+    engine: str = "mjx"
+    """What our planners imagine with: mjx, or mujoco (the C engine)."""
     planners: tuple[str, ...] = tuple(SETTINGS)
     """Names of planners, with options of their own after a colon: vi_mpc:num_knots=8,target_ess=0.2."""
     hydrax: tuple[str, ...] = tuple(HYDRAX)
@@ -85,9 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the tables."""
     options = parse(Options, arguments)
     with one_clear_line():
+        choice("engine", options.engine, tuple(ENGINES))
         for name in some("tasks", options.tasks):
             task = find_peer_task(name)
-            model = task.model()
+            model = task.model(options.engine)
             for planner in options.planners:
                 fitting(make_planner(planner, task, steps(model, task.seconds)), model)
         for name in options.hydrax:
@@ -127,7 +132,7 @@ def make_planner(name: str, task: PeerTask, horizon: int) -> planners.Planner:
 
 def _play_all(name: str, options: Options, there: bool) -> None:
     task = find_peer_task(name)
-    model = task.model()
+    model = task.model(options.engine)
     horizon = steps(model, task.seconds)
 
     def rows() -> Iterator[list[str]]:
@@ -147,7 +152,7 @@ def _play_all(name: str, options: Options, there: bool) -> None:
 
     print_table(
         f"\n{name}: cost per second over {options.seconds:g} s; {task.num_samples} plans of {task.seconds:g} s, "
-        f"planned every {1e3 * model.dt:g} ms",
+        f"planned every {1e3 * task.period:g} ms with {options.engine}",
         ("planner", "mean", "by seed", "reach", "ms / plan"),
         rows(),
     )
@@ -168,13 +173,11 @@ def play(task: PeerTask, controller: Controller, memory: Any, seed: int, seconds
     """
     import mujoco
 
-    world = task.world()
-    data = mujoco.MjData(world)
-    period = task.num_substeps * mujoco.MjModel.from_xml_string(task.xml).opt.timestep
+    world, period = task.world(), task.period
+    data, seen = mujoco.MjData(world), mujoco.MjData(world)
     num_substeps = round(period / world.opt.timestep)
     keys = jax.random.split(jax.random.key(seed), round(seconds / period))
-    seen: list[tuple[Physics, np.ndarray]] = []
-    reaches, times = [], []
+    costs, reaches, times = [], [], []
     for number, key in enumerate(keys):
         began = time.perf_counter()
         now = jnp.asarray(data.qpos, float), jnp.asarray(data.qvel, float)
@@ -185,11 +188,11 @@ def play(task: PeerTask, controller: Controller, memory: Any, seed: int, seconds
             control = np.asarray(controls)[substep * len(controls) // num_substeps]
             data.ctrl[:] = np.clip(control, *world.actuator_ctrlrange.T)
             mujoco.mj_step(world, data)
-            physics = Physics(data.qpos.copy(), data.qvel.copy(), data.qacc_warmstart.copy(), data.sensordata.copy())
-            seen.append((physics, data.ctrl.copy()))
-    states, controls = jax.tree.map(lambda *leaves: np.stack(leaves), *seen)
-    cost = float(jax.vmap(task.running)(states, controls).mean())
-    return Played(cost, max(reaches), statistics.median(times))
+            # what MuJoCo derives after a step is of the state before: another data has that of the state itself
+            seen.qpos[:], seen.qvel[:] = data.qpos, data.qvel
+            mujoco.mj_forward(world, seen)
+            costs.append(float(task.running(seen, data.ctrl)))
+    return Played(statistics.fmean(costs), max(reaches), statistics.median(times))
 
 
 def plan_once(planner: Any, model: Any, key: Any, state: Any, belief: Any) -> tuple[Any, Any, Any]:
@@ -221,7 +224,7 @@ def _own(planner: Any, model: Any, seed: int) -> tuple[Controller, Any]:
     still = model.init(jax.random.key(0))
 
     def control(key: Any, qpos: Any, qvel: Any, now: float, belief: Any) -> tuple[Any, Any, Any]:
-        state = still._replace(qpos=qpos, qvel=qvel)
+        state = still.replace(qpos=qpos, qvel=qvel)
         action, belief, reach = program(planner, model, key, state, belief)
         return 0.5 * (jnp.clip(action, -1.0, 1.0) + 1.0) * (model.high - model.low)[None] + model.low, belief, reach
 
@@ -283,17 +286,20 @@ def _hydrax(name: str, planner: str, seed: int) -> tuple[Controller, Any]:
     return control, made.init_params(seed=seed)
 
 
+def _bare(model: Any, key: Any, state: Any, plans: Any) -> Any:
+    """The returns of plans as a script would compute them: a scan, or one call of an engine that takes plans."""
+    return model.unroll(state, plans).reward.sum(-1) if unrolls(model) else bare_scan(model, key, state, plans)
+
+
 def _time(name: str, options: Options, there: bool) -> None:
     """Print what a planning takes, beside the bare rollouts of as many plans."""
     task = find_peer_task(name)
-    model = task.model()
+    model: Any = task.model(options.engine)
     horizon = steps(model, task.seconds)
     key = jax.random.key(0)
     state = model.init(key)
     plans = 0.3 * jax.random.normal(key, (task.num_samples, horizon, model.action_size))
-    programs: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
-        "bare scan": (bare_scan, (model, key, state, plans))
-    }
+    programs: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {"bare": (_bare, (model, key, state, plans))}
     for planner in options.planners:
         made = make_planner(planner, task, horizon)
         programs[planner] = (planners.plan, (made, model, key, state, made.init(model, state)))
@@ -303,13 +309,14 @@ def _time(name: str, options: Options, there: bool) -> None:
             programs[f"hydrax {planner}"] = (other.optimize, (other.task.make_data(), other.init_params()))
     timings = compare(programs, options.rounds)
     print_table(
-        f"\n{name}: a planning of {task.num_samples} plans, {horizon} steps; medians of {options.rounds} rounds",
+        f"\n{name}: a planning of {task.num_samples} plans, {horizon} steps, with {options.engine}; medians of "
+        f"{options.rounds} rounds",
         ("program", "ms", "× bare", "compile s"),
         (
             [
                 planner,
                 f"{timing.milliseconds:.2f}",
-                f"{timing.ratios['bare scan']:.2f}",
+                f"{timing.ratios['bare']:.2f}",
                 f"{timing.compile_seconds:.1f}",
             ]
             for planner, timing in timings.items()
