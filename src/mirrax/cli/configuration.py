@@ -97,15 +97,15 @@ def configure(command: "Run", folder: Path = Path()) -> Configuration:
     factory = getattr(planners, name)
     settings = _settings(command, task, factory)
     alone = factory(**settings)  # what is wrong is said before anything is measured
+    if command.replan_every > settings["horizon"]:
+        raise ValueError(
+            f"replan_every must not exceed the horizon of {settings['horizon']} steps, got {command.replan_every}"
+        )
     _check_memory(model, settings)
     jax.eval_shape(lambda key: alone.init(model, model.init(key)), jax.random.key(0))  # do they fit?
     _warn_of_wide_plans(model, settings)
     num_devices, spread = _devices(command, model, settings, factory)
     planner = factory(**settings, **spread, keep=("weights", "samples"))  # which reports draw
-    if command.replan_every > settings["horizon"]:
-        raise ValueError(
-            f"replan_every must not exceed the horizon of {settings['horizon']} steps, got {command.replan_every}"
-        )
     settings |= {"steps": num_steps, "devices": num_devices}
     if command.replan_every > 1:
         settings["replan_every"] = command.replan_every
