@@ -209,7 +209,7 @@ def test_what_is_no_state_is_named():
         def reset(self, rng):
             return {"obs": jnp.zeros(1)}
 
-    with pytest.raises(ValueError, match="must return a Brax State with reward and done, got dict"):
+    with pytest.raises(ValueError, match="must return a State with reward and done, got dict"):
         dynamics.brax(Broken()).init(KEY)
 
 
@@ -360,15 +360,15 @@ class Broken(brax_base.Env):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("no state", "reset and step must return a Brax State with reward and done, got NoneType"),
+        ("no state", "reset and step must return a State with reward and done, got NoneType"),
         ("integers", r"state\.obs must keep its shape and dtype in a step, got float32\[2\] after int32\[2\]"),
         ("metrics", r"state\.metrics must have the parts none, got \['cost'\]"),
         (
             "actions",
             r"step of BraxModel must take \(key, state, action \[1\]\), got TypeError: .*\(at .*test_brax.py",
         ),
-        ("vector", r"reward of a Brax state must be a scalar, got float32 of shape \(2,\)"),
-        ("complex", r"reward of a Brax state must be a scalar, got complex64 of shape \(\)"),
+        ("vector", r"reward of a state must be a scalar, got float32 of shape \(2,\)"),
+        ("complex", r"reward of a state must be a scalar, got complex64 of shape \(\)"),
     ],
 )
 def test_mistakes_in_environments_are_named(kind, message):
