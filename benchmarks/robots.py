@@ -241,7 +241,7 @@ def _task(name: str, summary: str, *, planner: str = "icem", options: Mapping[st
 
 
 _UP = "within 0.3 rad of upright"
-# Settings were chosen in closed loop, so that a plan takes little more than a step on two CPU cores (docs/robots.md).
+# Settings were chosen in closed loop, on seeds 0 and 1; some plans take longer than a step (docs/robots.md).
 TASKS: Mapping[str, Task] = {
     "robot:cartpole": _task(
         "cartpole",

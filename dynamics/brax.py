@@ -25,6 +25,7 @@ from .checks import integer, interval, real
 from .environments import canonical, discount_of, noise_names, noise_redrawn, step_duration
 from .figures import Figure
 from .mujoco_figure import mujoco_figure
+from .mujoco_file import quiet
 from .pytrees import pytree, static
 
 BACKENDS = ("spring", "positional", "generalized", "mjx")  # cheapest first
@@ -262,7 +263,7 @@ def _make(envs: Any, name: str, backend: str | None, env_kwargs: dict[str, Any])
 
     def attempt(backend: str) -> Any | None:
         try:
-            with _quiet(), _quiet_mujoco():
+            with _quiet(), quiet():
                 return envs.get_environment(name, backend=backend, **env_kwargs)
         except ValueError as error:
             if "backend" not in str(error).lower():
@@ -369,19 +370,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"(brax|jaxopt|mujoco)\b")
         yield
-
-
-@contextlib.contextmanager
-def _quiet_mujoco() -> Iterator[None]:
-    """Silence MuJoCo's complaints about the XML of Brax's own robots, which it also writes to a file."""
-    import mujoco
-
-    before = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda message: None)
-    try:
-        yield
-    finally:
-        mujoco.set_mju_user_warning(before)
 
 
 def _import_envs() -> Any:

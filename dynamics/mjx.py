@@ -1,6 +1,7 @@
 """MuJoCo models on MJX, MuJoCo's engine in JAX: your own MJCF file and a reward."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -182,16 +183,15 @@ def mjx(
     choice("impl", impl, _IMPLEMENTATIONS)
     mj, task = load_model(model), make_task(reward, terminate, value, reset)
     steps = number_of_substeps(mj, substeps, control_dt)
-    own = _make(mj, task, keyframe, steps, action_range, impl, None)
+    own = _make(mj, task, keyframe, steps, action_range, impl)
     if planning_options is None:
         return own
     other = with_options(mj, planning_options)
     other_steps = number_of_substeps(other, None, own.dt, planning=True)
-    cheaper = _make(other, task, keyframe, other_steps, action_range, impl, None)
-    return _make(mj, task, keyframe, steps, action_range, impl, cheaper)
+    return dataclasses.replace(own, cheaper=_make(other, task, keyframe, other_steps, action_range, impl))
 
 
-def _make(mj: Any, task: Task, keyframe: Any, steps: int, action_range: Any, impl: str, cheaper: Any) -> MjxModel:
+def _make(mj: Any, task: Task, keyframe: Any, steps: int, action_range: Any, impl: str) -> MjxModel:
     low, high = control_range(mj, action_range)
     begins = keyframe_state(mj, keyframe)
     with quiet_imports():
@@ -225,7 +225,7 @@ def _make(mj: Any, task: Task, keyframe: Any, steps: int, action_range: Any, imp
         low=jnp.asarray(low, float),
         high=jnp.asarray(high, float),
         beginning=beginning,
-        cheaper=cheaper,
+        cheaper=None,
         substeps=steps,
     )
 

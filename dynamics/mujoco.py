@@ -146,20 +146,15 @@ def mujoco(
     steps = number_of_substeps(mj, substeps, control_dt)
     threads = available_cores() if threads is None else integer("threads", threads)
     make = functools.partial(_make, task=task, keyframe=keyframe, action_range=action_range, threads=threads)
-    own = make(mj, steps=steps, cheaper=None)
+    own = make(mj, steps=steps)
     if planning_options is None:
         return own
     other = with_options(mj, planning_options)
-    return make(
-        mj,
-        steps=steps,
-        cheaper=make(other, steps=number_of_substeps(other, None, own.dt, planning=True), cheaper=None),
-    )
+    steps = number_of_substeps(other, None, own.dt, planning=True)
+    return dataclasses.replace(own, cheaper=make(other, steps=steps))
 
 
-def _make(
-    mj: Any, *, task: Task, keyframe: Any, steps: int, action_range: Any, threads: int, cheaper: Any
-) -> MujocoModel:
+def _make(mj: Any, *, task: Task, keyframe: Any, steps: int, action_range: Any, threads: int) -> MujocoModel:
     import mujoco
 
     if mj.nhistory and jnp.zeros(()).dtype != np.float64:
@@ -191,7 +186,7 @@ def _make(
         low=jnp.asarray(low, float),
         high=jnp.asarray(high, float),
         beginning=beginning,
-        cheaper=cheaper,
+        cheaper=None,
         substeps=steps,
     )
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .mujoco_file import BALL, FREE, SLIDE, names_of
+from .mujoco_file import BALL, FREE, SLIDE, names_of, told_apart
 from .rotations import compose, exponential, inverse, logarithm, normalized
 
 _AXES = ("x", "y", "z")
@@ -75,9 +75,7 @@ def integrated(
 
 def names(mj: Any) -> tuple[str, ...]:
     """What the coordinates are called: displacements of all joints, their speeds, and activations of actuators."""
-    joints = names_of(mj, "joint")
-    labels = [name or f"joint {i}" for i, name in enumerate(joints)]
-    labels = [f"{x} {labels[: i + 1].count(x)}" if labels.count(x) > 1 else x for i, x in enumerate(labels)]
+    labels = told_apart([name or f"joint {i}" for i, name in enumerate(names_of(mj, "joint"))])
     places: list[str] = []
     speeds: list[str] = []
     for name, kind in zip(labels, np.asarray(mj.jnt_type), strict=True):

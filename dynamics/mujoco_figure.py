@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .figures import Figure, Kind, Shape, Vector
+from .mujoco_file import FREE, SLIDE
 from .rotations import rotate
 
 
@@ -110,10 +111,9 @@ def _tracked(mj: Any) -> int:
 
 def _roams(mj: Any) -> bool:
     """Whether the first body that moves can go anywhere: it is free, or slides along two axes at least."""
-    free, slide = 0, 2  # mujoco.mjtJoint
     first = _tracked(mj) + 1
     joints = [int(kind) for kind, body in zip(mj.jnt_type, mj.jnt_bodyid, strict=True) if body == first]
-    return free in joints or joints.count(slide) >= 2
+    return FREE in joints or joints.count(SLIDE) >= 2
 
 
 def _end(mj: Any, shapes: tuple[Shape, ...]) -> tuple[int, Vector]:

@@ -188,7 +188,12 @@ def actuator_labels(mj: Any) -> list[str]:
     for i, name in enumerate(names_of(mj, "actuator")):
         others, target = driven.get(int(mj.actuator_trntype[i]), []), int(mj.actuator_trnid[i, 0])
         labels.append(name or (others[target] if 0 <= target < len(others) else "") or f"actuator {i}")
-    return [f"{x} {labels[: i + 1].count(x)}" if labels.count(x) > 1 else x for i, x in enumerate(labels)]
+    return told_apart(labels)
+
+
+def told_apart(names: list[str]) -> list[str]:
+    """Names with a number behind them, where two are the same."""
+    return [f"{x} {names[: i + 1].count(x)}" if names.count(x) > 1 else x for i, x in enumerate(names)]
 
 
 def keyframe_state(mj: Any, keyframe: str | int | None) -> Any:

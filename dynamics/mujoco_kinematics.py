@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .mujoco_file import BALL, FREE, SLIDE
-from .rotations import compose, exponential, matrix, normalized, rotate
+from .rotations import compose, exponential, normalized, rotate
 
 
 class Frames(NamedTuple):
@@ -126,8 +126,3 @@ def _rates(mj: Any, qpos: Array, qvel: Array) -> Array:
         else:
             rates = rates.at[q].set(qvel[v])
     return rates
-
-
-def matrices(quaternions: Float[Array, "N 4"]) -> Float[Array, "N 3 3"]:
-    """The matrices of rotations."""
-    return matrix(quaternions)

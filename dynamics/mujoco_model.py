@@ -95,9 +95,10 @@ class MujocoBase(MujocoRobot):
                     f"reset must return the data that it was given, changed by data.replace(qpos=...), "
                     f"got {type(found).__name__}"
                 )
-            if (wrong := difference("what reset returns", first, jax.tree.map(_as_before, first, found))) is not None:
+            found = jax.tree.map(_as_before, first, found)
+            if (wrong := difference("what reset returns", first, found)) is not None:
                 raise ValueError(wrong)
-            first = jax.tree.map(_as_before, first, found)
+            first = found
         return self.derived(first)
 
     def step(self, key: PRNGKeyArray, state: State, action: Float[Array, " A"]) -> Step:

@@ -128,17 +128,6 @@ class NamedData:
         """`data` of a sensor."""
         return Sensor(self.raw, self.robot.mj, find(self.robot.mj, "sensor", name))
 
-    def mocap_body(self, name: str) -> int:
-        """The row of `mocap_pos` and `mocap_quat` of a body that is moved from outside.
-
-        Raises:
-            ValueError: if the body is none.
-        """
-        row = int(self.robot.mj.body_mocapid[find(self.robot.mj, "body", name)])
-        if row < 0:
-            raise ValueError(f"body must be a mocap body, got {name!r}")
-        return row
-
     def _element(self, kind: str, name: str) -> Any:
         return Element(self.raw, kind, name, find(self.robot.mj, kind, name))
 

@@ -88,9 +88,7 @@ class Wrapper:
 
         def follow(state: State, steps: Step, actions: Num[Array, "H *a"]) -> Step:
             def body(state: State, now: tuple[Step, Array]) -> tuple[State, Step]:
-                step = dataclasses.replace(this, model=_Known(self.model, now[0])).step(
-                    jax.random.key(0), state, now[1]
-                )
+                step = self._knowing(now[0], state, now[1])
                 return step.state, step
 
             return jax.lax.scan(body, state, (steps, actions))[1]
@@ -101,15 +99,16 @@ class Wrapper:
         """What the wrapper makes of the reward underneath, where that can be said without a step; else None."""
         if not self.steps_once:
             return None
-        this: Any = self
         given = self.applied(state, jnp.asarray(action)[None])[0]
         reward = reward_between(self.model, self.inner(state), given, self.inner(after))
         if reward is None:
             return None
-        known = Step(self.inner(after), reward, jnp.ones_like(reward))
-        return (
-            dataclasses.replace(this, model=_Known(self.model, known)).step(jax.random.key(0), state, action).reward
-        )
+        return self._knowing(Step(self.inner(after), reward, jnp.ones_like(reward)), state, action).reward
+
+    def _knowing(self, step: Step, state: State, action: Num[Array, "*a"]) -> Step:
+        """What the wrapper makes of a step of the model underneath that is known."""
+        this: Any = self
+        return dataclasses.replace(this, model=_Known(self.model, step)).step(jax.random.key(0), state, action)
 
     def imagined(self) -> Any:
         """A wrapper of what planners imagine with in the place of the model underneath; None for the same."""
