@@ -85,6 +85,8 @@ class RestingPlanner:
 
     def shift(self, belief: Any, steps: Any = 1) -> Any:
         """The belief from which to plan so many time steps later, > 0, whole or not."""
+        if isinstance(steps, int) and steps == 1:  # which a planner of one's own need not be told
+            return self.planner.shift(belief)
         return self.planner.shift(belief, steps)
 
     def _imagined(self, model: Model, state: State) -> tuple[Resting, RestingState]:
