@@ -1,6 +1,7 @@
 """MuJoCo models on MJX, MuJoCo's engine in JAX: your own MJCF file and a reward."""
 
 import contextlib
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -76,6 +77,8 @@ class MjxModel(MujocoBase):
         sys = self.sys
         own, late = sensor_stages(self.robot.mj)
         if on_warp(sys):
+            moving = without_derivatives((state.qpos, state.qvel))
+            state = state.replace(qpos=moving[0], qvel=moving[1])
             if not own.any():
                 return mjx.kinematics(sys, state)
             after = mjx.forward(sys, state)
@@ -194,19 +197,20 @@ def mjx(
 def _make(mj: Any, task: Task, keyframe: Any, steps: int, action_range: Any, impl: str) -> MjxModel:
     low, high = control_range(mj, action_range)
     begins = keyframe_state(mj, keyframe)
+    touching = _touching(mj)
     with quiet_imports():
         from mujoco import mjx
 
         try:
-            sys = mjx.put_model(mj, impl=impl)
-            blank = mjx.make_data(mj, impl=impl)
-        except RuntimeError as error:  # Warp is not installed
-            raise ValueError(f"impl must be 'jax' where Warp is not installed, got {impl!r}: {error}") from error
-        except NotImplementedError as error:
+            sys = mjx.put_model(touching, impl=impl)
+            blank = mjx.make_data(touching, impl=impl)
+        except NotImplementedError as error:  # a RuntimeError, too
             raise ValueError(
-                f"model must be one that MJX can simulate, got one with {_lacking(mj, error)}: dynamics.mujoco "
+                f"model must be one that MJX can simulate, got one with {_lacking(touching, error)}: dynamics.mujoco "
                 "(MuJoCo's C engine) takes it"
             ) from error
+        except RuntimeError as error:  # Warp is not installed
+            raise ValueError(f"impl must be 'jax' where Warp is not installed, got {impl!r}: {error}") from error
     if ignored := _ignored(mj):
         raise ValueError(f"model must be one that MJX can simulate, got one with {ignored}: dynamics.mujoco takes it")
     if impl == "jax" and blank._impl.ncon == 0:  # MJX fails at sensors of touch where nothing can touch
@@ -228,6 +232,17 @@ def _make(mj: Any, task: Task, keyframe: Any, steps: int, action_range: Any, imp
         cheaper=None,
         substeps=steps,
     )
+
+
+def _touching(mj: Any) -> Any:
+    """The file, in which geoms touch nothing where contacts are off: MJX goes through all pairs nevertheless."""
+    import mujoco
+
+    if not mj.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CONTACT):
+        return mj
+    mj = copy.deepcopy(mj)
+    mj.geom_contype[:] = mj.geom_conaffinity[:] = 0
+    return mj
 
 
 def _free(leaf: Any) -> Any:

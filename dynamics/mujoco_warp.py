@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 
 def on_warp(sys: Any) -> bool:
@@ -15,17 +15,21 @@ def on_warp(sys: Any) -> bool:
     return str(getattr(sys.impl, "value", sys.impl)).lower() == "warp"
 
 
-@jax.custom_jvp
-def without_derivatives(action: Float[Array, " A"]) -> Float[Array, " A"]:
-    """An action, as it is; what follows derivatives through it is told that there are none.
+def without_derivatives(tree: Any) -> Any:
+    """The same numbers, as they are; what follows derivatives through them is told that there are none.
 
     Raises:
-        ValueError: if it is differentiated.
+        ValueError: where they are differentiated.
     """
-    return action
+    return jax.tree.map(_without_derivatives, tree)
 
 
-@without_derivatives.defjvp
+@jax.custom_jvp
+def _without_derivatives(leaf: Array) -> Array:
+    return leaf
+
+
+@_without_derivatives.defjvp
 def _no_derivatives(primals: Any, tangents: Any) -> Any:
     raise ValueError(
         "impl must be 'jax' for a planner that follows derivatives, got 'warp', which has none: make the model with "

@@ -392,6 +392,28 @@ def test_warp_simulates_what_the_c_engine_does():
         planners.infer(planners.ilqr(3), models[0], KEY, state)
 
 
+APART = """
+<mujoco>{option}
+  <worldbody><geom name="rock" type="ellipsoid" size="0.3 0.2 0.1"/>
+    <body pos="0 0 1"><joint name="z" type="slide" axis="0 0 1"/><geom name="foot" type="box" size="0.1 0.1 0.1"/></body>
+  </worldbody>
+  <actuator><motor joint="z" ctrlrange="-1 1"/></actuator>
+</mujoco>
+"""
+
+
+def test_geoms_that_mjx_cannot_collide_are_named_unless_contacts_are_off():
+    def height(data, action):
+        return data.qpos[0]
+
+    with pytest.raises(ValueError, match=r"got one with (rock and foot|foot and rock).*dynamics\.mujoco"):
+        dynamics.mjx(APART.format(option=""), height)
+    off = APART.format(option='<option><flag contact="disable"/></option>')
+    one, other = (make(off, height) for make in (dynamics.mjx, dynamics.mujoco))
+    plan = jnp.zeros((3, 1))
+    np.testing.assert_allclose(*(follow(model, plan)[0] for model in (one, other)), rtol=1e-5)
+
+
 WILD = """
 <mujoco><option timestep="0.01" gravity="0 0 0"/>
   <worldbody><body><joint name="hinge" axis="0 1 0"/><geom size="0.1" pos="0 0 1"/></body></worldbody>
