@@ -1,9 +1,13 @@
 """Tasks of MuJoCo Playground: `mirrax run playground:CheetahRun`, with settings by how long a step is."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
+from jaxtyping import Array
+
 from mirrax import dynamics
-from mirrax.benchmarks.task import Task
+from mirrax.benchmarks.task import Beyond, Task
 from mirrax.dynamics.checks import unknown
 
 PREFIX = "playground:"
@@ -35,11 +39,67 @@ SUITE = (
     "HumanoidWalk",
     "HumanoidRun",
 )
-# steps that plans look ahead, where the half second of all others is too short: energy is to be pumped first
-_HORIZONS = {"PendulumSwingup": 50, "AcrobotSwingup": 100, "AcrobotSwingupSparse": 100} | dict.fromkeys(
-    ("CartpoleSwingup", "CartpoleSwingupSparse"), 80
-)
-_DEFAULT_HORIZON = 30
+# For how many time steps an action is held: what plans look ahead is a second or more, which as many steps as an
+# environment has would not need. Most have steps of 10 or 20 ms.
+_REPEATS = {"Cartpole": 4, "Acrobot": 4, "Cheetah": 4, "Pendulum": 4}
+_DEFAULT_REPEATS = 2
+# steps, of as many repeats, that plans look ahead
+_HORIZONS = {"Pendulum": 30, "Cartpole": 30, "Acrobot": 50, "PointMass": 25, "Cheetah": 12}
+_DEFAULT_HORIZON = 20
+
+
+def _beyond(summary: str, value: Callable[[Any], Array]) -> Beyond:
+    """A value of data by name."""
+    return Beyond(summary, lambda model: lambda state: value(dynamics.named(model, state)))
+
+
+def _energy(data: Any) -> Array:
+    """E − E_upright = l² ω² / 2 + g l (cos θ − 1) of a pendulum of 1 kg, where l = 0.5 m and g = 9.81 m/s²."""
+    hinge = data.joint("hinge")
+    missing = 0.5 * (0.5 * hinge.qvel) ** 2 + 0.5 * 9.81 * (jnp.cos(hinge.qpos) - 1.0)
+    return -20.0 * jnp.abs(missing) / 9.81
+
+
+def _pole(data: Any) -> Array:
+    hinge, slider = data.joint("hinge_1"), data.joint("slider")
+    return 10.0 * jnp.cos(hinge.qpos) - 0.25 * hinge.qvel**2 - slider.qpos**2
+
+
+def _point_mass(data: Any) -> Array:
+    return -50.0 * _distance(data.geom("target").xpos, data.geom("pointmass").xpos)
+
+
+def _reacher(data: Any) -> Array:
+    return -50.0 * _distance(data.geom("target").xpos[:2], data.geom("finger").xpos[:2])
+
+
+def _spin(data: Any) -> Array:
+    return 10.0 * jnp.clip(-data.joint("hinge").qvel / 15.0, -1.0, 1.0)
+
+
+def _turn(data: Any) -> Array:
+    return -50.0 * _distance(data.site("target").xpos, data.site("tip").xpos)
+
+
+def _cup(data: Any) -> Array:
+    ball, cup = data.body("ball").xpos, data.site("target").xpos
+    return -50.0 * _distance(ball, cup) + 10.0 * jnp.minimum(ball[2] - cup[2], 0.2)
+
+
+def _distance(one: Array, other: Array) -> Array:
+    return jnp.sqrt(((one - other) ** 2).sum() + 1e-8)
+
+
+# Where a reward is 0 almost everywhere, plans differ in nothing else.
+_BEYOND = {
+    "PendulumSwingup": _beyond("less for energy that is missing for standing upright", _energy),
+    "CartpoleSwingupSparse": _beyond("10 times the cosine of the pole, less for speed and off the centre", _pole),
+    "PointMass": _beyond("less for distance from the target", _point_mass),
+    "Reacher": _beyond("less for distance from the target", _reacher),
+    "FingerSpin": _beyond("more for speed, up to the speed asked for", _spin),
+    "FingerTurn": _beyond("less for distance of the tip from the target", _turn),
+    "BallInCup": _beyond("less for distance of the ball from the cup, or below it", _cup),
+}
 
 
 def playground_task(name: str) -> Task:
@@ -58,14 +118,24 @@ def playground_task(name: str) -> Task:
         raise unknown("environment of Playground", name, dynamics.playground_names())
 
     def make(impl: str | None) -> Any:
-        return dynamics.playground(name) if impl is None else dynamics.playground(name, impl=impl)
+        model = dynamics.playground(name) if impl is None else dynamics.playground(name, impl=impl)
+        return dynamics.action_repeat(model, repeats)
 
-    horizon = _HORIZONS.get(name, _DEFAULT_HORIZON)
+    repeats = _of(_REPEATS, name, _DEFAULT_REPEATS)
+    horizon = _of(_HORIZONS, name, _DEFAULT_HORIZON)
     return Task(
-        "of MuJoCo Playground",
+        f"of MuJoCo Playground, each action for {repeats} time steps",
         make,
         horizon=horizon,
         num_samples=64,
+        num_steps=1000 // repeats,
+        episode_steps=1000 // repeats,
         planner="icem",
-        options={"horizon": horizon, "num_samples": 32, "num_knots": 10},
+        options={"horizon": horizon, "num_samples": 32, "num_knots": max(5, horizon // 3)},
+        beyond=_of(_BEYOND, name, None),
     )
+
+
+def _of(settings: Mapping[str, Any], name: str, default: Any) -> Any:
+    """The setting of the robot whose name an environment's begins with."""
+    return next((value for robot, value in settings.items() if name.startswith(robot)), default)

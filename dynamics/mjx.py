@@ -1,7 +1,6 @@
 """MuJoCo models on MJX, MuJoCo's engine in JAX: your own MJCF file and a reward."""
 
 import contextlib
-import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +13,15 @@ from jaxtyping import Array, Float
 from .base import State
 from .checks import choice
 from .mujoco_coordinates import integrated
-from .mujoco_file import Robot, actuator_labels, keyframe_state, load_model, names_of, with_options
+from .mujoco_file import (
+    Robot,
+    actuator_labels,
+    keyframe_state,
+    load_model,
+    names_of,
+    with_options,
+    without_idle_contacts,
+)
 from .mujoco_model import MujocoBase
 from .mujoco_names import sensor_stages
 from .mujoco_task import Task, control_range, make_task, number_of_substeps
@@ -197,7 +204,7 @@ def mjx(
 def _make(mj: Any, task: Task, keyframe: Any, steps: int, action_range: Any, impl: str) -> MjxModel:
     low, high = control_range(mj, action_range)
     begins = keyframe_state(mj, keyframe)
-    touching = _touching(mj)
+    touching = without_idle_contacts(mj)
     with quiet_imports():
         from mujoco import mjx
 
@@ -232,17 +239,6 @@ def _make(mj: Any, task: Task, keyframe: Any, steps: int, action_range: Any, imp
         cheaper=None,
         substeps=steps,
     )
-
-
-def _touching(mj: Any) -> Any:
-    """The file, in which geoms touch nothing where contacts are off: MJX goes through all pairs nevertheless."""
-    import mujoco
-
-    if not mj.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_CONTACT):
-        return mj
-    mj = copy.deepcopy(mj)
-    mj.geom_contype[:] = mj.geom_conaffinity[:] = 0
-    return mj
 
 
 def _free(leaf: Any) -> Any:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from .mujoco_file import BALL, FREE, Robot, find
 from .mujoco_robot import MujocoRobot
+from .wrapper import Wrapper
 
 # kind of element -> what is known of one -> the array of `mjx.Data` that has it
 _FIELDS: Mapping[str, Mapping[str, str]] = {
@@ -136,7 +137,8 @@ def sensor(model: Any, data: Any, name: str) -> Float[Array, "*n"]:
     """What a sensor says, by its name.
 
     Args:
-        model: a model of `dynamics.mjx`, `dynamics.mujoco` or `dynamics.playground`, or a `mujoco.MjModel`.
+        model: a model of `dynamics.mjx`, `dynamics.mujoco` or `dynamics.playground`, as it is or in wrappers; or a
+            `mujoco.MjModel`.
         data: its state, or what a reward is given.
         name: of the sensor.
 
@@ -154,7 +156,8 @@ def named(model: Any, data: Any) -> NamedData:
     """Data with names: `named(model, state).body("torso").xpos`.
 
     Args:
-        model: a model of `dynamics.mjx`, `dynamics.mujoco` or `dynamics.playground`, or a `mujoco.MjModel`.
+        model: a model of `dynamics.mjx`, `dynamics.mujoco` or `dynamics.playground`, as it is or in wrappers
+            (`action_repeat`, `delayed`, ...); or a `mujoco.MjModel`.
         data: its state.
 
     Raises:
@@ -164,6 +167,8 @@ def named(model: Any, data: Any) -> NamedData:
 
     if isinstance(data, NamedData):
         return data
+    while isinstance(model, Wrapper):
+        model, data = model.model, model.inner(data)
     robot = Robot(model) if isinstance(model, mujoco.MjModel) else getattr(model, "robot", None)
     if not isinstance(robot, Robot):
         raise ValueError(

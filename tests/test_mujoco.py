@@ -395,7 +395,8 @@ def test_warp_simulates_what_the_c_engine_does():
 APART = """
 <mujoco>{option}
   <worldbody><geom name="rock" type="ellipsoid" size="0.3 0.2 0.1"/>
-    <body pos="0 0 1"><joint name="z" type="slide" axis="0 0 1"/><geom name="foot" type="box" size="0.1 0.1 0.1"/></body>
+    <body pos="0 0 1"><joint name="z" type="slide" axis="0 0 1"/>
+      <geom name="foot" type="box" size="0.1 0.1 0.1"/></body>
   </worldbody>
   <actuator><motor joint="z" ctrlrange="-1 1"/></actuator>
 </mujoco>
@@ -546,3 +547,12 @@ def test_what_an_engine_cannot_do_is_said():
         with pytest.raises(ValueError, match="action_range must be given for actuators without a ctrlrange, push"):
             make(unlimited, upright)
         np.testing.assert_allclose(make(unlimited, upright, action_range={"push": (-3, 3)}).high, [3.0])
+
+
+def test_names_are_found_through_wrappers():
+    model = dynamics.mujoco(CARTPOLE, upright)
+    wrapped = dynamics.delayed(dynamics.action_repeat(model, 2), 3)
+    state = wrapped.init(KEY)
+    inner = wrapped.model.inner(wrapped.inner(state))
+    expected = dynamics.named(model, inner).joint("hinge").qpos
+    np.testing.assert_array_equal(dynamics.named(wrapped, state).joint("hinge").qpos, expected)

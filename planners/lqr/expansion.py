@@ -153,7 +153,7 @@ class Problem(NamedTuple):
 
         By costates, ν_t = c_x + f_xᵀ ν_{t+1} and c_u + f_uᵀ ν_{t+1}, so that forward mode does.
         """
-        x, f_z, c_z = over_steps(self._first)(self._at(followed))
+        x, f_z, c_z = over_steps(lambda at: self._first(at)[0])(self._at(followed))
         counts = followed.weights != 0
         f_z = _where(counts & (followed.discounts != 0), f_z, jnp.eye(*f_z.shape[1:]))
         if self.log_prior is None:
@@ -188,14 +188,13 @@ class Problem(NamedTuple):
 
     def _step(self, at: Any) -> tuple[Array, ...]:
         z = self._point(at)
-        first = self._first(at)
+        first, after = self._first(at)
         _, state, action, weight, parameters = at
         if jax.eval_shape(lambda: reward_between(self.model, state, action, state)) is None:
             return *first, hessian_of(lambda z: self._next(at, z)[1], z)
         # Gauss-Newton: the cost of (x, u, x') to second order, x' to first. Second derivatives through an engine's
         # solver cost minutes to compile, and may be NaN where all first ones are finite.
         _, f_z, c_z = first
-        after = self._after(at, z)
         stacked = jnp.concatenate([jnp.eye(len(z)), f_z])
 
         def cost(point: Array) -> Array:
@@ -217,17 +216,17 @@ class Problem(NamedTuple):
             c_zz += hessian_of(prior, z)
         return first[0], f_z, c_z, c_zz
 
-    def _first(self, at: Any) -> tuple[Array, Array, Array]:
-        """The coordinates, and the first derivatives of the next ones and of the cost."""
+    def _first(self, at: Any) -> tuple[tuple[Array, Array, Array], State]:
+        """The coordinates, the first derivatives of the next ones and of the cost, and the state after the step."""
         z = self._point(at)
         n = len(z) - len(at[2])
 
-        def both(z: Array) -> Array:
-            x, cost = self._next(at, z)
-            return jnp.append(x, cost)
+        def both(z: Array) -> tuple[Array, State]:
+            after, cost = self._stepped(at, z)
+            return jnp.append(coordinates(self.model, after), cost), after
 
-        first = jax.jacfwd(both)(z)
-        return z[:n], first[:-1], first[-1]
+        first, after = jax.jacfwd(both, has_aux=True)(z)
+        return (z[:n], first[:-1], first[-1]), after
 
     def _point(self, at: Any) -> Float[Array, " z"]:
         _, state, action, *_ = at
@@ -235,6 +234,11 @@ class Problem(NamedTuple):
 
     def _next(self, at: Any, z: Float[Array, " z"]) -> tuple[Float[Array, " n"], Float[Array, ""]]:
         """The next coordinates and the cost of a step."""
+        after, cost = self._stepped(at, z)
+        return coordinates(self.model, after), cost
+
+    def _stepped(self, at: Any, z: Float[Array, " z"]) -> tuple[State, Float[Array, ""]]:
+        """The next state and the cost of a step."""
         key, _, _, weight, parameters = at
         moved, u = self._moved(at, z)
         after, reward, _ = self.model.step(jax.random.clone(key), moved, u)  # in each derivative the same noise
@@ -242,18 +246,13 @@ class Problem(NamedTuple):
         if self.log_prior is not None and self.temperature is not None:
             log_prior = scalar("log p of the prior", self.log_prior(parameters, moved, u))
             cost -= self.temperature * log_prior
-        return coordinates(self.model, after), cost
+        return after, cost
 
     def _moved(self, at: Any, z: Float[Array, " z"]) -> tuple[State, Float[Array, " A"]]:
         """The state and the action of a point."""
         _, state, action, *_ = at
         x, u = jnp.split(z, [len(z) - len(action)])
         return with_coordinates(self.model, reuse_noise(state), x), u
-
-    def _after(self, at: Any, z: Float[Array, " z"]) -> State:
-        """The state after a step from a point."""
-        moved, u = self._moved(at, z)
-        return self.model.step(jax.random.clone(at[0]), moved, u)[0]
 
     def _beyond(self, last: State, weight: Float[Array, ""]) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
         def cost(x: Array) -> Array:
