@@ -13,15 +13,7 @@ from jaxtyping import Array, Float
 from .base import State
 from .checks import choice
 from .mujoco_coordinates import integrated
-from .mujoco_file import (
-    Robot,
-    actuator_labels,
-    keyframe_state,
-    load_model,
-    names_of,
-    with_options,
-    without_idle_contacts,
-)
+from .mujoco_file import Robot, actuator_labels, keyframe_state, load_model, names_of, with_options, without_contacts
 from .mujoco_model import MujocoBase
 from .mujoco_names import sensor_stages
 from .mujoco_task import Task, control_range, make_task, number_of_substeps
@@ -30,6 +22,7 @@ from .pytrees import pytree, static
 
 _IMPLEMENTATIONS = ("jax", "warp")
 _SLEEP = 16  # mujoco.mjtEnableBit
+_RUNGE_KUTTA = 1  # mujoco.mjtIntegrator
 _ACCELERATION = 3  # mujoco.mjtStage
 _TOUCH = (0, 42)  # mujoco.mjtSensor: touch, contact
 _PHYSICS = (
@@ -122,7 +115,7 @@ class MjxModel(MujocoBase):
             after = _integrated(sys, mjx.sensor_acc(sys, mjx.forward(sys, state)))
         else:
             after = mjx.step(sys, state)
-        if mj.nq == mj.nv or on_warp(sys) or sys.opt.integrator == _runge_kutta():
+        if mj.nq == mj.nv or on_warp(sys) or int(sys.opt.integrator) == _RUNGE_KUTTA:
             return after
         # the same numbers, but with derivatives where a rotation is at rest: MJX's are 0 there
         return after.replace(qpos=integrated(mj, state.qpos, after.qvel, sys.opt.timestep))
@@ -204,7 +197,7 @@ def mjx(
 def _make(mj: Any, task: Task, keyframe: Any, steps: int, action_range: Any, impl: str) -> MjxModel:
     low, high = control_range(mj, action_range)
     begins = keyframe_state(mj, keyframe)
-    touching = without_idle_contacts(mj)
+    touching = without_contacts(mj)
     with quiet_imports():
         from mujoco import mjx
 
@@ -252,12 +245,6 @@ def _integrated(sys: Any, state: Any) -> State:
 
     integrators = {0: mjx.euler, 1: mjx.rungekutta4, 3: mjx.implicit}  # mujoco.mjtIntegrator
     return integrators[int(sys.opt.integrator)](sys, state)
-
-
-def _runge_kutta() -> Any:
-    from mujoco import mjx
-
-    return mjx.IntegratorType.RK4
 
 
 def _ignored(mj: Any) -> str:

@@ -147,7 +147,7 @@ def with_options(mj: Any, options: Mapping[str, Any]) -> Any:
     return changed
 
 
-def without_idle_contacts(mj: Any) -> Any:
+def without_contacts(mj: Any) -> Any:
     """A model in which geoms touch nothing where contacts are off: MJX goes through all pairs nevertheless.
 
     Args:
