@@ -69,15 +69,11 @@ def _point_mass(data: Any) -> Array:
     return -50.0 * _distance(data.geom("target").xpos, data.geom("pointmass").xpos)
 
 
-def _reacher(data: Any) -> Array:
-    return -50.0 * _distance(data.geom("target").xpos[:2], data.geom("finger").xpos[:2])
-
-
 def _spin(data: Any) -> Array:
     return 10.0 * jnp.clip(-data.joint("hinge").qvel / 15.0, -1.0, 1.0)
 
 
-def _turn(data: Any) -> Array:
+def _tip(data: Any) -> Array:
     return -50.0 * _distance(data.site("target").xpos, data.site("tip").xpos)
 
 
@@ -95,9 +91,9 @@ _BEYOND = {
     "PendulumSwingup": _beyond("less for energy that is missing for standing upright", _energy),
     "CartpoleSwingupSparse": _beyond("10 times the cosine of the pole, less for speed and off the centre", _pole),
     "PointMass": _beyond("less for distance from the target", _point_mass),
-    "Reacher": _beyond("less for distance from the target", _reacher),
     "FingerSpin": _beyond("more for speed, up to the speed asked for", _spin),
-    "FingerTurn": _beyond("less for distance of the tip from the target", _turn),
+    "FingerTurn": _beyond("less for distance of the tip from the target", _tip),
+    "AcrobotSwingupSparse": _beyond("less for distance of the tip from the target", _tip),
     "BallInCup": _beyond("less for distance of the ball from the cup, or below it", _cup),
 }
 

@@ -45,6 +45,8 @@ def list_all() -> None:
         models.add_row(name, task.summary, task.planner, *numbers)
     suite = f"{len(suite_tasks.SUITE)} of the control suite: CheetahRun, CartpoleSwingup, ... (mirrax[playground])"
     models.add_row(f"{suite_tasks.PREFIX}NAME", suite, "icem", "", "", "")
+    models.add_row("FILE.xml", "your own robot: `mirrax new FILE.xml` writes its task", "icem", "", "", "")
+    models.add_row("MODULE:FUNCTION", "your own Python, a function that returns a model", "icem", "", "", "")
     for one in (lines, models):
         Console().print(one, "")
     Console().print(
