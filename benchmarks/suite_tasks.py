@@ -93,7 +93,6 @@ _BEYOND = {
     "PointMass": _beyond("less for distance from the target", _point_mass),
     "FingerSpin": _beyond("more for speed, up to the speed asked for", _spin),
     "FingerTurn": _beyond("less for distance of the tip from the target", _tip),
-    "AcrobotSwingupSparse": _beyond("less for distance of the tip from the target", _tip),
     "BallInCup": _beyond("less for distance of the ball from the cup, or below it", _cup),
 }
 

@@ -107,7 +107,18 @@ def test_tasks_of_playground_are_found_by_their_names():
         assert make("shipped", task, None).horizon == task.horizon
     with pytest.raises(ValueError, match="did you mean 'CheetahRun'"):
         find_task("playground:CheetaRun")
-    assert named_model("playground:PendulumSwingup:jax").dt == 0.02
+    assert named_model("playground:PendulumSwingup:jax").dt == pytest.approx(0.08)  # of four steps
+
+
+def test_what_is_told_beyond_the_horizon_is_best_upright():
+    pytest.importorskip("mujoco_playground")
+    task = find_task("playground:PendulumSwingup")
+    model = task.make(None)
+    worth = task.imagined(model).value
+    state = model.init(KEY)
+    for angle, speed, expected in ((0.0, 0.0, 0.0), (np.pi, 0.0, -20.0), (np.pi, np.sqrt(8.0 * 9.81), 0.0)):
+        at = dynamics.with_coordinates(model, state, jnp.array([angle, speed]))
+        np.testing.assert_allclose(worth(at), expected, atol=1e-4)
 
 
 def test_the_benchmark_goes_on_where_it_was(tmp_path, capsys):
