@@ -15,6 +15,11 @@ _UNTRACEABLE = (
     jax.errors.NonConcreteBooleanIndexError,
     jax.errors.UnexpectedTracerError,
 )
+# what a newcomer to JAX is to write instead
+_INSTEAD = (
+    (jax.errors.TracerBoolConversionError, "take jnp.where, not if, where a condition depends on the state"),
+    (jax.errors.TracerArrayConversionError, "take jax.numpy, not numpy"),
+)
 _LIBRARIES = ("jax", "jaxlib", "jaxtyping", "beartype", "numpy", "contextlib")
 
 
@@ -43,22 +48,48 @@ def said(part: str, model: Any, error: Exception, arguments: str) -> str:
     return f"{part} of {_kind(model)} {duty} {words(error)}"
 
 
-def words(error: Exception) -> str:
+def words(error: Exception, where: str | None = None) -> str:
     """An error of a user's function in one line, and where it was raised."""
     module, file, line = _place(error)
     what = next(iter(str(error).splitlines()), "").rstrip(".")
-    where = "" if module.startswith("mirrax.") else f" (at {file}:{line})"  # it could not even be called
-    return f"{type(error).__name__}{what and f': {what}'}{where}"
+    if where is None:
+        where = "" if module.startswith("mirrax.") else f" (at {file}:{line})"  # it could not even be called
+    instead = next((f": {hint}" for kind, hint in _INSTEAD if isinstance(error, kind)), "")
+    return f"{type(error).__name__}{what and f': {what}'}{where}{instead}"
+
+
+def of_part(name: str, error: Exception) -> Exception:
+    """What a part of a model, a function of the user's, did that was called as it asks for, and where.
+
+    Args:
+        name: of the function, such as "reward".
+        error: what it raised.
+
+    Returns:
+        A `ValueError`; the error itself where it is for the user's own code to handle.
+    """
+    if is_users(error):
+        return error
+    written = own_words(error)
+    theirs = [place for place in _places(error) if place[0].split(".")[0] != "mirrax"]
+    where = f" (at {theirs[-1][1]}:{theirs[-1][2]})" if theirs else ""
+    if written is None:
+        return because(f"{name} raised {words(error, where)}", error)
+    return because(f"{written}{where}", error) if where else error
 
 
 def _place(error: Exception) -> tuple[str, str, int]:
     """The module, file and line where an error was raised, outside of JAX and of checks of types."""
-    place = ("", "", 0)
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        module = frame.f_globals.get("__name__", "")
-        if module.split(".")[0] not in _LIBRARIES:
-            place = (module, frame.f_code.co_filename, line)
-    return place
+    return [("", "", 0), *_places(error)][-1]
+
+
+def _places(error: Exception) -> list[tuple[str, str, int]]:
+    """The modules, files and lines on the way to an error, outside of JAX and of checks of types."""
+    named = (
+        (frame.f_globals.get("__name__", ""), frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    )
+    return [place for place in named if place[0].split(".")[0] not in _LIBRARIES]
 
 
 def _in_own_code(error: Exception) -> bool:

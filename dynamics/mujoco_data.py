@@ -117,7 +117,13 @@ class MujocoData:
                 f"data of MuJoCo's C engine have no {name}: read a sensor of it (data.sensor(name).data; "
                 "framelinvel, gyro, subtreelinvel, touch, force, ... in the file), or use dynamics.mjx"
             )
+        if name in _NAMED:
+            raise AttributeError(f"a state has no {name}: dynamics.named(model, state).{name}(...) has parts by name")
         raise AttributeError(f"{type(self).__name__} has no {name}")
+
+
+# kinds of elements, of which `NamedData` has parts
+_NAMED = ("body", "joint", "geom", "site", "sensor", "actuator", "tendon", "camera")
 
 
 # what `mjx.Data` has, and a rollout of the C engine does not return

@@ -194,7 +194,7 @@ def find(mj: Any, kind: str, name: str) -> int:
     """
     names = names_of(mj, kind)
     if not isinstance(name, str) or not name or name not in names:
-        raise unknown(kind, name, [known for known in names if known])
+        raise unknown("keyframe" if kind == "key" else kind, name, [known for known in names if known])
     return names.index(name)
 
 

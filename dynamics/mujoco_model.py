@@ -88,7 +88,7 @@ class MujocoBase(MujocoRobot):
         """
         first = self.first()
         if self.task.reset is not None:
-            found = self.task.reset(key, NamedData(self.robot, first))
+            found = self.task.placed(key, NamedData(self.robot, first))
             found = found.raw if isinstance(found, NamedData) else found
             if type(found) is not type(first):
                 raise ValueError(

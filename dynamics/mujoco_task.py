@@ -6,9 +6,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from .checks import integer, interval, number, scalar, unknown
+from .errors import of_part
 from .mujoco_file import actuator_labels
 from .pytrees import pytree, traceable
 from .rewards import checked_terms, total
@@ -35,17 +36,17 @@ class Task:
 
     def earned(self, data: Any, control: Float[Array, " A"]) -> Float[Array, ""]:
         """The reward, a scalar."""
-        return total("reward", self.reward(data, control))
+        return total("reward", _asked("reward", self.reward, data, control))
 
     def terms(self, data: Any, control: Float[Array, " A"]) -> Mapping[str, Float[Array, ""]] | None:
         """The terms of the reward; None where it is one number."""
-        return checked_terms("reward", self.reward(data, control)) or None
+        return checked_terms("reward", _asked("reward", self.reward, data, control)) or None
 
     def reasons(self, data: Any) -> Mapping[str, Bool[Array, ""]]:
         """Why the episode ends, in words -> whether it does."""
         if self.terminate is None:
             return {}
-        ended = self.terminate(data)
+        ended = _asked("terminate", self.terminate, data)
         found = dict(ended) if isinstance(ended, Mapping) else {"terminate": ended}
         for reason, happened in found.items():
             array = jnp.asarray(happened)
@@ -62,7 +63,25 @@ class Task:
 
     def worth(self, data: Any) -> Float[Array, ""]:
         """The value, a scalar."""
-        return jnp.zeros(()) if self.value is None else scalar("value", self.value(data))
+        return jnp.zeros(()) if self.value is None else scalar("value", _asked("value", self.value, data))
+
+    def placed(self, key: PRNGKeyArray, data: Any) -> Any:
+        """The data where an episode begins."""
+        return data if self.reset is None else _asked("reset", self.reset, key, data)
+
+
+def _asked(name: str, function: Callable[..., Any], *given: Any) -> Any:
+    """What a function of the user's returns.
+
+    Raises:
+        ValueError: for what it raises, with its name and the line.
+    """
+    try:
+        return function(*given)
+    except Exception as error:
+        if (told := of_part(name, error)) is error:
+            raise
+        raise told from error
 
 
 def make_task(reward: Any, terminate: Any, value: Any, reset: Any) -> Task:

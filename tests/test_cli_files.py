@@ -198,7 +198,7 @@ def test_a_bad_model_file_is_one_clear_line(old, new, message, capsys, tmp_path)
         ("def reward(data, action):\n    return x\n", "raised NameError: name 'x' is not defined (at task.py:2)"),
         (TASK + "terminate = lambda data: data.time\n", "terminate must return a boolean scalar"),
         (TASK + "control_dt = 0.013\n", "control_dt must be a multiple of the model's timestep, 0.01 s"),
-        (TASK + "keyframe = 'upp'\n", "unknown key 'upp'; did you mean 'up'"),
+        (TASK + "keyframe = 'upp'\n", "unknown keyframe 'upp'; did you mean 'up'"),
         (TASK + "planner = 'icm'\n", "task.py: unknown planner 'icm'; did you mean 'icem'"),
         (TASK + "horizon = 0.5\n", "task.py: horizon must be an integer of at least 1, got 0.5"),
         (TASK + "planner_options = {'std': 1.0}\n", "planner_options must stand beside planner"),

@@ -521,7 +521,7 @@ MISTAKES = [
     ({"planning_options": {"iteration": 3}}, "did you mean 'iterations'"),
     ({"action_range": (-100.0, 100.0)}, r"must lie within the ctrlrange of 'push', \[-2, 4\]"),
     ({"action_range": {"pull": (0, 1)}}, "unknown actuator 'pull' in action_range"),
-    ({"keyframe": "down"}, "unknown key 'down'.*home, up"),
+    ({"keyframe": "down"}, "unknown keyframe 'down'.*home, up"),
     ({"control_dt": 0.015}, "control_dt must be a multiple of the model's timestep, 0.01 s, got 0.015"),
     ({"terminate": lambda: False}, r"terminate must take \(data\)"),
 ]

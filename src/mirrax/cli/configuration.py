@@ -83,7 +83,10 @@ def configure(command: "Run", folder: Path = Path()) -> Configuration:
     _keep_compiled_programs()
     own = own_model(command, folder) if is_own(command.model, folder) else None
     if own is None and command.task is not None:
-        raise ValueError(f"task goes with a MuJoCo file, mirrax run FILE.xml --task FILE.py, got {command.model!r}")
+        kind = "a folder, " if Path(command.model).is_dir() else ""
+        raise ValueError(
+            f"task goes with a MuJoCo file, mirrax run FILE.xml --task FILE.py, got {kind}{command.model!r}"
+        )
     task = find_task(command.model) if own is None else own.task
     title = command.model if own is None else own.title
     if not command.beyond:

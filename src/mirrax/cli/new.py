@@ -75,7 +75,7 @@ def _contents(mj: Any) -> list[str]:
         f"{f' {_range(mj.jnt_range[i])}' if mj.jnt_limited[i] else ''})"
         for i, name in enumerate(names_of(mj, "joint"))
     ]
-    sensors = [f"{name or f'number {i}'} [{mj.sensor_dim[i]}]" for i, name in enumerate(names_of(mj, "sensor"))]
+    sensors = [f"{name or f'number {i}'}{_size(mj.sensor_dim[i])}" for i, name in enumerate(names_of(mj, "sensor"))]
     named = {kind: [name for name in names_of(mj, kind) if name] for kind in ("body", "site", "key")}
     bodies = [name for name in named["body"] if name != "world"]
     lines = [f"# The file has a timestep of {mj.opt.timestep:g} s, and"]
@@ -186,3 +186,8 @@ def _quoted(name: str) -> str:
 def _in_docstring(text: str) -> str:
     """Text that neither ends a docstring nor escapes anything in it."""
     return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _size(number: int) -> str:
+    """How many numbers something has; nothing for one, which has no axis."""
+    return "" if number == 1 else f" [{number}]"

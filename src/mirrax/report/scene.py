@@ -78,7 +78,7 @@ def record(motion: Motion, dt: float) -> str:
         world = scene.add_frame("/world", show_axes=False)
         bodies = [scene.add_frame(f"/world/{b}", show_axes=False) for b in range(poses.shape[1])]
         if not any(shape.kind == "plane" for shape in figure.shapes):  # something to stand on, below all that moves
-            stage = Shape("plane", (0.0, 0.0), (1.0, 1.0, 1.0), position=(0.0, 0.0, float(low[2]) - 0.02 * radius))
+            stage = Shape("plane", (0.0, 0.0), _GREY, position=(0.0, 0.0, float(low[2]) - 0.02 * radius))
             _draw(scene, "/world/stage", stage, radius)
         for i, shape in enumerate(figure.shapes):
             parent = "/world" if shape.body < 0 else f"/world/{shape.body}"
@@ -138,6 +138,9 @@ def _server() -> Iterator[Any]:
             server.stop()
 
 
+_GREY = (0.5, 0.5, 0.5)  # MuJoCo's colour of what has none
+
+
 def _draw(scene: Any, name: str, shape: Shape, scale: float) -> None:
     where: dict[str, Any] = {"position": shape.position, "wxyz": shape.quaternion}
     look: dict[str, Any] = {
@@ -163,8 +166,8 @@ def _draw(scene: Any, name: str, shape: Shape, scale: float) -> None:
                 fade_distance=14.0 * scale if endless else 1e3 * scale,
                 fade_strength=1.5,
                 shadow_opacity=0.35,
-                plane_color=FLOOR,
-                plane_opacity=1.0,
+                plane_color=FLOOR if shape.rgb == _GREY else look["color"],
+                plane_opacity=shape.opacity,
             )
         case "sphere":
             scene.add_icosphere(name, shape.size[0], **look)
