@@ -43,6 +43,8 @@ class Options:
     as many plans per step, and look as far ahead, as the shipped one."""
     seeds: int = 3
     """Episodes per model and planner."""
+    first_seed: int = 0
+    """Seed of the first of them: choose settings on some seeds, and report others."""
     steps: int | None = None
     """Time steps of an episode; those of the task's own episode unless given."""
     out: Path = Path("runs/suite")
@@ -57,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(Options, arguments)
     with one_clear_line():
         integer("seeds", options.seeds)
+        integer("first_seed", options.first_seed, 0)
         if options.steps is not None:
             integer("steps", options.steps)
         for name in some("models", options.models):
@@ -130,13 +133,18 @@ def _naive_steps(chance: Any, model: Any, key: Any, state: Any, first: Any) -> A
     return state, rewards, discounts
 
 
+def _seeds(options: Options) -> range:
+    return range(options.first_seed, options.first_seed + options.seeds)
+
+
 def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
     task = find_task(name)
     model = task.make(None)
+    imagined = task.imagined(model) if SHIPPED in options.planners else model
     for planner_name in options.planners:
         planner: Any = None if planner_name in NAIVE else fitting(make(planner_name, task, None), model)
         conditions = _conditions(planner_name, task, options)
-        for seed in range(options.seeds):
+        for seed in _seeds(options):
             if _find(known, conditions | {"seed": seed}) is not None:
                 continue
             line = ProgressLine(f"{name}, {planner_name}, seed {seed}", conditions["of"])
@@ -144,7 +152,8 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
                 steps = naive(planner_name, model, seed, conditions["of"])
             else:
                 steps = []
-                for step in play(planner, model, model, task, seed, conditions["of"], 0.0):
+                own = imagined if planner_name == SHIPPED else model
+                for step in play(planner, own, model, task, seed, conditions["of"], 0.0):
                     steps.append(step)
                     line.show(steps)
             record = conditions | {"seed": seed} | summarize(steps, conditions["of"])
@@ -161,6 +170,8 @@ def _conditions(name: str, task: Task, options: Options) -> dict[str, Any]:
         planner: Any = make(name, task, None)
         own |= {"kind": planner.name, "horizon": planner.horizon, "plans": plans_per_step(planner)}
         own["settings"] = task.settings(task.planner) if name == SHIPPED else {}
+        if name == SHIPPED and task.beyond is not None:
+            own["beyond"] = task.beyond.summary
     return own
 
 
@@ -181,7 +192,7 @@ def table(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) ->
         cells, ms, held = [], "–", ""
         for planner in options.planners:
             conditions = _conditions(planner, task, options)
-            every = [_find(records, conditions | {"seed": seed}) for seed in range(options.seeds)]
+            every = [_find(records, conditions | {"seed": seed}) for seed in _seeds(options)]
             found = [record for record in every if record is not None]
             cells.append(told([record["return"] for record in found], 1) if found else "–")
             if planner == SHIPPED and found:
