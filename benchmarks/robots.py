@@ -130,7 +130,7 @@ def _arm(data: Any, action: Any) -> dict[str, Any]:
     around = jnp.linalg.norm(tip - beside) + jnp.linalg.norm(beside - target)
     left = jnp.where(tip[1] < beside[1], around, jnp.linalg.norm(tip - target))
     return {
-        "near": _near(jnp.linalg.norm(tip - target), 0.15),
+        "near": _near(jnp.linalg.norm(tip - target), 0.1),
         "far": -0.3 * left,
         "slow": -0.01 * (data.qvel**2).sum(),
         "effort": -0.01 * (action**2).sum(),
@@ -309,7 +309,7 @@ TASKS: Mapping[str, Task] = {
     "robot:double_cartpole": _task(
         "double_cartpole",
         "swing two poles up, one on the other",
-        options={"horizon": 60, "num_samples": 64},
+        options={"horizon": 22, "num_samples": 48, "std": 0.25, "std_min": 0.005},
         goal=Goal(_UP, _standing("lower hinge", "upper hinge")),
         beyond=_regulator("lower hinge", "upper hinge"),
         episode_steps=400,
@@ -317,14 +317,14 @@ TASKS: Mapping[str, Task] = {
     "robot:quadrotor": _task(
         "quadrotor",
         "fly through three gates and stop",
-        options={"horizon": 30, "num_samples": 40, "num_knots": 10, "std": 0.3},
+        options={"horizon": 30, "num_samples": 40, "num_knots": 10, "std": 0.25, "std_min": 0.02},
         goal=Goal("within 0.4 m of where it is to stop", _arrived),
         episode_steps=250,
     ),
     "robot:arm": _task(
         "arm",
         "reach around a pillar with a two-joint arm",
-        options={"horizon": 30, "num_samples": 32, "num_knots": 8, "std": 0.5},
+        options={"horizon": 25, "num_samples": 24, "num_knots": 6, "std": 0.15, "std_min": 0.01},
         goal=Goal("tip within 3 cm of the target", _tip_at_target),
         episode_steps=200,
     ),
