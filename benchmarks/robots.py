@@ -297,7 +297,7 @@ def _curvature(model: Any) -> np.ndarray:
 
 
 _UP = "within 0.3 rad of upright"
-# Settings were chosen in closed loop, on seeds 0 and 1; some plans take longer than a step (docs/robots.md).
+# Settings were chosen in closed loop, on seeds 0 to 2; some plans take longer than a step (docs/robots.md).
 TASKS: Mapping[str, Task] = {
     "robot:cartpole": _task(
         "cartpole",
