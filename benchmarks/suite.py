@@ -44,7 +44,7 @@ class Options:
     seeds: int = 3
     """Episodes per model and planner."""
     first_seed: int = 0
-    """Of the episodes: those on which settings were chosen, seeds 0 to 2 of the tasks here, flatter these."""
+    """Of the episodes: settings of the tasks here were chosen on seeds 0 to 2, so others tell more."""
     steps: int | None = None
     """Time steps of an episode; those of the task's own episode unless given."""
     out: Path = Path("runs/suite")
@@ -131,6 +131,10 @@ def _naive_steps(chance: Any, model: Any, key: Any, state: Any, first: Any) -> A
 
     state, (rewards, discounts) = jax.lax.scan(step, state, first + jnp.arange(_TOGETHER))
     return state, rewards, discounts
+
+
+def _seeds(options: Options) -> range:
+    return range(options.first_seed, options.first_seed + options.seeds)
 
 
 def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:

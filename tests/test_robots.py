@@ -86,6 +86,30 @@ def test_goals_hold_where_their_words_say():
     assert not robots.TASKS["robot:double_cartpole"].goal.reached(poles, up.replace(qpos=up.qpos.at[2].add(1.0)))
 
 
+def test_the_value_of_two_poles_is_greatest_upright_and_counts_no_full_turns():
+    task = find_task("robot:double_cartpole")
+    model = task.make(None)
+    value = jax.jit(task.beyond.value(model))
+    upright = model.first().replace(qpos=jnp.zeros(3), qvel=jnp.zeros(3))
+    assert value(upright) == 0
+    assert task.imagined(model).value(upright) == 0
+    np.testing.assert_allclose(value(upright.replace(qpos=jnp.array([0.0, 2 * jnp.pi, -2 * jnp.pi]))), 0.0, atol=1e-4)
+    lean = [float(value(upright.replace(qpos=jnp.array([0.0, angle, 0.0])))) for angle in (0.1, 0.3, 1.0, 3.0)]
+    assert lean == sorted(lean, reverse=True)
+    assert lean[0] < 0
+
+
+def test_the_way_of_the_arm_leads_around_the_pillar():
+    model = robots.robot("arm")
+
+    def far(shoulder, elbow):
+        state = model.first().replace(qpos=jnp.array([shoulder, elbow]))
+        return float(model.reward_terms(state, jnp.zeros(2), state)["far"])
+
+    folded, beyond = far(-0.6, 1.9), far(0.3, 0.9)
+    assert far(-0.8, 0.2) < folded < beyond
+
+
 @pytest.mark.parametrize(
     ("give", "words"),
     [
@@ -132,6 +156,9 @@ def test_the_benchmark_goes_on_where_it_was(tmp_path, capsys):
     suite.main([*words, "--seeds", "1", "--draw-only"])
     assert suite.records_of(tmp_path, "robot:arm") == known
     assert "robot:arm" in capsys.readouterr().out
+    later = ["--seeds", "2", "--first-seed", "10", "--planners", "zeros"]
+    suite.main([*words[:2], *later, *words[-4:]])
+    assert [record["seed"] for record in suite.records_of(tmp_path, "robot:arm")[3:]] == [10, 11]
 
 
 def test_naive_policies_are_those_of_their_names():
