@@ -162,10 +162,6 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
                 file.write(json.dumps(record) + "\n")
 
 
-def _seeds(options: Options) -> range:
-    return range(options.first_seed, options.first_seed + options.seeds)
-
-
 def _conditions(name: str, task: Task, options: Options) -> dict[str, Any]:
     """What a record must agree with to be of these episodes, but for the seed."""
     own: dict[str, Any] = {"planner": name, "of": task.episode_steps if options.steps is None else options.steps}

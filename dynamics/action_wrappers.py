@@ -34,7 +34,10 @@ class ActionRepeat(Wrapper):
     def dt(self) -> Any:
         """The duration of one step, s: `repeats` times that of the model underneath; None where it is not known."""
         dt = super().dt
-        return None if dt is None else self.repeats * dt
+        if dt is None:
+            return None
+        with jax.ensure_compile_time_eval():  # known, where the model is no argument of a jitted function
+            return self.repeats * dt
 
     def reward_terms(self, state: State, action: Num[Array, "*a"], after: State) -> None:
         """None: those of the last repetition alone can be seen."""

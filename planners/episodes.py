@@ -185,9 +185,9 @@ def episode(
         state_next = frozen_if(~alive, state, step.state)
         plans, modes = (found.mode(), modes_of(found)) if kept else (None, None)
         if plans is not None and held is not None:
-            plans = what_is_left(plans, time)
+            plans = what_is_left(plans, time, found)
             if modes is not None:
-                modes = jax.vmap(lambda mode: what_is_left(mode, time))(modes[0]), modes[1]
+                modes = jax.vmap(lambda mode: what_is_left(mode, time, found))(modes[0]), modes[1]
         happened = (state, action, reward, discount, info, plans, modes, violated)
         return _Carry(state_next, belief if held is None else None, discount != 0, held), happened
 
@@ -207,7 +207,7 @@ def episode(
         belief = planner.init(model, seen)
     keys, numbers = jax.random.split(control_key, num_steps), None
     carry = _Carry(first, belief, jnp.array(True), None)
-    if pace != (1, 1):
+    if not pace.usual:
         pace.check(planner, belief)
         with noted(planner, model, seen, unlike):
             nothing = jax.eval_shape(lambda: thought(planner, model, control_key, seen, belief).info)

@@ -48,6 +48,11 @@ class Pace(NamedTuple):
     ratio: Any
 
     @property
+    def usual(self) -> bool:
+        """Whether each step of the model has a plan of its own."""
+        return self.replan_every == 1 and isinstance(self.ratio, int)  # never a question to a traced number
+
+    @property
     def steps(self) -> Any:
         """The number of model steps between two plannings."""
         return self.replan_every * self.ratio
@@ -139,9 +144,9 @@ def answer(planner: Any, model: Model, key: PRNGKeyArray, state: State, belief: 
     return within_range(model, planner.respond(seen_by, key, seen, belief, time))
 
 
-def what_is_left(plan: Num[Array, "H *a"], time: Any) -> Num[Array, "H *a"]:
-    """A plan from a time on, in steps; its last action stays."""
-    return read(plan, jnp.arange(len(plan)) + time)
+def what_is_left(plan: Num[Array, "H *a"], time: Any, belief: Any) -> Num[Array, "H *a"]:
+    """A plan of a belief from a time on, in steps; its last action stays."""
+    return read(plan, jnp.arange(len(plan)) + time, belief)
 
 
 def same_duration(model: Model, env: Model) -> Any:

@@ -12,6 +12,8 @@ from scipy.interpolate import CubicSpline
 from ...dynamics.pytrees import pytree, static
 from .warm_start import Shift, widened
 
+_ROUNDING = 1e-9  # of times, in distances of knots
+
 
 @pytree
 class KnotShift:
@@ -97,29 +99,17 @@ class Bases(NamedTuple):
     Attributes:
         expand: B, from knots to plans, [H, N].
         reduce: its left inverse, from plans to the nearest knots, [N, H].
-        reading: from plans to knots that are read where they stand, [N, H]; a left inverse of B, too.
     """
 
     expand: Float[np.ndarray, "H N"]
     reduce: Float[np.ndarray, "N H"]
-    reading: Float[np.ndarray, "N H"]
 
 
 @functools.lru_cache(maxsize=16)
 def bases(horizon: int, num_knots: int, interpolation: str) -> Bases:
     """What the splines of so many steps and knots are made of."""
     basis = spline_basis(horizon, num_knots, interpolation)
-    reduce = np.linalg.pinv(basis)
-    reading = reduce
-    if interpolation != "zero":  # read the shifted plan where the knots stand; a held knot would never move that way
-        times = _knot_times(horizon, num_knots)
-        below = np.minimum(np.floor(times).astype(int), horizon - 2)
-        reading = np.zeros((num_knots, horizon))
-        reading[np.arange(num_knots), below] = 1.0 - (times - below)
-        reading[np.arange(num_knots), below + 1] += times - below
-        # what a cubic spline is between steps, a straight line is not: let knots be knots again without a shift
-        reading = np.linalg.solve(reading @ basis, reading)
-    return Bases(basis, reduce, reading)
+    return Bases(basis, np.linalg.pinv(basis))
 
 
 def _later(own: Bases, how: Shift, interpolation: str) -> tuple[Any, Any]:
@@ -127,32 +117,36 @@ def _later(own: Bases, how: Shift, interpolation: str) -> tuple[Any, Any]:
 
     Constants of NumPy, unless the number of steps is traced.
     """
-    expand, reading = own.expand, own.reading
+    expand, reduce = own
     horizon, num_knots = expand.shape
-    if how.fraction is None:
+    if how.fraction is None and interpolation == "zero":
         left = max(horizon - how.whole, 0)
-        return reading[:, :left] @ expand[horizon - left :], reading[:, left:].sum(1)
-    xp: Any = np if isinstance(how.fraction, float) else jnp
-    times = np.arange(horizon) + (how.whole + how.fraction)
-    inside = xp.clip(horizon - times, 0.0, 1.0)  # beyond the last step a plan goes over into what is new
-    times = xp.minimum(times, horizon - 1.0)
-    if interpolation == "zero":  # each step is the mean of what was held during it
+        return reduce[:, :left] @ expand[horizon - left :], reduce[:, left:].sum(1)
+    fraction = 0.0 if how.fraction is None else how.fraction
+    xp: Any = np if isinstance(fraction, float) else jnp
+    if interpolation == "zero":  # a held knot is the mean of its steps, and each of these of what was held during it
+        times, inside = _at(np.arange(horizon), how.whole + fraction, horizon, xp)
         below = xp.floor(times).astype(int)
         share = (times - below)[:, None]
-        rows = (1.0 - share) * xp.asarray(expand)[below] + share * xp.asarray(expand)[
-            xp.minimum(below + 1, horizon - 1)
-        ]
-    else:
-        width = (horizon - 1) / (num_knots - 1)
-        segment = xp.clip(xp.floor(times / width), 0, num_knots - 2).astype(int)
-        powers = xp.asarray(_polynomials(horizon, num_knots, interpolation))[:, segment]
-        rows = 0.0
-        for power in powers:
-            rows = rows * (times - segment * width)[:, None] + power
-    if xp is np:
-        return reading @ (inside[:, None] * rows), reading @ (1.0 - inside)
-    read = functools.partial(jnp.matmul, jnp.asarray(reading), precision="highest")
-    return read(inside[:, None] * rows), read(1.0 - inside)
+        after = xp.minimum(below + 1, horizon - 1)
+        rows = (1.0 - share) * xp.asarray(expand)[below] + share * xp.asarray(expand)[after]
+        read = functools.partial(jnp.matmul, jnp.asarray(reduce), precision="highest")
+        if xp is np:
+            read = reduce.__matmul__
+        return read(inside[:, None] * rows), read(1.0 - inside)
+    # the spline itself, where its knots come to stand: never more than it was, if it is linear
+    times, inside = _at(_knot_times(horizon, num_knots), how.whole + fraction, horizon, xp)
+    width = (horizon - 1) / max(num_knots - 1, 1)
+    segment = xp.clip(xp.floor(times / width + _ROUNDING), 0, num_knots - 2).astype(int)
+    rows = 0.0
+    for power in xp.asarray(_polynomials(horizon, num_knots, interpolation))[:, segment]:
+        rows = rows * (times - segment * width)[:, None] + power
+    return inside[:, None] * rows, 1.0 - inside
+
+
+def _at(times: Any, later: Any, horizon: int, xp: Any) -> tuple[Any, Any]:
+    """Times later, at most that of the last step, and how much of the plan is there: beyond it is what is new."""
+    return xp.minimum(times + later, horizon - 1.0), xp.clip(horizon - (times + later), 0.0, 1.0)
 
 
 @functools.lru_cache(maxsize=16)

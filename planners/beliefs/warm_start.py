@@ -203,14 +203,14 @@ def inflated(
 
 
 def checked_steps(steps: Any) -> Any:
-    """Return a number of steps: an int where it is whole, else a float; a traced one as an array.
+    """Return a number of steps: an int where it is whole, else a float; a traced one as an array, 0 if it is none.
 
     Raises:
         ValueError: for what is no positive number.
     """
     array = real("steps", steps, above=0.0)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(steps)):
-        return array
+        return jnp.maximum(jnp.where(jnp.isnan(array), 0.0, array), 0.0)
     number = float(steps)
     whole = max(1, round(number))
     return whole if abs(number - whole) <= _ROUNDING * whole else number

@@ -13,7 +13,7 @@ from .weights import log_normalize
 
 _SHARE = 0.05  # of the weight that plans which violate constraints may have
 _RELAXED, _RAISED = 0.9, 2.0  # the multiplier, where they have less, and while they have more
-_RANGE = 1e4  # how far it may go, in spreads of returns per mean violation
+_RANGE = 1e4  # how far it may go, in spreads of returns per median violation
 _FRACTION = 0.1  # of the plans, that the weights are worth where none keeps to the constraints
 _FAR, _POWER = 1e15, 0.05  # beyond all returns, with room for squares
 
@@ -86,7 +86,10 @@ def judge(
             return jnp.where(kept, 0.0, weights).sum()
 
         multiplier = constant(_raised(share, *constant((returns, counts, cost, multiplier))))
+        dear = some & (share(multiplier) > _SHARE)  # violations too small beside the others for any price
     compared, optimality = priced(likelihood, multiplier)
+    if adapt:
+        optimality = optimality._replace(log_weights=jnp.where(dear & ~kept, -jnp.inf, optimality.log_weights))
     # no plan keeps to the constraints: the least violation, unless all violate the same
     log_weights = by_violation(violation, valid)
     lost = ~some & (log_weights.max() > jnp.min(jnp.where(counts, log_weights, jnp.inf)))
@@ -172,14 +175,17 @@ def next_multiplier(
 def _unit(
     returns: Float[Array, " K"], counts: Bool[Array, " K"], cost: Float[Array, " K"]
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-    """The range of returns per mean violation, and whether some plans violate something and others do not."""
+    """The range of returns per median violation, and whether some plans violate something and others do not.
+
+    Of the median, as one plan may violate beyond all measure.
+    """
     violating = counts & (cost > 0) & jnp.isfinite(cost)
     number = violating.sum()
     most, least = (jnp.where(counts, returns, sign * jnp.inf) for sign in (-1.0, 1.0))
     spread = most.max() - least.min()
-    mean = jnp.where(violating, cost, 0.0).sum() / jnp.maximum(number, 1)
+    median = jnp.sort(jnp.where(violating, cost, jnp.inf))[jnp.maximum(number - 1, 0) // 2]
     some = (number > 0) & (counts & (cost <= 0)).any()
-    unit = jnp.where(spread > 0, spread, 1.0) / jnp.where(mean > 0, mean, 1.0)
+    unit = jnp.where(spread > 0, spread, 1.0) / jnp.where(number > 0, median, 1.0)
     return jnp.where(some, unit, 1.0), some
 
 
