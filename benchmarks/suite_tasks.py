@@ -46,6 +46,8 @@ _DEFAULT_REPEATS = 2
 # steps, of as many repeats, that plans look ahead
 _HORIZONS = {"Pendulum": 30, "Cartpole": 30, "Acrobot": 50, "PointMass": 25, "Cheetah": 12}
 _DEFAULT_HORIZON = 20
+# what plans of the default planner have besides
+_OPTIONS = {"Cartpole": {"num_knots": 15, "std_min": 0.05}}
 
 
 def _beyond(summary: str, value: Callable[[Any], Array]) -> Beyond:
@@ -62,7 +64,7 @@ def _energy(data: Any) -> Array:
 
 def _pole(data: Any) -> Array:
     hinge, slider = data.joint("hinge_1"), data.joint("slider")
-    return 10.0 * jnp.cos(hinge.qpos) - 0.25 * hinge.qvel**2 - slider.qpos**2
+    return 20.0 * jnp.cos(hinge.qpos) - 0.25 * hinge.qvel**2 - 4.0 * slider.qpos**2 - 0.5 * slider.qvel**2
 
 
 def _point_mass(data: Any) -> Array:
@@ -89,7 +91,7 @@ def _distance(one: Array, other: Array) -> Array:
 # Where a reward is 0 almost everywhere, plans differ in nothing else.
 _BEYOND = {
     "PendulumSwingup": _beyond("less for energy that is missing for standing upright", _energy),
-    "CartpoleSwingupSparse": _beyond("10 times the cosine of the pole, less for speed and off the centre", _pole),
+    "CartpoleSwingupSparse": _beyond("20 times the cosine of the pole, less for speed and off the centre", _pole),
     "PointMass": _beyond("less for distance from the target", _point_mass),
     "FingerSpin": _beyond("more for speed, up to the speed asked for", _spin),
     "FingerTurn": _beyond("less for distance of the tip from the target", _tip),
@@ -126,7 +128,7 @@ def playground_task(name: str) -> Task:
         num_steps=1000 // repeats,
         episode_steps=1000 // repeats,
         planner="icem",
-        options={"horizon": horizon, "num_samples": 32, "num_knots": max(5, horizon // 3)},
+        options={"horizon": horizon, "num_samples": 32, "num_knots": max(5, horizon // 3)} | _of(_OPTIONS, name, {}),
         beyond=_of(_BEYOND, name, None),
     )
 

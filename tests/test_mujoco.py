@@ -556,3 +556,63 @@ def test_names_are_found_through_wrappers():
     inner = wrapped.model.inner(wrapped.inner(state))
     expected = dynamics.named(model, inner).joint("hinge").qpos
     np.testing.assert_array_equal(dynamics.named(wrapped, state).joint("hinge").qpos, expected)
+
+
+class Theirs(Exception):
+    """Of the user's own code."""
+
+
+def branches(data, action):
+    return 1.0 if data.qpos[0] > 0 else 0.0
+
+
+def indexes(data, action):
+    return data.joint("hinge").qpos[0]
+
+
+def leaves_jax(data, action):
+    return np.sin(data.qpos[0]) if np.asarray(data.qpos).any() else 0.0
+
+
+def misnames(data, action):
+    return data.joint("hing").qpos
+
+
+def misses(data, action):
+    return data.site_xvelp[0]
+
+
+def gives_up(data, action):
+    raise Theirs
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        (branches, r"reward raised TracerBool.*test_mujoco\.py:\d+\): take jnp\.where, not if"),
+        (indexes, r"reward raised IndexError: .*\(at .*test_mujoco\.py:\d+\)(\n|$)"),
+        (leaves_jax, r"reward raised TracerArray.*test_mujoco\.py:\d+\): take jax\.numpy, not numpy"),
+        (misnames, r"unknown joint 'hing'; did you mean 'hinge'\? \(at .*test_mujoco\.py:\d+\)(\n|$)"),
+        (misses, r"reward raised AttributeError: .*site_xvelp.*\(at .*test_mujoco\.py:\d+\)(\n|$)"),
+    ],
+)
+def test_what_a_reward_raises_is_told_by_its_name_and_line(engine, reward, message):
+    model = ENGINES[engine](CARTPOLE, reward)
+    with pytest.raises(ValueError, match=message) as raised:
+        jax.eval_shape(model.step, KEY, model.first(), jnp.zeros(1))
+    assert "\n" not in str(raised.value)
+    for name in ("terminate", "value"):
+        model = ENGINES[engine](CARTPOLE, upright, **{name: lambda data: reward(data, None)})
+        with pytest.raises(ValueError, match=message.replace("reward", name)):
+            jax.eval_shape(
+                lambda model=model: (model.value(model.first()), model.step(KEY, model.first(), jnp.zeros(1)))
+            )
+
+
+def test_what_a_reward_raises_for_its_own_code_stays_as_it_is():
+    model = dynamics.mujoco(CARTPOLE, gives_up)
+    with pytest.raises(Theirs):
+        jax.eval_shape(model.step, KEY, model.first(), jnp.zeros(1))
+    with pytest.raises(AttributeError, match=r"dynamics\.named\(model, state\)\.site"):
+        model.first().site("tip")

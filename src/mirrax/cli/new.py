@@ -75,7 +75,9 @@ def _contents(mj: Any) -> list[str]:
         f"{f' {_range(mj.jnt_range[i])}' if mj.jnt_limited[i] else ''})"
         for i, name in enumerate(names_of(mj, "joint"))
     ]
-    sensors = [f"{name or f'number {i}'}{_size(mj.sensor_dim[i])}" for i, name in enumerate(names_of(mj, "sensor"))]
+    sensors = [
+        f"{name or f'number {i}'}{_size(int(mj.sensor_dim[i]))}" for i, name in enumerate(names_of(mj, "sensor"))
+    ]
     named = {kind: [name for name in names_of(mj, kind) if name] for kind in ("body", "site", "key")}
     bodies = [name for name in named["body"] if name != "world"]
     lines = [f"# The file has a timestep of {mj.opt.timestep:g} s, and"]
