@@ -71,7 +71,7 @@ def of_part(name: str, error: Exception) -> Exception:
     if is_users(error):
         return error
     written = own_words(error)
-    theirs = [place for place in _places(error) if place[0].split(".")[0] != "mirrax"]
+    theirs = [place for place in _places(error) if place[0].split(".")[0] not in ("mirrax", "mujoco")]
     where = f" (at {theirs[-1][1]}:{theirs[-1][2]})" if theirs else ""
     if written is None:
         return because(f"{name} raised {words(error, where)}", error)

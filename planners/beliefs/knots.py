@@ -130,9 +130,9 @@ def _later(own: Bases, how: Shift, interpolation: str) -> tuple[Any, Any]:
         share = (times - below)[:, None]
         after = xp.minimum(below + 1, horizon - 1)
         rows = (1.0 - share) * xp.asarray(expand)[below] + share * xp.asarray(expand)[after]
-        read = functools.partial(jnp.matmul, jnp.asarray(reduce), precision="highest")
         if xp is np:
-            read = reduce.__matmul__
+            return reduce @ (inside[:, None] * rows), reduce @ (1.0 - inside)
+        read = functools.partial(jnp.matmul, jnp.asarray(reduce), precision="highest")
         return read(inside[:, None] * rows), read(1.0 - inside)
     # the spline itself, where its knots come to stand: never more than it was, if it is linear
     times, inside = _at(_knot_times(horizon, num_knots), how.whole + fraction, horizon, xp)

@@ -63,7 +63,7 @@ def guarded(
     scores = rollouts.score(model, jax.random.fold_in(key, _OWN), state, tried)
     returns = jnp.where(jnp.isfinite(scores.returns), scores.returns, -jnp.inf)
     assert scores.violation is not None  # the model has constraints
-    nothing, endless = jnp.full_like(search.best_return, -jnp.inf), jnp.full_like(search.violation, jnp.inf)
+    nothing, endless = jnp.full_like(search.best_return, -jnp.inf), jnp.full_like(scores.violation[0], jnp.inf)
     search = dataclasses.replace(search, best_return=nothing, violation=endless)
     search = search.challenged(tried, returns, scores.residual, scores.violation)
     worse = (jnp.asarray(search.violation) < scores.violation[0]) | ~(returns[0] > -jnp.inf)

@@ -138,8 +138,8 @@ def compile_loop(
         action = answer(planner, model, held.act_key, state, held.found, number)
         fan = held.fan
         if fan is not None:
-            fan = fan._replace(plans=jax.vmap(lambda plan: what_is_left(plan, number))(fan.plans))
-        return action, what_is_left(held.found.mode(), number), held.measures, fan
+            fan = fan._replace(plans=jax.vmap(lambda plan: what_is_left(plan, number, held.found))(fan.plans))
+        return action, what_is_left(held.found.mode(), number, held.found), held.measures, fan
 
     def act(model: Model, key: Any, state: Any, action: Any) -> tuple[Any, ...]:
         after, reward, discount = model.step(key, state, action)
