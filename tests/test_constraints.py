@@ -13,6 +13,7 @@ from mirrax import compiling, dynamics, planners, report
 from mirrax.dynamics.constraints import watched_step
 from mirrax.planners.rollouts.risk import chance_constrained
 from mirrax.planners.rollouts.rollout import score
+from mirrax.planners.sampling import likelihoods
 from mirrax.planners.sampling.comparison import in_order, judge
 
 KEY = jax.random.key(0)
@@ -541,3 +542,43 @@ class TestClosedForms:
             np.testing.assert_allclose(info.log_evidence[-1], evidence, atol=0.06)
             shares = np.bincount(np.asarray(found.plans)[:, 0], np.exp(np.asarray(found.log_weights)), minlength=3)
             np.testing.assert_allclose(shares, first, atol=0.04)
+
+
+def test_a_plan_that_was_lucky_in_its_scenarios_is_not_trusted():
+    """Of many plans the best in few scenarios was lucky: what falls back on it tries it in new ones."""
+    walk = dynamics.from_function(
+        lambda key, x, a: (lambda after: (after, after, 1.0))(x + 0.3 * a[0] + 0.05 * jax.random.normal(key)),
+        1,
+        init=lambda key: jnp.zeros(()),
+        bounded=True,
+    )
+    model = dynamics.constrained(walk, lambda x, a: x - 1.0)
+    planner = planners.icem(8, num_samples=128, num_scenarios=16)
+
+    @jax.jit
+    @jax.vmap
+    def executed(key):
+        belief, _ = planners.infer(planner, model, key, jnp.zeros(()))
+        pushes = 0.05 * jax.random.normal(jax.random.fold_in(key, 1), (1000, 8))
+        reached = jnp.cumsum(0.3 * jnp.clip(belief.mode()[:, 0], -1.0, 1.0) + pushes, 1)
+        return (reached > 1.0).any(1).mean(), belief.guarded
+
+    violated, guarded = executed(jax.random.split(jax.random.key(6), 100))
+    assert guarded.mean() > 0.2
+    assert violated.mean() < 0.025  # 0.046 where the plan is judged by the scenarios that it was found in
+
+
+@pytest.mark.parametrize("outlier", [0.0, 1e6, 1e9, 1e30])
+def test_one_plan_that_violates_beyond_measure_does_not_make_others_cheap(outlier):
+    returns = jax.random.normal(jax.random.key(0), (256,))
+    bad = jnp.arange(256) < 128
+    cost = jnp.where(bad, 0.05 * jnp.abs(returns) + 0.01, 0.0)
+    cost = cost.at[0].set(outlier) if outlier else cost
+    returns += bad
+    exponential = likelihoods.exponential(temperature=0.3)
+    judged = judge(exponential, returns, jnp.isfinite(returns), None, 25, cost, jnp.zeros(()))
+    share = jnp.where(cost > 0, jax.nn.softmax(judged.optimality.log_weights), 0.0).sum()
+    assert share <= 0.05
+    tiny = jnp.where(bad, 1e-12, 0.0).at[:100].set(1.0)  # no price within bounds is high enough for these
+    judged = judge(exponential, returns, jnp.isfinite(returns), None, 25, tiny, jnp.zeros(()))
+    assert jnp.where(tiny > 0, jax.nn.softmax(judged.optimality.log_weights), 0.0).sum() <= 0.05

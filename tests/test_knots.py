@@ -8,7 +8,8 @@ from problems import bound
 from scipy.interpolate import CubicSpline
 
 from mirrax import dynamics, planners
-from mirrax.planners.beliefs.knots import spline_basis
+from mirrax.planners.beliefs.knots import knot_shift, spline_basis
+from mirrax.planners.beliefs.warm_start import shift_by_one
 
 KEY = jax.random.key(0)
 
@@ -225,3 +226,31 @@ def test_inflation_carries_the_covariance_on(family):
 def test_mistakes_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("steps", [0.1, 0.5, 1, 2.3])
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_a_spline_that_is_shifted_again_and_again_does_not_grow(interpolation, steps):
+    """Wherever knots stand between steps: it is evaluated there, and of a linear one no knot exceeds all before."""
+    how = shift_by_one().by(steps)
+    for horizon, num_knots in ((16, 8), (30, 10), (40, 39), (15, 9), (10, 8), (13, 5), (7, 2)):
+        advance = np.asarray(knot_shift(how, horizon, num_knots, interpolation).advance, float)
+        assert np.abs(np.linalg.eigvals(advance)).max() < 1.0 + 1e-6
+        if interpolation == "linear":
+            assert np.abs(advance).sum(1).max() < 1.0 + 1e-6
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_a_shifted_spline_is_the_spline_where_its_knots_come_to_stand(interpolation):
+    horizon, num_knots = 10, 8
+    knots = np.random.default_rng(0).normal(size=num_knots)
+    times = np.linspace(0.0, horizon - 1.0, num_knots)
+    spline = CubicSpline(times, knots, bc_type="natural")
+    for steps in (1, 0.3, 2.5):
+        later = np.minimum(times + steps, horizon - 1.0)
+        expected = spline(later) if interpolation == "cubic" else np.interp(later, times, knots)
+        found = knot_shift(shift_by_one().by(steps), horizon, num_knots, interpolation)
+        moved = found.plans(jnp.asarray(knots)[:, None], jnp.asarray(knots)[:, None])[:, 0]
+        inside = times + steps <= horizon - 1.0  # beyond, the last action is held
+        np.testing.assert_allclose(moved[inside], expected[inside], atol=1e-5)
+        np.testing.assert_allclose(moved[~inside], knots[-1], atol=1e-5)

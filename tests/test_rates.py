@@ -411,3 +411,41 @@ def test_a_shift_is_made_of_one_by_a_step():
     assert how.by(1) is how
     assert how.by(2.0000000001).whole == 2
     assert how.by(3).by(1.5).num_new == 2
+
+
+def test_models_of_repeated_actions_know_their_duration_within_jit():
+    """They are closed over, so that their `dt` is a number there, too."""
+    fine, planner = dynamics.pendulum(dt=0.01), planners.mppi(10, num_samples=8)
+    slow, two = dynamics.action_repeat(fine, 5), dynamics.action_repeat(fine, 2)
+
+    def run(model, env, num_steps, **given):
+        jitted = jax.jit(lambda key: planners.episode(planner, model, env, key, num_steps, **given).rewards)
+        return jitted(jax.random.key(0))
+
+    assert jnp.isfinite(run(dynamics.pendulum(dt=0.05), two, 3, control_dt=0.02)).all()
+    for given, message in (
+        ({"control_dt": 0.1}, "control_dt must be at most dt of model"),
+        ({"control_dt": 0.05, "replan_every": 15}, "replan_every must not exceed the horizon of 10"),
+        ({}, "dt of env must be that of model"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(slow, fine, 4, **given)
+
+
+def test_kept_plans_begin_with_what_is_executed():
+    model, env = dynamics.pendulum(dt=0.05), dynamics.pendulum(dt=0.01)
+    planner = planners.mppi(15, num_samples=16, num_knots=4)
+    episode = jax.jit(
+        lambda key: planners.episode(planner, model, env, key, 10, replan_every=5, control_dt=0.01, keep=("plans",))
+    )(jax.random.key(0))
+    np.testing.assert_allclose(episode.plans[:, 0], episode.actions, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [-2.0, jnp.nan])
+def test_a_traced_number_of_steps_that_is_none_moves_nothing(steps):
+    model, planner = dynamics.pendulum(), planners.mppi(6, num_samples=8)
+    state = model.init(jax.random.key(0))
+    belief = planner.init(model, state)
+    belief, _ = jax.jit(planners.infer)(planner, model, jax.random.key(1), state, belief)
+    moved = jax.jit(planner.shift)(belief, jnp.asarray(steps))
+    np.testing.assert_allclose(moved.mode(), belief.mode(), atol=1e-6)

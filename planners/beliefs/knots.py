@@ -136,7 +136,7 @@ def _later(own: Bases, how: Shift, interpolation: str) -> tuple[Any, Any]:
         return read(inside[:, None] * rows), read(1.0 - inside)
     # the spline itself, where its knots come to stand: never more than it was, if it is linear
     times, inside = _at(_knot_times(horizon, num_knots), how.whole + fraction, horizon, xp)
-    width = (horizon - 1) / max(num_knots - 1, 1)
+    width = (horizon - 1) / (num_knots - 1)
     segment = xp.clip(xp.floor(times / width + _ROUNDING), 0, num_knots - 2).astype(int)
     rows = 0.0
     for power in xp.asarray(_polynomials(horizon, num_knots, interpolation))[:, segment]:
