@@ -20,6 +20,7 @@ from mirrax.dynamics import Model
 from mirrax.dynamics.checks import choice, unknown
 
 ENGINES = ("mujoco", "mjx")
+PREFIX = "robot:"
 _FILES = Path(__file__).parent / "mjcf"
 # centres of the gates that the quadrotor flies through, in their order, and where it is to stop, m
 _GATES = ((1.5, 0.5, 1.0), (3.0, -0.5, 1.6), (4.5, 0.4, 0.9))

@@ -68,6 +68,9 @@ _ON_ITS_FEET = {
     "population_decay": 1.0,
 }
 
+# what stands before the names of tasks that are no key of `TASKS`
+PREFIXES = (suite_tasks.PREFIX, robots.PREFIX)
+
 # Horizon, plans and std are those of MPPI, and of benchmarks that compare planners; `options` those of another
 # default planner, where one did better over whole episodes (benchmarks/results/README.md, Whole episodes).
 # Reasons for MPPI's: its default temperature (adapted to an ESS of a tenth of the plans) and its default noise,
@@ -222,9 +225,7 @@ def named_model(name: str) -> Model:
     Raises:
         ValueError: if there is no such model, or no such backend of it.
     """
-    *before, rest = (
-        name.replace("/", ":").split(":", 1) if name.startswith((suite_tasks.PREFIX, "robot:")) else (name,)
-    )
+    *before, rest = name.replace("/", ":").split(":", 1) if name.startswith(PREFIXES) else (name,)
     model, _, backend = rest.replace("/", ":").partition(":")
     return find_task(":".join([*before, model])).make(backend or None)
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from mirrax import dynamics, planners, results
+from mirrax.benchmarks import robots
+from mirrax.benchmarks.tasks import TASKS
 from mirrax.cli.main import main
 from mirrax.cli.own_models import is_own, usual_substeps
 from mirrax.cli.task_file import load_task_file
@@ -336,6 +338,14 @@ def test_names_go_before_files_without_an_ending(tmp_path):
     assert is_own("cart.xml", tmp_path)
     assert is_own("a.b:c", tmp_path)
     assert not is_own("playground:CartpoleBalance", tmp_path)
+    assert not [name for name in (*TASKS, *robots.TASKS) if is_own(name, tmp_path)]
+
+
+def test_a_robot_that_comes_with_the_package_is_run_by_its_name(capsys):
+    main(["run", "robot:cartpole", *SMALL])
+    assert "robot:cartpole (mujoco)" in capsys.readouterr().out
+    assert results.load("runs/robot.cartpole-icem").actions.shape == (3, 1)
+    assert "did you mean 'robot:cartpole'" in refused(capsys, "run", "robot:cartpol")
 
 
 def test_new_writes_a_task_that_runs(capsys, tmp_path):

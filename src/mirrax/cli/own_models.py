@@ -112,7 +112,9 @@ def _is_file(word: str) -> bool:
 
 
 def _is_function(word: str) -> bool:
-    return ":" in word and not word.startswith("playground:") and Path(word).suffix.lower() not in SUFFIXES
+    from mirrax.benchmarks.tasks import PREFIXES
+
+    return ":" in word and not word.startswith(PREFIXES) and Path(word).suffix.lower() not in SUFFIXES
 
 
 def _of_file(command: "Run", folder: Path) -> OwnModel:
