@@ -90,12 +90,12 @@ def _distance(one: Array, other: Array) -> Array:
 
 # Where a reward is 0 almost everywhere, plans differ in nothing else.
 _BEYOND = {
-    "PendulumSwingup": _beyond("less for energy that is missing for standing upright", _energy),
-    "CartpoleSwingupSparse": _beyond("20 times the cosine of the pole, less for speed and off the centre", _pole),
-    "PointMass": _beyond("less for distance from the target", _point_mass),
-    "FingerSpin": _beyond("more for speed, up to the speed asked for", _spin),
-    "FingerTurn": _beyond("less for distance of the tip from the target", _tip),
-    "BallInCup": _beyond("less for distance of the ball from the cup, or below it", _cup),
+    "PendulumSwingup": _beyond("the energy that lacks for standing upright", _energy),
+    "CartpoleSwingupSparse": _beyond("the pole's angle and speed and the cart's place", _pole),
+    "PointMass": _beyond("the distance from the target", _point_mass),
+    "FingerSpin": _beyond("the speed, up to what is asked for", _spin),
+    "FingerTurn": _beyond("the distance of the tip from the target", _tip),
+    "BallInCup": _beyond("the distance of the ball from the cup, and its height", _cup),
 }
 
 
