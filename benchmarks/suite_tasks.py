@@ -71,6 +71,10 @@ def _point_mass(data: Any) -> Array:
     return -50.0 * _distance(data.geom("target").xpos, data.geom("pointmass").xpos)
 
 
+def _reacher(data: Any) -> Array:
+    return -50.0 * _distance(data.geom("target").xpos[:2], data.geom("finger").xpos[:2])
+
+
 def _spin(data: Any) -> Array:
     return 10.0 * jnp.clip(-data.joint("hinge").qvel / 15.0, -1.0, 1.0)
 
@@ -93,6 +97,7 @@ _BEYOND = {
     "PendulumSwingup": _beyond("the energy that lacks for standing upright", _energy),
     "CartpoleSwingupSparse": _beyond("the pole's angle and speed and the cart's place", _pole),
     "PointMass": _beyond("the distance from the target", _point_mass),
+    "Reacher": _beyond("the distance from the target", _reacher),
     "FingerSpin": _beyond("the speed, up to what is asked for", _spin),
     "FingerTurn": _beyond("the distance of the tip from the target", _tip),
     "BallInCup": _beyond("the distance of the ball from the cup, and its height", _cup),
