@@ -39,8 +39,7 @@ SUITE = (
     "HumanoidWalk",
     "HumanoidRun",
 )
-# For how many time steps an action is held: what plans look ahead is a second or more, which as many steps as an
-# environment has would not need. Most have steps of 10 or 20 ms.
+# How many time steps, most of 10 or 20 ms, an action is held for: so a few dozen plan steps look about a second ahead.
 _REPEATS = {"Cartpole": 4, "Acrobot": 4, "Cheetah": 4, "Pendulum": 4}
 _DEFAULT_REPEATS = 2
 # steps, of as many repeats, that plans look ahead
@@ -51,7 +50,7 @@ _OPTIONS = {"Cartpole": {"num_knots": 15, "std_min": 0.05}}
 
 
 def _beyond(summary: str, value: Callable[[Any], Array]) -> Beyond:
-    """A value of data by name."""
+    """What a function of named data says of a state."""
     return Beyond(summary, lambda model: lambda state: value(dynamics.named(model, state)))
 
 
@@ -92,9 +91,9 @@ def _distance(one: Array, other: Array) -> Array:
     return jnp.sqrt(((one - other) ** 2).sum() + 1e-8)
 
 
-# Where a reward is 0 almost everywhere, plans differ in nothing else.
+# Where a reward is 0 almost everywhere, this is all that tells plans apart.
 _BEYOND = {
-    "PendulumSwingup": _beyond("the energy that lacks for standing upright", _energy),
+    "PendulumSwingup": _beyond("the energy missing to stand upright", _energy),
     "CartpoleSwingupSparse": _beyond("the pole's angle and speed and the cart's place", _pole),
     "PointMass": _beyond("the distance from the target", _point_mass),
     "Reacher": _beyond("the distance from the target", _reacher),

@@ -59,7 +59,7 @@ def words(error: Exception, where: str | None = None) -> str:
 
 
 def of_part(name: str, error: Exception) -> Exception:
-    """What a part of a model, a function of the user's, did that was called as it asks for, and where.
+    """Name the user's function that raised an error, and the line of their code.
 
     Args:
         name: of the function, such as "reward".

@@ -203,7 +203,7 @@ def inflated(
 
 
 def checked_steps(steps: Any) -> Any:
-    """Return a number of steps: an int where it is whole, else a float; a traced one as an array, 0 if it is none.
+    """Return a number of steps: an int where it is whole, else a float; a traced one as an array, 0 for less or NaN.
 
     Raises:
         ValueError: for what is no positive number.

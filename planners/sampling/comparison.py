@@ -86,7 +86,7 @@ def judge(
             return jnp.where(kept, 0.0, weights).sum()
 
         multiplier = constant(_raised(share, *constant((returns, counts, cost, multiplier))))
-        dear = some & (share(multiplier) > _SHARE)  # violations too small beside the others for any price
+        dear = some & (share(multiplier) > _SHARE)  # no price within the bounds is high enough
     compared, optimality = priced(likelihood, multiplier)
     if adapt:
         optimality = optimality._replace(log_weights=jnp.where(dear & ~kept, -jnp.inf, optimality.log_weights))
@@ -177,7 +177,7 @@ def _unit(
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     """The range of returns per median violation, and whether some plans violate something and others do not.
 
-    Of the median, as one plan may violate beyond all measure.
+    The median, because a single plan that diverges would dominate a mean.
     """
     violating = counts & (cost > 0) & jnp.isfinite(cost)
     number = violating.sum()
