@@ -39,7 +39,7 @@ SUITE = (
     "HumanoidWalk",
     "HumanoidRun",
 )
-# How many time steps, most of 10 or 20 ms, an action is held for: so a few dozen plan steps look about a second ahead.
+# How many time steps, of 10 to 40 ms each, an action is held for, so that plans look about a second ahead.
 _REPEATS = {"Cartpole": 4, "Acrobot": 4, "Cheetah": 4, "Pendulum": 4}
 _DEFAULT_REPEATS = 2
 # steps, of as many repeats, that plans look ahead
