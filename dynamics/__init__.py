@@ -32,6 +32,7 @@ from .ends import end_reasons
 from .engines import HasImagined, HasRewardBetween, HasUnroll, imagined, unrolls
 from .figures import Figure, HasFigure, Shape, figure, pose
 from .function import FunctionModel, from_function
+from .learned import LearnedModel, learned
 from .linear_quadratic import LinearQuadratic, linear_quadratic
 from .mjx import MjxModel, mjx
 from .motion import mean_squared_displacement, mean_squared_speed
@@ -106,6 +107,7 @@ __all__ = [
     "HasRewardTerms",
     "HasScenarios",
     "HasUnroll",
+    "LearnedModel",
     "LinearQuadratic",
     "MjxModel",
     "Model",
@@ -154,6 +156,7 @@ __all__ = [
     "from_range",
     "from_state_dict",
     "imagined",
+    "learned",
     "linear_quadratic",
     "mean_squared_displacement",
     "mean_squared_speed",

@@ -19,7 +19,9 @@ from mirrax.planners.options import OPTIONS
 ROOT = pathlib.Path(__file__).parent.parent
 FILES = sorted(path for folder in ("planners", "dynamics", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 FACE = sorted(
-    path for folder in ("", "cli", "report", "results") for path in (ROOT / "src" / "mirrax" / folder).glob("*.py")
+    path
+    for folder in ("", "cli", "learning", "report", "results")
+    for path in (ROOT / "src" / "mirrax" / folder).glob("*.py")
 )
 
 # Imports go one way: a module imports from its own floor (without cycles) and from those below.
@@ -62,6 +64,8 @@ BASE = [
     "figures",
     "integration",
     "motion",
+    "observations",
+    "perceptron",
     "pytrees",
     "randomness",
     "rewards",
@@ -91,6 +95,10 @@ MUJOCO = [
 ]
 # what the model of Playground's environments is made of
 PLAYGROUND = ["playground_parts"]
+# what learned models are made of
+LEARNED = [
+    f"learned.{name}" for name in ("data", "factory", "fitting", "likelihood", "model", "scaling", "transitions")
+]
 # what a file over 300 lines must give a reason for
 LONG = {
     "dynamics.uncertain": "two ways to be uncertain, side by side",
@@ -140,7 +148,7 @@ def module_of(name):
 def test_imports_go_down(path):
     name, imports = name_of(path), {module_of(module) for module in project_imports(path)}
     if name.startswith("dynamics."):
-        allowed = {f"dynamics.{part}" for part in (*BASE, *BRAX, *MUJOCO, *PLAYGROUND)}
+        allowed = {f"dynamics.{part}" for part in (*BASE, *BRAX, *MUJOCO, *PLAYGROUND, *LEARNED)}
         assert imports <= allowed - {name}, f"{name} may import what is no model only, not {imports - allowed}"
     elif name.startswith("planners.") and name not in PLANNER_FILES:
         floor = floor_of(name)

@@ -13,6 +13,8 @@ from ...dynamics.base import Model, State
 from ...dynamics.checks import integer, real
 from ...dynamics.coordinates import coordinates
 from ...dynamics.delayed import DelayedState
+from ...dynamics.observations import Observed
+from ...dynamics.perceptron import Perceptron
 from ...dynamics.pytrees import pytree, static, traceable
 from ...dynamics.resting import RestingState
 from ...dynamics.spaces import Discrete, action_space
@@ -60,7 +62,7 @@ class NetworkPolicy:
         if isinstance(space, Discrete):
             raise ValueError(f"a Gaussian policy needs continuous actions, got {space}")
         scale = real("std", self.scale, shape=space.shape)
-        network = Perceptron(space.size, self.hidden) if self.network is None else self.network
+        network = Perceptron(2 * space.size, self.hidden, zero_last=True) if self.network is None else self.network
         bound = dataclasses.replace(self, network=network, scale=scale)
         return bound._with_params(state)
 
@@ -187,47 +189,6 @@ def network_policy(
     return NetworkPolicy(params, traceable(_observation if observe is None else observe), scale, network, layers)
 
 
-@dataclasses.dataclass(frozen=True)
-class Perceptron:
-    """A perceptron with tanh, whose last layer begins at 0; a module of flax, made when it is used.
-
-    It pickles, and is equal in every process, as modules of flax are not, which hold functions without a name.
-
-    Attributes:
-        action_size: the number A of actuators.
-        hidden: the sizes of the hidden layers.
-    """
-
-    action_size: int
-    hidden: tuple[int, ...]
-
-    def init(self, key: PRNGKeyArray, observation: Float[Array, " n"]) -> Any:
-        """Its first parameters."""
-        return self._module().init(key, observation)
-
-    def apply(self, params: Any, observation: Float[Array, " n"]) -> Float[Array, " outputs"]:
-        """Means and logarithms of standard deviations, [2 A]."""
-        return self._module().apply(params, observation)
-
-    def _module(self) -> Any:
-        import flax.linen as nn  # for those who use it
-
-        layers: list[Any] = []
-        for size in self.hidden:
-            layers += [nn.Dense(size), nn.tanh]
-        return nn.Sequential((*layers, nn.Dense(2 * self.action_size, kernel_init=nn.initializers.zeros)))
-
-
-@runtime_checkable
-class _Observed(Protocol):
-    """A state that has an observation, as those of Brax do."""
-
-    @property
-    def obs(self) -> Any:
-        """The observation."""
-        ...
-
-
 @runtime_checkable
 class _Holding(Protocol):
     """A state that holds that of a model underneath, as wrappers make them."""
@@ -243,10 +204,10 @@ def _observation(state: State) -> Float[Array, " n"]:
     while isinstance(state, TimedState | RestingState):
         state = state.state
     inner, sent = state, []
-    while isinstance(inner, _Holding) and not isinstance(inner, _Observed):
+    while isinstance(inner, _Holding) and not isinstance(inner, Observed):
         sent += [inner.sent.reshape(-1)] if isinstance(inner, DelayedState) else []  # which decide what happens next
         inner = inner.state
-    if not isinstance(inner, _Observed):
+    if not isinstance(inner, Observed):
         return coordinates(None, state)
     observed = ravel_pytree(inner.obs)[0]
     return jnp.concatenate([observed, *sent]) if sent else observed

@@ -1,0 +1,44 @@
+"""A perceptron: layers of units, each of which sees the whole layer before."""
+
+import dataclasses
+from typing import Any
+
+from jaxtyping import Array, Float, PRNGKeyArray
+
+ACTIVATIONS = ("tanh", "swish", "relu", "elu", "gelu")
+
+
+@dataclasses.dataclass(frozen=True)
+class Perceptron:
+    """A perceptron: a module of flax, made when it is used.
+
+    It pickles, and is equal in every process, as modules of flax are not, which hold functions without a name.
+
+    Attributes:
+        output_size: the number of outputs.
+        hidden: the sizes of the hidden layers.
+        activation: of the hidden units, one of `ACTIVATIONS`.
+        zero_last: whether the weights of the last layer begin at 0, so that all outputs do.
+    """
+
+    output_size: int
+    hidden: tuple[int, ...]
+    activation: str = "tanh"
+    zero_last: bool = False
+
+    def init(self, key: PRNGKeyArray, inputs: Float[Array, " n"]) -> Any:
+        """Its first parameters."""
+        return self._module().init(key, inputs)
+
+    def apply(self, params: Any, inputs: Float[Array, " n"]) -> Float[Array, " outputs"]:
+        """Its outputs."""
+        return self._module().apply(params, inputs)
+
+    def _module(self) -> Any:
+        import flax.linen as nn  # for those who use it
+
+        layers: list[Any] = []
+        for size in self.hidden:
+            layers += [nn.Dense(size), getattr(nn, self.activation)]
+        first = nn.initializers.zeros if self.zero_last else nn.initializers.lecun_normal()
+        return nn.Sequential((*layers, nn.Dense(self.output_size, kernel_init=first)))

@@ -1,0 +1,21 @@
+"""Learning to plan: models that are fitted to what an environment does, and the loop around them."""
+
+from mirrax.dynamics.learned import FitProgress, FitReport, Transitions, fit, transitions
+from mirrax.learning.collecting import Collected, collect
+from mirrax.learning.horizon_errors import HorizonErrors, horizon_errors
+from mirrax.learning.training import EpisodeRecord, Training, train
+
+__all__ = [
+    "Collected",
+    "EpisodeRecord",
+    "FitProgress",
+    "FitReport",
+    "HorizonErrors",
+    "Training",
+    "Transitions",
+    "collect",
+    "fit",
+    "horizon_errors",
+    "train",
+    "transitions",
+]

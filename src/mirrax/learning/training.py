@@ -1,0 +1,230 @@
+"""The loop around a learned model: drive, fit, plan with it, drive again."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from mirrax.dynamics.base import Model, check_model
+from mirrax.dynamics.checks import integer
+from mirrax.dynamics.learned import FitProgress, FitReport, LearnedModel, Transitions, fit, learned
+from mirrax.dynamics.learned.likelihood import first_params
+from mirrax.learning.collecting import Collected, collect
+from mirrax.learning.horizon_errors import HorizonErrors, horizon_errors
+from mirrax.learning.store import Store
+from mirrax.planners.checks import check_key
+
+_HORIZON = 20  # steps, over which errors of the model are measured
+
+
+class EpisodeRecord(NamedTuple):
+    """One episode of a training.
+
+    Attributes:
+        number: from 0.
+        earned: the sum of its rewards.
+        num_steps: how many it had.
+        ended: whether the environment ended it.
+        by_chance: whether its actions were random.
+        num_transitions: that the model had been fitted to, 0 by chance.
+        epochs: of that fit.
+        holdout_loss: of the fit, mean of the networks, nats per number; NaN by chance.
+        fit_seconds: that the fit took.
+        drive_seconds: that the episode took, planning included.
+    """
+
+    number: int
+    earned: float
+    num_steps: int
+    ended: bool
+    by_chance: bool
+    num_transitions: int
+    epochs: int
+    holdout_loss: float
+    fit_seconds: float
+    drive_seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What came of a training.
+
+    Attributes:
+        model: fitted to all transitions but those of the last episode; without parameters where none was planned.
+        dataset: all transitions.
+        records: of the episodes, in their order.
+        best: the episode that earned most.
+        best_number: its number.
+        errors: of the last model along the last episode, one array per step ahead; None where it was too short.
+        report: of the last fit; None where there was none in this process.
+    """
+
+    model: LearnedModel
+    dataset: Transitions
+    records: tuple[EpisodeRecord, ...]
+    best: Collected
+    best_number: int
+    errors: HorizonErrors | None
+    report: FitReport | None
+
+    @property
+    def returns(self) -> np.ndarray:
+        """Of the episodes, in their order."""
+        return np.array([record.earned for record in self.records])
+
+
+def train(
+    env: Model,
+    planner: Any,
+    key: PRNGKeyArray,
+    *,
+    model: LearnedModel | None = None,
+    num_episodes: int = 10,
+    num_steps: int = 200,
+    num_random: int = 1,
+    fit_options: Mapping[str, Any] | None = None,
+    out: Path | str | None = None,
+    resume: bool = False,
+    about: Mapping[str, Any] | None = None,
+    progress: Callable[[EpisodeRecord], None] | None = None,
+    fitting: Callable[[int, FitProgress], None] | None = None,
+) -> Training:
+    """Learn a model of an environment while planning with it (PETS: Chua et al., 2018, algorithm 1).
+
+    The first episodes are by chance. Before each of the others the model is fitted to all transitions so far, and a
+    planner drives the environment by it. Numbers depend on the key and the number of the episode alone, so that a
+    training that goes on is the one that was not ended.
+
+    Args:
+        env: the environment.
+        planner: that plans with the model.
+        key: of everything random.
+        model: to fit; None for `dynamics.learned(env)`.
+        num_episodes: how many there are in all.
+        num_steps: the greatest number of steps of an episode.
+        num_random: how many of the episodes are by chance, at least one unless the model has been fitted before.
+        fit_options: of `learning.fit`, by name.
+        out: the folder to write to, episode by episode; None writes nothing.
+        resume: whether to go on with the training in `out`.
+        about: what else to say in `train.json`, JSON.
+        progress: called after each episode.
+        fitting: called after each epoch of a fit, with the number of the episode.
+
+    Returns:
+        The training.
+
+    Raises:
+        ValueError: for a parameter outside its range, if `env` and `model` do not fit, as `learning.fit` and
+            `planners.episode` do, or if what is in `out` is damaged, or of another training.
+        OSError: if `out` cannot be written; what was written before stays whole.
+    """
+    check_model("env", env)
+    model = learned(env) if model is None else model
+    if not isinstance(model, LearnedModel):
+        raise ValueError(f"model must be a learned model (dynamics.learned), got {type(model).__name__}")
+    num_episodes, num_steps = integer("num_episodes", num_episodes), integer("num_steps", num_steps)
+    num_random = integer("num_random", num_random, 1 if model.params is None else 0)
+    key = check_key(key)
+    options = dict(fit_options or {})
+    if taken := {"progress", "warm_start"} & options.keys():
+        raise ValueError(f"fit_options must leave {' and '.join(sorted(taken))} to train, got {options!r}")
+    store = None if out is None else Store(Path(out))
+    if store is None and resume:
+        raise ValueError("resume needs out, the folder of the training, got None")
+    whole = {"key": [int(word) for word in jax.random.key_data(key).ravel()], "num_steps": num_steps}
+    whole |= {"num_random": num_random, "fit_options": {name: repr(value) for name, value in options.items()}}
+    done: list[EpisodeRecord] = []
+    episodes: list[Collected] = []
+    if store is not None and resume:
+        done, episodes, model = _continued(store, whole, model)
+    elif store is not None:
+        store.begin({**(about or {}), **whole})
+    if len(done) > num_episodes:
+        raise ValueError(f"num_episodes must be at least the {len(done)} that are done, got {num_episodes}")
+    report = None
+    for number in range(len(done), num_episodes):
+        fit_key, drive_key = jax.random.split(jax.random.fold_in(key, number))
+        by_chance = number < num_random
+        if store is not None:
+            store.tidy(number)
+        report = None
+        if not by_chance:
+            shown = None if fitting is None else _numbered(fitting, number)
+            dataset = _dataset(episodes)
+            model, report = fit(model, dataset, fit_key, progress=shown, **options)
+            if store is not None:
+                store.save_checkpoint(number, (model.params, model.scaling))
+        began = time.perf_counter()
+        collected = collect(env, model, drive_key, num_steps, None if by_chance else planner)
+        record = EpisodeRecord(
+            number=number,
+            earned=float(np.sum(collected.rewards, dtype=float)),
+            num_steps=collected.transitions.size,
+            ended=bool(collected.transitions.discounts[-1] == 0),
+            by_chance=by_chance,
+            num_transitions=0 if report is None else report.num_transitions,
+            epochs=0 if report is None else len(report.loss),
+            holdout_loss=float("nan") if report is None else float(report.holdout_loss.min(0).mean()),
+            fit_seconds=0.0 if report is None else report.seconds,
+            drive_seconds=time.perf_counter() - began,
+        )
+        if store is not None:
+            store.save_episode(number, collected.transitions, _others(collected))
+            store.complete(record._asdict())
+        done.append(record)
+        episodes.append(collected)
+        if progress is not None:
+            progress(record)
+    best = int(np.argmax([record.earned for record in done]))
+    errors, last = None, episodes[-1].transitions
+    if model.params is not None and last.size >= _HORIZON:
+        errors = horizon_errors(model, last, jax.random.fold_in(key, num_episodes), horizon=_HORIZON)
+    return Training(model, _dataset(episodes), tuple(done), episodes[best], best, errors, report)
+
+
+def _continued(
+    store: Store, whole: Mapping[str, Any], model: LearnedModel
+) -> tuple[list[EpisodeRecord], list[Collected], LearnedModel]:
+    """What a training has done so far: records, episodes, the model as it was fitted last."""
+    about = store.about()
+    for name, value in whole.items():
+        if about.get(name) != value:
+            raise ValueError(f"{name} must be {about.get(name)!r}, as the training began, got {value!r}")
+    records = [EpisodeRecord(**metrics) for metrics in store.metrics()]
+    episodes = []
+    for record in records:
+        steps, others = store.load_episode(record.number)
+        measures = {name.removeprefix("info_"): values for name, values in others.items() if name.startswith("info_")}
+        episodes.append(Collected(steps, others["actuators"], others.get("poses"), measures))
+    if records and not records[-1].by_chance:
+        like = jax.eval_shape(lambda: _like(model))
+        like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+        params, scaling = store.load_checkpoint(records[-1].number, like)
+        model = dataclasses.replace(model, params=params, scaling=scaling)
+    return records, episodes, model
+
+
+def _like(model: LearnedModel) -> tuple[Any, Any]:
+    """Parameters and scaling of the shapes that a fitted model has."""
+    return first_params(model, jax.random.key(0)), model.scaling
+
+
+def _others(collected: Collected) -> dict[str, np.ndarray]:
+    """What is kept of an episode beside its transitions."""
+    poses = {} if collected.poses is None else {"poses": collected.poses}
+    measures = {f"info_{name}": values for name, values in collected.measures.items()}
+    return {"actuators": collected.actuators} | poses | measures
+
+
+def _dataset(episodes: list[Collected]) -> Transitions:
+    first, *others = (collected.transitions for collected in episodes)
+    return first.joined(*others)
+
+
+def _numbered(fitting: Callable[[int, FitProgress], None], number: int) -> Callable[[FitProgress], None]:
+    return lambda progress: fitting(number, progress)
