@@ -133,19 +133,16 @@ class LearnedModel:
         For "ts_inf" each has one network: all in order, repeated if `num` is greater than their number; if less, from
         a random one on. For "ts1" each has all networks, `num` copies of them.
         """
-        this = self.fitted()
-        alone = this
-        if self.sampling == "ts_inf":
-            first = 0 if num >= self.num_members else jax.random.randint(key, (), 0, self.num_members)
-            numbers = (first + jnp.arange(num)) % self.num_members
-            alone = dataclasses.replace(this, params=None, num_members=1)
-            chosen = jax.tree.map(lambda leaf: leaf[numbers][:, None], this.params)
-        else:
-            chosen = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num, *leaf.shape)), this.params)
-        shared = dataclasses.replace(alone, params=None, observer=None, init_function=None)  # need not be copied
-        return dataclasses.replace(
-            jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num, *jnp.shape(leaf))), shared), params=chosen
-        )
+        this = dataclasses.replace(self.fitted(), observer=None, init_function=None)  # which need not be copied
+        if self.sampling == "ts1":
+            return jax.vmap(lambda _: this)(jnp.arange(num))
+        first = 0 if num >= self.num_members else jax.random.randint(key, (), 0, self.num_members)
+
+        def alone(number: Any) -> Any:
+            params = jax.tree.map(lambda leaf: leaf[number][None], this.params)
+            return dataclasses.replace(this, params=params, num_members=1)
+
+        return jax.vmap(alone)((first + jnp.arange(num)) % self.num_members)
 
     def init(self, key: PRNGKeyArray) -> Float[Array, " n"]:
         """Draw a first observation, if the model was given how.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from mirrax.dynamics.learned import Transitions, transitions
@@ -16,6 +17,7 @@ from mirrax.results.files import write_whole
 
 ABOUT, METRICS = "train.json", "metrics.jsonl"
 _EPISODES, _CHECKPOINTS = "episodes", "checkpoints"
+_OVERHEAD = 1 << 18  # bytes that orbax writes besides arrays, at most
 
 
 class Store:
@@ -123,11 +125,15 @@ class Store:
         """
         import orbax.checkpoint as ocp
 
-        path = self._checkpoint(number)
+        path, parts = self._checkpoint(number), to_state_dict(tree)
         shutil.rmtree(path, ignore_errors=True)
+        # orbax tells of a full disk in several threads and many lines: find out before
+        probe = path.with_suffix(".probe")
+        write_whole({probe: bytes(sum(leaf.nbytes for leaf in jax.tree.leaves(parts)) + _OVERHEAD)})
+        probe.unlink()
         try:
             with ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(path, to_state_dict(tree))
+                checkpointer.save(path, parts)
         except OSError:
             raise
         except Exception as error:  # of tensorstore, where a disk is full

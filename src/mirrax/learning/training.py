@@ -13,6 +13,7 @@ from jaxtyping import PRNGKeyArray
 from mirrax.dynamics.base import Model, check_model
 from mirrax.dynamics.checks import integer
 from mirrax.dynamics.learned import FitProgress, FitReport, LearnedModel, Transitions, fit, learned
+from mirrax.dynamics.learned.data import matched
 from mirrax.dynamics.learned.likelihood import first_params
 from mirrax.learning.collecting import Collected, collect
 from mirrax.learning.horizon_errors import HorizonErrors, horizon_errors
@@ -84,6 +85,7 @@ def train(
     key: PRNGKeyArray,
     *,
     model: LearnedModel | None = None,
+    dataset: Transitions | None = None,
     num_episodes: int = 10,
     num_steps: int = 200,
     num_random: int = 1,
@@ -105,9 +107,11 @@ def train(
         planner: that plans with the model.
         key: of everything random.
         model: to fit; None for `dynamics.learned(env)`.
+        dataset: what to learn from besides, such as what a robot has done; None for nothing.
         num_episodes: how many there are in all.
         num_steps: the greatest number of steps of an episode.
-        num_random: how many of the episodes are by chance, at least one unless the model has been fitted before.
+        num_random: how many of the episodes are by chance, at least one unless the model has been fitted before or
+            there is a dataset.
         fit_options: of `learning.fit`, by name.
         out: the folder to write to, episode by episode; None writes nothing.
         resume: whether to go on with the training in `out`.
@@ -119,8 +123,8 @@ def train(
         The training.
 
     Raises:
-        ValueError: for a parameter outside its range, if `env` and `model` do not fit, as `learning.fit` and
-            `planners.episode` do, or if what is in `out` is damaged, or of another training.
+        ValueError: for a parameter outside its range, if `env`, `model` and `dataset` do not fit, as `learning.fit`
+            and `planners.episode` do, or if what is in `out` is damaged, or of another training.
         OSError: if `out` cannot be written; what was written before stays whole.
     """
     check_model("env", env)
@@ -128,7 +132,8 @@ def train(
     if not isinstance(model, LearnedModel):
         raise ValueError(f"model must be a learned model (dynamics.learned), got {type(model).__name__}")
     num_episodes, num_steps = integer("num_episodes", num_episodes), integer("num_steps", num_steps)
-    num_random = integer("num_random", num_random, 1 if model.params is None else 0)
+    num_random = integer("num_random", num_random, 1 if model.params is None and dataset is None else 0)
+    dataset = None if dataset is None else matched(model, dataset)
     key = check_key(key)
     options = dict(fit_options or {})
     if taken := {"progress", "warm_start"} & options.keys():
@@ -140,6 +145,7 @@ def train(
     whole |= {"num_random": num_random, "fit_options": {name: repr(value) for name, value in options.items()}}
     done: list[EpisodeRecord] = []
     episodes: list[Collected] = []
+    whole["num_given"] = 0 if dataset is None else dataset.size
     if store is not None and resume:
         done, episodes, model = _continued(store, whole, model)
     elif store is not None:
@@ -152,13 +158,12 @@ def train(
         by_chance = number < num_random
         if store is not None:
             store.tidy(number)
-        report = None
-        if not by_chance:
+        report, known = None, _dataset(dataset, episodes)
+        if not by_chance and known is not None:
             shown = None if fitting is None else _numbered(fitting, number)
-            dataset = _dataset(episodes)
-            model, report = fit(model, dataset, fit_key, progress=shown, **options)
-            if store is not None:
-                store.save_checkpoint(number, (model.params, model.scaling))
+            model, report = fit(model, known, fit_key, progress=shown, **options)
+        if not by_chance and store is not None:
+            store.save_checkpoint(number, (model.params, model.scaling))
         began = time.perf_counter()
         collected = collect(env, model, drive_key, num_steps, None if by_chance else planner)
         record = EpisodeRecord(
@@ -184,7 +189,9 @@ def train(
     errors, last = None, episodes[-1].transitions
     if model.params is not None and last.size >= _HORIZON:
         errors = horizon_errors(model, last, jax.random.fold_in(key, num_episodes), horizon=_HORIZON)
-    return Training(model, _dataset(episodes), tuple(done), episodes[best], best, errors, report)
+    everything = _dataset(dataset, episodes)
+    assert everything is not None
+    return Training(model, everything, tuple(done), episodes[best], best, errors, report)
 
 
 def _continued(
@@ -221,9 +228,11 @@ def _others(collected: Collected) -> dict[str, np.ndarray]:
     return {"actuators": collected.actuators} | poses | measures
 
 
-def _dataset(episodes: list[Collected]) -> Transitions:
-    first, *others = (collected.transitions for collected in episodes)
-    return first.joined(*others)
+def _dataset(given: Transitions | None, episodes: list[Collected]) -> Transitions | None:
+    """All transitions so far; None for none."""
+    parts = [collected.transitions for collected in episodes]
+    parts = parts if given is None else [given, *parts]
+    return parts[0].joined(*parts[1:]) if parts else None
 
 
 def _numbered(fitting: Callable[[int, FitProgress], None], number: int) -> Callable[[FitProgress], None]:

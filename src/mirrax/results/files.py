@@ -24,6 +24,7 @@ def write_whole(contents: Mapping[Path, bytes | str]) -> None:
             untouched then.
     """
     new = {path: path.with_name(f".{path.name}.new") for path in contents}  # what a killed process leaves is replaced
+    path = next(iter(contents), Path())
     try:
         for path, content in contents.items():
             with new[path].open("wb") as file:
@@ -33,11 +34,11 @@ def write_whole(contents: Mapping[Path, bytes | str]) -> None:
         for path in contents:
             new[path].replace(path)
     except BaseException as error:
-        for path in new.values():
+        for left in new.values():
             with contextlib.suppress(OSError):  # where it could not be made it need not be removed
-                path.unlink()
-        meant = {os.fspath(own): os.fspath(path) for path, own in new.items()}
-        if isinstance(error, OSError) and error.filename in meant:
+                left.unlink()
+        meant = {os.fspath(own): os.fspath(path) for path, own in new.items()} | {None: os.fspath(path)}
+        if isinstance(error, OSError) and error.filename in meant:  # None where a write fails, which has no name
             raise type(error)(error.errno, error.strerror, meant[error.filename]) from error
         raise
     for folder in {path.parent for path in contents}:
