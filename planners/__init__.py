@@ -16,6 +16,7 @@ from .ilqr import ilqr
 from .info import Info
 from .iterative_policy import iterative_policy
 from .mppi import mppi, pi2
+from .paets import paets
 from .rates import Persistent
 from .rest import resting
 from .rollouts import risk
@@ -39,6 +40,7 @@ PLANNERS = (
     dial,
     evolution,
     vi_mpc,
+    paets,
     smc,
     gradient,
     elbo_gradient,
@@ -77,6 +79,7 @@ __all__ = [
     "message_passing",
     "mppi",
     "okada",
+    "paets",
     "particles",
     "pi2",
     "plan",

@@ -136,6 +136,11 @@ PLANNERS = {
         {"num_samples": 64, "num_iterations": 3, "temperature": 0.5, "prior": "flat", "explore_fraction": 0.2},
         {"temperature": 1.0, "lam": 2.0, "kappa": 0.25},
     ),
+    "paets": (
+        planners.paets,
+        {"num_samples": 64, "num_iterations": 3, "num_components": 2},
+        {"kappa": 0.25, "std": 0.7},
+    ),
 }
 # those that go through the model by its derivatives
 DIFFERENTIATING = {

@@ -586,3 +586,12 @@ class TestStrategiesOutliveTheProgramInWhichTheyAreMade:
         one, other = (planners.evolution(2, num_samples=18, std=std).init(TARGET, START) for std in (0.5, 0.3))
         assert one.algorithm == other.algorithm
         assert one.algorithm.made() is other.algorithm.made()
+
+
+def test_paets_is_okada_with_a_mixture():
+    options = {"num_samples": 64, "num_iterations": 3, "temperature": 0.4, "keep": KEEP}
+    belief, info = infer(planners.paets(HORIZON, num_components=3, kappa=0.25, **options), TARGET, KEY, START, None)
+    other, others = infer(planners.okada(HORIZON, num_components=3, kappa=0.25, **options), TARGET, KEY, START, None)
+    np.testing.assert_array_equal(info.weights, others.weights)
+    np.testing.assert_array_equal(belief.mode(), other.mode())
+    assert info.temperature[-1] == pytest.approx(0.1)
