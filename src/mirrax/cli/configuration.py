@@ -23,6 +23,7 @@ class Configuration(NamedTuple):
     Attributes:
         name: of the planner.
         planner: how to plan.
+        alone: the same on one device, without what reports draw.
         model: what to drive, and to plan with.
         task: what the model's task decides.
         settings: of the planner, and number of steps and devices, for the reader.
@@ -35,6 +36,7 @@ class Configuration(NamedTuple):
 
     name: str
     planner: Any
+    alone: Any
     model: Any
     task: Any
     settings: dict[str, Any]
@@ -116,7 +118,7 @@ def configure(command: "Run", folder: Path = Path()) -> Configuration:
         settings["beyond"] = task.beyond.summary
     origin = {} if own is None else own.origin
     return Configuration(
-        name, planner, model, task, settings, command.seed, num_steps, command.replan_every, title, origin
+        name, planner, alone, model, task, settings, command.seed, num_steps, command.replan_every, title, origin
     )
 
 

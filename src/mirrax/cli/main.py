@@ -1,4 +1,4 @@
-"""The command line: `mirrax run`, `mirrax new`, `mirrax compare`, `mirrax list`, `mirrax bench`."""
+"""The command line: `mirrax run`, `mirrax train`, `mirrax new`, `mirrax compare`, `mirrax list`, `mirrax bench`."""
 
 import dataclasses
 import importlib
@@ -18,6 +18,7 @@ from mirrax.cli.interruption import interruptible, pipe_may_close, say_interrupt
 from mirrax.cli.listing import list_all
 from mirrax.cli.new import new
 from mirrax.cli.run import resume, run
+from mirrax.cli.train import go_on, train
 
 if TYPE_CHECKING:
     from mirrax.cli.flags import Flag
@@ -127,6 +128,54 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
+class Train:
+    """Learn a model of an environment while planning with it; write metrics, checkpoints and report.html.
+
+    The first episodes are by chance. Before each of the others networks are fitted to all that has happened so far,
+    and a planner drives the environment by them.
+    """
+
+    model: Annotated[str | None, tyro.conf.Positional, _option("MODEL")] = None
+    """What to drive, and to learn: as in `mirrax run`."""
+    planner: Annotated[str | None, _option("NAME")] = "vi_mpc"
+    """Name of a planner; `mirrax list` shows them."""
+    horizon: OptionalInt = None
+    """Steps that plans look ahead."""
+    task: Annotated[Path | None, _read(Path, what="the name of a file"), _option("FILE")] = None
+    """Of a MuJoCo file: a Python file with its reward."""
+    engine: Annotated[str | None, _option("NAME")] = None
+    """What simulates a MuJoCo file: mujoco, mjx or brax."""
+    backend: Annotated[str | None, _option("NAME")] = None
+    """Physics of Brax: spring, positional, generalized; of its environments mjx, too."""
+    episodes: Annotated[int, _read(int)] = 10
+    """How many episodes there are in all."""
+    random_episodes: Annotated[int, _read(int)] = 1
+    """How many of them are by chance."""
+    steps: OptionalInt = None
+    """Length of an episode, in steps."""
+    members: Annotated[int, _read(int)] = 5
+    """How many networks there are."""
+    hidden: Annotated[str, _option("INT[,...]")] = "64,64"
+    """Sizes of their hidden layers, with commas between them."""
+    sampling: Annotated[str, _option("NAME")] = "ts_inf"
+    """ts_inf: one network for a whole plan. ts1: another one at each step."""
+    particles: OptionalInt = None
+    """In how many scenarios a plan is tried; as many as there are networks unless given."""
+    learn_ends: Annotated[bool, _option("")] = True
+    """Learn when episodes end, too."""
+    seed: Annotated[int, _read(int)] = 0
+    """Seed of everything random."""
+    out: Annotated[Path | None, _read(Path), _option("DIR")] = None
+    """Folder to write to; runs/MODEL-PLANNER-learned unless given."""
+    resume: Annotated[Path | None, _read(Path), _option("DIR")] = None
+    """Go on with the training in this folder; of other options takes --episodes."""
+    tensorboard: Annotated[bool, _option("")] = False
+    """Write events of TensorBoard, too."""
+    planner_options: tyro.conf.Suppress[Any] = None
+    """Options of the planner, by name; `parse` fills it."""
+
+
+@dataclasses.dataclass(frozen=True)
 class New:
     """Write a task file for a MuJoCo file, to start from: a reward, and all names and ranges as comments."""
 
@@ -172,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given == ["--version"]:
         print(f"mirrax {__version__}")
         return
-    if given[:1] == ["run"]:
+    if given[:1] in (["run"], ["train"]):
         one_thread_for_linear_algebra()
     with pipe_may_close(), interruptible(patience=lambda: 0, leave=say_interrupted):
         if given[:1] == ["bench"] and ((given[1:2] and given[1] in BENCHMARKS) or not HELP & set(given)):
@@ -183,6 +232,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 run(command, given[1:])
             case Run():
                 resume(command)
+            case Train(resume=None):
+                train(command, given[1:])
+            case Train():
+                go_on(command)
             case New():
                 new(command.model, command.out)
             case Compare():
@@ -203,13 +256,15 @@ def _benchmark(words: Sequence[str]) -> str:
     return name
 
 
-def parse(arguments: Sequence[str] | None = None) -> Run | New | Compare | List | Bench:
+def parse(arguments: Sequence[str] | None = None) -> Run | Train | New | Compare | List | Bench:
     """Turn `arguments` (those of the process unless given) into a command; exits with 2 if they make none."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    driven: Any = _run_with_options(given) if given[:1] == ["run"] else Run
+    driven: dict[str, Any] = {"run": Run, "train": Train}
+    if given[:1] and given[0] in driven:
+        driven[given[0]] = _with_planner_options(driven[given[0]], given)
     given = ["--help" if word == HELP_ALL else word for word in given]
     commands: dict[str, Callable[..., Any]] = {
-        "run": driven,
+        **driven,
         "new": New,
         "compare": Compare,
         "list": List,
@@ -222,8 +277,8 @@ def parse(arguments: Sequence[str] | None = None) -> Run | New | Compare | List 
     )
 
 
-def _run_with_options(given: Sequence[str]) -> Any:
-    """`Run`, with the options of planners; in the help as many of them as were asked for."""
+def _with_planner_options(command: type, given: Sequence[str]) -> Any:
+    """`Run` or `Train`, with the options of planners; in the help as many of them as were asked for."""
     from mirrax.benchmarks.mistakes import check_planner, one_clear_line
     from mirrax.cli.flags import planner_flags, takes_loop_options
 
@@ -238,24 +293,28 @@ def _run_with_options(given: Sequence[str]) -> Any:
     more = ""
     if helping and not whole:
         if only is None:
-            own, shared, more = [], [], "Options of a planner: mirrax run --planner NAME --help; of all: --help-all."
+            own, shared, more = (
+                [],
+                [],
+                f"Options of a planner: mirrax {given[0]} --planner NAME --help; of all: --help-all.",
+            )
         elif takes_loop_options(only):
             shared, more = [], "What all sampling planners share, besides: --help-all."
     own_group = _group(own, "Of this planner." if only else "Of some planners, which are named.")
     shared_group = _group(shared, "Of all planners that sample plans, but where others are named.")
 
-    def with_options(run: Run, own: Any, shared: Any) -> Run:
-        return dataclasses.replace(run, planner_options=vars(own) | vars(shared))
+    def with_options(command: Any, own: Any, shared: Any) -> Any:
+        return dataclasses.replace(command, planner_options=vars(own) | vars(shared))
 
     def titled(group: type, title: str) -> Any:
         return Annotated[group, tyro.conf.arg(name=title), tyro.conf.OmitArgPrefixes]
 
     with_options.__annotations__ |= {
-        "run": Annotated[Run, tyro.conf.arg(name="")],
+        "command": Annotated[command, tyro.conf.arg(name="")],
         "own": titled(own_group, only or "planner"),
         "shared": titled(shared_group, "sampling"),
     }
-    with_options.__doc__ = f"{inspect.cleandoc(Run.__doc__ or '')}\n\n{more}"
+    with_options.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n{more}"
     return with_options
 
 

@@ -3,6 +3,7 @@
 from mirrax.dynamics.learned import FitProgress, FitReport, Transitions, fit, transitions
 from mirrax.learning.collecting import Collected, collect
 from mirrax.learning.horizon_errors import HorizonErrors, horizon_errors
+from mirrax.learning.tensorboard import tensorboard
 from mirrax.learning.training import EpisodeRecord, Training, train
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "collect",
     "fit",
     "horizon_errors",
+    "tensorboard",
     "train",
     "transitions",
 ]
