@@ -79,6 +79,7 @@ Benchmark = Literal[
     "constraints",
     "faults",
     "suite",
+    "learning",
 ]
 BENCHMARKS: tuple[str, ...] = get_args(Benchmark)
 
@@ -212,7 +213,8 @@ class Bench:
     finds. peers: cost of hydrax's tasks at its settings. contention: runs over chosen, one and all devices, idle and
     beside other work. engines: steps per second of Brax, MJX and MuJoCo's C engine. constraints: what constraints
     keep, and penalties do not. faults: what a run loses when it is ended from outside. suite: returns on MuJoCo
-    Playground's control suite and on robots of MJCF files, beside those of doing nothing and of chance."""
+    Playground's control suite and on robots of MJCF files, beside those of doing nothing and of chance. learning:
+    curves of planning with a model that is learnt meanwhile, beside the true one."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
