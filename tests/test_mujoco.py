@@ -610,9 +610,22 @@ def test_what_a_reward_raises_is_told_by_its_name_and_line(engine, reward, messa
             )
 
 
+def test_data_are_not_written_to():
+    model = dynamics.mujoco(CARTPOLE, upright)
+    data = dynamics.named(model, model.first())
+    for part, name in ((data, "qpos"), (data.joint("hinge"), "qvel"), (data.body("cart"), "xpos")):
+        with pytest.raises(
+            AttributeError, match=rf"{name} of data cannot be written: let reset return data\.replace"
+        ):
+            setattr(part, name, 1.0)
+
+
 def test_what_a_reward_raises_for_its_own_code_stays_as_it_is():
     model = dynamics.mujoco(CARTPOLE, gives_up)
-    with pytest.raises(Theirs):
+    with pytest.raises(Theirs) as raised:
         jax.eval_shape(model.step, KEY, model.first(), jnp.zeros(1))
+    assert "raised by the user's reward" in raised.value.__notes__
+    with pytest.raises(ValueError, match=r"^reward raised Theirs \(at "):
+        dynamics.check(model)
     with pytest.raises(AttributeError, match=r"dynamics\.named\(model, state\)\.site"):
         model.first().site("tip")
