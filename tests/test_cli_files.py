@@ -268,6 +268,12 @@ def test_a_reward_that_is_no_number_ends_the_run_at_once(text, capsys, tmp_path)
     assert ("'root'" in said) == ("root" in text)
 
 
+def test_a_value_that_is_no_number_ends_the_run_at_once(capsys, tmp_path):
+    (tmp_path / "task.py").write_text(f"{TASK}import jax.numpy as jnp\ndef value(data):\n    return jnp.log(-1.0)\n")
+    said = refused(capsys, "run", "cart.xml", "--task", "task.py", "--engine", "mujoco", *SMALL)
+    assert said.startswith("value must be a number, got NaN after the first step: look for a root")
+
+
 def test_a_simulation_that_diverges_ends_the_run_at_once(capsys, tmp_path):
     motor = '<motor name="push" joint="slide" ctrlrange="-10 10"/>'
     (tmp_path / "cart.xml").write_text(
