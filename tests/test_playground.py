@@ -101,6 +101,11 @@ def test_time_limits_are_no_ends_and_ends_are(pendulum):
     assert model.step(KEY, jax.jit(model.init)(KEY), jnp.zeros(1)).discount == 0
 
 
+def test_models_of_two_environments_are_told_apart(pendulum):
+    with pytest.raises(ValueError, match=r"number 1\.env must be the same SwingUp, got another$"):
+        dynamics.ensemble([pendulum, dynamics.playground("PendulumSwingup")])
+
+
 def test_what_diverges_earns_nan(pendulum, start):
     lost = start.replace(data=start.data.replace(qvel=jnp.full(1, jnp.inf)))
     assert jnp.isnan(jax.jit(pendulum.step)(KEY, lost, jnp.zeros(1)).reward)
