@@ -19,6 +19,8 @@ _UNTRACEABLE = (
 _INSTEAD = (
     (jax.errors.TracerBoolConversionError, "take jnp.where, not if, where a condition depends on the state"),
     (jax.errors.TracerArrayConversionError, "take jax.numpy, not numpy"),
+    (jax.errors.TracerIntegerConversionError, "let no size, index of a list or number of turns depend on the state"),
+    (jax.errors.ConcretizationTypeError, "leave out float() and int(), and let no size depend on the state"),
 )
 _RAISED_BY = "raised by the user's "  # begins the note of an error that is not told in other words
 _LIBRARIES = ("jax", "jaxlib", "jaxtyping", "beartype", "numpy", "contextlib")

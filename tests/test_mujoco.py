@@ -570,6 +570,14 @@ def indexes(data, action):
     return data.joint("hinge").qpos[0]
 
 
+def converts(data, action):
+    return float(data.qpos[0])
+
+
+def counts(data, action):
+    return sum(range(jnp.int32(data.qpos[0])))
+
+
 def leaves_jax(data, action):
     return np.sin(data.qpos[0]) if np.asarray(data.qpos).any() else 0.0
 
@@ -593,6 +601,8 @@ def gives_up(data, action):
         (branches, r"reward raised TracerBool.*test_mujoco\.py:\d+\): take jnp\.where, not if"),
         (indexes, r"reward raised IndexError: .*\(at .*test_mujoco\.py:\d+\)(\n|$)"),
         (leaves_jax, r"reward raised TracerArray.*test_mujoco\.py:\d+\): take jax\.numpy, not numpy"),
+        (converts, r"reward raised Concretization.*test_mujoco\.py:\d+\): leave out float\(\) and int\(\)"),
+        (counts, r"reward raised TracerInteger.*test_mujoco\.py:\d+\): let no size, index of a list or number of"),
         (misnames, r"unknown joint 'hing'; did you mean 'hinge'\?.* \(at .*test_mujoco\.py:\d+\)(\n|$)"),
         (misses, r"reward raised AttributeError: .*site_xvelp.*\(at .*test_mujoco\.py:\d+\)(\n|$)"),
     ],
