@@ -40,7 +40,8 @@ from .mujoco import MujocoModel, mujoco
 from .mujoco_data import MujocoData
 from .mujoco_names import NamedData, named, sensor
 from .pendulum import Pendulum, pendulum
-from .playground import PlaygroundModel, playground, playground_names
+from .playground import PlaygroundModel, playground
+from .playground_suites import playground_names
 from .point_mass import PointMass, point_mass
 from .pytrees import pytree, static
 from .randomness import redraw

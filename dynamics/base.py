@@ -269,7 +269,7 @@ def checked_step(result: Any, before: State = None) -> Step:
     if not isinstance(result, tuple) or len(result) != 3:
         raise ValueError(f"step must return (state, reward, discount), got {type(result).__name__}: {result!r}")
     state, reward, discount = result
-    if jnp.asarray(discount).dtype == bool:
+    if isinstance(discount, bool) or getattr(discount, "dtype", None) == jnp.bool_:
         raise ValueError("discount of a step must be a number, 0 where the episode ends, got a boolean (Gym's done?)")
     if before is not None:
         _check_state(*jax.eval_shape(lambda *states: states, before, state))

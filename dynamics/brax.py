@@ -22,7 +22,7 @@ from .brax_labels import actuator_names, coordinate_names
 from .brax_motion import squared_displacement, squared_speed
 from .brax_rewards import terms_of
 from .checks import integer, interval, real
-from .environments import canonical, discount_of, noise_names, noise_redrawn, step_duration
+from .environments import canonical, check_duration, discount_of, noise_names, noise_redrawn, step_duration
 from .figures import Figure
 from .mujoco_figure import mujoco_figure
 from .mujoco_file import quiet
@@ -244,6 +244,7 @@ def brax(
             raise ValueError(f"{given}: only with the name of an environment, not with one that is made already")
         env = _single(envs, name_or_env)
     _repair_fluid()
+    check_duration(env)
     low, high = interval("action_range", action_range, integer("env.action_size", env.action_size))
     # MuJoCo commits its arrays to one device, which would forbid to spread plans over several.
     sys = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), _system(envs, env))

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .environments import within
+
 
 class _HandedOver(BaseException):  # not an Exception: no environment catches it by mistake
     """Carries an action out of a step, before the engine computes anything."""
@@ -63,8 +65,8 @@ def engine_limits(sys: Any, size: int) -> tuple[Float[Array, " A"], Float[Array,
 def _scaled_states(env: Any, size: int) -> Any:
     """The shapes of the states of an environment whose step scales and shifts each action; None of any other."""
     innermost = env
-    while "env" in getattr(innermost, "__dict__", {}):
-        innermost = innermost.env
+    while (inner := within(innermost)) is not None:
+        innermost = inner
     if not callable(getattr(innermost, "pipeline_step", None)):
         return None
     try:
@@ -102,7 +104,7 @@ def _stopping(env: Any) -> Any:
         raise _HandedOver(action)
 
     env = copy.copy(env)
-    name, value = ("env", _stopping(env.env)) if "env" in vars(env) else ("pipeline_step", stop)
+    name, value = ("env", _stopping(env.env)) if within(env) is not None else ("pipeline_step", stop)
     object.__setattr__(env, name, value)
     return env
 

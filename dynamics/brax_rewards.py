@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
-from .environments import metric_terms
+from .environments import metric_terms, within
 
 _TERM = "reward_"
 # By module, from Brax's sources: environments whose metrics, with these weights, sum to the reward. The weight of a
@@ -33,9 +33,9 @@ def terms_of(env: Any, after: Any) -> dict[str, Float[Array, ""]] | None:
         metrics, or a wrapper of Brax repeats actions, of which metrics tell the last repetition only.
     """
     repeats, own = 1, True
-    while "env" in vars(env):
+    while (inner := within(env)) is not None:
         repeats *= vars(env).get("action_repeat", 1)
         own = own and type(env).__module__.startswith("brax.envs.wrappers.")
-        env = env.env
+        env = inner
     weights = _WEIGHTS.get(type(env).__module__) if own else None
     return metric_terms(after, _TERM, weights or {}, whole=weights is not None) if repeats == 1 else None

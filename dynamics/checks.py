@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 def scalar(name: str, value: Any) -> Float[Array, ""]:
@@ -20,6 +20,17 @@ def scalar(name: str, value: Any) -> Float[Array, ""]:
     if array.shape != () or not _is_number(array.dtype) or array.dtype == bool:
         raise ValueError(f"{name} must be a scalar number, got {array.dtype} of shape {array.shape}")
     return array.astype(float)
+
+
+def truth(name: str, value: Any) -> Bool[Array, ""]:
+    """Return the result of a user's function as a boolean scalar, or raise a `ValueError` that names it."""
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a boolean scalar, got {value!r}") from error
+    if array.shape != () or array.dtype != bool:
+        raise ValueError(f"{name} must be a boolean scalar, got {array.dtype} of shape {array.shape}")
+    return array
 
 
 def optional_scalar(name: str, value: Any) -> Float[Array, ""] | None:

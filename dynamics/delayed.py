@@ -1,12 +1,13 @@
 """A model whose actions take effect some steps after they were sent."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
-from .actions import bounded
+from .actions import bounded, check_action, check_choice
 from .actuators import actuator_names
 from .base import HasCoordinateNames, Model, State, Step, check_model, checked_step
 from .checks import integer, real
@@ -84,11 +85,16 @@ class Delayed(Wrapper):
         return Step(DelayedState(step.state, self.sending(state, action)), step.reward, step.discount), violated
 
     def sending(self, state: DelayedState, action: Num[Array, "*a"]) -> Num[Array, "D *a"]:
-        """The actions on their way after another one was sent, within the actuators' range where there is one."""
-        action = jnp.asarray(action, state.sent.dtype)
-        if isinstance(action_space(self), Continuous) and bounded(self.model):
+        """The actions on their way after another one was sent, within the actuators' range where there is one.
+
+        Raises:
+            ValueError: if `action` has another shape than [A], or is no integer where actions are discrete.
+        """
+        space = action_space(self)
+        action = check_action(action, space.size) if isinstance(space, Continuous) else check_choice(action)
+        if isinstance(space, Continuous) and bounded(self.model):
             action = jnp.clip(action, -1.0, 1.0)  # as the model will: or plans beyond would seem to differ
-        return jnp.concatenate([state.sent[1:], action[None]])
+        return jnp.concatenate([state.sent[1:], action.astype(state.sent.dtype)[None]])
 
     def coordinates(self, state: DelayedState) -> Float[Array, " n"]:
         """Those of the state underneath, and after them the actions on their way, where they are continuous."""
@@ -111,8 +117,8 @@ class Delayed(Wrapper):
             return inside
         known = actuator_names(self.model) or tuple(f"action {i}" for i in range(self.first.size))
         names = [name.rpartition(" (")[0] or name for name in known]  # on the scale of plans: without a unit
-        ago = reversed(range(1, self.num_steps + 1))
-        return (*inside, *(f"sent {n} step{'s' if n > 1 else ''} ago: {name}" for n in ago for name in names))
+        own = [_sent(n, name) for n in reversed(range(1, self.num_steps + 1)) for name in names]
+        return (*(_later(name, self.num_steps) for name in inside), *own)
 
     def reward_terms(
         self, state: DelayedState, action: Num[Array, "*a"], after: DelayedState
@@ -129,6 +135,20 @@ class Delayed(Wrapper):
     @property
     def _discrete(self) -> bool:
         return isinstance(action_space(self.model), Discrete)
+
+
+_SENT = re.compile(r"sent (\d+) steps? ago: (.*)")
+
+
+def _sent(steps: int, name: str) -> str:
+    """What a coordinate is called that is an action on its way."""
+    return f"sent {steps} step{'s' if steps > 1 else ''} ago: {name}"
+
+
+def _later(name: str, steps: int) -> str:
+    """The name of a coordinate of a model to which actions come some steps late: of delays in it, how late in all."""
+    found = _SENT.fullmatch(name)
+    return name if found is None else _sent(int(found[1]) + steps, found[2])
 
 
 def delayed(model: Model, steps: int, *, first: Any = None) -> Any:

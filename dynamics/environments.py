@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import State
+from .checks import number
 from .randomness import is_key, raw_keys, redrawn
 
 
@@ -24,8 +25,12 @@ def canonical(state: State) -> State:
     """
     if not (hasattr(state, "reward") and hasattr(state, "done")):
         raise ValueError(f"reset and step must return a State with reward and done, got {type(state).__name__}")
-    fields = {name: jnp.asarray(getattr(state, name)) for name in ("reward", "done")}
-    for name, value in fields.items():
+    fields = {}
+    for name in ("reward", "done"):
+        try:
+            value = fields[name] = jnp.asarray(getattr(state, name))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} of a state must be a scalar, got {getattr(state, name)!r}") from error
         if value.size != 1 or jnp.iscomplexobj(value):
             raise ValueError(f"{name} of a state must be a scalar, got {value.dtype} of shape {value.shape}")
     replace = getattr(state, "replace", None) or getattr(state, "_replace", None)  # flax dataclass, named tuple
@@ -42,11 +47,33 @@ def discount_of(state: Any) -> Float[Array, ""]:
 
     Args:
         state: after a step.
+
+    Raises:
+        ValueError: if `truncation` is no scalar.
     """
     info = getattr(state, "info", None)
-    truncated = info.get("truncation") if isinstance(info, dict) else None
-    ended = state.done * (1.0 - (0.0 if truncated is None else truncated))
+    truncated = info.get("truncation") if isinstance(info, Mapping) else None
+    truncated = jnp.asarray(0.0 if truncated is None else truncated, float)
+    if truncated.size != 1:
+        raise ValueError(f"truncation of info must be a scalar, got shape {truncated.shape}")
+    ended = state.done * (1.0 - truncated.reshape(()))
     return jnp.where(ended > 0, 0.0, 1.0)
+
+
+def within(env: Any) -> Any:
+    """The environment that another one wraps as its `env`; None for one that wraps none.
+
+    Args:
+        env: an environment, which may call something else `env`.
+    """
+    inner = getattr(env, "__dict__", {}).get("env")
+    return inner if all(callable(getattr(inner, part, None)) for part in ("reset", "step")) else None
+
+
+def check_duration(env: Any) -> None:
+    """Raise a `ValueError` if the duration of an environment's steps is known and is none."""
+    if getattr(env, "dt", None) is not None:
+        number("env.dt", env.dt, above=0.0)
 
 
 def step_duration(env: Any) -> float | None:
@@ -55,8 +82,8 @@ def step_duration(env: Any) -> float | None:
         return None
     with jax.ensure_compile_time_eval():  # within jit MJX's, a product, would be traced
         dt = float(env.dt)
-    while "env" in vars(env):  # Brax's wrappers, one of which repeats actions
-        dt, env = dt * vars(env).get("action_repeat", 1), env.env
+    while (inner := within(env)) is not None:  # Brax's wrappers, one of which repeats actions
+        dt, env = dt * vars(env).get("action_repeat", 1), inner
     return dt
 
 
@@ -92,7 +119,9 @@ def noise_names(noise: Sequence[str] | None) -> tuple[str, ...] | None:
     Raises:
         ValueError: if it is no sequence of names.
     """
-    if noise is not None and (isinstance(noise, str) or not all(isinstance(name, str) for name in noise)):
+    names: Any = noise
+    listed = isinstance(names, Iterable) and not isinstance(names, str)
+    if noise is not None and not (listed and all(isinstance(name, str) for name in names)):
         raise ValueError(f"noise must be a sequence of names, got {noise!r}")
     return None if noise is None else tuple(noise)
 

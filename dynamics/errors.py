@@ -19,7 +19,10 @@ _UNTRACEABLE = (
 _INSTEAD = (
     (jax.errors.TracerBoolConversionError, "take jnp.where, not if, where a condition depends on the state"),
     (jax.errors.TracerArrayConversionError, "take jax.numpy, not numpy"),
+    (jax.errors.TracerIntegerConversionError, "let no size, index of a list or number of turns depend on the state"),
+    (jax.errors.ConcretizationTypeError, "leave out float() and int(), and let no size depend on the state"),
 )
+_RAISED_BY = "raised by the user's "  # begins the note of an error that is not told in other words
 _LIBRARIES = ("jax", "jaxlib", "jaxtyping", "beartype", "numpy", "contextlib")
 
 
@@ -39,6 +42,9 @@ def said(part: str, model: Any, error: Exception, arguments: str) -> str:
     """What a user's function that raised an error failed to do."""
     if (written := own_words(error)) is not None:
         return written
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(_RAISED_BY)]
+    if notes:
+        return f"{notes[0].removeprefix(_RAISED_BY)} raised {words(error)}"
     if isinstance(error, _UNTRACEABLE):
         duty = "must compute by JAX alone, of its arguments and of what is constant, got"
     elif isinstance(error, _RAISED) and not is_users(error) and not _in_own_code(error):
@@ -66,9 +72,10 @@ def of_part(name: str, error: Exception) -> Exception:
         error: what it raised.
 
     Returns:
-        A `ValueError`; the error itself where it is for the user's own code to handle.
+        A `ValueError`; the error itself, with a note, where it is for the user's own code to handle.
     """
     if is_users(error):
+        error.add_note(f"{_RAISED_BY}{name}")
         return error
     written = own_words(error)
     theirs = [place for place in _places(error) if place[0].split(".")[0] not in ("mirrax", "mujoco")]

@@ -21,12 +21,27 @@ _FIELDS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-class Element:
+class _ReadOnly:
+    """What computes nothing from what is written to it, and so refuses it: MuJoCo's own bindings take it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse.
+
+        Raises:
+            AttributeError: always.
+        """
+        raise AttributeError(
+            f"{name} of data cannot be written: let reset return data.replace(qpos=...), of "
+            "data.qpos.at[i].set(...), say"
+        )
+
+
+class Element(_ReadOnly):
     """A named part of the data: `data.body("torso").xpos`."""
 
     def __init__(self, data: Any, kind: str, name: str, number: int) -> None:
         """Keep where it is; nothing is read yet."""
-        self._data, self._kind, self._name, self._number = data, kind, name, number
+        vars(self).update(_data=data, _kind=kind, _name=name, _number=number)
 
     def __getattr__(self, field: str) -> Any:
         """What is known of the element.
@@ -40,7 +55,7 @@ class Element:
         return getattr(self._data, known[field])[self._number]
 
 
-class Joint:
+class Joint(_ReadOnly):
     """The place and the speed of a joint.
 
     Attributes:
@@ -48,29 +63,36 @@ class Joint:
         qvel: a scalar; [3] of a ball, [6] of a free joint.
     """
 
+    qpos: Any
+    qvel: Any
+
     def __init__(self, data: Any, mj: Any, number: int) -> None:
         """Read it from the data."""
         kind, q, v = (int(a[number]) for a in (mj.jnt_type, mj.jnt_qposadr, mj.jnt_dofadr))
         places, speeds = {FREE: (7, 6), BALL: (4, 3)}.get(kind, (1, 1))
         one = places == 1
-        self.qpos = data.qpos[q] if one else data.qpos[q : q + places]
-        self.qvel = data.qvel[v] if one else data.qvel[v : v + speeds]
+        vars(self).update(
+            qpos=data.qpos[q] if one else data.qpos[q : q + places],
+            qvel=data.qvel[v] if one else data.qvel[v : v + speeds],
+        )
 
 
-class Sensor:
+class Sensor(_ReadOnly):
     """What a sensor says.
 
     Attributes:
         data: a scalar; [n] of a sensor of several numbers.
     """
 
+    data: Any
+
     def __init__(self, data: Any, mj: Any, number: int) -> None:
         """Read it from the data."""
         start, size = int(mj.sensor_adr[number]), int(mj.sensor_dim[number])
-        self.data = data.sensordata[start] if size == 1 else data.sensordata[start : start + size]
+        vars(self).update(data=data.sensordata[start] if size == 1 else data.sensordata[start : start + size])
 
 
-class NamedData:
+class NamedData(_ReadOnly):
     """The data of a MuJoCo model, with its parts by name: what rewards are given.
 
     It has all that `mjx.Data` has (`qpos`, `qvel`, `ctrl`, `sensordata`, `xpos`, `site_xpos`, ...), and, as
@@ -85,7 +107,7 @@ class NamedData:
             robot: whose data it is.
             data: `mjx.Data`, or what stands for it on another engine.
         """
-        self.robot, self.raw = robot, data
+        vars(self).update(robot=robot, raw=data)
 
     def __getattr__(self, name: str) -> Any:
         """What the data have.

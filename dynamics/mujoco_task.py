@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from .checks import integer, interval, number, scalar, unknown
+from .checks import integer, interval, number, scalar, truth, unknown
 from .errors import of_part
 from .mujoco_file import actuator_labels
 from .pytrees import pytree, traceable
@@ -47,15 +47,9 @@ class Task:
         if self.terminate is None:
             return {}
         ended = _asked("terminate", self.terminate, data)
-        found = dict(ended) if isinstance(ended, Mapping) else {"terminate": ended}
-        for reason, happened in found.items():
-            array = jnp.asarray(happened)
-            if array.shape != () or array.dtype != bool:
-                raise ValueError(
-                    f"terminate must return a boolean scalar, or words -> boolean scalar, got {array.dtype} of shape "
-                    f"{array.shape}" + (f" for {reason!r}" if isinstance(ended, Mapping) else "")
-                )
-        return {str(reason): jnp.asarray(happened) for reason, happened in found.items()}
+        if not isinstance(ended, Mapping):
+            return {"terminate": truth("terminate", ended)}
+        return {str(reason): truth(f"terminate[{reason!r}]", happened) for reason, happened in ended.items()}
 
     def ended(self, data: Any) -> Bool[Array, ""]:
         """Whether the episode ends."""

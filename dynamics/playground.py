@@ -1,6 +1,6 @@
 """Environments of MuJoCo Playground as models: every registered one by name, and any `MjxEnv` of the user's own."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,13 +10,14 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from .actions import check_action, from_range, to_range
 from .base import State, Step
-from .checks import integer, interval, unknown
-from .environments import canonical, discount_of, noise_names, noise_redrawn, step_duration
-from .mujoco_file import Robot, actuator_labels, keyframe_state, quiet
+from .checks import integer, interval
+from .environments import canonical, check_duration, discount_of, noise_names, noise_redrawn, step_duration
+from .mujoco_file import Robot, actuator_labels, keyframe_state
 from .mujoco_robot import MujocoRobot
 from .mujoco_warp import on_warp, quiet_imports, without_derivatives
 from .playground_parts import engine_range, innermost, refuse_wrappers, terms_of, with_sys
-from .pytrees import pytree, static
+from .playground_suites import made
+from .pytrees import pytree, static, strongly_typed
 
 
 @pytree
@@ -166,19 +167,21 @@ def playground(
         noise: the names of those entries of a state's `info` that are keys of future noise, which rollouts draw
             anew. None finds them by tracing a step, where there are any unsigned numbers.
         **config: in the place of entries of the environment's configuration, by name, such as `ctrl_dt=0.02`; nested
-            ones as dictionaries. Only with a name. `impl` is "jax" on CPUs unless given: "warp" (NVIDIA's Warp),
+            ones as dictionaries. Only with a name. What Playground's training alone reads is refused: repeat actions
+            with `dynamics.action_repeat`. `impl` is "jax" on CPUs unless given: "warp" (NVIDIA's Warp),
             Playground's own choice, is for GPUs, and has no derivatives.
 
     Returns:
         The model. Its states are Playground's `State`.
 
     Raises:
-        ValueError: for a name or an entry that does not exist (with the nearest), an environment whose robot is not
-            there (with what to download), or one that is batched or resets itself (with the wrapper's name).
+        ValueError: for a name or an entry that does not exist (with the nearest), one that has no effect, a `ctrl_dt`
+            that is no multiple of `sim_dt`, an environment whose robot is not there (with what to download), or one
+            that is batched or resets itself (with the wrapper's name).
         ModuleNotFoundError: if Playground is not installed.
     """
     if isinstance(name_or_env, str):
-        env = _made(name_or_env, config)
+        env = made(name_or_env, config)
     else:
         if config:
             raise ValueError(f"{', '.join(config)}: only with the name of an environment, not with one that is made")
@@ -188,9 +191,12 @@ def playground(
         if isinstance(env, type) or missing:
             raise ValueError(
                 "name_or_env must be the name of an environment of Playground, or an instance with "
-                f"{', '.join(parts)}, got {env!r}"
+                f"{', '.join(parts)}, got {env!r}" + (f" without {', '.join(missing)}" if missing else "")
             )
+        if type(env.mj_model).__name__ != "MjModel":
+            raise ValueError(f"env.mj_model must be a mujoco.MjModel, got {env.mj_model!r}")
         refuse_wrappers(env)
+    check_duration(env)
     sys: Any = vars(innermost(env)).get("_mjx_model")
     low, high = interval("action_range", action_range, integer("env.action_size", env.action_size))
     return PlaygroundModel(
@@ -205,73 +211,10 @@ def playground(
     )
 
 
-def playground_names() -> tuple[str, ...]:
-    """The names of Playground's environments: the control suite first, then what needs a download.
-
-    Raises:
-        ModuleNotFoundError: if Playground is not installed.
-    """
-    return tuple(name for suite in _suites() for name in suite.ALL_ENVS)
-
-
-def _made(name: str, config: dict[str, Any]) -> Any:
-    suites = _suites()
-    suite = next((suite for suite in suites if name in suite.ALL_ENVS), None)
-    if suite is None:
-        raise unknown("environment of Playground", name, playground_names())
-    if suite is not suites[0]:  # the control suite
-        _check_downloaded(name)
-    settings = suite.get_default_config(name)
-    given = dict(_flat(config))
-    known = [entry for entry, _ in _flat(settings.to_dict())]
-    if (wrong := next((entry for entry in given if entry not in known), None)) is not None:
-        raise unknown("entry", wrong, known, of=f"the configuration of {name}")
-    if "impl" in known and jax.default_backend() == "cpu":
-        given = {"impl": "jax"} | given
-    try:
-        with quiet(), quiet_imports():
-            return suite.load(name, config=settings, config_overrides=given)
-    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-        entries = ", ".join(f"{entry}={value!r}" for entry, value in given.items())
-        raise ValueError(f"config must be as {name} takes it, got {entries}: {error}") from error
-
-
-def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested entries, with dots between names."""
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", value
-
-
-def _check_downloaded(name: str) -> None:
-    from mujoco_playground._src import mjx_env
-
-    if not mjx_env.MENAGERIE_PATH.exists():
-        raise ValueError(
-            f"name_or_env must be an environment whose robot is there, got {name!r}, which needs MuJoCo Menagerie in "
-            f"{mjx_env.MENAGERIE_PATH}: git clone https://github.com/google-deepmind/mujoco_menagerie to this folder "
-            f"and check out {mjx_env.MENAGERIE_COMMIT_SHA}, or let Playground do it once: python -c 'from "
-            "mujoco_playground._src import mjx_env; mjx_env.ensure_menagerie_exists()'"
-        )
-
-
-def _suites() -> tuple[Any, ...]:
-    """Import Playground, which takes seconds (only who uses it pays), without the chatter of its imports."""
-    try:
-        with quiet_imports():
-            from mujoco_playground._src import dm_control_suite, locomotion, manipulation
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"environments of Playground need {error.name}: pip install 'mirrax[playground]'", name=error.name
-        ) from error
-    return dm_control_suite, locomotion, manipulation
-
-
 def _settled(state: Any) -> State:
     """The state, strongly typed: a step returns what it was given."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), state)
+    state = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, state)
+    return strongly_typed(state)
 
 
 def _finite(state: Any) -> Bool[Array, ""]:

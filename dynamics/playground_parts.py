@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .environments import metric_terms
+from .environments import metric_terms, within
 
 _TERM = "reward/"
 _SUITE = "mujoco_playground._src.dm_control_suite."
@@ -52,13 +52,13 @@ def refuse_wrappers(env: Any) -> None:
             )
         if batched := next((kind for kind in kinds if kind in _BATCHED), None):
             raise ValueError(f"name_or_env must be a single environment, got a batched one, within {batched}")
-        at = vars(at).get("env")
+        at = within(at)
 
 
 def innermost(env: Any) -> Any:
     """The environment within all its wrappers."""
-    while "env" in vars(env):
-        env = env.env
+    while (inner := within(env)) is not None:
+        env = inner
     return env
 
 
@@ -72,7 +72,7 @@ def with_sys(env: Any, sys: Any) -> Any:
     if sys is None:
         return env
     own = copy.copy(env)
-    if "env" in vars(env):
+    if within(env) is not None:
         own.env = with_sys(env.env, sys)
         return own
     own._mjx_model = sys

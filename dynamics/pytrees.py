@@ -120,7 +120,10 @@ def difference(path: str, own: Any, given: Any) -> str | None:
     for field in dataclasses.fields(own) if dataclasses.is_dataclass(own) else ():
         own_value, value = getattr(own, field.name), getattr(given, field.name)
         if field.metadata.get("static") and own_value != value:
-            return f"{path}.{field.name} must be {_short(own_value)}, got {_short(value)}"
+            wanted, got = _short(own_value), _short(value)
+            if wanted == got:  # two of a kind, each of which is equal to itself alone
+                wanted, got = f"the same {type(own_value).__name__}", "another"
+            return f"{path}.{field.name} must be {wanted}, got {got}"
     return f"{path} must be the same {type(given).__name__}, got another"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .actuators import actuator_limits, actuator_names, from_actuators, to_actuators
 from .base import HasCoordinates, Step, check_model, checked_step
-from .checks import scalar
+from .checks import scalar, truth
 from .constraints import constraint_names, violations
 from .coordinates import coordinate_names, coordinates
 from .ends import end_reasons
@@ -198,11 +198,7 @@ def _of_reports(model: Any, state: Any) -> ValueError | None:
         if found is not None and not isinstance(found, Mapping):
             raise ValueError(f"end_reasons must return words -> boolean scalar, or None, got {type(found).__name__}")
         for reason, happened in (found or {}).items():
-            if jnp.shape(happened) or jnp.asarray(happened).dtype != bool:
-                kind = jnp.asarray(happened)
-                raise ValueError(
-                    f"end_reasons[{reason!r}] must be a boolean scalar, got {kind.dtype} of shape {kind.shape}"
-                )
+            truth(f"end_reasons[{reason!r}]", happened)
 
     def kept(state: Any, action: Any) -> None:
         names, found = constraint_names(model), violations(model, state, action, state)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from .actions import taken
 from .base import Model, State, Step, check_model, checked_step
-from .checks import real, scalar
+from .checks import real, scalar, truth
 from .pytrees import pytree, static, traceable
 from .rewards import checked_terms, total
 from .spaces import action_space
@@ -76,10 +76,7 @@ class WithTermination(Wrapper):
         return reasons or None
 
     def _ended(self, state: State, action: Num[Array, "*a"], after: State) -> Bool[Array, ""]:
-        ended = jnp.asarray(self.ended_function(state, taken(self.model, action), after))
-        if ended.shape != () or ended.dtype != bool:
-            raise ValueError(f"ended must be a boolean scalar, got {ended.dtype} of shape {ended.shape}")
-        return ended
+        return truth("ended", self.ended_function(state, taken(self.model, action), after))
 
     def reads(self, state: State) -> Any:
         """The end for a state, before or after a step."""

@@ -188,6 +188,15 @@ def test_an_environment_by_its_methods_alone():
 
     model = dynamics.brax(Duck())
     np.testing.assert_array_equal(planners.rollout(model, KEY, model.init(KEY), jnp.zeros((1, 6, 2))), 1 + 2 + 3)
+    Duck.dt = 0.1
+    own = Duck()
+    own.env = "flat"  # no environment that it wraps
+    model, state = dynamics.brax(own), Counter().reset(KEY)
+    assert model.dt == 0.1
+    assert model.reward_terms(state, jnp.zeros(2), state) is None
+    Duck.dt = 0.0
+    with pytest.raises(ValueError, match=r"env\.dt must be finite and > 0, got 0\.0"):
+        dynamics.brax(own)
 
 
 def test_an_environment_behind_a_foreign_wrapper_works(hopper):
@@ -353,7 +362,7 @@ class Broken(brax_base.Env):
             state.metrics.update(cost=action[0])
         if self.kind == "actions":
             action = jnp.ones((1, 2)) @ action
-        reward = {"vector": jnp.ones(2), "complex": 1j}.get(self.kind, 0.0)
+        reward = {"vector": jnp.ones(2), "complex": 1j, "nothing": None}.get(self.kind, 0.0)
         return state.replace(obs=state.obs + action[0], reward=reward, done=0.0)
 
 
@@ -368,6 +377,7 @@ class Broken(brax_base.Env):
             r"step of BraxModel must take \(key, state, action \[1\]\), got TypeError: .*\(at .*test_brax.py",
         ),
         ("vector", r"reward of a state must be a scalar, got float32 of shape \(2,\)"),
+        ("nothing", r"reward of a state must be a scalar, got None"),
         ("complex", r"reward of a state must be a scalar, got complex64 of shape \(\)"),
     ],
 )

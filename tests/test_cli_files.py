@@ -96,9 +96,9 @@ def test_the_same_file_on_brax_earns_nearly_the_same(tmp_path):
     (tmp_path / "task.py").write_text(
         "def reward(data, action):\n"
         '    return {"height": data.site("tip").xpos[2], "effort": -0.001 * action[0] ** 2}\n'
-        'def terminate(data):\n    return {"late": data.time > 0.05}\n'
+        'def terminate(data):\n    return {"late": data.time > 0.06}\n'
         "def value(data):\n    return data.qvel[0]\n"
-        "def reset(key, data):\n    return data.replace(qvel=data.qvel + 1.0)\n"
+        "def reset(key, data):\n    return data.replace(qvel=data.qvel + 1.0, time=data.time + 0.01)\n"
     )
     for engine in ("mujoco", "brax"):
         main(["run", "cart.xml", "--task", "task.py", "--engine", engine, *SMALL, "--out", engine])
@@ -197,8 +197,19 @@ def test_a_bad_model_file_is_one_clear_line(old, new, message, capsys, tmp_path)
             "reward must be a scalar number, got float32 of shape (2,)",
         ),
         ("def reward(data, action):\n    return data.qps[0]\n", "MujocoData has no qps"),
-        ("def reward(data, action):\n    return x\n", "raised NameError: name 'x' is not defined (at task.py:2)"),
-        (TASK + "terminate = lambda data: data.time\n", "terminate must return a boolean scalar"),
+        (
+            "def reward(data, action):\n    return x\n",
+            "reward raised NameError: name 'x' is not defined (at task.py:2)",
+        ),
+        (
+            TASK + "terminate = lambda data: data.time\n",
+            "terminate must be a boolean scalar, got float32 of shape ()",
+        ),
+        (TASK + "terminate = lambda data: None\n", "terminate must be a boolean scalar, got None"),
+        (
+            TASK + "def terminate(data):\n    return 1 / 0\n",
+            "terminate raised ZeroDivisionError: division by zero (at ",
+        ),
         (TASK + "control_dt = 0.013\n", "control_dt must be a multiple of the model's timestep, 0.01 s"),
         (TASK + "keyframe = 'upp'\n", "unknown keyframe 'upp'; did you mean 'up'"),
         (TASK + "planner = 'icm'\n", "task.py: unknown planner 'icm'; did you mean 'icem'"),
@@ -213,6 +224,31 @@ def test_a_bad_model_file_is_one_clear_line(old, new, message, capsys, tmp_path)
 def test_a_bad_task_file_is_one_clear_line(text, message, capsys, tmp_path):
     (tmp_path / "task.py").write_text(text)
     assert message in refused(capsys, "run", "cart.xml", "--task", "task.py", "--engine", "mujoco")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "return None",
+            "reset must return the data that it was given, changed by data.replace(qpos=...), got NoneType",
+        ),
+        ("return data if data.qpos[0] > 0 else data", "reset raised TracerBoolConversionError: "),
+        ("raise RuntimeError('x')", "reset raised RuntimeError: x (at task.py:5)"),
+        ("data.joint('hinge').qpos = 1.0", "reset raised AttributeError: qpos of data cannot be written"),
+        (
+            "return data.replace(qpos=[0.0] * 3)",
+            "qpos must be numbers of shape (2,), got [0.0, 0.0, 0.0] (at task.py:5)",
+        ),
+        (
+            "return data.replace(qps=0)",
+            "replace must be given parts of the data, qpos, qvel, ctrl, time, got qps (at task",
+        ),
+    ],
+)
+def test_mistakes_in_a_reset_are_one_clear_line_on_brax_too(body, message, capsys, tmp_path):
+    (tmp_path / "task.py").write_text(f"{TASK}def reset(key, data):\n    {body}\n")
+    assert message in refused(capsys, "run", "cart.xml", "--task", "task.py", "--engine", "brax")
 
 
 def test_names_that_nobody_reads_are_told(capsys, tmp_path):
@@ -230,6 +266,12 @@ def test_a_reward_that_is_no_number_ends_the_run_at_once(text, capsys, tmp_path)
     said = refused(capsys, "run", "cart.xml", "--task", "task.py", "--engine", "mujoco", *SMALL)
     assert said.startswith("reward must be a number, got NaN in the first step")
     assert ("'root'" in said) == ("root" in text)
+
+
+def test_a_value_that_is_no_number_ends_the_run_at_once(capsys, tmp_path):
+    (tmp_path / "task.py").write_text(f"{TASK}import jax.numpy as jnp\ndef value(data):\n    return jnp.log(-1.0)\n")
+    said = refused(capsys, "run", "cart.xml", "--task", "task.py", "--engine", "mujoco", *SMALL)
+    assert said.startswith("value must be a number, got NaN after the first step: look for a root")
 
 
 def test_a_simulation_that_diverges_ends_the_run_at_once(capsys, tmp_path):

@@ -630,6 +630,16 @@ def test_wrong_tables_are_named(options, message):
         ("message_passing", {"prior": [1.0, 1.0]}, "prior must have rows that sum to 1, got one of sum 2"),
         ("message_passing", {"prior": [1.0]}, r"one of the shapes \(2,\), \(2, 2\), \(3, 2, 2\), got \(1,\)"),
         ("message_passing", {"mdp": "ant"}, "mdp must be a model of dynamics.tabular, got str without transitions"),
+        (
+            "message_passing",
+            {"mdp": lambda mdp: dynamics.constrained(mdp, lambda state, action: 0.0, name="ice")},
+            "mdp must be a model without constraints, .*, got Constrained with ice: take a planner that samples",
+        ),
+        (
+            "value_iteration",
+            {"mdp": lambda mdp: dynamics.delayed(mdp, 1)},
+            "mdp must be a model of dynamics.tabular as it is, .*, got Delayed around Tabular",
+        ),
         ("value_iteration", {}, r"discount must be < 1 where there is neither a horizon nor a terminal state, got 1"),
         ("value_iteration", {"structured": False}, "temperature must be given where structured is False, got None"),
         ("value_iteration", {"horizon": 2, "tolerance": 0}, "tolerance must be finite and > 0, got 0"),
@@ -643,7 +653,10 @@ def test_wrong_tables_are_named(options, message):
 )
 def test_wrong_questions_are_named(function, options, message):
     common = {"horizon": 3, "temperature": 1.0} if function == "message_passing" else {}
-    arguments = {"mdp": dynamics.tabular(EVEN, np.zeros((2, 2)))} | common | options
+    plain = dynamics.tabular(EVEN, np.zeros((2, 2)))
+    arguments = {"mdp": plain} | common | options
+    if callable(arguments["mdp"]):
+        arguments["mdp"] = arguments["mdp"](plain)
     with pytest.raises(ValueError, match=message):
         unchecked(getattr(planners, function))(**arguments)
 

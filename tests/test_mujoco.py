@@ -570,6 +570,14 @@ def indexes(data, action):
     return data.joint("hinge").qpos[0]
 
 
+def converts(data, action):
+    return float(data.qpos[0])
+
+
+def counts(data, action):
+    return sum(range(jnp.int32(data.qpos[0])))
+
+
 def leaves_jax(data, action):
     return np.sin(data.qpos[0]) if np.asarray(data.qpos).any() else 0.0
 
@@ -593,6 +601,8 @@ def gives_up(data, action):
         (branches, r"reward raised TracerBool.*test_mujoco\.py:\d+\): take jnp\.where, not if"),
         (indexes, r"reward raised IndexError: .*\(at .*test_mujoco\.py:\d+\)(\n|$)"),
         (leaves_jax, r"reward raised TracerArray.*test_mujoco\.py:\d+\): take jax\.numpy, not numpy"),
+        (converts, r"reward raised Concretization.*test_mujoco\.py:\d+\): leave out float\(\) and int\(\)"),
+        (counts, r"reward raised TracerInteger.*test_mujoco\.py:\d+\): let no size, index of a list or number of"),
         (misnames, r"unknown joint 'hing'; did you mean 'hinge'\?.* \(at .*test_mujoco\.py:\d+\)(\n|$)"),
         (misses, r"reward raised AttributeError: .*site_xvelp.*\(at .*test_mujoco\.py:\d+\)(\n|$)"),
     ],
@@ -610,9 +620,22 @@ def test_what_a_reward_raises_is_told_by_its_name_and_line(engine, reward, messa
             )
 
 
+def test_data_are_not_written_to():
+    model = dynamics.mujoco(CARTPOLE, upright)
+    data = dynamics.named(model, model.first())
+    for part, name in ((data, "qpos"), (data.joint("hinge"), "qvel"), (data.body("cart"), "xpos")):
+        with pytest.raises(
+            AttributeError, match=rf"{name} of data cannot be written: let reset return data\.replace"
+        ):
+            setattr(part, name, 1.0)
+
+
 def test_what_a_reward_raises_for_its_own_code_stays_as_it_is():
     model = dynamics.mujoco(CARTPOLE, gives_up)
-    with pytest.raises(Theirs):
+    with pytest.raises(Theirs) as raised:
         jax.eval_shape(model.step, KEY, model.first(), jnp.zeros(1))
+    assert "raised by the user's reward" in raised.value.__notes__
+    with pytest.raises(ValueError, match=r"^reward raised Theirs \(at "):
+        dynamics.check(model)
     with pytest.raises(AttributeError, match=r"dynamics\.named\(model, state\)\.site"):
         model.first().site("tip")

@@ -35,6 +35,7 @@ BROKEN_REWARDS = {
 BROKEN_DISCOUNTS = {
     "done": lambda x: x[0] > 2.0,
     "discounts": lambda x: x,
+    "no discount": lambda x: None,
     "complex discount": lambda x: 1.0 + 1j,
     "negative": lambda x: -0.5,
     "above one": lambda x: np.float32(1.5),
@@ -152,6 +153,7 @@ MISTAKES = {
     "broadcast": f"{STEP} take (key, state, action [1]), got TypeError: ",
     "done": "discount of a step must be a number, 0 where the episode ends, got a boolean",
     "discounts": "discount of a step must be a scalar number, got float32 of shape (2,)",
+    "no discount": "discount of a step must be a scalar number, got None",
     "complex discount": "discount of a step must be a scalar number, got complex64 of shape ()",
     "negative": "discount of a step must lie in [0, 1], got -0.5",
     "above one": "discount of a step must lie in [0, 1], got np.float32(1.5)",

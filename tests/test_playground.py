@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import unchecked
 
 from mirrax import dynamics, planners
 from mirrax.dynamics import playground_parts
+from mirrax.dynamics.environments import discount_of
+from mirrax.dynamics.playground_parts import refuse_wrappers, with_sys
 
 pytest.importorskip("mujoco_playground")
 
@@ -89,9 +92,18 @@ def test_time_limits_are_no_ends_and_ends_are(pendulum):
     steps = [(step := jax.jit(limited.step)(KEY, state, jnp.zeros(1)), state := step.state) for _ in range(3)]
     assert steps[-1][1].done == 1
     assert steps[-1][0].discount == 1
+    for told, weight in ((jnp.ones(1), 1), (True, 1), (False, 0), (None, 0)):
+        assert discount_of(types.SimpleNamespace(done=jnp.ones(()), info={"truncation": told})) == weight
+    with pytest.raises(ValueError, match=r"truncation of info must be a scalar, got shape \(3,\)"):
+        discount_of(types.SimpleNamespace(done=jnp.ones(()), info={"truncation": jnp.zeros(3)}))
     fallen = changed(pendulum.env, step=lambda self, state, action: state.replace(done=jnp.ones(())))
     model = dynamics.playground(fallen)
     assert model.step(KEY, jax.jit(model.init)(KEY), jnp.zeros(1)).discount == 0
+
+
+def test_models_of_two_environments_are_told_apart(pendulum):
+    with pytest.raises(ValueError, match=r"number 1\.env must be the same SwingUp, got another$"):
+        dynamics.ensemble([pendulum, dynamics.playground("PendulumSwingup")])
 
 
 def test_what_diverges_earns_nan(pendulum, start):
@@ -118,7 +130,22 @@ def test_wrappers_that_mislead_are_refused_by_name(pendulum, names):
     [
         (lambda: dynamics.playground("PendulumSwingUp"), "did you mean 'PendulumSwingup'"),
         (lambda: dynamics.playground("PendulumSwingup", ctrl_d=1.0), "did you mean 'ctrl_dt'"),
-        (lambda: dynamics.playground("PendulumSwingup", ctrl_dt="soon"), "config must be as PendulumSwingup takes"),
+        (lambda: dynamics.playground("PendulumSwingup", ctrl_dt="soon"), "ctrl_dt must be a number"),
+        (lambda: dynamics.playground("PendulumSwingup", njmax="many"), "config must be as PendulumSwingup takes"),
+        (lambda: dynamics.playground("PendulumSwingup", ctrl_dt=-0.02), "ctrl_dt must be finite and > 0, got -0.02"),
+        (
+            lambda: dynamics.playground("PendulumSwingup", ctrl_dt=0.001),
+            "ctrl_dt must be a multiple of sim_dt, 0.01 s",
+        ),
+        (lambda: dynamics.playground("PendulumSwingup", ctrl_dt=0.025), "a multiple of .*, got 0.025: 0.02 is one"),
+        (lambda: dynamics.playground("PendulumSwingup", action_repeat=2), r"take dynamics\.action_repeat\(model"),
+        (lambda: dynamics.playground("PendulumSwingup", episode_length=9), "episode_length must be left as it is"),
+        (lambda: dynamics.playground("PendulumSwingup", impl="cpp"), "impl must be one of jax, warp, got 'cpp'"),
+        (lambda: dynamics.playground("PendulumSwingup", reward={}), "unknown entry 'reward' in the configuration"),
+        (
+            lambda: unchecked(dynamics.playground)("PendulumSwingup", noise=3),
+            "noise must be a sequence of names, got 3",
+        ),
         (lambda: dynamics.playground(3), "name_or_env must be the name of an environment of Playground"),
         (lambda: dynamics.playground("PendulumSwingup", noise="rng"), "noise must be a sequence of names"),
         (lambda: dynamics.playground("PendulumSwingup", action_range=(1.0, -1.0)), "low <= high"),
@@ -127,6 +154,35 @@ def test_wrappers_that_mislead_are_refused_by_name(pendulum, names):
 def test_mistakes_are_named(give, words):
     with pytest.raises(ValueError, match=words):
         give()
+
+
+def test_mistakes_in_environments_of_ones_own_are_named(pendulum):
+    def returns(**parts):
+        return {"step": lambda self, state, action: state.replace(**parts)}
+
+    parts = {
+        r"without mj_model$": {"mj_model": None},
+        "env.mj_model must be a mujoco.MjModel, got 'robot'": {"mj_model": "robot"},
+        "env.dt must be finite and > 0, got -1": {"dt": -1.0},
+        "reward of a state must be a scalar, got None": returns(reward=None),
+        "done of a state must be a scalar, got 'no'": returns(done="no"),
+        r"state after a step, state.info\['gait'\] must be an array of numbers, got 'trot'": returns(
+            info={"gait": "trot"}
+        ),
+    }
+    for message, changes in parts.items():
+        with pytest.raises(ValueError, match=message):
+            dynamics.check(dynamics.playground(changed(pendulum.env, **changes)))
+
+
+@pytest.mark.parametrize("env", [None, "flat", types.SimpleNamespace(name="flat")])
+def test_an_attribute_env_need_not_be_an_environment(pendulum, env):
+    own = changed(pendulum.env)
+    own.env = env
+    model = dynamics.playground(own)
+    assert model.dt == pendulum.dt
+    assert with_sys(own, pendulum.sys).env is env
+    refuse_wrappers(own)
 
 
 def test_a_robot_that_must_be_downloaded_says_what_and_where(monkeypatch, tmp_path):

@@ -94,7 +94,7 @@ MUJOCO = [
     "rotations",
 ]
 # what the model of Playground's environments is made of
-PLAYGROUND = ["playground_parts"]
+PLAYGROUND = ["playground_parts", "playground_suites"]
 # what learned models are made of
 LEARNED = [
     f"learned.{name}" for name in ("data", "factory", "fitting", "likelihood", "model", "scaling", "transitions")

@@ -282,6 +282,8 @@ def test_a_delayed_action_acts_when_it_arrives():
         np.testing.assert_allclose(sum(terms.values()), step.reward, rtol=1e-5)
         state, below = step.state, plainly.state
     dynamics.check(model)
+    with pytest.raises(ValueError, match=r"action must have shape \(1,\), got \(\)"):
+        model.step(KEY, state, jnp.zeros(()))
     assert dynamics.delayed(plain, 0) is plain
     assert model.begin(below).sent.shape == (3, 1)
 
@@ -296,8 +298,22 @@ def test_delayed_discrete_actions():
     assert after.sent.dtype == jnp.int32
     np.testing.assert_array_equal(dynamics.coordinates(model, after), dynamics.coordinates(plain, after.state))
     dynamics.check(model)
+    for wrong in (1.7, [1]):
+        with pytest.raises(ValueError, match="action must be one integer, got"):
+            model.step(KEY, state, jnp.array(wrong))
     _, info = jax.jit(planners.infer)(planners.cem(4, num_samples=8), model, KEY, state)
     assert jnp.isfinite(info.best_return).all()
+
+
+def test_delays_add_up():
+    plain, actions = dynamics.pendulum(), jnp.linspace(-0.9, 0.9, 6)[:, None]
+    twice = dynamics.delayed(dynamics.timed(dynamics.delayed(plain, 2, first=[0.3])), 1, first=[-0.4])
+    once = dynamics.delayed(plain, 3)
+    state, same = twice.init(KEY), once.init(KEY)._replace(sent=jnp.array([[0.3], [0.3], [-0.4]]))
+    assert dynamics.coordinate_names(twice, state) == dynamics.coordinate_names(once, same)
+    np.testing.assert_array_equal(dynamics.coordinates(twice, state), dynamics.coordinates(once, same))
+    found, expected = (planners.trajectory(m, KEY, s, actions) for m, s in ((twice, state), (once, same)))
+    np.testing.assert_allclose(found.rewards, expected.rewards, rtol=1e-6)
 
 
 def test_the_coordinates_of_a_delayed_model_are_all_that_decides():

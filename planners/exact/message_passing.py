@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...dynamics.checks import boolean, distributions, integer
+from ...dynamics.constraints import constraint_names
 from ...dynamics.pytrees import pytree, static
+from ...dynamics.wrapper import Wrapper
 from ..options import checked
 
 _FIELDS = ("transitions", "rewards", "initial", "final", "terminal", "discount")
@@ -203,9 +205,19 @@ def _weigh(weights: Array, exponents: Array, axis: int) -> tuple[Array, Array]:
 def _check_tabular(mdp: Any) -> Any:
     """Return `mdp`, or raise a `ValueError` unless it has the tables of a tabular model."""
     missing = [name for name in _FIELDS if not hasattr(mdp, name)]
+    kind = type(mdp).__name__
+    if names := constraint_names(mdp):
+        raise ValueError(
+            f"mdp must be a model without constraints, which exact inference does not keep, got {kind} with "
+            f"{', '.join(names)}: take a planner that samples, or forbid actions by a prior of 0"
+        )
+    if missing and isinstance(mdp, Wrapper):
+        raise ValueError(
+            f"mdp must be a model of dynamics.tabular as it is, for what wrappers change is in none of its tables, "
+            f"got {kind} around {type(mdp.model).__name__}"
+        )
     if missing:
-        got = f"{type(mdp).__name__} without {', '.join(missing)}"
-        raise ValueError(f"mdp must be a model of dynamics.tabular, got {got}")
+        raise ValueError(f"mdp must be a model of dynamics.tabular, got {kind} without {', '.join(missing)}")
     if jnp.ndim(mdp.transitions) != 3:
         shape = jnp.shape(mdp.transitions)
         raise ValueError(f"mdp must be one model (vmap over several), got transitions of shape {shape}")

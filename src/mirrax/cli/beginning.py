@@ -2,24 +2,30 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+_LOOK = "look for a root or a logarithm of what is negative, or a quotient by 0"
 
-def check_first(step: Mapping[str, Any], names: Mapping[str, Any]) -> None:
-    """Refuse to go on from a first step that earned NaN: what follows would be noise.
+
+def check_first(step: Mapping[str, Any], names: Mapping[str, Any], value: Callable[[], Any]) -> None:
+    """Refuse to go on from a first step that earned NaN, or led to a value of NaN: what follows would be noise.
 
     Args:
         step: the first, see `closed_loop.Moment`.
         names: of what a step has, see `closed_loop.ClosedLoop`.
+        value: tells that of the state after it; asked only where no plan had a finite return.
 
     Raises:
-        ValueError: if the reward is NaN: that the simulation diverged, or which terms of the reward are NaN.
+        ValueError: if the reward is NaN: that the simulation diverged, or which terms of the reward are NaN; if the
+            value is.
     """
     if not math.isnan(step["reward"]):
+        if step.get("degenerate") and math.isnan(float(value())):
+            raise ValueError(f"value must be a number, got NaN after the first step: {_LOOK}")
         return
     if not np.isfinite(step["coordinates"]).all():
         raise ValueError(
@@ -29,10 +35,7 @@ def check_first(step: Mapping[str, Any], names: Mapping[str, Any]) -> None:
     terms = dict(zip(names.get("term_names") or [], np.atleast_1d(step.get("terms", [])), strict=False))
     lost = ", ".join(repr(name) for name, value in terms.items() if not np.isfinite(value))
     of = f", of its terms {lost}" if lost else ""
-    raise ValueError(
-        f"reward must be a number, got NaN in the first step{of}: look for a root or a logarithm of what is "
-        "negative, or a quotient by 0"
-    )
+    raise ValueError(f"reward must be a number, got NaN in the first step{of}: {_LOOK}")
 
 
 def remove_empty(folders: Sequence[Path]) -> None:

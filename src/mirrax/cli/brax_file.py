@@ -19,6 +19,7 @@ from mirrax.dynamics.mujoco_task import Task, control_range, make_task, number_o
 from mirrax.dynamics.rotations import matrix
 
 BACKENDS = ("generalized", "positional", "spring")
+_PARTS = ("qpos", "qvel", "ctrl", "time")
 _HAS = "qpos, qvel, ctrl, time, xpos, xquat, xmat, xipos, geom_xpos, geom_xmat, site_xpos, site_xmat"
 
 
@@ -36,13 +37,16 @@ class BraxData:
         """Keep them; places of bodies follow where they are asked for."""
         self.robot, self.qpos, self.qvel, self.ctrl, self.time = robot, qpos, qvel, ctrl, time
 
-    def replace(self, qpos: Any = None, qvel: Any = None) -> "BraxData":
-        """The data with other places or speeds."""
-        places, speeds = (
-            before if given is None else jnp.broadcast_to(jnp.asarray(given, float), before.shape)
-            for given, before in ((qpos, self.qpos), (qvel, self.qvel))
-        )
-        return BraxData(self.robot, places, speeds, self.ctrl, self.time)
+    def replace(self, **parts: Any) -> "BraxData":
+        """The data with other places, speeds, controls or another time.
+
+        Raises:
+            ValueError: for a part that there is not, or of another shape.
+        """
+        if absent := [name for name in parts if name not in _PARTS]:
+            raise ValueError(f"replace must be given parts of the data, {', '.join(_PARTS)}, got {', '.join(absent)}")
+        held = {name: getattr(self, name) for name in _PARTS}
+        return BraxData(self.robot, **held | {name: _as_before(name, held[name], parts[name]) for name in parts})
 
     @functools.cached_property
     def _frames(self) -> Any:
@@ -137,13 +141,16 @@ def _environment(mj: Any, task: Task, begins: Any, steps: int, backend: str) -> 
             places, speeds, ctrl = (jnp.asarray(a, float) for a in (begins.qpos, begins.qvel, begins.ctrl))
             first = BraxData(robot, places, speeds, ctrl, jnp.zeros(()))
             if task.reset is not None:
-                found = task.reset(rng, NamedData(robot, first))
+                found = task.placed(rng, NamedData(robot, first))
                 found = found.raw if isinstance(found, NamedData) else found
                 if not isinstance(found, BraxData):
-                    raise ValueError(f"reset must return the data that it was given, got {type(found).__name__}")
+                    raise ValueError(
+                        "reset must return the data that it was given, changed by data.replace(qpos=...), "
+                        f"got {type(found).__name__}"
+                    )
                 first = found
             physics = self.pipeline_init(first.qpos, first.qvel)
-            info = {"time": jnp.zeros(()), "ctrl": ctrl}
+            info = {"time": first.time, "ctrl": first.ctrl}
             return State(physics, self._observed(physics), jnp.zeros(()), jnp.zeros(()), {}, info)
 
         def step(self, state: Any, action: Any) -> Any:
@@ -163,6 +170,15 @@ def _environment(mj: Any, task: Task, begins: Any, steps: int, backend: str) -> 
             return jnp.concatenate([physics.q, physics.qd])
 
     return FileEnv(system, backend=backend, n_frames=steps)
+
+
+def _as_before(name: str, before: Any, given: Any) -> Any:
+    """A part of the data as an array of the same shape, or a `ValueError`."""
+    try:
+        return jnp.broadcast_to(jnp.asarray(given, float), before.shape)
+    except (TypeError, ValueError) as error:
+        got = f"shape {jnp.shape(given)}" if hasattr(given, "shape") else repr(given)
+        raise ValueError(f"{name} must be numbers of shape {before.shape}, got {got}") from error
 
 
 def _system(mj: Any) -> Any:

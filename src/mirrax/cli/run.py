@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import shlex
@@ -195,7 +196,7 @@ def _drive(
             for moment in () if ended else loop.run(chosen.num_steps, after, first):
                 if journal is None:
                     with one_clear_line(), leaving_nothing(made):
-                        check_first(moment.step, loop.names)
+                        check_first(moment.step, loop.names, functools.partial(chosen.model.value, moment.after[0]))
                     journal = Journal.create(out, header, moment.step, {"plan": moment.plan})
                     files.callback(journal.close)
                 patience = 1  # the step under way
