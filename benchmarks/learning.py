@@ -196,8 +196,8 @@ def table(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) ->
             )
     return print_table(
         f"\nReturn of {options.steps} steps, mean of {options.seeds} seeds ± half of the 95 % confidence interval, "
-        f"of the episode by chance, of the last {_LAST} of {options.episodes}, of the same planner with the true model; "
-        "the first episode that is within the interval of that, by seed",
+        f"of the episode by chance, of the last {_LAST} of {options.episodes}, and with the true model; the "
+        "first episode that is within the interval of that, by seed",
         ("model", "planner", "by chance", "learned", "true model", "reached", "ms / step", "fit s"),
         rows,
         width=15,

@@ -21,8 +21,9 @@ from mirrax import dynamics, planners, results
 from mirrax.benchmarks import open_loop, tasks
 from mirrax.benchmarks.task import Beyond, Task
 from mirrax.benchmarks.tasks import TASKS
+from mirrax.cli.commands import BENCHMARKS
 from mirrax.cli.flags import PLANNERS, planner_arguments, planner_flags
-from mirrax.cli.main import BENCHMARKS, main, parse
+from mirrax.cli.main import main, parse
 from mirrax.cli.results import _setting as setting_of
 from mirrax.planners.options import OPTIONS
 
@@ -495,13 +496,13 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
         (["busy", "--planners", "vi_mpc:std=-1"], "std must be finite and > 0, got -1"),
         (["agreement", "--models", "pendulum:spring"], "pendulum has none, got 'spring'"),
         (["--models", "pendulum"], "bench needs a benchmark's name first, one of speed, busy,"),
-        (["nosuch"], "faults, suite, got 'nosuch'"),
+        (["nosuch"], "suite, learning, got 'nosuch'"),
         (["faults", "--planner", "nosuch"], "unknown planner 'nosuch'; choose one of: random_shooting"),
         (["contention", "--runs", "cartpole:nosuch"], "unknown planner 'nosuch'; choose one of: random_shooting"),
         (["contention", "--runs", "nosuch:mppi"], "unknown model 'nosuch'; choose one of"),
         (["contention", "--runs", "pendulum"], "plans to spread, got 'pendulum': ilqr has none"),
         (["faults", "--kills", "-1"], "kills must be an integer of at least 0, got -1"),
-        ([], "faults, suite, got nothing"),
+        ([], "suite, learning, got nothing"),
     ],
 )
 def test_a_mistake_in_a_benchmark_is_one_clear_line(capsys, monkeypatch, tmp_path, words, message):

@@ -17,8 +17,9 @@ import yaml
 
 from mirrax import dynamics, planners
 from mirrax.benchmarks.arguments import parse as read_options
+from mirrax.cli.commands import Run
 from mirrax.cli.flags import PLANNERS
-from mirrax.cli.main import Run, main, parse
+from mirrax.cli.main import main, parse
 from mirrax.planners.options import OPTIONS
 from mirrax.report import report_episode
 from mirrax.results.journal import Journal

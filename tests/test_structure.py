@@ -161,7 +161,7 @@ def test_imports_go_down(path):
     elif name.startswith("planners."):
         assert all(floor_of(module) is not None for module in imports), f"{name} imports another planner: {imports}"
     else:
-        known = {"planners", "dynamics", "benchmarks", "report", "results"}
+        known = {"planners", "dynamics", "benchmarks", "learning", "report", "results"}
         assert {module.split(".")[0] for module in imports} <= known
 
 

@@ -1,20 +1,19 @@
-"""Learned dynamics: networks that are fitted to transitions, as models to plan with."""
+"""Learned dynamics: networks that are fitted to transitions, as models to plan with.
+
+`mirrax.learning` has what fits them.
+"""
 
 from .factory import learned
-from .fitting import FitProgress, FitReport, fit
 from .model import LearnedModel, Prediction, Spread
 from .scaling import Scaling
 from .transitions import Transitions, transitions
 
 __all__ = [
-    "FitProgress",
-    "FitReport",
     "LearnedModel",
     "Prediction",
     "Scaling",
     "Spread",
     "Transitions",
-    "fit",
     "learned",
     "transitions",
 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from mirrax.cli.main import Run
+    from mirrax.cli.commands import Run
 
 
 _WIDE = 30.0  # times the half of the actuators' range: of so wide a spread one plan in forty is within it

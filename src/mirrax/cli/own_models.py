@@ -13,7 +13,7 @@ from mirrax.cli.task_file import OF_THE_MODEL, TaskFile, importable, load_task_f
 
 if TYPE_CHECKING:
     from mirrax.benchmarks.task import Task
-    from mirrax.cli.main import Run
+    from mirrax.cli.commands import Run
 
 ENGINES = ("mujoco", "mjx", "brax")
 SUFFIXES = (".xml", ".urdf", ".mjb")

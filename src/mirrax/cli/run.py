@@ -18,7 +18,7 @@ from mirrax.cli.configuration import Configuration, configure, folder_of
 from mirrax.cli.interruption import interruptible, nobody_may_listen
 
 if TYPE_CHECKING:
-    from mirrax.cli.main import Run
+    from mirrax.cli.commands import Run
     from mirrax.results.journal import Journal
 
 
@@ -78,7 +78,8 @@ def resume(command: "Run") -> None:
         command: with the folder to go on in; of all else only the number of steps may be given.
     """
     from mirrax.benchmarks.mistakes import one_clear_line
-    from mirrax.cli.main import Run, parse
+    from mirrax.cli.commands import Run
+    from mirrax.cli.main import parse
     from mirrax.cli.own_models import check_unchanged
     from mirrax.cli.results import described
     from mirrax.results.files import claimed

@@ -13,7 +13,7 @@ from mirrax.cli.configuration import Configuration, configure
 from mirrax.cli.interruption import interruptible
 
 if TYPE_CHECKING:
-    from mirrax.cli.main import Train
+    from mirrax.cli.commands import Train
     from mirrax.learning import EpisodeRecord, FitProgress
 
 REPORT = "report.html"
@@ -49,7 +49,8 @@ def go_on(command: "Train") -> None:
         command: with the folder to go on in; of all else only the number of episodes may be given.
     """
     from mirrax.benchmarks.mistakes import one_clear_line
-    from mirrax.cli.main import Train, parse
+    from mirrax.cli.commands import Train
+    from mirrax.cli.main import parse
     from mirrax.learning.store import Store
 
     out = command.resume
@@ -92,7 +93,7 @@ def _claim(out: Path, stack: contextlib.ExitStack) -> None:
 
 def _configured(command: "Train") -> tuple[Configuration, Any]:
     """What to drive and how to plan, and the model to fit."""
-    from mirrax.cli.main import Run
+    from mirrax.cli.commands import Run
     from mirrax.dynamics import learned
 
     shared = {field.name for field in dataclasses.fields(Run)} & {field.name for field in dataclasses.fields(command)}

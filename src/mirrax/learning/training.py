@@ -12,8 +12,9 @@ from jaxtyping import PRNGKeyArray
 
 from mirrax.dynamics.base import Model, check_model
 from mirrax.dynamics.checks import integer
-from mirrax.dynamics.learned import FitProgress, FitReport, LearnedModel, Transitions, fit, learned
+from mirrax.dynamics.learned import LearnedModel, Transitions, learned
 from mirrax.dynamics.learned.data import matched
+from mirrax.dynamics.learned.fitting import FitProgress, FitReport, fit
 from mirrax.dynamics.learned.likelihood import first_params
 from mirrax.learning.collecting import Collected, collect
 from mirrax.learning.horizon_errors import HorizonErrors, horizon_errors
