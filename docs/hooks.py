@@ -38,6 +38,7 @@ SUBPACKAGES = (
     *(f"planners.{name}" for name in ("beliefs", "likelihoods", "priors", "step_sizes", "risk", "particles")),
     *(f"planners.{name}" for name in ("gradients", "policies", "lqr", "sampling", "rollouts", "exact")),
     "dynamics",
+    "learning",
     "results",
     "report",
     "compiling",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from ..actions import check_action, check_choice
@@ -15,6 +16,7 @@ from ..pytrees import pytree, static
 from .scaling import Scaling
 
 SAMPLING = ("ts_inf", "ts1")
+Numbers = Num[Array, "..."] | Num[np.ndarray, "..."]
 
 
 class Prediction(NamedTuple):
@@ -184,11 +186,11 @@ class LearnedModel:
             discount = jnp.where(jnp.asarray(self.terminate(after), bool), 0.0, discount)
         return Step(after, reward, discount)
 
-    def predict(self, state: Float[Array, " n"], action: Num[Array, "*a"]) -> Prediction:
+    def predict(self, state: Numbers, action: Numbers) -> Prediction:
         """What each network says of a step.
 
         Args:
-            state: an observation.
+            state: an observation, [n].
             action: on the scale of plans.
 
         Raises:
@@ -197,11 +199,11 @@ class LearnedModel:
         action = self._taken(action)
         return jax.vmap(lambda params: self._said(params, self._checked(state), action))(self.fitted().params)
 
-    def spread(self, state: Float[Array, " n"], action: Num[Array, "*a"]) -> Spread:
+    def spread(self, state: Numbers, action: Numbers) -> Spread:
         """How uncertain the next observation is: by what networks disagree on, and by the noise that they expect.
 
         Args:
-            state: an observation.
+            state: an observation, [n].
             action: on the scale of plans.
 
         Raises:
@@ -274,7 +276,7 @@ class LearnedModel:
         discount = jnp.ones(()) if said.logit is None else jax.nn.sigmoid(said.logit)
         return Prediction(state + mean[:size], std[:size], reward, discount)
 
-    def _taken(self, action: Num[Array, "*a"]) -> Float[Array, " A"] | Int[Array, ""]:
+    def _taken(self, action: Any) -> Float[Array, " A"] | Int[Array, ""]:
         if self.action_size is None:
             return check_choice(action)
         return jnp.clip(check_action(action, self.action_size), -1.0, 1.0)

@@ -4,11 +4,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mirrax import compiling, dynamics, planners, report, results
+    from mirrax import compiling, dynamics, learning, planners, report, results
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "compiling", "dynamics", "planners", "report", "results"]
+__all__ = ["__version__", "compiling", "dynamics", "learning", "planners", "report", "results"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,76 @@
+"""`mirrax train`: what it says, what it writes, how it goes on, and what it says of mistakes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mirrax.cli.main import main
+
+SMALL = (
+    *("pendulum", "--episodes", "2", "--steps", "12", "--hidden", "8", "--members", "2"),
+    *("--planner", "cem", "--horizon", "3", "--num-samples", "8", "--num-iterations", "1"),
+)
+
+
+def fails(capsys, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(["train", *arguments])
+    captured = capsys.readouterr()
+    assert caught.value.code == 2
+    return captured.err
+
+
+def test_a_training_leaves_its_files_and_goes_on(capsys, tmp_path):
+    out = tmp_path / "out"
+    main(["train", *SMALL, "--out", str(out), "--tensorboard"])
+    said = capsys.readouterr().out
+    assert "episode 0: return" in said
+    assert "(by chance," in said
+    assert "episode 1: return" in said
+    assert str(out / "report.html") in said.replace("\n", "")
+    assert {path.name for path in out.iterdir()} >= {"train.json", "metrics.jsonl", "episodes", "checkpoints"}
+    assert list((out / "tensorboard").glob("events*"))
+    page = (out / "report.html").read_text()
+    for words in ("How returns grew", "The best episode", "pendulum, learned by cem"):
+        assert words in page
+    before = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    error = fails(capsys, *SMALL, "--out", str(out))
+    assert f"to go on: mirrax train --resume {out}" in error
+    main(["train", "--resume", str(out), "--episodes", "3"])
+    after = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert after[:2] == before
+    assert len(after) == 3
+    assert np.isfinite([line["earned"] for line in after]).all()
+    error = fails(capsys, "--resume", str(out), "--seed", "3")
+    assert "--seed must be left to the training that goes on, got 3 beside --resume" in error
+    (out / "checkpoints" / "0002" / "manifest.ocdbt").write_bytes(b"")
+    (out / "checkpoints" / "0002" / "_METADATA").write_bytes(b"")
+    error = fails(capsys, "--resume", str(out), "--episodes", "4")
+    assert "checkpoints/0002 is missing, damaged or of another model" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "needs a model, the first word"),
+        (("nosuch",), "unknown model 'nosuch'"),
+        ((*SMALL, "--episodes", "0"), "num_episodes must be an integer of at least 1, got 0"),
+        ((*SMALL, "--hidden", "8,x"), "hidden must be numbers of units with commas between them, got '8,x'"),
+        ((*SMALL, "--hidden", "0"), "hidden must be an integer of at least 1, got 0"),
+        ((*SMALL, "--members", "0"), "num_members must be an integer of at least 1, got 0"),
+        ((*SMALL, "--sampling", "ts3"), "sampling must be one of ts_inf, ts1, got 'ts3'"),
+        ((*SMALL, "--random-episodes", "0"), "num_random must be an integer of at least 1, got 0"),
+        ((*SMALL, "--steps", "5"), "dataset must have at least 10 transitions, got 5"),
+        (("--resume", "nowhere"), "resume must be the folder of a training, got 'nowhere'"),
+        ((*SMALL, "--planner", "nosuch"), "unknown planner 'nosuch'"),
+        ((*SMALL, "--nosuch", "1"), "nosuch"),
+        ((*SMALL, "--out", "/dev/null/x"), "out must be a folder to write to"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    error = fails(capsys, *arguments)
+    assert message in " ".join(error.split())
+    assert "Traceback" not in error
