@@ -11,6 +11,7 @@ from problems import unchecked
 
 from mirrax import compiling, dynamics, learning, planners
 from mirrax.dynamics.base import scenarios
+from mirrax.dynamics.learned.data import split
 
 KEY = jax.random.key(0)
 NOISE = 0.05
@@ -50,8 +51,19 @@ def test_what_is_fitted_is_what_is_true(fitted):
     assert report.error[1] == pytest.approx(NOISE, rel=0.25)
     assert report.spread[1] == pytest.approx(report.error[1], rel=0.25)
     assert report.num_transitions == 2000
-    assert report.num_held_out == 200
+    assert report.num_held_out == pytest.approx(200, abs=2)
     assert report.holdout_loss.shape == report.loss.shape == (len(report.loss), 3)
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.5, 0.99])
+def test_what_is_held_out_stays_so_when_there_is_more(fraction):
+    before, after = split(200, fraction), split(500, fraction)
+    np.testing.assert_array_equal(before[0], after[0][after[0] < 200])
+    for held_out, rest in (before, after, split(10, fraction)):
+        assert len(held_out) >= 1
+        assert len(rest) >= 1
+        assert not set(held_out) & set(rest)
+    assert len(after[0]) == pytest.approx(500 * fraction, abs=2)
 
 
 def test_kinds_of_uncertainty_are_told_apart(fitted):

@@ -12,6 +12,7 @@ from .model import LearnedModel
 from .transitions import Transitions, transitions
 
 LEAST_CAPACITY = 256
+_GOLDEN = 0.6180339887498949  # of the golden ratio
 
 
 class Data(NamedTuple):
@@ -63,14 +64,29 @@ def matched(model: LearnedModel, dataset: Transitions) -> Transitions:
     return dataset
 
 
-def prepared(model: LearnedModel, dataset: Transitions, key: Any, num_held_out: int, bootstrap: bool) -> Data:
+def split(size: int, holdout_fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which of so many transitions are held out, one at least, and which are not.
+
+    The same ones whenever there are more: networks that go on from a fit before have never seen them.
+
+    Args:
+        size: the number of transitions, 2 at least.
+        holdout_fraction: the share that is held out.
+    """
+    turned = np.modf(_GOLDEN * np.arange(1, size + 1))[0]  # spread evenly, in whatever order they come
+    held_out = np.flatnonzero(turned < holdout_fraction)
+    held_out = held_out[: size - 1] if len(held_out) else np.array([0])
+    return held_out, np.setdiff1d(np.arange(size), held_out)
+
+
+def prepared(model: LearnedModel, dataset: Transitions, key: Any, holdout_fraction: float, bootstrap: bool) -> Data:
     """The data as networks see them, in arrays of a size that is the same until there are twice as many.
 
     Args:
         model: to be fitted.
         dataset: that matches it.
-        key: of what is held out, and of bootstraps.
-        num_held_out: of transitions.
+        key: of bootstraps.
+        holdout_fraction: the share of transitions that is held out.
         bootstrap: whether each network draws its transitions with replacement.
 
     Returns:
@@ -83,11 +99,9 @@ def prepared(model: LearnedModel, dataset: Transitions, key: Any, num_held_out: 
     def padded(array: np.ndarray) -> np.ndarray:
         return np.concatenate([array, np.repeat(array[:1], capacity - len(array), axis=0)])
 
-    shuffle_key, bootstrap_key = jax.random.split(key)
-    order = np.asarray(jax.random.permutation(shuffle_key, dataset.size))
-    held_out, rest = order[:num_held_out], order[num_held_out:]
+    held_out, rest = split(dataset.size, holdout_fraction)
     if bootstrap:
-        draws = np.asarray(jax.random.randint(bootstrap_key, (model.num_members, len(rest)), 0, len(rest)))
+        draws = np.asarray(jax.random.randint(key, (model.num_members, len(rest)), 0, len(rest)))
     else:
         draws = np.broadcast_to(np.arange(len(rest)), (model.num_members, len(rest)))
     chosen = np.zeros((model.num_members, capacity), np.int32)

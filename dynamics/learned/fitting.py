@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..base import check_model
 from ..checks import boolean, integer, number, real
-from .data import LEAST_CAPACITY, Data, matched, prepared, present
+from .data import LEAST_CAPACITY, Data, matched, prepared, present, split
 from .likelihood import begin, first_params, one_pass
 from .model import LearnedModel
 from .scaling import scaling_of
@@ -89,8 +89,9 @@ def fit(
     """Fit a model to transitions.
 
     Each network maximises the likelihood of a bootstrap of its own (Chua et al., 2018, Eq. 1), until none of them has
-    got better on the transitions held out for some epochs; of each the best epoch is kept. It compiles what it needs
-    itself; a program serves until there are twice as many transitions.
+    got better on the transitions held out for some epochs; of each the best epoch is kept. Of a dataset that has
+    grown the same transitions are held out as before. It compiles what it needs itself; a program serves until there
+    are twice as many transitions.
 
     Args:
         model: as `dynamics.learned` made it, or fitted before.
@@ -123,9 +124,9 @@ def fit(
     boolean("warm_start", warm_start)
     rates = (real("learning_rate", learning_rate, above=0.0), real("weight_decay", weight_decay, minimum=0.0))
     dataset = matched(model, dataset)
-    num_held_out = min(max(1, round(fraction * dataset.size)), dataset.size - 1)
+    num_held_out = len(split(dataset.size, fraction)[0])
     init_key, data_key, epoch_key = jax.random.split(key, 3)
-    data = prepared(model, dataset, data_key, num_held_out, boolean("bootstrap", bootstrap))
+    data = prepared(model, dataset, data_key, fraction, boolean("bootstrap", bootstrap))
     scaling = scaling_of(data.inputs, data.targets, present(data, dataset.size))
     model = dataclasses.replace(model, scaling=scaling)
     params = model.params if warm_start and model.params is not None else first_params(model, init_key)
