@@ -4,6 +4,7 @@ import importlib
 import inspect
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from mirrax import dynamics, planners, results
 from mirrax.benchmarks import open_loop, tasks
 from mirrax.benchmarks.task import Beyond, Task
 from mirrax.benchmarks.tasks import TASKS
+from mirrax.cli.algorithms import ALGORITHMS, file_of
 from mirrax.cli.commands import BENCHMARKS
 from mirrax.cli.flags import PLANNERS, planner_arguments, planner_flags
 from mirrax.cli.main import main, parse
@@ -52,6 +54,21 @@ def test_list_names_everything(capsys):
     assert all(name in out for name in (*PLANNERS, *TASKS))
     assert re.search(r"hopper +hop forward on one leg +icem +7 of 8 +\d+ +8 *\n", out)
     assert set(PLANNERS) <= set(planners.__all__)
+
+
+def test_the_map_has_every_algorithm_in_its_place(capsys):
+    main(["list", "--map"])
+    out = capsys.readouterr().out
+    assert {f"planners.{name}" for name in PLANNERS} <= set(ALGORITHMS)
+    root = pathlib.Path(__file__).parent.parent
+    page = (root / "docs" / "map.md").read_text()
+    for name in ALGORITHMS:
+        assert name in out
+        assert (root / file_of(name)).exists()
+        assert f"| `{name}`" in page
+    assert (
+        out.index("over plans") < out.index("planners.cem") < out.index("over policies") < out.index("planners.ilqr")
+    )
 
 
 @pytest.mark.parametrize("planner", PLANNERS)

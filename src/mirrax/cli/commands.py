@@ -193,6 +193,10 @@ class Compare:
 class List:
     """Show the planners, and the models with what drives them, how it does and what it costs."""
 
+    map: Annotated[bool, option("")] = False
+    """Show all algorithms on the map instead: iterative or amortised, over plans or policies, with equation and
+    file."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Bench:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from mirrax import __version__
+from mirrax.cli.algorithms import print_map
 from mirrax.cli.commands import BENCHMARKS, Bench, Compare, List, New, Run, Train, read_as
 from mirrax.cli.compare import compare
 from mirrax.cli.devices import one_thread_for_linear_algebra
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 new(command.model, command.out)
             case Compare():
                 compare(command.runs, command.out)
+            case List(map=True):
+                print_map()
             case List():
                 list_all()
 
