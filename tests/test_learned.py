@@ -12,6 +12,7 @@ from problems import unchecked
 from mirrax import compiling, dynamics, learning, planners
 from mirrax.dynamics.base import scenarios
 from mirrax.dynamics.learned.data import split
+from mirrax.dynamics.learned.likelihood import one_pass
 
 KEY = jax.random.key(0)
 NOISE = 0.05
@@ -86,6 +87,37 @@ def test_a_model_that_is_fitted_again_is_the_same_program(fitted, planner):
     assert count.traces["plan"] == 1
     assert np.isfinite(first.best_return).all()
     assert not np.array_equal(first.best_return, second.best_return)
+
+
+def test_a_fit_is_compiled_once_until_there_are_twice_as_many_transitions():
+    model, before = (
+        dynamics.learned(observation_size=2, action_size=1, hidden=(5,), num_members=2),
+        one_pass._cache_size(),
+    )
+    for number in (20, 100, 256):
+        model, _ = learning.fit(model, linear(number), KEY, max_epochs=2)
+    assert one_pass._cache_size() == before + 1
+    learning.fit(model, linear(257), KEY, max_epochs=2)
+    assert one_pass._cache_size() == before + 2
+
+
+def test_rounding_is_not_blown_up_to_something_to_learn():
+    """A number that stays as it is but for its last digits, beside one that moves, as of a goal that is observed."""
+    moving = linear(600)
+    rounding = np.random.default_rng(0).choice([0.0, 1e-7, 3e-6], (600, 1), p=[0.98, 0.015, 0.005])
+    still = np.repeat(np.random.default_rng(1).normal(size=(10, 1)), 60, axis=0)
+    data = learning.transitions(
+        np.hstack([moving.observations, still]),
+        moving.actions,
+        np.hstack([moving.next_observations, still + rounding]),
+    )
+    model = dynamics.learned(observation_size=3, action_size=1, reward=lambda *_: 0.0, **SMALL)
+    model, report = learning.fit(model, data, KEY, max_epochs=60, learning_rate=3e-3)
+    assert report.error[2] < 1e-4
+    assert report.error[0] < 0.05
+    found = learning.horizon_errors(model, data, KEY, horizon=10, num_starts=5)
+    assert np.isfinite(found.spread).all()
+    assert found.spread[:, 2].max() < 1e-3
 
 
 class Shifts:

@@ -12,6 +12,7 @@ from .model import LearnedModel
 from .transitions import Transitions, transitions
 
 LEAST_CAPACITY = 256
+_ROUNDING = 1e-5  # relative to the greatest value: some hundred units in the last place of float32
 _GOLDEN = 0.6180339887498949  # of the golden ratio
 
 
@@ -112,6 +113,18 @@ def prepared(model: LearnedModel, dataset: Transitions, key: Any, holdout_fracti
     inputs, targets = _seen(dataclasses.replace(model, params=None), *map(jnp.asarray, whole[:4]))
     numbers, goes_on = jnp.asarray(chosen), jnp.asarray(whole.discounts)
     return Data(inputs, targets, goes_on, numbers, jnp.asarray(len(rest)), jnp.asarray(mask))
+
+
+def least_scale(model: LearnedModel, dataset: Transitions) -> Float[Array, " T"]:
+    """The standard deviation of targets below which they are the rounding of what they are differences of.
+
+    Args:
+        model: to be fitted.
+        dataset: that matches it.
+    """
+    greatest = [np.abs(dataset.observations).max(0)]
+    greatest += [np.abs(dataset.rewards).max(keepdims=True)] if model.learns_reward else []
+    return jnp.asarray(_ROUNDING * np.concatenate(greatest))
 
 
 def present(data: Data, size: int) -> Float[Array, " N"]:

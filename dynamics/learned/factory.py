@@ -36,7 +36,7 @@ def learned(
     angles: Sequence[int] | None = None,
     encode: Callable[..., Any] | None = None,
     network: Any = None,
-    hidden: Sequence[int] = (200, 200, 200),
+    hidden: Sequence[int] = (128, 128),
     num_members: int = 5,
     num_particles: int | None = None,
     sampling: str = "ts_inf",
@@ -71,9 +71,9 @@ def learned(
         network: anything hashable with `init(key, inputs) -> params` and `apply(params, inputs) -> [outputs]`, such
             as a module of flax.linen, whose outputs are T means, T logarithms of variances, and the logit of going on
             where ends are learnt, T = n + 1 where rewards are learnt, else n; None for a perceptron.
-        hidden: the sizes of the perceptron's hidden layers, of which the activation is swish.
+        hidden: the sizes of the perceptron's hidden layers, with swish; the authors have three or four of 200.
         num_members: the number E of networks.
-        num_particles: in how many scenarios planners try a plan; None for 4 per network.
+        num_particles: in how many scenarios planners try a plan; None for one per network.
         sampling: "ts_inf": one network stays for all steps of a plan, so that what is not known is the same from the
             first step to the last (TS∞); "ts1": another network at each step.
         noisy: whether planners meet the noise that networks expect; else next observations are the networks' means.
@@ -142,7 +142,7 @@ def learned(
         dt=None if dt is None else real("dt", dt, above=0.0),
         network=Perceptron(2 * targets + learns_end, layers, "swish") if network is None else network,
         num_members=members,
-        num_particles=4 * members if num_particles is None else integer("num_particles", num_particles),
+        num_particles=members if num_particles is None else integer("num_particles", num_particles),
         sampling=sampling,
         noisy=boolean("noisy", noisy),
         learns_end=learns_end,

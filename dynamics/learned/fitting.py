@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..base import check_model
 from ..checks import boolean, integer, number, real
-from .data import LEAST_CAPACITY, Data, matched, prepared, present, split
+from .data import LEAST_CAPACITY, Data, least_scale, matched, prepared, present, split
 from .likelihood import begin, first_params, one_pass
 from .model import LearnedModel
 from .scaling import scaling_of
@@ -127,7 +127,7 @@ def fit(
     num_held_out = len(split(dataset.size, fraction)[0])
     init_key, data_key, epoch_key = jax.random.split(key, 3)
     data = prepared(model, dataset, data_key, fraction, boolean("bootstrap", bootstrap))
-    scaling = scaling_of(data.inputs, data.targets, present(data, dataset.size))
+    scaling = scaling_of(data.inputs, data.targets, present(data, dataset.size), least_scale(model, dataset))
     model = dataclasses.replace(model, scaling=scaling)
     params = model.params if warm_start and model.params is not None else first_params(model, init_key)
     model = dataclasses.replace(model, params=None)

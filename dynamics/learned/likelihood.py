@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from ..pytrees import strongly_typed
 from .data import Data
 from .model import LearnedModel
 from .scaling import Scaling
@@ -45,7 +46,11 @@ def first_params(model: LearnedModel, key: Any) -> Any:
 
     def first(key: Any) -> Any:
         params = model.network.init(key, jnp.zeros_like(model.scaling.input_mean))
-        return {"network": params, "min_log_var": jnp.full(size, low), "max_log_var": jnp.full(size, high)}
+        return {
+            "network": params,
+            "min_log_var": jnp.full(size, low, float),
+            "max_log_var": jnp.full(size, high, float),
+        }
 
     return jax.vmap(first)(jax.random.split(key, model.num_members))
 
@@ -53,7 +58,8 @@ def first_params(model: LearnedModel, key: Any) -> Any:
 @functools.partial(jax.jit, static_argnames="optimizer")
 def begin(model: LearnedModel, params: Any, data: Data, rates: Any, optimizer: Any) -> Search:
     """Where a fit begins; for arguments, see `one_pass`."""
-    state = jax.vmap(_optimizer(rates, optimizer).init)(params)
+    params = strongly_typed(params)
+    state = strongly_typed(jax.vmap(_optimizer(rates, optimizer).init)(params))  # else the next pass is compiled anew
     return Search(params, state, params, _held_out_loss(model, params, data))
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from ..pytrees import pytree
 
-_CONSTANT = 1e-6  # relative to the greatest value: what varies less has no scale of its own
+_CONSTANT = 1e-6  # relative to the greatest value: an input that varies less does not vary
 
 
 @pytree
@@ -18,7 +18,7 @@ class Scaling:
         input_mean: [f].
         input_std: [f], 1 where inputs do not vary.
         target_mean: [T].
-        target_std: [T], likewise.
+        target_std: [T], no less than rounding lets be told.
     """
 
     input_mean: Float[Array, "*e f"]
@@ -27,18 +27,30 @@ class Scaling:
     target_std: Float[Array, "*e T"]
 
 
-def scaling_of(inputs: Float[Array, "N f"], targets: Float[Array, "N T"], weights: Float[Array, " N"]) -> Scaling:
+def scaling_of(
+    inputs: Float[Array, "N f"], targets: Float[Array, "N T"], weights: Float[Array, " N"], least: Float[Array, " T"]
+) -> Scaling:
     """The scaling of data.
 
     Args:
         inputs: of networks.
         targets: what networks are to say.
         weights: of the rows, 0 for those that do not count.
+        least: the least standard deviation of targets: what varies less is rounding, and must not be blown up.
 
     Returns:
         Their moments.
     """
-    return Scaling(*_moments(inputs, weights), *_moments(targets, weights))
+    mean, std = _moments(inputs, weights)
+    greatest = jnp.abs(jnp.where(weights[:, None] > 0, inputs, 0.0)).max(0)
+    target_mean, target_std = _moments(targets, weights)
+    target_std = jnp.maximum(target_std, least)
+    return Scaling(
+        mean,
+        jnp.where(std > _CONSTANT * greatest, std, 1.0),
+        target_mean,
+        jnp.where(target_std > 0, target_std, 1.0),
+    )
 
 
 def identity(num_inputs: int, num_targets: int) -> Scaling:
@@ -49,6 +61,4 @@ def identity(num_inputs: int, num_targets: int) -> Scaling:
 def _moments(values: Float[Array, "N d"], weights: Float[Array, " N"]) -> tuple[Any, Any]:
     share = weights / weights.sum()
     mean = share @ values
-    std = jnp.sqrt(share @ (values - mean) ** 2)
-    small = _CONSTANT * jnp.abs(jnp.where(weights[:, None] > 0, values, 0.0)).max(0)
-    return mean, jnp.where(std > small, std, 1.0)
+    return mean, jnp.sqrt(share @ (values - mean) ** 2)

@@ -45,14 +45,19 @@ class Collected(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What is kept of an episode; see `Collected`."""
+    """What is kept of an episode; see `Collected`.
 
+    Attributes:
+        states: of the environment, before the first step and after each.
+        observations: of them.
+    """
+
+    states: Any
     observations: Array
     actions: Array
     rewards: Array
     discounts: Array
     actuators: Array
-    poses: Array | None
     measures: Array | None
 
 
@@ -72,14 +77,34 @@ def collect(env: Model, model: LearnedModel, key: PRNGKeyArray, num_steps: int, 
     Raises:
         ValueError: as `planners.episode` does; or if a state, an action or a reward is not finite.
     """
-    num_steps, looks = integer("num_steps", num_steps), figure(env)
+    return drive(env, model, key, num_steps, planner, figure(env))
+
+
+def drive(
+    env: Model, model: LearnedModel, key: PRNGKeyArray, num_steps: int, planner: Any, looks: Figure | None
+) -> Collected:
+    """What `collect` does, with a figure that may be kept from episode to episode: another one is compiled anew.
+
+    Args:
+        env: see `collect`.
+        model: see `collect`.
+        key: see `collect`.
+        num_steps: see `collect`.
+        planner: see `collect`.
+        looks: the figure of `env`; None for no poses.
+
+    Returns:
+        What happened.
+    """
+    num_steps = integer("num_steps", num_steps)
     names: tuple[str, ...]
     if planner is None:
-        seen, names = _by_chance(env, model, key, num_steps, looks), ()
+        seen, names = _by_chance(env, model, key, num_steps), ()
     else:
-        seen, info = _by_planning(planner, model.fitted(), env, key, num_steps, looks)
+        seen, info = _by_planning(planner, model.fitted(), env, key, num_steps)
         names = info.names
-    seen = jax.device_get(seen)
+    poses = None if looks is None else np.asarray(_poses(looks, seen.states))
+    seen = jax.device_get(seen._replace(states=None))
     over = seen.discounts == 0
     length = int(over.argmax()) + 1 if over.any() else num_steps
     observations = np.asarray(seen.observations)
@@ -92,13 +117,13 @@ def collect(env: Model, model: LearnedModel, key: PRNGKeyArray, num_steps: int, 
             (seen.discounts[:length] > 0).astype(np.float32),
         ),
         np.asarray(seen.actuators[:length]),
-        None if seen.poses is None else np.asarray(seen.poses[: length + 1]),
+        None if poses is None else poses[: length + 1],
         {name: np.asarray(seen.measures[:length, i]) for i, name in enumerate(names)},
     )
 
 
-@functools.partial(jax.jit, static_argnames=("num_steps", "looks"))
-def _by_chance(env: Model, model: LearnedModel, key: Array, num_steps: int, looks: Figure | None) -> _Seen:
+@functools.partial(jax.jit, static_argnames="num_steps")
+def _by_chance(env: Model, model: LearnedModel, key: Array, num_steps: int) -> _Seen:
     space, (first_key, steps_key) = action_space(env), jax.random.split(key)
 
     def step(state: Any, key: Array) -> Any:
@@ -112,46 +137,32 @@ def _by_chance(env: Model, model: LearnedModel, key: Array, num_steps: int, look
 
     last, happened = jax.lax.scan(step, env.init(first_key), jax.random.split(steps_key, num_steps))
     states, actions, rewards, discounts = happened
-    return _seen(env, model, looks, states, last, actions, rewards, discounts)
+    return _seen(env, model, states, last, actions, rewards, discounts)
 
 
-@functools.partial(jax.jit, static_argnames=("num_steps", "looks"))
-def _by_planning(
-    planner: Any, model: LearnedModel, env: Model, key: Array, num_steps: int, looks: Figure | None
-) -> tuple[_Seen, Any]:
-    happened = episode(planner, model, env, key, num_steps, observe=model.observe)
-    seen = _seen(
-        env,
-        model,
-        looks,
-        happened.states,
-        happened.final_state,
-        happened.actions,
-        happened.rewards,
-        happened.discounts,
-    )
-    info = happened.infos
-    return seen._replace(measures=info.measures[:, -1]), jax.tree.map(lambda leaf: leaf[:0], info)
+@functools.partial(jax.jit, static_argnames="num_steps")
+def _by_planning(planner: Any, model: LearnedModel, env: Model, key: Array, num_steps: int) -> tuple[_Seen, Any]:
+    done = episode(planner, model, env, key, num_steps, observe=model.observe)
+    seen = _seen(env, model, done.states, done.final_state, done.actions, done.rewards, done.discounts)
+    return seen._replace(measures=done.infos.measures[:, -1]), jax.tree.map(lambda leaf: leaf[:0], done.infos)
+
+
+@functools.partial(jax.jit, static_argnames="looks")
+def _poses(looks: Figure, states: Any) -> Array:
+    return jax.vmap(looks.poses)(states)
 
 
 def _seen(
-    env: Model,
-    model: LearnedModel,
-    looks: Figure | None,
-    states: Any,
-    last: Any,
-    actions: Array,
-    rewards: Array,
-    discounts: Array,
+    env: Model, model: LearnedModel, states: Any, last: Any, actions: Array, rewards: Array, discounts: Array
 ) -> _Seen:
     """What is kept, of states before each step and the last one."""
     states = jax.tree.map(lambda before, end: jnp.concatenate([before, end[None]]), states, last)
     return _Seen(
+        states,
         jax.vmap(model.observe)(states),
         actions,
         rewards,
         discounts,
         jax.vmap(lambda action: to_actuators(env, action))(actions),
-        None if looks is None else jax.vmap(looks.poses)(states),
         None,
     )

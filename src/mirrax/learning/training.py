@@ -12,11 +12,12 @@ from jaxtyping import PRNGKeyArray
 
 from mirrax.dynamics.base import Model, check_model
 from mirrax.dynamics.checks import integer
+from mirrax.dynamics.figures import figure
 from mirrax.dynamics.learned import LearnedModel, Transitions, learned
 from mirrax.dynamics.learned.data import matched
 from mirrax.dynamics.learned.fitting import FitProgress, FitReport, fit
 from mirrax.dynamics.learned.likelihood import first_params
-from mirrax.learning.collecting import Collected, collect
+from mirrax.learning.collecting import Collected, drive
 from mirrax.learning.horizon_errors import HorizonErrors, horizon_errors
 from mirrax.learning.store import Store
 from mirrax.planners.checks import check_key
@@ -153,7 +154,7 @@ def train(
         store.begin({**(about or {}), **whole})
     if len(done) > num_episodes:
         raise ValueError(f"num_episodes must be at least the {len(done)} that are done, got {num_episodes}")
-    report = None
+    report, looks = None, figure(env)
     for number in range(len(done), num_episodes):
         fit_key, drive_key = jax.random.split(jax.random.fold_in(key, number))
         by_chance = number < num_random
@@ -166,7 +167,7 @@ def train(
         if not by_chance and store is not None:
             store.save_checkpoint(number, (model.params, model.scaling))
         began = time.perf_counter()
-        collected = collect(env, model, drive_key, num_steps, None if by_chance else planner)
+        collected = drive(env, model, drive_key, num_steps, None if by_chance else planner, looks)
         record = EpisodeRecord(
             number=number,
             earned=float(np.sum(collected.rewards, dtype=float)),
