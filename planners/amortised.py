@@ -126,10 +126,10 @@ class AmortisedPlanner:
             info = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), blank).nothing()
             return search, info.replacing("best_return", returns[0])
 
-        must = ~(regret <= self.threshold)
+        must = ~known | ~(regret <= self.threshold)
         found, info = jax.lax.cond(must, think, recall)
         plan = jnp.where(must, found.belief.mode(), said.mean)
-        return Amortised(found, plan, must), info.adding(planned=must, regret=regret)
+        return Amortised(found, plan, must), info.adding(planned=must.astype(float), regret=regret)
 
     def act(self, key: PRNGKeyArray, belief: Amortised) -> Num[Array, "*a"]:
         """The action to execute now: the planner's where it has planned, else the first of the network's plan."""

@@ -63,7 +63,10 @@ class PlanNetwork:
         space = action_space(model)
         if isinstance(space, Discrete):
             raise ValueError(f"a plan network needs continuous actions, got {space}")
-        scale = real("std", self.scale, shape=(self.horizon, space.size))
+        shape = (self.horizon, space.size)
+        if self.network is not None and self.scale.shape != shape:
+            raise ValueError(f"plan network must be bound to plans of shape {shape}, got {self.scale.shape}")
+        scale = real("std", self.scale, shape=shape)
         network = Perceptron(2 * self.horizon * space.size, self.hidden, zero_last=True)
         observation = self.observe(state)
         if jnp.ndim(observation) != 1 or not jnp.size(observation):

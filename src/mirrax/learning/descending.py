@@ -18,8 +18,8 @@ from mirrax.dynamics.learned.fitting import FitProgress
 from mirrax.planners.policies import PlanNetwork
 
 _BLOCK = 64  # states at once, of those held out
-_LONGEST = 10.0  # gradients are shortened to this norm
 _FEWEST = 10  # states to learn from
+_ADAM = optax.chain(optax.clip_by_global_norm(10.0), optax.scale_by_adam())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +147,7 @@ def descend(
     tested = jax.tree.map(lambda leaf: leaf[order[:held_out]], data)
     seen = jax.tree.map(lambda leaf: leaf[order[held_out:]], data)
     batch_size = min(how.batch_size, size - held_out)
-    params, moments = network.params, optax.scale_by_adam().init(network.params)
+    params, moments = network.params, _ADAM.init(network.params)
     first = best_loss = float(_held_out(loss, network, tested, shared, holdout_key))
     best, best_epoch, epoch, losses, holdout_losses = params, 0, 0, [], []
     for epoch in range(1, how.max_epochs + 1):
@@ -208,9 +208,7 @@ def _one_pass(
             return jax.vmap(lambda one, key: loss(own, one, key, shared))(batch, keys).mean()
 
         value, slope = jax.value_and_grad(mean)(params)
-        norm = optax.global_norm(slope)
-        slope = jax.tree.map(lambda leaf: leaf * jnp.minimum(1.0, _LONGEST / jnp.maximum(norm, 1e-12)), slope)
-        updates, moments = optax.scale_by_adam().update(slope, moments)
+        updates, moments = _ADAM.update(slope, moments)
         params = jax.tree.map(lambda value, update: value - rate * update, params, updates)
         return (params, moments), value
 
