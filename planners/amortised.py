@@ -105,10 +105,11 @@ class AmortisedPlanner:
         plan_key, sample_key, noise_key = jax.random.split(key, 3)
         said = self.network.belief(state)
         tries, near = [said.mean[None], belief.plan[None]], self.num_tries // 2 - 1
-        for source, size, own_key in zip(
-            (said, belief.found), (near, self.num_tries - 2 - near), jax.random.split(sample_key), strict=True
-        ):
-            tries += [source.sample(own_key, size)] if size else []
+        near_key, wide_key = jax.random.split(sample_key)
+        if near:
+            tries.append(said.sample(near_key, near))
+        if (wide := self.num_tries - 2 - near) > 0:
+            tries.append(belief.found.sample(wide_key, wide))
         sampling = self.planner.planner if isinstance(self.planner, PrimedPlanner) else self.planner
         returns = sampling.evaluator.rollouts.score(model, noise_key, state, jnp.concatenate(tries)).returns
         returns = jnp.where(jnp.isfinite(returns), returns, -jnp.inf)
