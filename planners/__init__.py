@@ -1,11 +1,13 @@
 """Planners: choices of a few components of one loop. The components are in the subpackages."""
 
 from . import beliefs, gradients, lqr, particles, policies, rollouts
+from .amortised import AmortisedPlanner, amortised
 from .anytime import Anytime, AnytimeInfo, Running, anytime
 from .api import Planner, infer, plan
 from .cem import cem, icem
 from .complaints import complaint
 from .composition import LoopOptions, sampling_planner
+from .controller import Controller, controller
 from .dial import dial
 from .elbo_gradient import elbo_gradient
 from .episodes import Episode, episode
@@ -17,6 +19,7 @@ from .info import Info
 from .iterative_policy import iterative_policy
 from .mppi import mppi, pi2
 from .paets import paets
+from .primed import PrimedPlanner, primed
 from .rates import Persistent
 from .rest import resting
 from .rollouts import risk
@@ -51,19 +54,24 @@ PLANNERS = (
 
 __all__ = [
     "PLANNERS",
+    "AmortisedPlanner",
     "Anytime",
     "AnytimeInfo",
+    "Controller",
     "Episode",
     "Info",
     "LoopOptions",
     "Persistent",
     "Planner",
+    "PrimedPlanner",
     "Running",
     "Trajectory",
+    "amortised",
     "anytime",
     "beliefs",
     "cem",
     "complaint",
+    "controller",
     "dial",
     "elbo_gradient",
     "episode",
@@ -85,6 +93,7 @@ __all__ = [
     "plan",
     "policies",
     "predictive_sampling",
+    "primed",
     "priors",
     "random_shooting",
     "resting",

@@ -135,6 +135,12 @@ class Info:
         regularization: μ of the last backward pass.
         converged: whether nothing more was to be gained.
 
+    Attributes: of planners that plan only where they must
+        planned: whether it was planned; where not, the network's plan is executed, and what is of inference alone is
+            NaN, or 0.
+        regret: by how much the best of a few plans that were tried earns more than the network's, reward units;
+            infinite where that one's return is not finite.
+
     Attributes: arrays, where they are kept
         returns: of each plan as the rollout gave it, [..., K], reward units; under several scenarios the risk measure
             of its returns. Where later iterations evaluate fewer plans, their rows end in NaN.
@@ -186,6 +192,15 @@ class Info:
     expected_improvement = _Measure()
     regularization = _Measure()
     converged = _Measure(bool)
+    planned = _Measure(bool)
+    regret = _Measure()
+
+    def nothing(self) -> "Info":
+        """The same without any of it: NaN, and 0 for what counts or is true or false, arrays of plans included."""
+        kinds = [vars(Info)[name].kind if name in vars(Info) else float for name in self.names]
+        values = jnp.array([jnp.nan if kind is float else 0.0 for kind in kinds], self.measures.dtype)
+        empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), self)
+        return dataclasses.replace(empty, measures=jnp.broadcast_to(values, self.measures.shape))
 
     def brief(self) -> "Info":
         """The best return and what went wrong; None for all other numbers, which then are not computed."""

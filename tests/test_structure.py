@@ -45,7 +45,20 @@ FLOORS = [
     {"planners.sampling"},
     {"planners.particles", "planners.gradients", "planners.lqr", "planners.exact"},
     {"planners.policies"},
-    {f"planners.{name}" for name in ("composition", "rest", "rates", "api", "episodes", "anytime")},
+    {
+        f"planners.{name}"
+        for name in (
+            "composition",
+            "rest",
+            "rates",
+            "api",
+            "episodes",
+            "anytime",
+            "primed",
+            "controller",
+            "amortised",
+        )
+    },
 ]
 PLANNER_FILES = sorted({factory.__module__.removeprefix("mirrax.") for factory in planners.PLANNERS})
 # what of `dynamics` is no model

@@ -4,5 +4,14 @@ from ..beliefs.protocol import Policy
 from .ascent import PolicyPlanner
 from .iterated import IteratedPolicy
 from .network import NetworkPolicy, network_policy
+from .plans import PlanNetwork, plan_network
 
-__all__ = ["IteratedPolicy", "NetworkPolicy", "Policy", "PolicyPlanner", "network_policy"]
+__all__ = [
+    "IteratedPolicy",
+    "NetworkPolicy",
+    "PlanNetwork",
+    "Policy",
+    "PolicyPlanner",
+    "network_policy",
+    "plan_network",
+]

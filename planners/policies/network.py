@@ -170,9 +170,7 @@ def network_policy(
     own = network is None
     if own and params is not None:
         raise ValueError("params need the network whose they are, got network=None")
-    if isinstance(hidden, str | bytes) or not isinstance(hidden, Sequence):
-        raise ValueError(f"hidden must be a tuple of sizes, got {hidden!r}")
-    layers = tuple(integer("hidden", size) for size in hidden)
+    layers = layer_sizes(hidden)
     for method in () if own else ("init", "apply"):
         if isinstance(network, type) or not callable(getattr(network, method, None)):
             named = network.__name__ if isinstance(network, type) else type(network).__name__
@@ -186,7 +184,14 @@ def network_policy(
     if observe is not None and not callable(observe):
         raise ValueError(f"observe must be a function of a state, got {observe!r}")
     scale = checked("std", (0.5 if own else 1.0) if std is None else std)
-    return NetworkPolicy(params, traceable(_observation if observe is None else observe), scale, network, layers)
+    return NetworkPolicy(params, traceable(observed if observe is None else observe), scale, network, layers)
+
+
+def layer_sizes(hidden: Any) -> tuple[int, ...]:
+    """Return the sizes of hidden layers as a tuple, or raise a `ValueError` unless they are some."""
+    if isinstance(hidden, str | bytes) or not isinstance(hidden, Sequence):
+        raise ValueError(f"hidden must be a tuple of sizes, got {hidden!r}")
+    return tuple(integer("hidden", size) for size in hidden)
 
 
 @runtime_checkable
@@ -199,8 +204,15 @@ class _Holding(Protocol):
         ...
 
 
-def _observation(state: State) -> Float[Array, " n"]:
-    """The observation in a state, or its floating-point numbers; of what planners add to a state nothing."""
+def observed(state: State) -> Float[Array, " n"]:
+    """The observation in a state, or its floating-point numbers; of what planners add to a state nothing.
+
+    Args:
+        state: of any model.
+
+    Returns:
+        The observation [n].
+    """
     while isinstance(state, TimedState | RestingState):
         state = state.state
     inner, sent = state, []
@@ -209,5 +221,5 @@ def _observation(state: State) -> Float[Array, " n"]:
         inner = inner.state
     if not isinstance(inner, Observed):
         return coordinates(None, state)
-    observed = ravel_pytree(inner.obs)[0]
-    return jnp.concatenate([observed, *sent]) if sent else observed
+    seen = ravel_pytree(inner.obs)[0]
+    return jnp.concatenate([seen, *sent]) if sent else seen

@@ -73,6 +73,7 @@ Benchmark = Literal[
     "faults",
     "suite",
     "learning",
+    "amortised",
 ]
 BENCHMARKS: tuple[str, ...] = get_args(Benchmark)
 
@@ -211,4 +212,5 @@ class Bench:
     beside other work. engines: steps per second of Brax, MJX and MuJoCo's C engine. constraints: what constraints
     keep, and penalties do not. faults: what a run loses when it is ended from outside. suite: returns on MuJoCo
     Playground's control suite and on robots of MJCF files, beside those of doing nothing and of chance. learning:
-    curves of planning with a model that is learnt meanwhile, beside the true one."""
+    curves of planning with a model that is learnt meanwhile, beside the true one. amortised: returns of planners with
+    fewer plans, primed with a network that was distilled from them, and the share of plannings that it saves."""

@@ -169,6 +169,16 @@ DIAGNOSTICS: Mapping[str, Diagnostic] = {
         "0 is no harm in closed loop, where the next step goes on.",
         "0 or 1",
     ),
+    "planned": Diagnostic(
+        "Planned",
+        "1 where it was planned, 0 where the network's plan did: its mean is the share of plannings.",
+        "0 or 1",
+    ),
+    "regret": Diagnostic(
+        "Regret of the network's plan",
+        "What a few tries earn more: above the threshold it is planned.",
+        "return",
+    ),
 }
 
 
