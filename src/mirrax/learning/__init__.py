@@ -4,6 +4,18 @@ from mirrax.dynamics.learned import Transitions, transitions
 from mirrax.dynamics.learned.fitting import FitProgress, FitReport, fit
 from mirrax.learning.collecting import Collected, collect
 from mirrax.learning.horizon_errors import HorizonErrors, horizon_errors
+from mirrax.learning.policies import (
+    PolicyTraining,
+    UpdateRecord,
+    categorical,
+    learn_policy,
+    mpo,
+    policy_gradient,
+    policy_returns,
+    soft_q_learning,
+    tanh_gaussian,
+    v_mpo,
+)
 from mirrax.learning.tensorboard import tensorboard
 from mirrax.learning.training import EpisodeRecord, Training, train
 
@@ -13,12 +25,22 @@ __all__ = [
     "FitProgress",
     "FitReport",
     "HorizonErrors",
+    "PolicyTraining",
     "Training",
     "Transitions",
+    "UpdateRecord",
+    "categorical",
     "collect",
     "fit",
     "horizon_errors",
+    "learn_policy",
+    "mpo",
+    "policy_gradient",
+    "policy_returns",
+    "soft_q_learning",
+    "tanh_gaussian",
     "tensorboard",
     "train",
     "transitions",
+    "v_mpo",
 ]
