@@ -19,8 +19,10 @@ from mirrax.learning.policies.objectives import huber
 from mirrax.learning.policies.replay import Replay, Transition, added, drawn, empty, transitions_of
 from mirrax.learning.policies.reweighting import (
     action_weights,
-    bounded_step,
+    ascended,
+    bounded_loss,
     divergence,
+    divergences,
     temperature_at,
     weighted_likelihood,
 )
@@ -72,7 +74,7 @@ class MpoLearner(NamedTuple):
     Attributes:
         policy: as it is.
         parts: parameters.
-        optimizer_states: of Adam, for policy, multipliers and critic.
+        optimizer_states: of Adam, for policy and critic.
         critic: Q.
         bounds: of the parts of a step, nats, [K].
         replay: the latest transitions.
@@ -95,7 +97,7 @@ class Mpo:
     epsilon_std: Float[Array, ""]
     discount: Float[Array, ""]
     learning_rate: Float[Array, ""]
-    dual_learning_rate: Float[Array, ""]
+    multiplier_rate: Float[Array, ""]
     target_rate: Float[Array, ""]
     num_actions: int = static()
     num_gradient_steps: int = static()
@@ -117,7 +119,7 @@ class Mpo:
         bounds = bounds_of(space, self.epsilon_mean, self.epsilon_std)
         parts = MpoParts(policy.params, first_multipliers(len(bounds)), params, params)
         adam = optax.adam(1e-3)
-        states = adam.init(parts.policy), adam.init(parts.log_multipliers), adam.init(params)
+        states = adam.init(parts.policy), adam.init(params)
         example = space.zeros() if discrete else jnp.zeros(space.shape)
         replay = empty(check_replay(self.replay_size, setting.num_transitions), size, example)
         return MpoLearner(policy, parts, states, ActionValue(network, space), bounds, replay)
@@ -130,27 +132,26 @@ class Mpo:
         old = learner.policy
 
         def step(at: tuple[MpoParts, Any], key: PRNGKeyArray) -> tuple[tuple[MpoParts, Any], dict[str, Array]]:
-            parts, (policy_state, duals_state, critic_state) = at
+            parts, (policy_state, critic_state) = at
             draw_key, critic_key, policy_key = jax.random.split(key, 3)
             batch = drawn(replay, draw_key, self.batch_size)
             value_loss, critic_gradient = jax.value_and_grad(self._critic_loss)(
                 parts.critic, learner, parts, batch, critic_key
             )
-            (policy_gradient, duals_gradient), numbers = jax.grad(self._policy_loss, (0, 1), has_aux=True)(
-                parts.policy, parts.log_multipliers, learner, parts, batch, policy_key
+            policy_gradient, (kls, numbers) = jax.grad(self._policy_loss, has_aux=True)(
+                parts.policy, learner, parts, batch, policy_key
             )
-            slow, fast = optax.adam(self.learning_rate), optax.adam(self.dual_learning_rate)
-            changes, policy_state = slow.update(policy_gradient, policy_state)
-            duals_changes, duals_state = fast.update(duals_gradient, duals_state)
-            critic_changes, critic_state = slow.update(critic_gradient, critic_state)
+            adam = optax.adam(self.learning_rate)
+            changes, policy_state = adam.update(policy_gradient, policy_state)
+            critic_changes, critic_state = adam.update(critic_gradient, critic_state)
             critic = optax.apply_updates(parts.critic, critic_changes)
             parts = MpoParts(
                 optax.apply_updates(parts.policy, changes),
-                optax.apply_updates(parts.log_multipliers, duals_changes),
+                ascended(parts.log_multipliers, kls, learner.bounds, self.multiplier_rate),
                 critic,
                 optax.incremental_update(critic, parts.target_critic, self.target_rate),
             )
-            return (parts, (policy_state, duals_state, critic_state)), numbers | {"value_loss": value_loss}
+            return (parts, (policy_state, critic_state)), numbers | {"value_loss": value_loss}
 
         keys = jax.random.split(key, self.num_gradient_steps)
         (parts, states), history = jax.lax.scan(step, (learner.parts, learner.optimizer_states), keys)
@@ -174,26 +175,20 @@ class Mpo:
         return huber(critic.of(params, batch.observation, done) - jax.lax.stop_gradient(targets)).mean()
 
     def _policy_loss(
-        self,
-        params: Any,
-        log_multipliers: Array,
-        learner: MpoLearner,
-        parts: MpoParts,
-        batch: Transition,
-        key: PRNGKeyArray,
-    ) -> tuple[Float[Array, ""], dict[str, Array]]:
-        """E-step and M-step."""
+        self, params: Any, learner: MpoLearner, parts: MpoParts, batch: Transition, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], tuple[Float[Array, " K"], dict[str, Array]]]:
+        """E-step and M-step; besides the divergences of its parts, and numbers to report."""
         old = learner.policy.distribution(batch.observation)
         new = with_params(learner.policy, params).distribution(batch.observation)
         raw, log_base = old.candidates(key, self.num_actions)
         q_values = learner.critic.of(parts.target_critic, batch.observation, old.action(raw))
-        q_values, log_base = jax.lax.stop_gradient((q_values, log_base))
         temperature = temperature_at(q_values, log_base, self.epsilon)
         weights = action_weights(q_values, log_base, temperature)
         split = new.parts(old)
-        fit = bounded_step(weighted_likelihood(split, raw, weights), old, split, log_multipliers, learner.bounds)
-        numbers = {"kl_weights": divergence(weights, log_base), "kl_policy": fit.divergences.sum()}
-        return fit.loss, numbers | {"temperature": value_unit(self.discount) * temperature}
+        kls = divergences(old, split)
+        numbers = {"kl_weights": divergence(weights, log_base), "kl_policy": kls.sum()}
+        numbers |= {"temperature": value_unit(self.discount) * temperature}
+        return bounded_loss(weighted_likelihood(split, raw, weights), kls, parts.log_multipliers), (kls, numbers)
 
     def value(self, learner: MpoLearner) -> None:
         """None: MPO learns values of actions."""
@@ -207,7 +202,7 @@ def mpo(
     epsilon_std: Any = 1e-4,
     discount: Any = 0.99,
     learning_rate: Any = 1e-3,
-    dual_learning_rate: Any = 1e-2,
+    multiplier_rate: Any = 1e-2,
     target_rate: Any = 0.01,
     num_actions: int = 16,
     num_gradient_steps: int = 32,
@@ -227,7 +222,7 @@ def mpo(
         epsilon_std: of a step of the standard deviation, nats, > 0.
         discount: γ, in [0, 1].
         learning_rate: of Adam, for policy and value, > 0.
-        dual_learning_rate: of Adam, for the logarithms of the multipliers of both, > 0.
+        multiplier_rate: how much the logarithms of the multipliers of both bounds change at most in a step, > 0.
         target_rate: how far the network of the targets follows in a step, in (0, 1].
         num_actions: how many actions are weighed in a state, where they are continuous.
         num_gradient_steps: in an update.
@@ -248,7 +243,7 @@ def mpo(
         **check_epsilons(epsilon_mean=epsilon_mean, epsilon_std=epsilon_std),
         discount=check_discount(discount),
         learning_rate=real("learning_rate", learning_rate, above=0.0),
-        dual_learning_rate=real("dual_learning_rate", dual_learning_rate, above=0.0),
+        multiplier_rate=real("multiplier_rate", multiplier_rate, above=0.0),
         target_rate=real("target_rate", target_rate, above=0.0, maximum=1.0),
         num_actions=num_actions,
         num_gradient_steps=integer("num_gradient_steps", num_gradient_steps),

@@ -5,13 +5,14 @@ likelihood in small steps. N counts candidates of a state, K the parts of a step
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 _DECADES = 6.0 * math.log(10.0)  # of the temperature, to either side of the spread of Q
+_LARGEST = math.log(1e3)  # multiplier, or the inverse of the least
 _HALVINGS = 24  # of those, down to 2e-6 of the temperature
 
 
@@ -92,18 +93,6 @@ def divergence(weights: Float[Array, "N *b"], log_base: Float[Array, "N *b"]) ->
     return (own - jnp.where(weights > 0, weights * log_base, 0.0)).sum(0).mean()
 
 
-class Step(NamedTuple):
-    """The terms of an M-step.
-
-    Attributes:
-        loss: to minimise over the policy and the logarithms of the multipliers together, nats.
-        divergences: E_s KL of each part, [K].
-    """
-
-    loss: Float[Array, ""]
-    divergences: Float[Array, " K"]
-
-
 def weighted_likelihood(parts: Any, raw: Any, weights: Float[Array, "N *b"]) -> Float[Array, ""]:
     """The fit of the M-step of MPO, each part of the step by itself (Abdolmaleki et al., 2018b, section 4.2.1).
 
@@ -120,27 +109,56 @@ def weighted_likelihood(parts: Any, raw: Any, weights: Float[Array, "N *b"]) -> 
     return sum(((weights * jax.vmap(part.log_prob)(raw)).sum(0).mean() for part in parts), jnp.zeros(()))
 
 
-def bounded_step(
-    likelihood: Float[Array, ""], old: Any, parts: Any, log_multipliers: Float[Array, " K"], epsilons: Any
-) -> Step:
-    """The M-step within bounded divergences, by Lagrange multipliers α (MPO; V-MPO, Song et al., 2020, Eq. 5).
+def divergences(old: Any, parts: Any) -> Float[Array, " K"]:
+    """How far the parts of a step go.
+
+    Args:
+        old: distributions of b states that the step sets out from.
+        parts: those after each part of the step.
+
+    Returns:
+        E_s KL(π_old ‖ π_θ) of each, nats, [K].
+    """
+    return jnp.stack([jax.lax.stop_gradient(old).kl(part).mean() for part in parts])
+
+
+def bounded_loss(
+    likelihood: Float[Array, ""], kls: Float[Array, " K"], log_multipliers: Float[Array, " K"]
+) -> Float[Array, ""]:
+    """The M-step within bounded divergences (MPO; V-MPO: Song et al., 2020, Eq. 5).
 
     Args:
         likelihood: to maximise, of the new policy.
-        old: distributions of b states that the step sets out from.
-        parts: those after each part of the step.
+        kls: of the parts of the step, nats, [K].
         log_multipliers: log α, [K].
-        epsilons: the bounds, nats, [K].
 
     Returns:
-        Loss and divergences. The gradient of the loss descends in the policy, and ascends in α.
+        To minimise over the policy.
     """
-    stop = jax.lax.stop_gradient
-    divergences = jnp.stack([stop(old).kl(part).mean() for part in parts])  # E_s KL(π_old ‖ π_θ)
-    multipliers = jnp.exp(log_multipliers)
-    # −L + Σ_k sg(α_k) KL_k + α_k (ε_k − sg(KL_k))
-    held = stop(multipliers) * divergences + multipliers * (epsilons - stop(divergences))
-    return Step(held.sum() - likelihood, divergences)
+    # −L + Σ_k α_k KL_k; −Σ_k α_k ε_k has no derivative in the policy
+    return (jax.lax.stop_gradient(jnp.exp(log_multipliers)) * kls).sum() - likelihood
+
+
+def ascended(
+    log_multipliers: Float[Array, " K"], kls: Float[Array, " K"], epsilons: Float[Array, " K"], rate: Any
+) -> Float[Array, " K"]:
+    """Multipliers a step nearer to those that hold the bounds.
+
+    The gradient of α (KL − ε) in log α is taken relative to α ε and clipped: one step too far must not raise α, and
+    by that the next gradient, without end.
+
+    Args:
+        log_multipliers: log α, [K].
+        kls: of the parts of the step, nats, [K].
+        epsilons: the bounds ε, nats, [K].
+        rate: the greatest change of log α.
+
+    Returns:
+        log α, [K], with α between 1e-3 and 1e3.
+    """
+    # log α ← log α + rate (KL − ε)/ε
+    moved = log_multipliers + rate * jnp.clip(kls / epsilons - 1.0, -1.0, 1.0)
+    return jnp.clip(moved, -_LARGEST, _LARGEST)
 
 
 def top_half(advantages: Float[Array, "..."]) -> Bool[Array, "..."]:

@@ -13,7 +13,15 @@ from mirrax.learning.policies.duals import bounds_of, check_epsilons, first_mult
 from mirrax.learning.policies.experience import Experience
 from mirrax.learning.policies.networks import check_hidden
 from mirrax.learning.policies.returns import lambda_returns
-from mirrax.learning.policies.reweighting import action_weights, bounded_step, divergence, half_base, temperature_at
+from mirrax.learning.policies.reweighting import (
+    action_weights,
+    ascended,
+    bounded_loss,
+    divergence,
+    divergences,
+    half_base,
+    temperature_at,
+)
 from mirrax.learning.policies.values import AmortisedValue, ValueFit, first_fit, fitted, value_unit
 
 
@@ -23,14 +31,14 @@ class VmpoLearner(NamedTuple):
     Attributes:
         policy: as it is.
         log_multipliers: log α of the parts of a step, [K].
-        optimizer_states: of Adam, for policy and multipliers.
+        optimizer_state: of Adam, for the policy.
         fit: of the value.
         bounds: of the parts of a step, nats, [K].
     """
 
     policy: Any
     log_multipliers: Float[Array, " K"]
-    optimizer_states: Any
+    optimizer_state: Any
     fit: ValueFit
     bounds: Float[Array, " K"]
 
@@ -45,7 +53,7 @@ class Vmpo:
     discount: Float[Array, ""]
     trace: Float[Array, ""]
     learning_rate: Float[Array, ""]
-    dual_learning_rate: Float[Array, ""]
+    multiplier_rate: Float[Array, ""]
     value_learning_rate: Float[Array, ""]
     num_gradient_steps: int = static()
     hidden: tuple[int, ...] = static()
@@ -59,8 +67,8 @@ class Vmpo:
         """Where learning begins."""
         bounds = bounds_of(setting.space, self.epsilon_mean, self.epsilon_std)
         fit = first_fit(key, policy.observe, setting.observation_size, self.hidden, self.discount)
-        multipliers, adam = first_multipliers(len(bounds)), optax.adam(1e-3)
-        return VmpoLearner(policy, multipliers, (adam.init(policy.params), adam.init(multipliers)), fit, bounds)
+        multipliers, state = first_multipliers(len(bounds)), optax.adam(1e-3).init(policy.params)
+        return VmpoLearner(policy, multipliers, state, fit, bounds)
 
     def learn(
         self, key: PRNGKeyArray, learner: VmpoLearner, experience: Experience
@@ -75,29 +83,28 @@ class Vmpo:
         temperature = temperature_at(advantages.ravel(), log_base, self.epsilon)
         weights = action_weights(advantages.ravel(), log_base, temperature).reshape(advantages.shape)
 
-        def loss(params: Any, log_multipliers: Array) -> tuple[Array, Array]:
+        def loss(params: Any, log_multipliers: Array) -> tuple[Float[Array, ""], Float[Array, " K"]]:
             new = with_params(policy, params).distribution(experience.observations)
             likelihood = (weights * new.log_prob(experience.raw)).sum()  # Σ ψ log π(a|s)
-            fit = bounded_step(likelihood, old, new.parts(old), log_multipliers, learner.bounds)
-            return fit.loss, fit.divergences.sum()
+            kls = divergences(old, new.parts(old))
+            return bounded_loss(likelihood, kls, log_multipliers), kls
 
         def step(at: tuple[Any, Any, Any], _: None) -> tuple[tuple[Any, Any, Any], Array]:
-            params, duals, (policy_state, duals_state) = at
-            (policy_gradient, duals_gradient), step_size = jax.grad(loss, (0, 1), has_aux=True)(params, duals)
-            changes, policy_state = optax.adam(self.learning_rate).update(policy_gradient, policy_state)
-            duals_changes, duals_state = optax.adam(self.dual_learning_rate).update(duals_gradient, duals_state)
-            params, duals = optax.apply_updates(params, changes), optax.apply_updates(duals, duals_changes)
-            return (params, duals, (policy_state, duals_state)), step_size
+            params, log_multipliers, state = at
+            gradient, kls = jax.grad(loss, has_aux=True)(params, log_multipliers)
+            changes, state = optax.adam(self.learning_rate).update(gradient, state)
+            log_multipliers = ascended(log_multipliers, kls, learner.bounds, self.multiplier_rate)
+            return (optax.apply_updates(params, changes), log_multipliers, state), kls.sum()
 
-        at = policy.params, learner.log_multipliers, learner.optimizer_states
-        (params, duals, states), step_sizes = jax.lax.scan(step, at, None, length=self.num_gradient_steps)
+        at = policy.params, learner.log_multipliers, learner.optimizer_state
+        (params, log_multipliers, state), kls = jax.lax.scan(step, at, None, length=self.num_gradient_steps)
         fit, value_loss = fitted(
             learner.fit, experience.observations, returns, self.value_learning_rate, self.num_gradient_steps
         )
         numbers = {"entropy": -experience.log_probs.mean(), "value_loss": value_loss}
-        numbers |= {"kl_weights": divergence(weights.ravel(), log_base), "kl_policy": step_sizes[-1]}
+        numbers |= {"kl_weights": divergence(weights.ravel(), log_base), "kl_policy": kls[-1]}
         numbers |= {"temperature": unit * temperature}
-        return VmpoLearner(with_params(policy, params), duals, states, fit, learner.bounds), numbers
+        return VmpoLearner(with_params(policy, params), log_multipliers, state, fit, learner.bounds), numbers
 
     def value(self, learner: VmpoLearner) -> AmortisedValue:
         """V."""
@@ -112,7 +119,7 @@ def v_mpo(
     discount: Any = 0.99,
     trace: Any = 0.95,
     learning_rate: Any = 1e-3,
-    dual_learning_rate: Any = 1e-2,
+    multiplier_rate: Any = 1e-2,
     value_learning_rate: Any = 3e-3,
     num_gradient_steps: int = 20,
     hidden: Any = (64, 64),
@@ -129,7 +136,7 @@ def v_mpo(
         discount: γ, in [0, 1].
         trace: λ of the returns, in [0, 1].
         learning_rate: of Adam, for the policy, > 0.
-        dual_learning_rate: of Adam, for the logarithms of the multipliers of both, > 0.
+        multiplier_rate: how much the logarithms of the multipliers of both bounds change at most in a step, > 0.
         value_learning_rate: of Adam, for the value, > 0.
         num_gradient_steps: of policy and value, in an update.
         hidden: the sizes of the hidden layers of the value's network.
@@ -145,7 +152,7 @@ def v_mpo(
         discount=check_discount(discount),
         trace=real("trace", trace, minimum=0.0, maximum=1.0),
         learning_rate=real("learning_rate", learning_rate, above=0.0),
-        dual_learning_rate=real("dual_learning_rate", dual_learning_rate, above=0.0),
+        multiplier_rate=real("multiplier_rate", multiplier_rate, above=0.0),
         value_learning_rate=real("value_learning_rate", value_learning_rate, above=0.0),
         num_gradient_steps=integer("num_gradient_steps", num_gradient_steps),
         hidden=check_hidden(hidden),

@@ -14,11 +14,11 @@ from mirrax.dynamics.pytrees import pytree, static
 from mirrax.learning.policies.networks import observed, outputs
 from mirrax.learning.policies.objectives import huber
 
-_LONGEST = 1000.0  # steps that a unit of value stands for at most
+_LONGEST = 100.0  # steps that a unit of value stands for at most
 
 
 def value_unit(discount: Any) -> Float[Array, ""]:
-    """In what values are measured: rewards of 1 in all of the 1/(1 − γ) steps, at most 1000, that count.
+    """In what values are measured: rewards of 1 in all of the 1/(1 − γ) steps, at most 100, that count.
 
     Networks give values in this unit, so that their outputs are of the size of a reward.
 
