@@ -418,10 +418,10 @@ def test_an_update_is_compiled_once():
 def test_soft_q_learning_learns_the_structured_posterior():
     mdp = chain(discount=1.0)
     algorithm = learning.soft_q_learning(
-        temperature=0.4, discount=0.9, learning_rate=0.01, target_rate=0.05, prior=[0.7, 0.3], replay_size=4096
+        temperature=0.4, discount=0.9, learning_rate=5e-4, target_rate=0.05, prior=[0.7, 0.3]
     )
     policy = learning.categorical(observe=one_hot, hidden=())
-    run = {"num_updates": 150, "num_envs": 16, "num_steps": 16, "episode_steps": 20, "policy": policy}
+    run = {"num_updates": 200, "num_envs": 32, "num_steps": 16, "episode_steps": 20, "policy": policy}
     training = learning.learn_policy(mdp, algorithm, KEY, **run)
     exact = planners.exact.value_iteration(chain(discount=0.9), temperature=0.4, prior=[0.7, 0.3])
     states = jnp.arange(3)  # in the last one there is nothing to choose
