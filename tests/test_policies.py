@@ -451,6 +451,26 @@ def test_a_policy_learns_to_swing_up_a_pole(name):
     assert learnt.mean() > 50.0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "num_updates"), [("mpo", 200), ("policy_gradient", 600)])
+def test_on_a_linear_quadratic_model_policies_end_near_riccati(name, num_updates):
+    """Their mean actions are those of the discounted Riccati equation, up to a quarter of their size."""
+    A, B, gamma = np.array([[0.9, 0.2], [-0.2, 0.8]]), np.array([[0.0], [0.5]]), 0.9
+    Q, R = np.eye(2), np.array([[0.5]])
+    P = Q
+    for _ in range(500):
+        K = -np.linalg.solve(R + gamma * B.T @ P @ B, gamma * B.T @ P @ A)
+        P = Q + gamma * A.T @ P @ (A + B @ K)
+    env = dynamics.linear_quadratic(A, B, Q, R, W=0.02 * np.eye(2), start=np.zeros(2))
+    algorithm = getattr(learning, name)(discount=gamma, **({"temperature": 0.0} if name == "policy_gradient" else {}))
+    policy = learning.tanh_gaussian(hidden=(), std=0.5)
+    run = {"num_updates": num_updates, "num_envs": 32, "num_steps": 16, "episode_steps": 50, "policy": policy}
+    training = learning.learn_policy(env, algorithm, KEY, **run)
+    states = np.random.default_rng(0).normal(scale=0.3, size=(500, 2))
+    actions, exact = np.asarray(jax.vmap(training.policy.mode)(jnp.asarray(states, float))), states @ K.T
+    assert ((actions - exact) ** 2).mean() ** 0.5 < 0.25 * (exact**2).mean() ** 0.5
+
+
 def pole(state):
     """Of a cart-pole: cosine and sine of the angle, and what else there is, about 1."""
     x, angle, velocity, spin = state

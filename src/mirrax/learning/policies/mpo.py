@@ -199,7 +199,7 @@ def mpo(
     *,
     epsilon: Any = 0.1,
     epsilon_mean: Any = 0.01,
-    epsilon_std: Any = 1e-4,
+    epsilon_std: Any = 1e-5,
     discount: Any = 0.99,
     learning_rate: Any = 1e-3,
     multiplier_rate: Any = 1e-2,

@@ -115,7 +115,7 @@ def v_mpo(
     *,
     epsilon: Any = 0.1,
     epsilon_mean: Any = 0.01,
-    epsilon_std: Any = 1e-4,
+    epsilon_std: Any = 1e-5,
     discount: Any = 0.99,
     trace: Any = 0.95,
     learning_rate: Any = 1e-3,
