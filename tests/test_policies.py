@@ -261,6 +261,21 @@ def test_episodes_begin_anew(last, limit):
     assert [t for t in range(8) if finished.lasts[t, 1]] == second[1:]  # the first was not whole
 
 
+def test_states_may_hold_keys():
+    """Noise that is in the state: an episode that begins anew has noise of its own."""
+
+    def step(key, state, action):
+        key, now = jax.random.split(state[0])
+        return (key, jax.random.normal(now, (1,))), 0.0, 1.0
+
+    env = dynamics.from_function(step, 1, init=lambda key: (key, jnp.zeros(1)))
+    policy = bound(env=env, observe=lambda state: state[1])
+    actors = begun(env, KEY, 2, jnp.asarray(3))
+    _, experience, _ = jax.jit(drive, static_argnums=4)(env, policy, actors, KEY, 6, jnp.asarray(3))
+    seen = experience.next_observations[..., 0]
+    assert len(set(np.asarray(seen).ravel().tolist())) == seen.size
+
+
 @pytest.mark.parametrize("ends", [True, False])
 def test_value_learns_what_lies_behind_a_time_limit(ends):
     """A reward of 1 for ever is worth 1/(1 − γ), however short the episodes; after an end it is worth nothing."""

@@ -50,7 +50,7 @@ def soft_q_target(
     log_prior: Float[Array, "..."],
     temperature: Float[Array, ""],
 ) -> Float[Array, "*b"]:
-    """What Q(s, a) is to be, after a step (Haarnoja et al., 2017, Eq. 5, with a prior).
+    """What Q(s, a) is to be, after a step (Haarnoja et al., 2017, with a prior).
 
     Millidge et al. (2020) print r + ln E_q V(s'), the logarithm of a logarithm of a probability.
 

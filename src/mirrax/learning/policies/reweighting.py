@@ -19,7 +19,7 @@ _HALVINGS = 24  # of those, down to 2e-6 of the temperature
 def action_weights(
     q_values: Float[Array, "N *b"], log_base: Float[Array, "N *b"], temperature: Float[Array, ""]
 ) -> Float[Array, "N *b"]:
-    """The E-step of MPO (Abdolmaleki et al., 2018, Eq. 8).
+    """The E-step of MPO (Abdolmaleki et al., 2018).
 
     Args:
         q_values: Q(s, a) of candidates, [N, *b].
@@ -36,7 +36,7 @@ def action_weights(
 def temperature_dual(
     q_values: Float[Array, "N *b"], log_base: Float[Array, "N *b"], temperature: Float[Array, ""], epsilon: Any
 ) -> Float[Array, ""]:
-    """What η minimises so that the weights' divergence is ε (Abdolmaleki et al., 2018, Eq. 9).
+    """What η minimises so that the weights' divergence is ε (Abdolmaleki et al., 2018).
 
     Args:
         q_values: Q(s, a) of candidates, [N, *b].
@@ -94,7 +94,7 @@ def divergence(weights: Float[Array, "N *b"], log_base: Float[Array, "N *b"]) ->
 
 
 def weighted_likelihood(parts: Any, raw: Any, weights: Float[Array, "N *b"]) -> Float[Array, ""]:
-    """The fit of the M-step of MPO, each part of the step by itself (Abdolmaleki et al., 2018b, section 4.2.1).
+    """The fit of the M-step of MPO, each part of the step by itself (Abdolmaleki et al., 2018).
 
     Args:
         parts: distributions of b states, of which each takes one part of the step from the old ones.
@@ -125,7 +125,7 @@ def divergences(old: Any, parts: Any) -> Float[Array, " K"]:
 def bounded_loss(
     likelihood: Float[Array, ""], kls: Float[Array, " K"], log_multipliers: Float[Array, " K"]
 ) -> Float[Array, ""]:
-    """The M-step within bounded divergences (MPO; V-MPO: Song et al., 2020, Eq. 5).
+    """The M-step within bounded divergences (MPO; V-MPO: Song et al., 2020).
 
     Args:
         likelihood: to maximise, of the new policy.
@@ -162,7 +162,7 @@ def ascended(
 
 
 def top_half(advantages: Float[Array, "..."]) -> Bool[Array, "..."]:
-    """Which advantages are among the greater half, exactly half of them (Song et al., 2020, section 4).
+    """Which advantages are among the greater half, exactly half of them (Song et al., 2020).
 
     Args:
         advantages: of any shape; of an odd number of them the half is rounded up.
@@ -178,8 +178,8 @@ def top_half(advantages: Float[Array, "..."]) -> Bool[Array, "..."]:
 def half_base(advantages: Float[Array, " N"]) -> Float[Array, " N"]:
     """The better half as candidates of equal weights: the `log_base` of V-MPO, for the functions above.
 
-    With it `action_weights` are its ψ ∝ exp(A/η) (Song et al., 2020, Eq. 3), and `temperature_dual` is its loss
-    η ε + η log mean exp(A/η), the mean over the better half (Eq. 4).
+    With it `action_weights` are its ψ ∝ exp(A/η) (Song et al., 2020), and `temperature_dual` is its loss
+    η ε + η log mean exp(A/η), the mean over the better half.
 
     Args:
         advantages: A, [N].
