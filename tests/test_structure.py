@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 FILES = sorted(path for folder in ("planners", "dynamics", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 FACE = sorted(
     path
-    for folder in ("", "cli", "learning", "report", "results")
+    for folder in ("", "cli", "learning", "learning/policies", "report", "results")
     for path in (ROOT / "src" / "mirrax" / folder).glob("*.py")
 )
 

@@ -1,8 +1,8 @@
 """The map: every algorithm on the two axes of Millidge et al. (2020), with its equation and its file."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-ITERATIVE, AMORTISED, MODELS = "iterative", "amortised", "models"
+ITERATIVE, AMORTISED, HYBRID, MODELS = "iterative", "amortised", "hybrid", "models"
 PLANS, POLICIES = "plans", "policies"
 
 
@@ -10,7 +10,8 @@ class Place(NamedTuple):
     """Where an algorithm stands.
 
     Attributes:
-        inference: `ITERATIVE`, for the state at hand; `AMORTISED`, once for all states; `MODELS`, of the world.
+        inference: `ITERATIVE`, for the state at hand; `AMORTISED`, once for all states; `HYBRID`, of both; `MODELS`, of
+            the world.
         over: `PLANS` or `POLICIES`; of models empty.
         equation: what it computes.
     """
@@ -42,6 +43,16 @@ ALGORITHMS: dict[str, Place] = {
     "planners.iterative_policy": Place(ITERATIVE, POLICIES, "θ⁺ = θ + η ∇_θ E_θ[R/λ + log π_φ − log π_θ]"),
     "planners.message_passing": Place(ITERATIVE, POLICIES, "V_t(s) = log Σ_a p(a∣s) exp Q_t(s, a), exactly"),
     "planners.value_iteration": Place(ITERATIVE, POLICIES, "the fixed point of the same"),
+    "planners.policies.plan_network": Place(AMORTISED, PLANS, "q_φ(a∣s) = N(m_φ(s), diag σ_φ²(s)) over plans"),
+    "learning.distil": Place(AMORTISED, PLANS, "max_φ E_s Σ_k w_k log q_φ(a_k∣s), w of a planner"),
+    "learning.amortise": Place(AMORTISED, PLANS, "max_φ E_s E_{q_φ}[R/λ + log p − log q_φ]"),
+    "learning.policy_gradient": Place(AMORTISED, POLICIES, "∇ E Σ_t log π (Σ_{t'≥t} γ^(t'−t) (r − β log π) − V)"),
+    "learning.soft_q_learning": Place(AMORTISED, POLICIES, "Q → r + γ β log Σ p exp(Q/β), π ∝ p exp(Q/β)"),
+    "learning.mpo": Place(AMORTISED, POLICIES, "q ∝ π_old exp(Q/η), KL = ε; then max_π E_q log π"),
+    "learning.v_mpo": Place(AMORTISED, POLICIES, "ψ ∝ exp(A/η) over the better half, then the same"),
+    "planners.primed": Place(HYBRID, PLANS, "the planner's posterior under p ∝ q_φ^b"),
+    "planners.controller": Place(HYBRID, PLANS, "a = argmax q_φ(a∣s): a planner that does not plan"),
+    "planners.amortised": Place(HYBRID, PLANS, "plans where max_k R(a_k) − R(m_φ(s)) is above a threshold"),
     "learning.fit": Place(MODELS, "", "θ_e = argmin mean ½ Σ [(y − μ)²/σ² + log σ²], on a bootstrap"),
     "learning.train": Place(MODELS, "", "drive, fit, plan, drive again (PETS)"),
 }
@@ -57,8 +68,9 @@ def file_of(name: str) -> str:
 
     import mirrax
 
-    package, _, own = name.partition(".")
-    found = getattr(getattr(mirrax, package), own)
+    found: Any = mirrax
+    for part in name.split("."):
+        found = getattr(found, part)
     module = inspect.unwrap(found).__module__.removeprefix("mirrax.").replace(".", "/")
     return f"src/mirrax/{module}.py" if module.startswith("learning/") else f"{module}.py"
 
@@ -74,6 +86,7 @@ def print_map() -> None:
         (ITERATIVE, POLICIES): "Iterative, over policies: an answer for the states ahead",
         (AMORTISED, PLANS): "Amortised, over plans: a plan for every state, learnt once",
         (AMORTISED, POLICIES): "Amortised, over policies: an action for every state, learnt once",
+        (HYBRID, PLANS): "Both together",
         (MODELS, ""): "Models to plan with, learnt",
     }
     console = Console()

@@ -1,4 +1,4 @@
-"""Learning to plan: models that are fitted to what an environment does, the loop around them, amortised plans."""
+"""Learning: models that are fitted to what an environment does, amortised plans, amortised policies."""
 
 from mirrax.dynamics.learned import Transitions, transitions
 from mirrax.dynamics.learned.fitting import FitProgress, FitReport, fit
@@ -7,6 +7,18 @@ from mirrax.learning.descending import AmortisedReport
 from mirrax.learning.distilling import PlanTargets, distil, episode_targets, plan_targets
 from mirrax.learning.evidence import amortise
 from mirrax.learning.horizon_errors import HorizonErrors, horizon_errors
+from mirrax.learning.policies import (
+    PolicyTraining,
+    UpdateRecord,
+    categorical,
+    learn_policy,
+    mpo,
+    policy_gradient,
+    policy_returns,
+    soft_q_learning,
+    tanh_gaussian,
+    v_mpo,
+)
 from mirrax.learning.tensorboard import tensorboard
 from mirrax.learning.training import EpisodeRecord, Training, train
 
@@ -18,16 +30,26 @@ __all__ = [
     "FitReport",
     "HorizonErrors",
     "PlanTargets",
+    "PolicyTraining",
     "Training",
     "Transitions",
+    "UpdateRecord",
     "amortise",
+    "categorical",
     "collect",
     "distil",
     "episode_targets",
     "fit",
     "horizon_errors",
+    "learn_policy",
+    "mpo",
     "plan_targets",
+    "policy_gradient",
+    "policy_returns",
+    "soft_q_learning",
+    "tanh_gaussian",
     "tensorboard",
     "train",
     "transitions",
+    "v_mpo",
 ]

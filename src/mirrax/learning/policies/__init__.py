@@ -1,0 +1,47 @@
+"""Amortised policies: one distribution over actions for all states, and the algorithms that learn it."""
+
+from mirrax.learning.policies import objectives, returns, reweighting
+from mirrax.learning.policies.algorithm import Algorithm, Setting
+from mirrax.learning.policies.categorical import CategoricalPolicy, categorical
+from mirrax.learning.policies.distributions import Choices, TanhNormal
+from mirrax.learning.policies.experience import Actors, Experience, begun, drive
+from mirrax.learning.policies.gaussian import TanhGaussianPolicy, UnboundedPolicy, tanh_gaussian
+from mirrax.learning.policies.mpo import Mpo, mpo
+from mirrax.learning.policies.policy_gradient import PolicyGradient, policy_gradient
+from mirrax.learning.policies.soft_q_learning import SoftQLearning, SoftValue, soft_q_learning
+from mirrax.learning.policies.training import PolicyTraining, UpdateRecord, learn_policy, policy_returns
+from mirrax.learning.policies.v_mpo import Vmpo, v_mpo
+from mirrax.learning.policies.values import AmortisedValue
+
+__all__ = [
+    "Actors",
+    "Algorithm",
+    "AmortisedValue",
+    "CategoricalPolicy",
+    "Choices",
+    "Experience",
+    "Mpo",
+    "PolicyGradient",
+    "PolicyTraining",
+    "Setting",
+    "SoftQLearning",
+    "SoftValue",
+    "TanhGaussianPolicy",
+    "TanhNormal",
+    "UnboundedPolicy",
+    "UpdateRecord",
+    "Vmpo",
+    "begun",
+    "categorical",
+    "drive",
+    "learn_policy",
+    "mpo",
+    "objectives",
+    "policy_gradient",
+    "policy_returns",
+    "returns",
+    "reweighting",
+    "soft_q_learning",
+    "tanh_gaussian",
+    "v_mpo",
+]

@@ -1,0 +1,250 @@
+"""The loop in which an amortised policy is learnt: drive, learn from it, drive again."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from mirrax.dynamics.base import Model, check_model
+from mirrax.dynamics.checks import boolean, integer
+from mirrax.dynamics.spaces import Discrete, action_space
+from mirrax.learning.policies.algorithm import Setting
+from mirrax.learning.policies.categorical import CategoricalPolicy, categorical
+from mirrax.learning.policies.experience import Actors, begun, drive
+from mirrax.learning.policies.gaussian import TanhGaussianPolicy, tanh_gaussian
+from mirrax.learning.policies.networks import check_observe
+from mirrax.planners.checks import check_key, explained
+
+
+class UpdateRecord(NamedTuple):
+    """One update of a policy.
+
+    Attributes:
+        number: from 0.
+        num_steps: of environments so far, all together.
+        earned: the mean sum of rewards of the episodes that were over in it; NaN for none.
+        num_episodes: how many were over.
+        num_ended: how many of them the environment ended.
+        episode_length: their mean number of steps; NaN for none.
+        numbers: of the algorithm, by name: entropy in nats, value_loss, and what else there is.
+        seconds: since learning began.
+    """
+
+    number: int
+    num_steps: int
+    earned: float
+    num_episodes: int
+    num_ended: int
+    episode_length: float
+    numbers: Mapping[str, float]
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyTraining:
+    """What came of learning a policy.
+
+    Attributes:
+        policy: a distribution over actions in states: `sample`, `log_prob`, `mode`.
+        value: state -> its value, a pytree; None where the algorithm learns none.
+        records: of the updates, in their order.
+    """
+
+    policy: TanhGaussianPolicy | CategoricalPolicy
+    value: Any
+    records: tuple[UpdateRecord, ...]
+
+    @property
+    def returns(self) -> np.ndarray:
+        """The mean sum of rewards of the episodes that were over in each update, NaN for none, [updates]."""
+        return np.array([record.earned for record in self.records])
+
+
+def learn_policy(
+    env: Model,
+    algorithm: Any,
+    key: PRNGKeyArray,
+    *,
+    num_updates: int = 100,
+    num_envs: int = 16,
+    num_steps: int = 32,
+    episode_steps: int = 200,
+    policy: TanhGaussianPolicy | CategoricalPolicy | None = None,
+    observe: Callable[..., Any] | None = None,
+    progress: Callable[[UpdateRecord], None] | None = None,
+) -> PolicyTraining:
+    """Learn an amortised policy: one distribution over actions for all states.
+
+    An update drives several copies of the environment by the present policy, and lets the algorithm learn from it.
+    Episodes begin anew when they are over; the first ones are cut at different steps, and not counted. Where the
+    environment ends one, what lies behind is worth nothing; where its time is up, it is worth what the value says. It
+    compiles an update itself, once for the same kinds of arguments.
+
+    Args:
+        env: the environment.
+        algorithm: `policy_gradient()`, `soft_q_learning()`, `mpo()` or `v_mpo()`.
+        key: of everything random; the same one gives the same policy.
+        num_updates: how many.
+        num_envs: how many copies of the environment there are.
+        num_steps: of each copy in an update.
+        episode_steps: after how many steps the time of an episode is up.
+        policy: where to begin, `tanh_gaussian(...)` or `categorical(...)`, perhaps of another training; None for the
+            one of such actions with its defaults.
+        observe: state -> observation [n], where `policy` is None; None for `state.obs` where there is one, else the
+            coordinates of the state.
+        progress: called after each update.
+
+    Returns:
+        The policy, its value, and how it went.
+
+    Raises:
+        ValueError: for a parameter outside its range, if environment, policy and algorithm do not fit, or if what is
+            learnt or earned is not finite.
+    """
+    began = time.perf_counter()
+    check_model("env", env)
+    if not all(callable(getattr(algorithm, part, None)) for part in ("begin", "learn", "value")):
+        raise ValueError(f"algorithm must be one, such as learning.mpo(), got {algorithm!r}")
+    num_updates, num_envs = integer("num_updates", num_updates), integer("num_envs", num_envs)
+    num_steps, limit = integer("num_steps", num_steps), integer("episode_steps", episode_steps)
+    policy_key, learner_key, env_key, updates_key = jax.random.split(check_key(key), 4)
+    space = action_space(env)
+    if policy is None:
+        make = categorical if isinstance(space, Discrete) else tanh_gaussian
+        policy = make(observe=check_observe(observe))
+    elif observe is not None:
+        raise ValueError(f"observe must be None beside a policy, which has its own, got {observe!r}")
+    elif not isinstance(policy, TanhGaussianPolicy | CategoricalPolicy):
+        raise ValueError(f"policy must be made by tanh_gaussian or categorical, got {type(policy).__name__}")
+    state = env.init(env_key)
+    policy = policy.init(env, state, policy_key)
+    assert policy.observe is not None
+    setting = Setting(space, jax.eval_shape(policy.observe, state).shape[0], num_envs * num_steps)
+    learner = algorithm.begin(learner_key, policy, setting)
+    records = []
+    with explained(f"raised while {algorithm.name} learnt on {type(env).__name__}", env, state):
+        actors = _begun(env, env_key, num_envs, jnp.asarray(limit))
+        for number in range(num_updates):
+            update_key = jax.random.fold_in(updates_key, number)
+            learner, actors, said = _update(
+                algorithm, env, learner, actors, update_key, jnp.asarray(limit), num_steps
+            )
+            said = jax.device_get(said)
+            record = UpdateRecord(
+                number=number,
+                num_steps=(number + 1) * setting.num_transitions,
+                earned=_mean(said.earned, said.num_episodes),
+                num_episodes=int(said.num_episodes),
+                num_ended=int(said.num_ended),
+                episode_length=_mean(said.num_episode_steps, said.num_episodes),
+                numbers={name: float(value) for name, value in said.numbers.items()},
+                seconds=time.perf_counter() - began,
+            )
+            _check_finite(said, record)
+            records.append(record)
+            if progress is not None:
+                progress(record)
+    return PolicyTraining(learner.policy, algorithm.value(learner), tuple(records))
+
+
+def policy_returns(
+    env: Model,
+    policy: Any,
+    key: PRNGKeyArray,
+    *,
+    num_episodes: int = 16,
+    episode_steps: int = 200,
+    sample: bool = False,
+) -> np.ndarray:
+    """What a policy earns in episodes. It compiles what it needs itself.
+
+    Args:
+        env: the environment.
+        policy: has `mode(state)` and `sample(key, state)`.
+        key: of everything random.
+        num_episodes: how many.
+        episode_steps: the greatest number of steps of one.
+        sample: whether actions are drawn, else they are those without noise.
+
+    Returns:
+        The sums of their rewards, up to their ends, [num_episodes].
+
+    Raises:
+        ValueError: for a parameter outside its range.
+    """
+    check_model("env", env)
+    num, limit = integer("num_episodes", num_episodes), integer("episode_steps", episode_steps)
+    keys = jax.random.split(check_key(key), num)
+    return np.asarray(_earned(env, policy, keys, limit, boolean("sample", sample)))
+
+
+class _Said(NamedTuple):
+    """What is reported of an update, sums over its episodes."""
+
+    earned: Float[Array, ""]
+    num_episodes: Int[Array, ""]
+    num_ended: Int[Array, ""]
+    num_episode_steps: Int[Array, ""]
+    finite: Array
+    learnt_finite: Array
+    numbers: dict[str, Array]
+
+
+_begun = functools.partial(jax.jit, static_argnames="num_envs")(begun)
+
+
+@functools.partial(jax.jit, static_argnames="num_steps")
+def _update(
+    algorithm: Any, env: Model, learner: Any, actors: Actors, key: Array, limit: Int[Array, ""], num_steps: int
+) -> tuple[Any, Actors, _Said]:
+    drive_key, learn_key = jax.random.split(key)
+    actors, experience, finished = drive(env, learner.policy, actors, drive_key, num_steps, limit)
+    learner, numbers = algorithm.learn(learn_key, learner, experience)
+    said = _Said(
+        earned=jnp.where(finished.lasts, finished.earned, 0.0).sum(),
+        num_episodes=finished.lasts.sum(),
+        num_ended=finished.ended.sum(),
+        num_episode_steps=jnp.where(finished.lasts, finished.ages, 0).sum(),
+        finite=jnp.isfinite(experience.rewards).all() & jnp.isfinite(experience.next_observations).all(),
+        learnt_finite=jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(learner.policy.params)]).all(),
+        numbers=numbers,
+    )
+    return learner, actors, said
+
+
+@functools.partial(jax.jit, static_argnames=("num_steps", "sample"))
+def _earned(env: Model, policy: Any, keys: Array, num_steps: int, sample: bool) -> Float[Array, " E"]:
+    def of_one(key: Array) -> Float[Array, ""]:
+        first_key, steps_key = jax.random.split(key)
+
+        def step(at: tuple[Any, Array, Array], key: Array) -> tuple[tuple[Any, Array, Array], None]:
+            state, earned, going = at
+            act_key, step_key = jax.random.split(key)
+            after = env.step(step_key, state, policy.sample(act_key, state) if sample else policy.mode(state))
+            earned = earned + jnp.where(going, after.reward, 0.0)
+            return (after.state, earned, going & (after.discount != 0)), None
+
+        begin = env.init(first_key), jnp.zeros(()), jnp.ones((), bool)
+        return jax.lax.scan(step, begin, jax.random.split(steps_key, num_steps))[0][1]
+
+    return jax.vmap(of_one)(keys)
+
+
+def _mean(total: Any, count: Any) -> float:
+    return float(total) / int(count) if count else float("nan")
+
+
+def _check_finite(said: _Said, record: UpdateRecord) -> None:
+    if not said.finite:
+        raise ValueError(f"env must give finite rewards and observations, got others in update {record.number}")
+    if not (said.learnt_finite and np.isfinite(list(record.numbers.values())).all()):
+        raise ValueError(
+            f"learning_rate must be smaller: what is learnt is not finite after update {record.number}, "
+            f"got {dict(record.numbers)}"
+        )

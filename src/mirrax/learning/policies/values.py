@@ -1,0 +1,117 @@
+"""Values of states that networks give."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mirrax.dynamics.base import State
+from mirrax.dynamics.perceptron import Perceptron
+from mirrax.dynamics.pytrees import pytree, static
+from mirrax.learning.policies.networks import observed, outputs
+from mirrax.learning.policies.objectives import huber
+
+_LONGEST = 100.0  # steps that a unit of value stands for at most
+
+
+def value_unit(discount: Any) -> Float[Array, ""]:
+    """In what values are measured: rewards of 1 in all of the 1/(1 − γ) steps, at most 100, that count.
+
+    Networks give values in this unit, so that their outputs are of the size of a reward.
+
+    Args:
+        discount: γ.
+    """
+    return 1.0 / jnp.maximum(1.0 - jnp.asarray(discount, float), 1.0 / _LONGEST)
+
+
+@pytree
+class AmortisedValue:
+    """V(s) of a policy, by a network: the terminal value of a planner (`dynamics.with_value(model, value)`).
+
+    Attributes:
+        params: of the network.
+        observe: state -> observation [n].
+        unit: see `value_unit`, in units of reward.
+        network: observation -> [1].
+    """
+
+    params: Any
+    observe: Callable[..., Any]
+    unit: Float[Array, ""]
+    network: Perceptron = static()
+
+    def __call__(self, state: State) -> Float[Array, ""]:
+        """The value of a state, discounted, with the entropies of the policy if they were part of it."""
+        return self.of(observed(self.observe, state))
+
+    def of(self, seen: Float[Array, "*b n"]) -> Float[Array, "*b"]:
+        """The values of observations."""
+        return self.unit * outputs(self.network, self.params, seen)[..., 0]
+
+
+class ValueFit(NamedTuple):
+    """A value on its way.
+
+    Attributes:
+        value: as it is.
+        optimizer_state: of Adam.
+    """
+
+    value: AmortisedValue
+    optimizer_state: Any
+
+
+def first_fit(
+    key: PRNGKeyArray, observe: Callable[..., Any], size: int, hidden: tuple[int, ...], discount: Any
+) -> ValueFit:
+    """A value before anything is learnt: 0.
+
+    Args:
+        key: of the first parameters.
+        observe: state -> observation [n].
+        size: n.
+        hidden: the sizes of the hidden layers.
+        discount: γ.
+
+    Returns:
+        Where a fit begins.
+    """
+    network = Perceptron(1, hidden, zero_last=True)
+    params = network.init(key, jnp.zeros(size))
+    value = AmortisedValue(params, observe, value_unit(discount), network)
+    return ValueFit(value, optax.adam(1e-3).init(params))  # the rate is no part of its state
+
+
+def fitted(
+    fit: ValueFit, seen: Float[Array, "*b n"], targets: Float[Array, "*b"], rate: Any, num_steps: int
+) -> tuple[ValueFit, Float[Array, ""]]:
+    """The value some steps of regression nearer to targets.
+
+    Args:
+        fit: where it is.
+        seen: observations, [*b, n].
+        targets: their values, [*b].
+        rate: of Adam.
+        num_steps: of Adam, on all of them.
+
+    Returns:
+        Where it is then, and the mean loss of the steps, in squared units of `value_unit`.
+    """
+    value = fit.value
+
+    def loss(params: Any) -> Float[Array, ""]:
+        errors = outputs(value.network, params, seen)[..., 0] - targets / value.unit
+        return huber(errors).mean()
+
+    def step(at: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], Array]:
+        params, state = at
+        now, gradient = jax.value_and_grad(loss)(params)
+        updates, state = optax.adam(rate).update(gradient, state)
+        return (optax.apply_updates(params, updates), state), now
+
+    (params, state), losses = jax.lax.scan(step, (value.params, fit.optimizer_state), None, length=num_steps)
+    return ValueFit(AmortisedValue(params, value.observe, value.unit, value.network), state), losses.mean()
