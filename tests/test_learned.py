@@ -127,7 +127,7 @@ class Shifts:
         return jnp.asarray(jax.random.uniform(key))
 
     def apply(self, params, inputs):
-        return jnp.array([params, -30.0])
+        return jnp.array([params, -30.0, 9.0])
 
 
 def shifting(sampling, shifts):
@@ -212,20 +212,24 @@ def test_discrete_actions_and_ends_are_learnt():
     after = before + 2.0 * actions[:, None] - 1.0
     goes_on = (jnp.abs(after[:, 0]) < 3.0).astype(float)
     data = learning.transitions(before, actions, after, jnp.ones(1000), goes_on)
-    model = dynamics.learned(observation_size=1, num_actions=2, terminate="learned", **SMALL)
+    model = dynamics.learned(observation_size=1, num_actions=2, **SMALL)
     model, _ = learning.fit(model, data, KEY, max_epochs=60, learning_rate=1e-2)
     step = jax.jit(model.step)
     right, left, out = (step(KEY, jnp.array([x]), jnp.array(a)) for x, a in ((0.0, 1), (0.0, 0), (2.8, 1)))
     assert right.state == pytest.approx([1.0], abs=0.2)
     assert left.state == pytest.approx([-1.0], abs=0.2)
-    assert right.discount > 0.9
-    assert out.discount < 0.3
+    assert right.discount == 1
+    assert out.discount == 0
+    endless = data._replace(discounts=np.ones_like(data.discounts))
+    model, _ = learning.fit(model, endless, KEY, max_epochs=1)  # which has not forgotten them yet
+    assert model.step(KEY, jnp.array([2.8]), jnp.array(1)).discount == 1
     planner = planners.cem(3, num_samples=8)
     action, *_ = planners.plan(planner, model, KEY, jnp.zeros(1), planner.init(model, jnp.zeros(1)))
     assert jnp.issubdtype(action.dtype, jnp.integer)
 
 
 def test_known_rewards_and_ends_are_those_that_were_given(fitted):
+    assert fitted[0].learns_end
     model = dataclasses.replace(
         fitted[0],
         terminate=jax.tree_util.Partial(lambda after: after[0] > 0.5),

@@ -29,7 +29,7 @@ def learned(
     action_size: int | None = None,
     num_actions: int | None = None,
     reward: Any = LEARNED,
-    terminate: Any = None,
+    terminate: Any = LEARNED,
     value: Callable[..., Any] | None = None,
     init: Callable[..., Any] | None = None,
     observe: Callable[..., Any] | None = None,
@@ -60,7 +60,7 @@ def learned(
         reward: (observation, action, next observation) -> scalar, the action within [-1, 1]; "learned" where the
             networks are to say it.
         terminate: next observation -> whether the episode ends there; None where it never does, "learned" where the
-            networks are to say the probability.
+            networks are to say the probability. Where no episode has ended in the data none is expected to.
         value: observation -> scalar, the return expected beyond the horizon; None for 0.
         init: key -> observation, for episodes of the model itself; None for that of `env`.
         observe: state of the environment -> observation [n]; None for `state.obs` where `env` has it, else for its

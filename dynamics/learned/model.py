@@ -181,7 +181,7 @@ class LearnedModel:
             after = after + said.std * jax.random.normal(noise_key, after.shape)
         reward = said.reward if self.reward is None else scalar("reward", self.reward(state, action, after))
         # the likelier of both: a chance of ending that is never quite 0 would make rewards below 0 worth less
-        discount = jnp.where(said.discount < 0.5, 0.0, 1.0)
+        discount = jnp.where((said.discount < 0.5) & (self.scaling.ends_seen > 0), 0.0, 1.0)
         if self.terminate is not None:
             discount = jnp.where(jnp.asarray(self.terminate(after), bool), 0.0, discount)
         return Step(after, reward, discount)

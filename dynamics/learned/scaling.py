@@ -1,4 +1,4 @@
-"""Inputs and outputs of networks, scaled to a mean of 0 and a standard deviation of 1."""
+"""What is known of the data: moments, by which networks' inputs and outputs are scaled, and whether episodes end."""
 
 from typing import Any
 
@@ -12,23 +12,29 @@ _CONSTANT = 1e-6  # relative to the greatest value: an input that varies less do
 
 @pytree
 class Scaling:
-    """Means and standard deviations of what networks are given, and of what they say.
+    """Means and standard deviations of what networks are given, and of what they say; and whether episodes end.
 
     Attributes:
         input_mean: [f].
         input_std: [f], 1 where inputs do not vary.
         target_mean: [T].
         target_std: [T], no less than rounding lets be told.
+        ends_seen: 1 if an episode has ended in the data, else 0: then none is expected to.
     """
 
     input_mean: Float[Array, "*e f"]
     input_std: Float[Array, "*e f"]
     target_mean: Float[Array, "*e T"]
     target_std: Float[Array, "*e T"]
+    ends_seen: Float[Array, "*e"]
 
 
 def scaling_of(
-    inputs: Float[Array, "N f"], targets: Float[Array, "N T"], weights: Float[Array, " N"], least: Float[Array, " T"]
+    inputs: Float[Array, "N f"],
+    targets: Float[Array, "N T"],
+    weights: Float[Array, " N"],
+    least: Float[Array, " T"],
+    goes_on: Float[Array, " N"],
 ) -> Scaling:
     """The scaling of data.
 
@@ -37,6 +43,7 @@ def scaling_of(
         targets: what networks are to say.
         weights: of the rows, 0 for those that do not count.
         least: the least standard deviation of targets: what varies less is rounding, and must not be blown up.
+        goes_on: 0 where the episode ended.
 
     Returns:
         Their moments.
@@ -50,12 +57,15 @@ def scaling_of(
         jnp.where(std > _CONSTANT * greatest, std, 1.0),
         target_mean,
         jnp.where(target_std > 0, target_std, 1.0),
+        ((weights > 0) & (goes_on < 0.5)).any().astype(float),
     )
 
 
 def identity(num_inputs: int, num_targets: int) -> Scaling:
     """The scaling that changes nothing."""
-    return Scaling(jnp.zeros(num_inputs), jnp.ones(num_inputs), jnp.zeros(num_targets), jnp.ones(num_targets))
+    return Scaling(
+        jnp.zeros(num_inputs), jnp.ones(num_inputs), jnp.zeros(num_targets), jnp.ones(num_targets), jnp.zeros(())
+    )
 
 
 def _moments(values: Float[Array, "N d"], weights: Float[Array, " N"]) -> tuple[Any, Any]:

@@ -10,8 +10,8 @@ class Place(NamedTuple):
     """Where an algorithm stands.
 
     Attributes:
-        inference: `ITERATIVE`, for the state at hand; `AMORTISED`, once for all states; `HYBRID`, of both; `MODELS`, of
-            the world.
+        inference: `ITERATIVE`, for the state at hand; `AMORTISED`, once for all states; `HYBRID`, both together;
+            `MODELS`, of the world.
         over: `PLANS` or `POLICIES`; of models empty.
         equation: what it computes.
     """

@@ -95,6 +95,7 @@ def _configured(command: "Train") -> tuple[Configuration, Any]:
     """What to drive and how to plan, and the model to fit."""
     from mirrax.cli.commands import Run
     from mirrax.dynamics import learned
+    from mirrax.dynamics.learned.factory import LEARNED
 
     shared = {field.name for field in dataclasses.fields(Run)} & {field.name for field in dataclasses.fields(command)}
     given = {name: getattr(command, name) for name in shared - {"resume", "out"}}
@@ -106,7 +107,7 @@ def _configured(command: "Train") -> tuple[Configuration, Any]:
         num_members=command.members,
         num_particles=command.particles,
         sampling=command.sampling,
-        terminate="learned" if command.learn_ends else None,
+        terminate=LEARNED if command.learn_ends else None,
     )
     return chosen, model
 
