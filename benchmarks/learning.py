@@ -27,8 +27,11 @@ from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import Table, print_table
 from mirrax.dynamics import learned
 from mirrax.dynamics.checks import integer
+from mirrax.dynamics.track import OnTrack
 from mirrax.planners import episode
 
+# whose reward does not depend on where a step leads
+OF_STATE_AND_ACTION = ("pendulum", "cartpole", "double_cartpole", "acrobot")
 _LAST = 3  # episodes of a curve that the table takes the mean of
 
 
@@ -56,6 +59,8 @@ class Options:
     """How many networks."""
     sampling: str = "ts_inf"
     """ts_inf, or ts1."""
+    known: bool = False
+    """Give the model the true reward and the true ends, of the models whose reward is of state and action."""
     out: Path = Path("runs/learning")
     """Folder of the records, one file per model; a run goes on with what it finds there. benchmarks/results/learning
     holds the measurements that the repository publishes."""
@@ -72,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.episodes < 2:
             raise ValueError(f"episodes must be at least 2, the first is by chance, got {options.episodes}")
         integer("first_seed", options.first_seed, 0)
+        if options.known and (wrong := [name for name in options.models if name not in OF_STATE_AND_ACTION]):
+            raise ValueError(f"models must be of {', '.join(OF_STATE_AND_ACTION)} beside known, got {wrong[0]!r}")
         for name in some("models", options.models):
             for planner in some("planners", options.planners):
                 _planner(planner, find_task(name), options)
@@ -106,6 +113,7 @@ def _conditions(planner: str, options: Options) -> dict[str, Any]:
         "hidden": list(options.hidden),
         "members": options.members,
         "sampling": options.sampling,
+        "known": options.known,
     }
 
 
@@ -116,7 +124,8 @@ def _measure(name: str, planner_name: str, seed: int, options: Options, known: l
     task = find_task(name)
     env = task.make(None)
     planner = _planner(planner_name, task, options)
-    model = learned(env, hidden=options.hidden, num_members=options.members, sampling=options.sampling)
+    known_parts = _known(env) if options.known else {}
+    model = learned(env, hidden=options.hidden, num_members=options.members, sampling=options.sampling, **known_parts)
 
     def show(record: learning.EpisodeRecord) -> None:
         print(f"{name}, {planner_name}, seed {seed}, episode {record.number}: {record.earned:.1f}", flush=True)
@@ -144,6 +153,23 @@ def _measure(name: str, planner_name: str, seed: int, options: Options, known: l
     known.append(record)
     with (options.out / f"{name.replace(':', '-')}.jsonl").open("a") as file:
         file.write(json.dumps(record) + "\n")
+
+
+def _known(env: Any) -> dict[str, Any]:
+    """The reward and the ends of an environment, as functions of its coordinates."""
+    ends = isinstance(env, OnTrack)
+    return {
+        "reward": jax.tree_util.Partial(_reward, env),
+        "terminate": jax.tree_util.Partial(_left, env) if ends else None,
+    }
+
+
+def _reward(env: Any, state: Any, action: Any, after: Any) -> Any:
+    return env.step(jax.random.key(0), state, action).reward  # of which no more is computed than the reward takes
+
+
+def _left(env: Any, after: Any) -> Any:
+    return env.left(after)
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")
