@@ -109,7 +109,8 @@ def train(
         planner: that plans with the model.
         key: of everything random.
         model: to fit; None for `dynamics.learned(env)`.
-        dataset: what to learn from besides, such as what a robot has done; None for nothing.
+        dataset: what to learn from besides, such as what a robot has done; None for nothing. It is not written to
+            `out`: a training that goes on is given it again.
         num_episodes: how many there are in all.
         num_steps: the greatest number of steps of an episode.
         num_random: how many of the episodes are by chance, at least one unless the model has been fitted before or
