@@ -412,7 +412,7 @@ def test_what_is_absurd_is_one_line(capsys, tmp_path):
 def test_the_library_is_imported_when_it_is_asked_for():
     code = "import sys, mirrax; assert 'jax' not in sys.modules; mirrax.dynamics; mirrax.results; print(dir(mirrax))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ended.stdout == "['__version__', 'compiling', 'dynamics', 'planners', 'report', 'results']\n"
+    assert ended.stdout == "['__version__', 'compiling', 'dynamics', 'learning', 'planners', 'report', 'results']\n"
     with pytest.raises(AttributeError, match="has no attribute 'nosuch'"):
         _ = mirrax.nosuch
 
