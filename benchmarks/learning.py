@@ -21,7 +21,7 @@ from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.page import write_benchmark
 from mirrax.benchmarks.panels import label_outside, panels
 from mirrax.benchmarks.returns import interval, make_planner, told
-from mirrax.benchmarks.suite import records_of
+from mirrax.benchmarks.suite import file_of, records_of
 from mirrax.benchmarks.task import Task
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import Table, print_table
@@ -151,25 +151,18 @@ def _measure(name: str, planner_name: str, seed: int, options: Options, known: l
         "spread": [round(float(value), 6) for value in training.errors.spread[-1]] if training.errors else None,
     }
     known.append(record)
-    with (options.out / f"{name.replace(':', '-')}.jsonl").open("a") as file:
+    with file_of(options.out, name).open("a") as file:
         file.write(json.dumps(record) + "\n")
 
 
 def _known(env: Any) -> dict[str, Any]:
     """The reward and the ends of an environment, as functions of its coordinates."""
-    ends = isinstance(env, OnTrack)
-    return {
-        "reward": jax.tree_util.Partial(_reward, env),
-        "terminate": jax.tree_util.Partial(_left, env) if ends else None,
-    }
+    terminate = env.left if isinstance(env, OnTrack) else None
+    return {"reward": jax.tree_util.Partial(_reward, env), "terminate": terminate}
 
 
 def _reward(env: Any, state: Any, action: Any, after: Any) -> Any:
     return env.step(jax.random.key(0), state, action).reward  # of which no more is computed than the reward takes
-
-
-def _left(env: Any, after: Any) -> Any:
-    return env.left(after)
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")

@@ -82,7 +82,7 @@ def records_of(folder: Path, name: str) -> list[dict[str, Any]]:
         folder: of the records.
         name: of the model.
     """
-    path = _file(folder, name)
+    path = file_of(folder, name)
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     whole = [line for line in lines if line.endswith("\n")]
     if len(whole) < len(lines):
@@ -158,7 +158,7 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
             record = conditions | {"seed": seed} | summarize(steps, conditions["of"])
             line.end(record)
             known.append(record)
-            with _file(options.out, name).open("a") as file:
+            with file_of(options.out, name).open("a") as file:
                 file.write(json.dumps(record) + "\n")
 
 
@@ -208,8 +208,13 @@ def table(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) ->
     )
 
 
-def _file(folder: Path, name: str) -> Path:
-    """Without the colon, which is no part of a file's name everywhere."""
+def file_of(folder: Path, name: str) -> Path:
+    """The file of a model's records: without the colon, which is no part of a file's name everywhere.
+
+    Args:
+        folder: of the records.
+        name: of the model.
+    """
     return folder / f"{name.replace(':', '-')}.jsonl"
 
 

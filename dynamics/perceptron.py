@@ -1,9 +1,12 @@
 """A perceptron: layers of units, each of which sees the whole layer before."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from .checks import integer
 
 ACTIVATIONS = ("tanh", "swish", "relu", "elu", "gelu")
 
@@ -42,3 +45,14 @@ class Perceptron:
             layers += [nn.Dense(size), getattr(nn, self.activation)]
         first = nn.initializers.zeros if self.zero_last else nn.initializers.lecun_normal()
         return nn.Sequential((*layers, nn.Dense(self.output_size, kernel_init=first)))
+
+
+def layer_sizes(hidden: Any) -> tuple[int, ...]:
+    """Return the sizes of hidden layers as a tuple, or raise a `ValueError` unless they are some; () is a linear map.
+
+    Args:
+        hidden: as a user gives them.
+    """
+    if isinstance(hidden, str | bytes) or not isinstance(hidden, Sequence):
+        raise ValueError(f"hidden must be a tuple of sizes, got {hidden!r}")
+    return tuple(integer("hidden", size) for size in hidden)

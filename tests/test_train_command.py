@@ -74,3 +74,28 @@ def test_a_mistake_is_one_clear_line(capsys, tmp_path, monkeypatch, arguments, m
     error = fails(capsys, *arguments)
     assert message in " ".join(error.split())
     assert "Traceback" not in error
+
+
+ROBOT = """
+<mujoco>
+  <option timestep="0.05"/>
+  <worldbody><body><joint name="slider" type="slide" axis="1 0 0"/><geom size="0.1"/></body></worldbody>
+  <actuator><motor joint="slider" ctrlrange="-1 1" ctrllimited="true"/></actuator>
+</mujoco>
+"""
+
+
+def test_a_training_of_ones_own_robot_goes_on_from_anywhere_with_the_same_files(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "robot.xml").write_text(ROBOT)
+    (tmp_path / "task.py").write_text("def reward(data, action):\n    return -data.qpos[0] ** 2\n")
+    out = tmp_path / "out"
+    main(["train", "robot.xml", "--task", "task.py", *SMALL[1:], "--out", str(out)])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    main(["train", "--resume", str(out), "--episodes", "3"])
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 3
+    capsys.readouterr()
+    (tmp_path / "task.py").write_text("def reward(data, action):\n    return data.qpos[0]\n")
+    assert "resume must find files as they were" in fails(capsys, "--resume", str(out), "--episodes", "4")

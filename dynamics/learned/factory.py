@@ -13,7 +13,7 @@ from ..base import HasDuration, Model, State, check_model
 from ..checks import boolean, check_unused, choice, integer, real
 from ..coordinates import coordinate_names as names_of_coordinates
 from ..observations import Observed, observation
-from ..perceptron import Perceptron
+from ..perceptron import Perceptron, layer_sizes
 from ..pytrees import traceable
 from ..spaces import Discrete, action_space
 from .model import SAMPLING, LearnedModel
@@ -129,7 +129,7 @@ def learned(
     known = None if isinstance(reward, str) else _function("reward", reward)
     members = integer("num_members", num_members)
     targets = size + (known is None)
-    layers = tuple(integer("hidden", layer) for layer in hidden)
+    layers = layer_sizes(hidden)
     model = LearnedModel(
         params=None,
         scaling=identity(1, targets),

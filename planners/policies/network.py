@@ -1,7 +1,7 @@
 """Gaussian policies whose mean and standard deviation a network gives."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -10,11 +10,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import Model, State
-from ...dynamics.checks import integer, real
+from ...dynamics.checks import real
 from ...dynamics.coordinates import coordinates
 from ...dynamics.delayed import DelayedState
 from ...dynamics.observations import Observed
-from ...dynamics.perceptron import Perceptron
+from ...dynamics.perceptron import Perceptron, layer_sizes
 from ...dynamics.pytrees import pytree, static, traceable
 from ...dynamics.resting import RestingState
 from ...dynamics.spaces import Discrete, action_space
@@ -185,13 +185,6 @@ def network_policy(
         raise ValueError(f"observe must be a function of a state, got {observe!r}")
     scale = checked("std", (0.5 if own else 1.0) if std is None else std)
     return NetworkPolicy(params, traceable(observed if observe is None else observe), scale, network, layers)
-
-
-def layer_sizes(hidden: Any) -> tuple[int, ...]:
-    """Return the sizes of hidden layers as a tuple, or raise a `ValueError` unless they are some."""
-    if isinstance(hidden, str | bytes) or not isinstance(hidden, Sequence):
-        raise ValueError(f"hidden must be a tuple of sizes, got {hidden!r}")
-    return tuple(integer("hidden", size) for size in hidden)
 
 
 @runtime_checkable

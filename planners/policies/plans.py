@@ -10,13 +10,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import Model, State
 from ...dynamics.checks import real
-from ...dynamics.perceptron import Perceptron
+from ...dynamics.perceptron import Perceptron, layer_sizes
 from ...dynamics.pytrees import pytree, static, traceable
 from ...dynamics.spaces import Discrete, action_space
 from ..beliefs.gaussian import Gaussian
 from ..beliefs.protocol import Plans
 from ..options import checked
-from .network import layer_sizes, observed
+from .network import observed
 
 _LOG_STD = (-10.0, 4.0)  # relative to the scale: beyond, exponentials do harm
 

@@ -142,8 +142,8 @@ class Train:
     """What simulates a MuJoCo file: mujoco, mjx or brax."""
     backend: Annotated[str | None, option("NAME")] = None
     """Physics of Brax: spring, positional, generalized; of its environments mjx, too."""
-    episodes: Annotated[int, read_as(int)] = 10
-    """How many episodes there are in all."""
+    episodes: OptionalInt = None
+    """How many episodes there are in all; 10 unless given."""
     random_episodes: Annotated[int, read_as(int)] = 1
     """How many of them are by chance."""
     steps: OptionalInt = None

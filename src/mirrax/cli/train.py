@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,9 @@ def train(command: "Train", arguments: Sequence[str]) -> None:
             raise ValueError(f"out must be a folder without a training, got {str(out)!r}; to go on: {_again(out)}")
         _claim(out, to_the_end)
         kept = to_the_end.pop_all()
+    about = {"arguments": list(arguments), "mujoco": metadata.version("mujoco"), **chosen.origin}
     with kept:
-        _drive(command, chosen, model, out, {"arguments": list(arguments)}, resume=False)
+        _drive(command, chosen, model, out, about, resume=False)
 
 
 def go_on(command: "Train") -> None:
@@ -51,6 +53,7 @@ def go_on(command: "Train") -> None:
     from mirrax.benchmarks.mistakes import one_clear_line
     from mirrax.cli.commands import Train
     from mirrax.cli.main import parse
+    from mirrax.cli.own_models import check_unchanged
     from mirrax.learning.store import Store
 
     out = command.resume
@@ -66,9 +69,10 @@ def go_on(command: "Train") -> None:
         about = Store(out).about()
         first = parse(["train", *about["arguments"]])
         assert isinstance(first, Train)
-        episodes = first.episodes if command.episodes == usual["episodes"] else command.episodes
+        episodes = first.episodes if command.episodes is None else command.episodes
         first = dataclasses.replace(first, episodes=episodes, tensorboard=first.tensorboard or command.tensorboard)
-        chosen, model = _configured(first)
+        chosen, model = _configured(first, Path(about.get("folder") or ""))
+        check_unchanged(about, chosen.origin, same_mujoco=about.get("mujoco") == metadata.version("mujoco"))
         _claim(out, to_the_end)
         kept = to_the_end.pop_all()
     with kept:
@@ -91,19 +95,18 @@ def _claim(out: Path, stack: contextlib.ExitStack) -> None:
     stack.enter_context(claimed(out))
 
 
-def _configured(command: "Train") -> tuple[Configuration, Any]:
-    """What to drive and how to plan, and the model to fit."""
+def _configured(command: "Train", folder: Path = Path()) -> tuple[Configuration, Any]:
+    """What to drive and how to plan, and the model to fit; paths of a model of the user's own begin at `folder`."""
     from mirrax.cli.commands import Run
     from mirrax.dynamics import learned
     from mirrax.dynamics.learned.factory import LEARNED
 
     shared = {field.name for field in dataclasses.fields(Run)} & {field.name for field in dataclasses.fields(command)}
     given = {name: getattr(command, name) for name in shared - {"resume", "out"}}
-    chosen = configure(Run(**given, devices=1, beyond=False))
-    hidden = _sizes(command.hidden)
+    chosen = configure(Run(**given, devices=1, beyond=False), folder)
     model = learned(
         chosen.model,
-        hidden=hidden,
+        hidden=_sizes(command.hidden),
         num_members=command.members,
         num_particles=command.particles,
         sampling=command.sampling,
@@ -131,6 +134,7 @@ def _drive(
     from mirrax.learning.training_report import write_training_report
 
     console, began = Console(), time.monotonic()
+    episodes = 10 if command.episodes is None else command.episodes
     status = console.status("") if console.is_terminal else None
     write = None
 
@@ -142,7 +146,7 @@ def _drive(
     def fitting(number: int, progress: "FitProgress") -> None:
         if status is not None:
             seen = f"epoch {progress.epoch}, loss {progress.loss:.2f}, best {progress.best:.2f}"
-            status.update(f"episode {number} of {command.episodes}: fitting, {seen}")
+            status.update(f"episode {number} of {episodes}: fitting, {seen}")
 
     def done(record: "EpisodeRecord") -> None:
         how = "by chance"
@@ -155,7 +159,7 @@ def _drive(
         if write is not None:
             write(record)
         if status is not None:
-            status.update(f"episode {record.number + 1} of {command.episodes}")
+            status.update(f"episode {record.number + 1} of {episodes}")
 
     with interruptible(patience=lambda: 0, leave=leave), contextlib.ExitStack() as shown:
         if status is not None:
@@ -170,7 +174,7 @@ def _drive(
                     chosen.alone,
                     jax.random.key(command.seed),
                     model=model,
-                    num_episodes=command.episodes,
+                    num_episodes=episodes,
                     num_steps=chosen.num_steps,
                     num_random=command.random_episodes,
                     out=out,

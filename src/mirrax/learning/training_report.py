@@ -75,7 +75,7 @@ def write_training_report(
     ]
     sections = [("How returns grew", "", charts[:1]), ("What it took", "", charts[1:])]
     made, library = charted(sections, numbers, float(max(len(records) - 1, 1)), "episode")
-    errors = [] if training.errors is None else _errors(training.errors, _names(env, training))
+    errors = [] if training.errors is None else _errors(training.errors, _names(training))
     write_page(path, title, [*scene, facts(told), *made, *errors], library=library)
 
 
@@ -83,7 +83,7 @@ def _chart(title: str, remark: str, unit: str, values: Any, **more: Any) -> Char
     return Chart(title, remark, unit, {"": [Line("", np.asarray(values, float))]}, **more)
 
 
-def _names(env: Model, training: Training) -> list[str]:
+def _names(training: Training) -> list[str]:
     """What the numbers of an observation are called."""
     size = training.model.observation_size
     known = training.model.coordinate_names

@@ -8,14 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mirrax.dynamics.base import Model, State
-from mirrax.dynamics.perceptron import Perceptron
+from mirrax.dynamics.perceptron import Perceptron, layer_sizes
 from mirrax.dynamics.pytrees import pytree, static
 from mirrax.dynamics.spaces import Continuous, action_space
 from mirrax.learning.policies.distributions import Choices
 from mirrax.learning.policies.networks import (
     bound_observe,
     bound_params,
-    check_hidden,
     check_observe,
     observed,
     outputs,
@@ -102,4 +101,4 @@ def categorical(*, observe: Callable[..., Any] | None = None, hidden: Any = (64,
         ValueError: for a parameter outside its range.
     """
     prior = jnp.zeros(())
-    return CategoricalPolicy(None, check_observe(observe), jnp.ones(()), prior, None, check_hidden(hidden))
+    return CategoricalPolicy(None, check_observe(observe), jnp.ones(()), prior, None, layer_sizes(hidden))

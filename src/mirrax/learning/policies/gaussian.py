@@ -11,14 +11,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mirrax.dynamics.base import Model, State
 from mirrax.dynamics.checks import real
-from mirrax.dynamics.perceptron import Perceptron
+from mirrax.dynamics.perceptron import Perceptron, layer_sizes
 from mirrax.dynamics.pytrees import pytree, static
 from mirrax.dynamics.spaces import Discrete, action_space
 from mirrax.learning.policies.distributions import TanhNormal, unsquashed
 from mirrax.learning.policies.networks import (
     bound_observe,
     bound_params,
-    check_hidden,
     check_observe,
     observed,
     outputs,
@@ -160,4 +159,4 @@ def tanh_gaussian(
         ValueError: for a parameter outside its range.
     """
     scale = real("std", std, above=0.0, shape=None)
-    return TanhGaussianPolicy(None, check_observe(observe), scale, None, check_hidden(hidden))
+    return TanhGaussianPolicy(None, check_observe(observe), scale, None, layer_sizes(hidden))

@@ -8,13 +8,13 @@ import optax
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from mirrax.dynamics.checks import integer, real
-from mirrax.dynamics.perceptron import Perceptron
+from mirrax.dynamics.perceptron import Perceptron, layer_sizes
 from mirrax.dynamics.pytrees import pytree, static
 from mirrax.dynamics.spaces import ActionSpace, Discrete
 from mirrax.learning.policies.algorithm import Setting, check_discount, check_replay, with_params
 from mirrax.learning.policies.duals import bounds_of, check_epsilons, first_multipliers
 from mirrax.learning.policies.experience import Experience
-from mirrax.learning.policies.networks import check_hidden, outputs
+from mirrax.learning.policies.networks import outputs
 from mirrax.learning.policies.objectives import huber
 from mirrax.learning.policies.replay import Replay, Transition, added, drawn, empty, transitions_of
 from mirrax.learning.policies.reweighting import (
@@ -249,5 +249,5 @@ def mpo(
         num_gradient_steps=integer("num_gradient_steps", num_gradient_steps),
         batch_size=integer("batch_size", batch_size),
         replay_size=check_replay(replay_size),
-        hidden=check_hidden(hidden),
+        hidden=layer_sizes(hidden),
     )

@@ -1,6 +1,6 @@
 """What policies and values see of a state, and the networks that are bound to it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mirrax.dynamics.base import Model, State
-from mirrax.dynamics.checks import integer
 from mirrax.dynamics.observations import observation
 from mirrax.dynamics.perceptron import Perceptron
 from mirrax.dynamics.pytrees import traceable
@@ -21,13 +20,6 @@ def check_observe(observe: Any) -> Callable[..., Any] | None:
     if observe is not None and not callable(observe):
         raise ValueError(f"observe must be a function of a state, got {observe!r}")
     return None if observe is None else traceable(observe)
-
-
-def check_hidden(hidden: Any) -> tuple[int, ...]:
-    """Return sizes of layers, or raise a `ValueError`; () is a linear map."""
-    if isinstance(hidden, str | bytes) or not isinstance(hidden, Sequence):
-        raise ValueError(f"hidden must be a tuple of sizes, got {hidden!r}")
-    return tuple(integer("hidden", size) for size in hidden)
 
 
 def bound_observe(observe: Callable[..., Any] | None, model: Model) -> Callable[..., Any]:

@@ -7,10 +7,10 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mirrax.dynamics.checks import integer, real
+from mirrax.dynamics.perceptron import layer_sizes
 from mirrax.dynamics.pytrees import pytree, static
 from mirrax.learning.policies.algorithm import Setting, check_discount, with_params
 from mirrax.learning.policies.experience import Experience
-from mirrax.learning.policies.networks import check_hidden
 from mirrax.learning.policies.objectives import policy_gradient_objective
 from mirrax.learning.policies.returns import entropy_rewards, lambda_returns
 from mirrax.learning.policies.values import AmortisedValue, ValueFit, first_fit, fitted
@@ -119,5 +119,5 @@ def policy_gradient(
         learning_rate=real("learning_rate", learning_rate, above=0.0),
         value_learning_rate=real("value_learning_rate", value_learning_rate, above=0.0),
         num_value_steps=integer("num_value_steps", num_value_steps),
-        hidden=check_hidden(hidden),
+        hidden=layer_sizes(hidden),
     )

@@ -7,11 +7,11 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mirrax.dynamics.checks import integer, real
+from mirrax.dynamics.perceptron import layer_sizes
 from mirrax.dynamics.pytrees import pytree, static
 from mirrax.learning.policies.algorithm import Setting, check_discount, with_params
 from mirrax.learning.policies.duals import bounds_of, check_epsilons, first_multipliers
 from mirrax.learning.policies.experience import Experience
-from mirrax.learning.policies.networks import check_hidden
 from mirrax.learning.policies.returns import lambda_returns
 from mirrax.learning.policies.reweighting import (
     action_weights,
@@ -155,5 +155,5 @@ def v_mpo(
         multiplier_rate=real("multiplier_rate", multiplier_rate, above=0.0),
         value_learning_rate=real("value_learning_rate", value_learning_rate, above=0.0),
         num_gradient_steps=integer("num_gradient_steps", num_gradient_steps),
-        hidden=check_hidden(hidden),
+        hidden=layer_sizes(hidden),
     )
