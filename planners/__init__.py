@@ -23,7 +23,8 @@ from .primed import PrimedPlanner, primed
 from .rates import Persistent
 from .rest import resting
 from .rollouts import risk
-from .rollouts.rollout import Trajectory, rollout, trajectory
+from .rollouts.rollout import rollout
+from .rollouts.trajectory import Trajectory, trajectory
 from .sampling import likelihoods, priors, step_sizes
 from .shooting import predictive_sampling, random_shooting
 from .smc import smc

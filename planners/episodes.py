@@ -17,8 +17,8 @@ from .api import Planner, planned, thought
 from .checks import check_key, explained, noted
 from .info import Info
 from .rates import Persistent, answer, at_rate, pace_of, same_duration, what_is_left, within_range
+from .rollouts.ends import frozen_if
 from .rollouts.placement import place, sharding_of
-from .rollouts.simulation import frozen_if
 from .sampling.incumbent import modes_of
 
 

@@ -13,7 +13,7 @@ from ...dynamics.pytrees import pytree, static
 from ...dynamics.spaces import ActionSpace, action_space
 from ..beliefs.protocol import Plans
 from ..differentiation import Equations, constant
-from ..rollouts.simulation import reuse_noise
+from ..rollouts.ends import reuse_noise
 from .ascent import Climb
 from .objective import Target
 from .points import Points

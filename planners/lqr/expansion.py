@@ -12,7 +12,7 @@ from ...dynamics.checks import scalar
 from ...dynamics.coordinates import coordinates, with_coordinates
 from ...dynamics.engines import reward_between
 from ..beliefs.protocol import Plan
-from ..rollouts.simulation import frozen_step, reuse_noise
+from ..rollouts.ends import frozen_step, reuse_noise
 from .curvature import hessian_of, nearest_convex, over_steps
 
 LogProb = Callable[..., Float[Array, ""]]

@@ -15,7 +15,8 @@ from ...dynamics.coordinates import coordinates, with_coordinates
 from ...dynamics.pytrees import difference, pytree
 from ...dynamics.spaces import action_space
 from ..beliefs.protocol import continuous_shape
-from ..rollouts.simulation import draw_scenarios, reuse_noise
+from ..rollouts.ends import reuse_noise
+from ..rollouts.simulation import draw_scenarios
 from .expansion import Expansion, inside, nearest_convex
 from .riccati import backward
 

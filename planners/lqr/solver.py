@@ -24,7 +24,8 @@ from ..beliefs.warm_start import Shift, shift_of
 from ..checks import binding, check_own_belief, check_unconstrained, fresh, named
 from ..differentiation import Equations, constant, implicit
 from ..info import Info, info_row
-from ..rollouts.simulation import draw_scenarios, reuse_noise, with_new_noise
+from ..rollouts.ends import reuse_noise
+from ..rollouts.simulation import draw_scenarios, with_new_noise
 from ..sampling.likelihoods import regrets
 from ..sampling.priors import PolicyPrior
 from .affine import AffinePolicy, affine_policy, answered, unit_trils

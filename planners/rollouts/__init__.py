@@ -4,8 +4,9 @@ from . import risk
 from .blocks import automatic_chunk_size
 from .continuation import Continuation, continuation
 from .placement import place
-from .rollout import Trajectory, rollout, trajectory
+from .rollout import rollout
 from .settings import RolloutSettings, rollout_settings
+from .trajectory import Trajectory, trajectory
 
 __all__ = [
     "Continuation",

@@ -11,7 +11,8 @@ from ...dynamics.base import Model, State, check_model, scenario_count
 from ...dynamics.checks import integer, scalar
 from ...dynamics.pytrees import pytree, static, traceable
 from ...dynamics.spaces import action_space
-from .simulation import frozen_step, with_new_noise
+from .ends import frozen_step
+from .simulation import with_new_noise
 
 
 @pytree

@@ -11,8 +11,9 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from ...dynamics.base import Model, State, Step, checked_step, scenario_count, scenarios
 from ...dynamics.checks import scalar
 from ...dynamics.constraints import constraint_names, summed, violations, watched_step
-from ...dynamics.randomness import is_key, redraw
+from ...dynamics.randomness import redraw
 from ..checks import check_key
+from .ends import frozen_if
 from .risk import Risk, across, chance_constrained
 
 
@@ -240,35 +241,6 @@ def two_sum(a: Float[Array, "..."], b: Float[Array, "..."]) -> tuple[Float[Array
     total = a + b
     of_b = total - a
     return total, jax.lax.stop_gradient((a - (total - of_b)) + (b - of_b))
-
-
-def frozen_if(over: Bool[Array, ""], old: State, new: State) -> State:
-    """The old state where an episode is over, else the new one."""
-    return reuse_noise(jax.tree.map(lambda old, new: jnp.where(over, old, new), reuse_noise(old), new))
-
-
-def reuse_noise(state: State) -> State:
-    """The state, to be stepped once more with the same noise, in a way that `jax_debug_key_reuse` allows."""
-    return jax.tree.map(lambda leaf: jax.random.clone(leaf) if is_key(leaf) else leaf, state)
-
-
-def masked_step(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:
-    """Step the model; after an end reward and discount are 0, whatever it returns: 0 · NaN would be NaN."""
-    return masked(checked_step(model.step(inputs[0], state, inputs[1]), state), weight)
-
-
-def masked(step: Step, weight: Float[Array, ""]) -> Step:
-    """A step whose reward and discount are 0 after an end."""
-    reward, discount = (
-        jnp.where(weight == 0, 0.0, jnp.asarray(x, weight.dtype)) for x in (step.reward, step.discount)
-    )
-    return Step(step.state, reward, discount)
-
-
-def frozen_step(model: Model, inputs: tuple[Array, Array], state: State, weight: Float[Array, ""]) -> Step:
-    """As `masked_step`; at an end the state stays the last one before it: beyond it there may be no derivatives."""
-    step = masked_step(model, inputs, state, weight)
-    return step._replace(state=frozen_if(weight * step.discount == 0, state, step.state))
 
 
 def _continued(weight: Float[Array, ""], discount: Any) -> Float[Array, ""]:

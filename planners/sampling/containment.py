@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from ...dynamics.actions import action_limit
 from ...dynamics.base import Model, State
 from ..beliefs.protocol import has_center, range_of_centers, within
-from ..rollouts.simulation import reuse_noise
+from ..rollouts.ends import reuse_noise
 from .incumbent import Incumbent
 
 
