@@ -19,9 +19,9 @@ from .info import check_keep
 from .loop_options import BOUNDS, LoopOptions, document
 from .options import OPTIONS, checked
 from .particles.belief import ParticlesFamily
-from .particles.particle_filter import ParticleFilter
+from .particles.particle_filter import ParticleFilter, check_resampled
 from .particles.resampling import Resampler
-from .particles.tempering import Tempering
+from .particles.tempering import Tempering, check_tempering
 from .rest import RestingPlanner, resting
 from .rollouts.settings import rollout_settings
 from .sampling.evaluation import Evaluator
@@ -29,6 +29,7 @@ from .sampling.importance import ImportanceSampler
 from .sampling.incumbent import Incumbent
 from .sampling.likelihoods import Likelihood
 from .sampling.loop import SamplingPlanner
+from .sampling.policy_samples import policy_samples
 from .sampling.priors import as_prior
 from .sampling.refinement import RefinedPlanner, refined
 from .sampling.step_sizes import StepSize
@@ -52,6 +53,8 @@ def sampling_planner(
     risk: Any = None,
     resampler: Resampler | None = None,
     explore_fraction: float = 0.0,
+    policy: Any = None,
+    num_policy_samples: int | None = None,
     bounds: str | None = None,
     clip_plans: bool = False,
     num_kept: int = 0,
@@ -92,6 +95,8 @@ def sampling_planner(
             (Gaussian over steps, mixture, categorical), or `planners.particles.particles` of one. None for plans that
             are rolled out each by itself.
         explore_fraction: see `LoopOptions`.
+        policy: see `LoopOptions`.
+        num_policy_samples: see `LoopOptions`.
         bounds: see `LoopOptions`.
         clip_plans: see `LoopOptions`.
         num_kept: see `LoopOptions`.
@@ -121,6 +126,7 @@ def sampling_planner(
     include_mode, clip_plans = checked("include_mode", include_mode), checked("clip_plans", clip_plans)
     per_step = boolean("per_step", per_step)
     explored = checked("explore_fraction", explore_fraction)
+    samples = policy_samples(policy, num_policy_samples)
     kept = checked("num_kept", num_kept)
     if kept:
         family = remembering(family, num_kept=kept, num_shifted=kept)
@@ -151,21 +157,23 @@ def sampling_planner(
             rollouts=rollouts,
             include_mode=include_mode,
             explore_fraction=explored,
+            policy_samples=samples,
             clip_plans=clip_plans,
             per_step=per_step,
         )
     else:
-        _check_resampled(
+        check_resampled(
             sizes,
             num_kept=kept > 0,
             step_size=step_size is not None,
             include_mode=include_mode,
             explore_fraction=explored > 0.0,
+            policy=policy is not None,
             clip_plans=clip_plans,
             per_step=per_step,
         )
         evaluator = ParticleFilter(
-            likelihood=_tempering(likelihood, prior),
+            likelihood=check_tempering(likelihood, prior),
             prior=checked_prior,
             resampler=check_part("resampler", resampler),
             rollouts=rollouts,
@@ -274,25 +282,3 @@ def _sizes(num_samples: Any, num_iterations: int) -> int | tuple[int, ...]:
     if len(sizes) != num_iterations:
         raise ValueError(f"num_samples must be one number, or {num_iterations} of them, got {num_samples!r}")
     return sizes[0] if len(set(sizes)) == 1 else sizes
-
-
-def _tempering(likelihood: Any, prior: Any) -> Tempering:
-    """The likelihood, or a `ValueError` unless it can weigh particles under the prior."""
-    if not isinstance(likelihood, Tempering):
-        raise ValueError(
-            f"a resampler needs the likelihood planners.particles.tempering(...), got {type(likelihood).__name__}"
-        )
-    if likelihood.max_kl is not None and prior is not None:
-        raise ValueError(
-            "prior needs a temperature or target_ess: max_kl, the default, adapts to the proposal instead"
-        )
-    return likelihood
-
-
-def _check_resampled(sizes: int | tuple[int, ...], **given: bool) -> None:
-    """Raise a `ValueError` for options that have no meaning where plans are resampled during the rollout."""
-    if not isinstance(sizes, int):
-        raise ValueError(f"num_samples must be one number where plans are resampled, got {sizes}")
-    for name, value in given.items():
-        if value:
-            raise ValueError(f"{name} has no meaning where plans are resampled")

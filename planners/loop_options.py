@@ -22,6 +22,15 @@ class LoopOptions(TypedDict, total=False):
     common_noise: bool
     risk: Any
     explore_fraction: float
+    policy: Annotated[
+        Any,
+        narrowed(
+            help="policy that draws some of the plans by acting in the model: a pytree with `sample(key, state)` and "
+            "`log_prob(state, action)`, a density on the scale of plans",
+            none="for none",
+        ),
+    ]
+    num_policy_samples: int | None
     bounds: Annotated[
         str | None,
         narrowed(

@@ -161,6 +161,9 @@ class Options:
         minimum=0.0,
         below=1.0,
     )
+    num_policy_samples: int | None = option(
+        "integer", "number of plans, of all, that the policy draws", none="for a twentieth of them", minimum=0
+    )
     population_decay: float = option(
         "number", "factor by which each iteration evaluates fewer plans, but twice the elites at least", minimum=1.0
     )

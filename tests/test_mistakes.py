@@ -25,6 +25,7 @@ TARGET, START = target(2), jnp.zeros(())
 OWN: dict[str, tuple[Any, ...]] = {
     "explore_fraction": (1.0, 2.0, -0.1),
     "num_kept": (-1,),
+    "num_policy_samples": (-1,),
     "num_knots": (0, -3, 99),
     "inflation": (0.5, -1.0, "abc"),
     "population_decay": (0.5, float("nan")),

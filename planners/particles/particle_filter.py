@@ -116,3 +116,12 @@ class ParticleFilter:
 
 def _proposal(belief: Any) -> Any:
     return belief.proposal if isinstance(belief, Particles) else belief
+
+
+def check_resampled(sizes: int | tuple[int, ...], **given: bool) -> None:
+    """Raise a `ValueError` for options that have no meaning where plans are resampled during the rollout."""
+    if not isinstance(sizes, int):
+        raise ValueError(f"num_samples must be one number where plans are resampled, got {sizes}")
+    for name, value in given.items():
+        if value:
+            raise ValueError(f"{name} has no meaning where plans are resampled")

@@ -147,3 +147,16 @@ def _greatest(
     low = jnp.where(known, jnp.log(jnp.where(known, inverse, 1.0) / _FACTOR), high - math.log(1e6))
     found = jnp.exp(jax.lax.fori_loop(0, _BISECTIONS, bisect, (low, high))[0])
     return jax.lax.stop_gradient(jnp.where(some, found, inverse))
+
+
+def check_tempering(likelihood: Any, prior: Any) -> Tempering:
+    """The likelihood, or a `ValueError` unless it can weigh particles under the prior."""
+    if not isinstance(likelihood, Tempering):
+        raise ValueError(
+            f"a resampler needs the likelihood planners.particles.tempering(...), got {type(likelihood).__name__}"
+        )
+    if likelihood.max_kl is not None and prior is not None:
+        raise ValueError(
+            "prior needs a temperature or target_ess: max_kl, the default, adapts to the proposal instead"
+        )
+    return likelihood

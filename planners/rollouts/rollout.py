@@ -13,7 +13,7 @@ from ...dynamics.base import Model, State, Step
 from ...dynamics.constraints import violation_probabilities
 from ...dynamics.engines import unrolls
 from ...dynamics.spaces import action_space
-from ..beliefs.protocol import Plans
+from ..beliefs.protocol import Plans, Policy
 from ..checks import check_key, explained
 from .blocks import sizes, spread
 from .placement import check_placed
@@ -93,6 +93,7 @@ class Scores(NamedTuple):
             state before it.
         violation: by how much each violates the constraints of the model, [K]; None where it has none.
         violation_to_go: the rest of that from each step on, [K, H], if asked for.
+        log_drawn: Σ_t log π(a_t | s_t) in the first scenario, [K], if such a policy was given.
     """
 
     returns: Float[Array, " K"]
@@ -102,6 +103,7 @@ class Scores(NamedTuple):
     log_prob: Float[Array, " K"] | None
     violation: Float[Array, " K"] | None = None
     violation_to_go: Float[Array, "K H"] | None = None
+    log_drawn: Float[Array, " K"] | None = None
 
 
 def score(
@@ -114,6 +116,7 @@ def score(
     common_noise: bool = True,
     risk: Risk | None = None,
     policy: Callable[..., Any] | None = None,
+    drawn_by: Policy | None = None,
     to_go: bool = False,
     differentiable: bool = False,
     chunk_size: int | None = None,
@@ -130,6 +133,7 @@ def score(
         common_noise: see `rollout`.
         risk: see `rollout`.
         policy: (state, action [A]) -> log p(action | state), a scalar, to sum along each rollout.
+        drawn_by: π, a policy that may have drawn plans, see `drawing.draw`.
         to_go: whether to compute the rest of the return from each step on.
         differentiable: whether reverse mode is to go through: steps are then computed anew on the way back, so that
             memory holds states and nothing else, and states are frozen after an end, where derivatives might be
@@ -151,11 +155,11 @@ def score(
         to_go=to_go,
         differentiable=differentiable,
     )
-    return spread(score_block, (model, risk, policy, key, state), plans, block_size, sharding)
+    return spread(score_block, (model, risk, policy, drawn_by, key, state), plans, block_size, sharding)
 
 
 def _score(
-    parts: tuple[Model, Risk | None, Callable[..., Any] | None, Key[Array, ""], State],
+    parts: tuple[Model, Risk | None, Callable[..., Any] | None, Policy | None, Key[Array, ""], State],
     plans: Plans,
     first: Int[Array, ""],
     *,
@@ -165,7 +169,7 @@ def _score(
     differentiable: bool,
 ) -> Scores:
     """Roll plans out, all at once; `first` is the number of the first of them."""
-    (model, risk, policy, key, state), (num_plans, horizon) = parts, plans.shape[:2]
+    (model, risk, policy, drawn_by, key, state), (num_plans, horizon) = parts, plans.shape[:2]
     rollouts = start_rollouts(
         model,
         key,
@@ -176,6 +180,7 @@ def _score(
         num_scenarios=num_scenarios,
         common_noise=common_noise,
         policy=policy,
+        drawn_by=drawn_by,
         freeze=differentiable,
     )
 
@@ -215,4 +220,5 @@ def _score(
     if before is not None and violated is not None:  # what is violated beyond measure stays so
         before = jnp.moveaxis(jnp.where(jnp.isfinite(violated), violated - before, jnp.inf), 0, 1)
     kept = tuple(rollouts.violation(epsilons, sums) for sums in (violated, before))
-    return Scores(returns, residual, *remain, log_prob, *kept)
+    log_drawn = None if end.log_drawn is None else rollouts.first(end.log_drawn)
+    return Scores(returns, residual, *remain, log_prob, *kept, log_drawn)

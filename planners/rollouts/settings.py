@@ -8,8 +8,9 @@ from jaxtyping import Array, Key
 
 from ...dynamics.base import Model, State
 from ...dynamics.pytrees import pytree, static
-from ..beliefs.protocol import Plans
+from ..beliefs.protocol import Plans, Policy
 from ..options import checked
+from .drawing import draw
 from .placement import check_sharding
 from .risk import Risk, as_risk, check_risk
 from .rollout import Scores, score
@@ -45,6 +46,7 @@ class RolloutSettings:
         plans: Plans,
         *,
         policy: Callable[..., Any] | None = None,
+        drawn_by: Policy | None = None,
         to_go: bool = False,
         differentiable: bool = False,
     ) -> Scores:
@@ -58,8 +60,35 @@ class RolloutSettings:
             common_noise=self.common_noise,
             risk=self.risk,
             policy=policy,
+            drawn_by=drawn_by,
             to_go=to_go,
             differentiable=differentiable,
+            chunk_size=self.chunk_size,
+            sharding=self.sharding,
+        )
+
+    def draw(
+        self,
+        model: Model,
+        keys: Key[Array, "2"],
+        state: State,
+        policy: Policy,
+        num_plans: int,
+        horizon: int,
+        *,
+        first: int = 0,
+    ) -> Plans:
+        """Plans of a policy, which meet the same noise as where they are rolled out; see `drawing.draw`."""
+        return draw(
+            model,
+            keys,
+            state,
+            policy,
+            num_plans,
+            horizon,
+            first=first,
+            num_scenarios=self.num_scenarios,
+            common_noise=self.common_noise,
             chunk_size=self.chunk_size,
             sharding=self.sharding,
         )

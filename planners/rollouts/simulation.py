@@ -12,6 +12,7 @@ from ...dynamics.base import Model, State, Step, checked_step, scenario_count, s
 from ...dynamics.checks import scalar
 from ...dynamics.constraints import constraint_names, summed, violations, watched_step
 from ...dynamics.randomness import redraw
+from ..beliefs.protocol import Policy
 from ..checks import check_key
 from .ends import frozen_if
 from .risk import Risk, across, chance_constrained
@@ -27,6 +28,7 @@ class RolloutState(NamedTuple):
         residual: what rounding has taken from it, so that great sums can be compared to the last digit of rewards.
         log_prob: log p of the actions so far, where a policy gives it; else None.
         violations: of each constraint so far, their sums; None where the model has none.
+        log_drawn: log π of the actions so far, of a policy that draws some plans; None where there is none.
     """
 
     state: State
@@ -35,6 +37,7 @@ class RolloutState(NamedTuple):
     residual: Float[Array, "..."]
     log_prob: Float[Array, "..."] | None
     violations: Float[Array, "... C"] | None = None
+    log_drawn: Float[Array, "..."] | None = None
 
 
 _Axes = tuple[int | None, int | None]  # along plans, along scenarios
@@ -108,7 +111,7 @@ class Rollouts(NamedTuple):
         return at.weight == 0 if self.one else (at.weight == 0).all(-1)
 
     def first(self, state: State) -> State:
-        """States in the first scenario."""
+        """States, or other values, in the first scenario."""
         return state if self.one else jax.tree.map(lambda leaf: leaf[:, 0], state)
 
 
@@ -123,6 +126,7 @@ def start_rollouts(
     num_scenarios: int,
     common_noise: bool,
     policy: Callable[..., Any] | None = None,
+    drawn_by: Policy | None = None,
     freeze: bool = False,
 ) -> Rollouts:
     """Start K rollouts.
@@ -137,12 +141,14 @@ def start_rollouts(
         num_scenarios: M.
         common_noise: whether all meet the same scenarios.
         policy: (state, action [A]) -> log p(action | state), to sum along each rollout.
+        drawn_by: a policy whose log-density to sum along each rollout, too.
         freeze: whether states are frozen after an end; they are where there is a policy.
 
     Returns:
         The rollouts.
     """
-    freeze, key, names = freeze or policy is not None, check_key(key), constraint_names(model)
+    freeze = freeze or policy is not None or drawn_by is not None
+    key, names = check_key(key), constraint_names(model)
 
     def advance(model: Model, key: Array, at: RolloutState, action: Array) -> tuple[RolloutState, Array]:
         return record(at, action, *watched_step(model, key, at.state, action))
@@ -155,15 +161,17 @@ def start_rollouts(
         violated = summed(at.violations, violated, at.weight == 0)
         weight = _continued(at.weight, step.discount)
         gain = jnp.where(at.weight == 0, 0.0, at.weight * jnp.asarray(step.reward, at.weight.dtype))
-        state, log_prob = step.state, None
+        state, log_prob, log_drawn = step.state, None, None
         if freeze:
             # After an end the policy stays in the last state before it: actions that are not taken must not be
             # likelier than those that are, or plans would end early to escape the prior.
             state = frozen_if(weight == 0, at.state, step.state)
         if policy is not None and at.log_prob is not None:
             log_prob = at.log_prob + scalar("log p of a policy", policy(at.state, action))
+        if drawn_by is not None and at.log_drawn is not None:
+            log_drawn = at.log_drawn + scalar("log_prob of the policy", drawn_by.log_prob(at.state, action))
         total, lost = two_sum(at.total, gain)
-        return RolloutState(state, weight, total, at.residual + lost, log_prob, violated), gain
+        return RolloutState(state, weight, total, at.residual + lost, log_prob, violated, log_drawn), gain
 
     # What holds in the scenarios: along an axis of its own, which plans share unless each has its own noise.
     own = None if common_noise else jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(num_rollouts))
@@ -192,7 +200,8 @@ def start_rollouts(
             begun = with_new_noise(model, key, state, number)
             nothing = jnp.zeros(())
             kept = None if names is None else jnp.zeros(len(names))
-            return RolloutState(begun, jnp.ones(()), nothing, nothing, None if policy is None else nothing, kept)
+            log_prob, log_drawn = (None if given is None else nothing for given in (policy, drawn_by))
+            return RolloutState(begun, jnp.ones(()), nothing, nothing, log_prob, kept, log_drawn)
 
         return in_scenario(0) if one else jax.vmap(in_scenario)(jnp.arange(num_scenarios))
 

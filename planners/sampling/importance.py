@@ -21,6 +21,7 @@ from .diagnostics import diagnose
 from .evaluation import Evaluation
 from .incumbent import Incumbent
 from .likelihoods import Likelihood, regrets
+from .policy_samples import PolicySamples, mixed, without_failures
 from .priors import Prior, bind_prior, policy_of, rebind_prior
 from .step_sizes import StepSize
 from .weighting import weigh, weigh_steps
@@ -37,6 +38,7 @@ class ImportanceSampler:
         rollouts: how plans are rolled out.
         include_mode: whether the mode of the belief is one of the K plans.
         explore_fraction: share of the plans that have the initial belief's spread around the present mode.
+        policy_samples: a policy that draws some of the plans; None where all are the belief's.
         clip_plans: whether plans are clipped to [-1, 1] before they are tried and fitted to.
         per_step: whether every step is weighed by what remains of the return from there on.
     """
@@ -45,6 +47,7 @@ class ImportanceSampler:
     prior: Any
     step_size: StepSize | None
     rollouts: RolloutSettings
+    policy_samples: PolicySamples | None
     include_mode: bool = static()
     explore_fraction: float = static()
     clip_plans: bool = static()
@@ -70,10 +73,14 @@ class ImportanceSampler:
             raise ValueError(
                 f"explore_fraction must be at least one of {fewest} plans, or 0, got {self.explore_fraction:g}"
             )
-        if fewest - kept - round(self.explore_fraction * fewest) - self.include_mode < 1:
+        by_policy = 0 if self.policy_samples is None else self.policy_samples.count(fewest)
+        if self.policy_samples is not None:
+            self.policy_samples.check(belief)
+        if fewest - kept - round(self.explore_fraction * fewest) - by_policy - self.include_mode < 1:
             raise ValueError(
                 f"num_samples must leave plans to draw beside {kept} kept ones, the fraction "
-                f"{self.explore_fraction:g} of explorers{' and the mode' if self.include_mode else ''}, got {fewest}"
+                f"{self.explore_fraction:g} of explorers{f', {by_policy} of a policy' if by_policy else ''}"
+                f"{' and the mode' if self.include_mode else ''}, got {fewest}"
             )
         return bind_prior(self.prior, belief, space)
 
@@ -94,11 +101,16 @@ class ImportanceSampler:
     ) -> Evaluation:
         """See `Evaluator`."""
         prior = rebind_prior(self.prior, search.initial.prior, search.belief, action_space(model))
-        proposal = self._propose(keys[0], search, num_samples)  # a ~ q
-        plans = proposal.plans
+        proposal, failed = self._propose(model, keys, state, search, num_samples)  # a ~ q
+        plans, samples = proposal.plans, self.policy_samples
+        drawn_by = None if samples is None or prior is None else samples.policy
         scores = self.rollouts.score(
-            model, keys[1], state, plans, policy=policy_of(prior), to_go=self.per_step
+            model, keys[1], state, plans, policy=policy_of(prior), drawn_by=drawn_by, to_go=self.per_step
         )  # R(a)
+        if failed is not None:
+            scores = without_failures(scores, failed)
+        if samples is not None and scores.log_drawn is not None:
+            proposal = _with_policy(proposal, scores.log_drawn, samples.count(num_samples))
         weighed = weigh(proposal, scores, self.likelihood, prior, self.step_size, search.multiplier)  # (W p / q)^κ
         weights = shown = jnp.exp(weighed.normalized.log_weights)
         if scores.to_go is not None:
@@ -131,36 +143,59 @@ class ImportanceSampler:
         """The returns of any plans."""
         return self.rollouts.score(model, key, state, plans).returns
 
-    def _propose(self, key: Key[Array, ""], search: Incumbent, num_samples: int) -> Proposal:
-        belief, initial = search.belief, search.initial.belief
+    def _propose(
+        self, model: Model, keys: Key[Array, "2"], state: State, search: Incumbent, num_samples: int
+    ) -> tuple[Proposal, Bool[Array, " K"] | None]:
+        """The plans, with the density of all but a policy's; and which of those are no numbers, None without any."""
+        key, belief, initial, failed = keys[0], search.belief, search.initial.belief, None
+        by_policy = 0 if self.policy_samples is None else self.policy_samples.count(num_samples)
+        if by_policy:
+            key, policy_key = jax.random.split(key)
         num_explored = round(self.explore_fraction * num_samples)
         sample_key, explore_key = (key, key) if num_explored == 0 else jax.random.split(key)
         proposal = propose(belief, sample_key, num_samples)
         plans, log_base, num_samples = proposal.plans, proposal.log_correction, len(proposal.plans)
         drawn = jnp.ones(num_samples, bool) if proposal.drawn is None else proposal.drawn
         everything = proposal.drawn is None and not self.include_mode
+        first, number = int(self.include_mode), num_explored + by_policy
         if num_explored:
             away = belief.mode() - initial.mode()
-            first = int(self.include_mode)
             explored = away + initial.sample(explore_key, num_explored)
             plans = plans.at[first : first + num_explored].set(explored)
-            if self.prior is None:  # weights without densities
-                drawn, everything = drawn.at[first : first + num_explored].set(False), False
-            else:  # what was drawn from a mixture has the mixture's density r
-                log_q, share = proposal.belief.log_prob(plans), num_explored / drawn.at[:first].set(False).sum()
-                log_drawn = log_q if log_base is None else _log_density(proposal, plans)
-                log_wide = initial.log_prob(plans - away)
-                log_base = log_q - jnp.logaddexp(jnp.log1p(-share) + log_drawn, jnp.log(share) + log_wide)
+        if self.policy_samples is not None:
+            noise = jax.random.clone(keys[1])  # what plans are rolled out with, so that their states are the same
+            plans, failed = self.policy_samples.draw(
+                self.rollouts, model, jnp.stack([policy_key, noise]), state, plans, first + num_explored, by_policy
+            )
+        if number and self.prior is None:  # weights without densities
+            drawn, everything = drawn.at[first : first + number].set(False), False
+        elif number:  # what was drawn from a mixture has the mixture's density r
+            log_q = proposal.belief.log_prob(plans)
+            log_r = log_q if log_base is None else _log_density(proposal, plans)
+            if num_explored:
+                share = num_explored / (drawn.at[:first].set(False).sum() - by_policy)
+                log_r = mixed(log_r, initial.log_prob(plans - away), share)
+            log_base = log_q - log_r
         if self.include_mode:
             plans, drawn = plans.at[0].set(belief.mode()), drawn.at[0].set(False)
         if self.clip_plans:
             plans = jnp.clip(plans, -1.0, 1.0)
-        return Proposal(plans, proposal.belief, log_base, drawn=None if everything else drawn)
+        return Proposal(plans, proposal.belief, log_base, drawn=None if everything else drawn), failed
+
+
+def _with_policy(proposal: Proposal, log_policy: Float[Array, " K"], number: int) -> Proposal:
+    """The proposal, so many of whose plans a policy has drawn: r ← (1 − w) r + w Π_t π(a_t|s_t)."""
+    plans, log_correction = proposal.plans, proposal.log_correction
+    assert log_correction is not None  # see `_propose`
+    share = number / (len(plans) if proposal.drawn is None else proposal.drawn.sum())
+    log_q = proposal.belief.log_prob(plans)
+    return proposal._replace(log_correction=log_q - mixed(log_q - log_correction, log_policy, share))
 
 
 def _log_density(proposal: Proposal, plans: Plans) -> Float[Array, " K"]:
     if proposal.log_density is None:
         raise ValueError(
-            f"explore_fraction needs log_density of what {type(proposal.belief).__name__} proposes, got None"
+            f"explore_fraction and policy need log_density of what {type(proposal.belief).__name__} proposes, "
+            "got None"
         )
     return proposal.log_density(plans)
