@@ -5,6 +5,7 @@ from .evaluation import Evaluation, Evaluator
 from .importance import ImportanceSampler
 from .incumbent import Incumbent
 from .loop import SamplingPlanner
+from .policy_samples import PolicySamples, policy_samples
 from .refinement import Refined, RefinedPlanner, Refiner
 
 __all__ = [
@@ -12,11 +13,13 @@ __all__ = [
     "Evaluator",
     "ImportanceSampler",
     "Incumbent",
+    "PolicySamples",
     "Refined",
     "RefinedPlanner",
     "Refiner",
     "SamplingPlanner",
     "likelihoods",
+    "policy_samples",
     "priors",
     "step_sizes",
 ]
