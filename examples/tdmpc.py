@@ -129,7 +129,7 @@ class Networks(nn.Module):
 
 @dynamics.pytree
 class LatentModel:
-    """A model of mirrax whose state is z; its parameters are leaves, so that what was compiled goes on as they change."""
+    """A model of mirrax whose state is z. Its parameters are leaves: what was compiled goes on as they change."""
 
     params: Any
     policy: Any  # π(a|z), squashed by tanh

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from jaxtyping import Array
 from problems import bound
 
 from mirrax import dynamics, planners
+from mirrax.dynamics.pytrees import pytree, static
 
 KEY = jax.random.key(0)
 HORIZON = 4
@@ -71,6 +73,7 @@ def exact(knots, prior):
 # what must not change a posterior, in a model without noise
 AROUND = {
     "explore_fraction": st.sampled_from([0.0, 0.25]),
+    "policy": st.booleans(),
     "include_mode": st.booleans(),
     "num_kept": st.sampled_from([0, 3]),
     "num_scenarios": st.sampled_from([None, 2]),
@@ -93,6 +96,20 @@ POSTERIOR = AROUND | {
 }
 
 
+@pytree
+class Steady:
+    """A policy that does about the same in all states."""
+
+    std: Array
+    size: int = static()
+
+    def sample(self, key, state):
+        return 0.2 + self.std * jax.random.normal(key, (self.size,))
+
+    def log_prob(self, state, action):
+        return jax.scipy.stats.norm.logpdf(action, 0.2, self.std).sum()
+
+
 def refiner(name):
     if name == "gradient":
         return planners.gradient(HORIZON, num_samples=2, num_iterations=4, bounds="none")
@@ -113,7 +130,9 @@ def test_a_posterior_does_not_depend_on_how_it_is_inferred(options):
         options["refine"] = None
     if options["family"] == "mixture":
         options["noise_exponent"] = None
+    options["policy"] &= options["knots"] is None
     count("posterior", options)
+    options["policy"] = Steady(jnp.array(0.5), 1) if options["policy"] else None
     family, knots = options.pop("family"), options.pop("knots")
     step, prior, refine = options.pop("step"), options.pop("prior"), options.pop("refine")
     color = options.pop("noise_exponent")
@@ -215,9 +234,11 @@ def test_control_is_sound_whatever_is_crossed(options):
         options["num_kept"] = 0
     if options["num_knots"] is None:
         options["interpolation"] = None
+    options["policy"] &= options["num_knots"] is None and name != "evolution"
     count("control", options)
     model = WAYS if problem == "two ways" else dynamics.point_mass()
     state = jnp.zeros(2) if problem == "two ways" else model.init(KEY)
+    options["policy"] = Steady(jnp.array(0.5), model.action_size) if options["policy"] else None
     horizon = 8
     given_options = {k: v for k, v in options.items() if k not in ("planner", "problem", "refine")}
     if name in ("random_shooting", "predictive_sampling"):

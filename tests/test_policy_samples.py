@@ -449,6 +449,28 @@ def test_a_planner_goes_on_with_other_parameters():
     assert len(traces) == 1
 
 
+def test_derivatives_go_through():
+    """Of the weighted mean under the same random numbers, by the state that the policy, too, acts in."""
+    planner = planners.mppi(
+        HORIZON,
+        num_samples=200,
+        num_iterations=1,
+        prior=PRIOR,
+        std=1.0,
+        temperature=8.0,
+        policy=wrong(),
+        bounds="none",
+    )
+
+    def mean(state):
+        return planners.infer(planner, problem(), KEY, state)[0].mean.sum()
+
+    slope = jax.jit(jax.grad(mean))(problem().start)
+    nudges = 0.02 * jnp.eye(3)
+    ends = jax.jit(jax.vmap(mean))(problem().start + jnp.concatenate([nudges, -nudges]))
+    np.testing.assert_allclose(slope, (ends[:3] - ends[3:]) / 0.04, rtol=0.05, atol=0.02)
+
+
 @pytest.mark.parametrize(
     ("make", "problem_of"),
     [
