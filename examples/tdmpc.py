@@ -176,14 +176,14 @@ def untrained(task: Task, key: PRNGKeyArray, networks: Networks) -> LatentModel:
     return LatentModel(params, policy, task.env, jnp.asarray(task.gamma), networks, task.observe)
 
 
-def latent_planner(policy: Any, num_samples: int, execute: str | None = "sample") -> Any:
+def latent_planner(policy: Any, num_samples: int, execute: str | None = "sample", std_min: float = 0.1) -> Any:
     """MPPI over three latent steps and the value beyond; a twentieth of the plans are the policy's, as candidates."""
     return planners.mppi(
         LENGTH,
         num_samples=num_samples,
         num_iterations=4,
         std=1.0,
-        std_min=0.1,
+        std_min=std_min,
         covariance="diagonal",
         target_ess=0.05,
         policy=policy,
@@ -208,11 +208,12 @@ class Memory(NamedTuple):
         return Memory(*(old.at[self.size].set(new) for old, new in zip(self[:4], row, strict=True)), self.size + 1)
 
     def sequences(self, key: PRNGKeyArray, num: int) -> "Memory":
-        """Sequences from anywhere, [num, LENGTH, ...]."""
-        keys = jax.random.split(key)
-        which = jax.random.randint(keys[0], (num, 1), 0, self.size)
-        start = jax.random.randint(keys[1], (num, 1), 0, self.actions.shape[1] - LENGTH + 1)
-        steps = start + jnp.arange(LENGTH + 1)
+        """Sequences from anywhere before an end, [num, LENGTH, ...]."""
+        starts = self.discounts.shape[1] - LENGTH + 1
+        alive = jnp.pad(jnp.cumprod(self.discounts > 0, 1), ((0, 0), (1, 0)), constant_values=1)[:, :starts]
+        number = jnp.cumsum(jnp.where(jnp.arange(len(alive))[:, None] < self.size, alive, 0))
+        chosen = jnp.searchsorted(number, jax.random.randint(key, (num, 1), 0, number[-1]), side="right")
+        which, steps = chosen // starts, chosen % starts + jnp.arange(LENGTH + 1)
         return Memory(self.seen[which, steps], *(leaf[which, steps[:, :-1]] for leaf in self[1:4]), self.size)
 
 
@@ -313,7 +314,7 @@ def play(planner: Any, model: LatentModel, env: Any, key: PRNGKeyArray, num_step
 def by_chance(env: Any, key: PRNGKeyArray, num_steps: int) -> planners.Episode:
     """An episode of random actions that are correlated in time, or nothing would swing."""
     start_key, noise_key, key = jax.random.split(key, 3)
-    noise = planners.beliefs.gaussian(std=1.0, noise_exponent=1.0).bind(num_steps, dynamics.action_space(env))
+    noise = planners.beliefs.gaussian(std=0.5, noise_exponent=1.0).bind(num_steps, dynamics.action_space(env))
     start, actions = env.init(start_key), noise.sample(noise_key, 1)[0]
     happened = planners.trajectory(env, key, start, actions)
     states = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), start, happened.states)
@@ -328,7 +329,7 @@ def train(
     num_episodes: int,
     num_steps: int,
     num_samples: int,
-    num_random: int = 4,
+    num_random: int = 10,
     networks: Networks = Networks(),  # noqa: B008, it is configuration
     tell: Callable[[str], None] = print,
 ) -> tuple[LatentModel, list[float]]:
@@ -346,12 +347,14 @@ def train(
         if number < num_random:
             happened = by_chance(task.env, play_key, num_steps)
         else:
-            happened = play(latent_planner(model.policy, num_samples), model, task.env, play_key, num_steps)
+            std_min = max(0.5 - 0.02 * (number - num_random), 0.1)  # at first more noise, as in TD-MPC
+            planner = latent_planner(model.policy, num_samples, std_min=std_min)
+            happened = play(planner, model, task.env, play_key, num_steps)
         memory = memory.added(task, happened)
         returns.append(float(happened.rewards.sum()))
         if number >= num_random - 1:
             # what was met by chance is learnt at once
-            for round_key in jax.random.split(learn_key, num_random if number == num_random - 1 else 1):
+            for round_key in jax.random.split(learn_key, 4 if number == num_random - 1 else 1):
                 learner, loss = learn(learner, memory, round_key, 3 * num_steps)
             line = f", loss {loss:.3f}"
         tell(f"episode {number + 1}: {returns[-1]:.1f}{line}, {time.perf_counter() - began:.0f} s")
@@ -390,7 +393,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("--seeds", type=int, default=1, help="how often to learn it from the beginning")
-    parser.add_argument("--episodes", type=int, default=30)
+    parser.add_argument("--episodes", type=int, default=35)
     parser.add_argument("--steps", type=int, default=100, help="of an episode")
     parser.add_argument("--samples", type=int, default=128, help="plans per iteration")
     parser.add_argument("--quick", action="store_true", help="small networks, to see whether it runs")
