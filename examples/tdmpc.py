@@ -1,9 +1,9 @@
 """Learning a latent model, values and a policy together, and planning with all three, in the manner of TD-MPC2.
 
-`python examples/tdmpc.py cartpole` learns a swing-up from observations and rewards alone, prints what each episode
+`python examples/tdmpc.py` learns a swing-up from observations and rewards alone, prints what each episode
 earned, and at the end what several planners earn in the same latent model.
 
-It is TD-MPC2 (Hansen, Su & Wang, 2024) cut down to small tasks: rewards and values are regressed on 61 bins, not on
+It is TD-MPC2 (Hansen, Su & Wang, 2024) cut down to a small task: rewards and values are regressed on 61 bins, not on
 101, targets are the least of three values, not of two out of five, and the policy is a perceptron without
 normalisation. The planner is an MPPI of mirrax, and could be another.
 """
@@ -12,7 +12,7 @@ import argparse
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -37,13 +37,6 @@ class Task(NamedTuple):
     env: Any  # a model of mirrax, whose equations the learner does not see
     observe: Callable[[Any], Float[Array, " n"]]  # of a state of it
     gamma: float  # discount of a step
-    unit: float  # by which rewards are divided before they are learnt
-
-
-def see_pendulum(state: Float[Array, "2"]) -> Float[Array, "3"]:
-    """Angle, as cosine and sine, and velocity."""
-    angle, velocity = state
-    return jnp.stack([jnp.cos(angle), jnp.sin(angle), velocity / 4.0])
 
 
 def see_cartpole(state: Float[Array, "4"]) -> Float[Array, "5"]:
@@ -52,10 +45,9 @@ def see_cartpole(state: Float[Array, "4"]) -> Float[Array, "5"]:
     return jnp.stack([position, jnp.cos(angle), jnp.sin(angle), velocity / 2.0, spin / 4.0])
 
 
-TASKS: Mapping[str, Callable[[], Task]] = {  # two time steps per action
-    "pendulum": lambda: Task(dynamics.action_repeat(dynamics.pendulum(), 2), see_pendulum, 0.97, 8.0),
-    "cartpole": lambda: Task(dynamics.action_repeat(dynamics.cartpole(), 2), see_cartpole, 0.97, 1.0),
-}
+def cartpole() -> Task:
+    """The swing-up, two time steps per action."""
+    return Task(dynamics.action_repeat(dynamics.cartpole(), 2), see_cartpole, 0.97)
 
 
 def simplices(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
@@ -196,14 +188,14 @@ class Memory(NamedTuple):
 
     seen: Array  # before each step and after the last, [E, T + 1, n]
     actions: Array  # [E, T, A]
-    rewards: Array  # [E, T], in their unit
+    rewards: Array  # [E, T]
     discounts: Array  # of the environment, 0 from its end on, [E, T]
     size: Array
 
     def added(self, task: Task, happened: planners.Episode) -> "Memory":
         """With one more episode."""
         states = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), happened.states, happened.final_state)
-        actions, rewards = jnp.clip(happened.actions, -1.0, 1.0), happened.rewards / task.unit
+        actions, rewards = jnp.clip(happened.actions, -1.0, 1.0), happened.rewards
         row = (jax.vmap(task.observe)(states), actions, rewards, happened.discounts)
         return Memory(*(old.at[self.size].set(new) for old, new in zip(self[:4], row, strict=True)), self.size + 1)
 
@@ -226,12 +218,12 @@ def empty(task: Task, num_episodes: int, num_steps: int) -> Memory:
 
 
 class Learner(NamedTuple):
-    """What steps of learning change: the model, a slow copy of its parameters, Adam's states, the range of values."""
+    """What steps of learning change."""
 
     model: LatentModel
-    target: Any
+    target: Any  # a slow copy of the networks' parameters
     optimizer_states: Any
-    scale: Float[Array, ""]
+    scale: Float[Array, ""]  # range of values
 
 
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(20.0), optax.adam(1e-3))
@@ -391,14 +383,13 @@ def compare(task: Task, model: LatentModel, seed: int, num_steps: int, num_sampl
 def main(arguments: Sequence[str] | None = None) -> None:
     """Learn a task, and print what was earned."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("task", choices=TASKS)
     parser.add_argument("--seeds", type=int, default=1, help="how often to learn it from the beginning")
     parser.add_argument("--episodes", type=int, default=35)
     parser.add_argument("--steps", type=int, default=100, help="of an episode")
     parser.add_argument("--samples", type=int, default=128, help="plans per iteration")
     parser.add_argument("--quick", action="store_true", help="small networks, to see whether it runs")
     given = parser.parse_args(arguments)
-    task, sizes, rows = TASKS[given.task](), {"num_steps": given.steps, "num_samples": given.samples}, {}
+    task, sizes, rows = cartpole(), {"num_steps": given.steps, "num_samples": given.samples}, {}
     networks = Networks(16, 16, 2) if given.quick else Networks()
     for seed in range(given.seeds):
         tell = functools.partial(print, f"seed {seed},", flush=True)

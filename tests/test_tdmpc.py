@@ -30,8 +30,8 @@ SMALL = tdmpc.Networks(16, 16, 2)
 
 
 @functools.cache
-def untrained(name="cartpole"):
-    task = tdmpc.TASKS[name]()
+def untrained():
+    task = tdmpc.cartpole()
     return task, tdmpc.untrained(task, KEY, SMALL)
 
 
@@ -135,7 +135,7 @@ def test_nothing_is_learnt_from_what_follows_an_end():
 
 
 def test_the_example_runs(capsys):
-    arguments = ["cartpole", "--quick", "--episodes", "12", "--steps", "8", "--samples", "16"]
+    arguments = ["--quick", "--episodes", "12", "--steps", "8", "--samples", "16"]
     tdmpc.main(arguments)
     said = capsys.readouterr().out
     assert len(re.findall(r"^seed 0, episode \d+: [\d.]+", said, re.MULTILINE)) == 12
@@ -147,6 +147,6 @@ def test_the_example_runs(capsys):
 @pytest.mark.slow
 def test_it_learns():
     """Predictions of rewards become better, and so does what planning earns."""
-    task = tdmpc.TASKS["cartpole"]()
+    task = tdmpc.cartpole()
     _, returns = tdmpc.train(task, 0, num_episodes=30, num_steps=100, num_samples=128, tell=lambda line: None)
     assert max(returns[-5:]) > 10 * np.mean(returns[:10]), returns
