@@ -221,4 +221,4 @@ def _score(
         before = jnp.moveaxis(jnp.where(jnp.isfinite(violated), violated - before, jnp.inf), 0, 1)
     kept = tuple(rollouts.violation(epsilons, sums) for sums in (violated, before))
     log_drawn = None if end.log_drawn is None else rollouts.first(end.log_drawn)
-    return Scores(returns, residual, *remain, log_prob, *kept, log_drawn=log_drawn)
+    return Scores(returns, residual, *remain, log_prob, *kept)._replace(log_drawn=log_drawn)
