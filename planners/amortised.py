@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from ..dynamics.base import Model, State
@@ -22,6 +21,7 @@ from .primed import PrimedPlanner
 from .sampling.containment import containment
 from .sampling.incumbent import Incumbent
 from .sampling.loop import SamplingPlanner
+from .wrapper import PlannerWrapper
 
 
 @pytree
@@ -48,7 +48,7 @@ class Amortised:
 
 
 @pytree
-class AmortisedPlanner:
+class AmortisedPlanner(PlannerWrapper):
     """Executes a network's plan, and plans where a few tries earn more. Make one with `amortised`.
 
     Attributes:
@@ -62,21 +62,6 @@ class AmortisedPlanner:
     network: PlanNetwork
     threshold: Float[Array, ""]
     num_tries: int = static()
-
-    @property
-    def name(self) -> str:
-        """Of the planner."""
-        return self.planner.name
-
-    @property
-    def horizon(self) -> int:
-        """The number H of steps."""
-        return self.planner.horizon
-
-    @property
-    def sharding(self) -> NamedSharding | None:
-        """How plans are spread over devices; None for one device."""
-        return self.planner.sharding
 
     def init(self, model: Model, state: State) -> Amortised:
         """The planner's belief where inference starts.

@@ -5,8 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
-from jaxtyping import Array, Float, Num, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..dynamics.base import Model, State
 from ..dynamics.checks import boolean, choice, real
@@ -22,12 +21,13 @@ from .sampling.importance import ImportanceSampler
 from .sampling.incumbent import Incumbent
 from .sampling.loop import SamplingPlanner
 from .sampling.priors import FixedPrior
+from .wrapper import PlannerWrapper
 
 STARTS = ("better", "network", "carried")
 
 
 @pytree
-class PrimedPlanner:
+class PrimedPlanner(PlannerWrapper):
     """A sampling planner whose prior, and whose start, an amortised plan gives. Make one with `primed`.
 
     Attributes:
@@ -45,21 +45,6 @@ class PrimedPlanner:
     std_min: Float[Array, ""]
     as_prior: bool = static()
     start: str = static()
-
-    @property
-    def name(self) -> str:
-        """Of the planner."""
-        return self.planner.name
-
-    @property
-    def horizon(self) -> int:
-        """The number H of steps."""
-        return self.planner.horizon
-
-    @property
-    def sharding(self) -> NamedSharding | None:
-        """How plans are spread over devices; None for one device."""
-        return self.planner.sharding
 
     def init(self, model: Model, state: State) -> Incumbent:
         """The planner's belief where inference starts, which the network moves at each planning.
@@ -93,22 +78,6 @@ class PrimedPlanner:
         elif self.start == "network":
             belief = moved(belief, plans)
         return self._given(plans).improve(model, key, state, belief)
-
-    def act(self, key: PRNGKeyArray, belief: Incumbent) -> Num[Array, "*a"]:
-        """The action to execute now, as the planner chooses it."""
-        return self.planner.act(key, belief)
-
-    def actions(self, key: PRNGKeyArray, belief: Incumbent, times: Any) -> Num[Array, "n *a"]:
-        """The actions of that plan at some times, in model steps, [n]."""
-        return self.planner.actions(key, belief, times)
-
-    def respond(self, model: Model, key: PRNGKeyArray, state: State, belief: Any, time: Any) -> Num[Array, "*a"]:
-        """The action of that plan at a time, whatever the state: there is no feedback."""
-        return self.planner.respond(model, key, state, belief, time)
-
-    def shift(self, belief: Incumbent, steps: Any = 1) -> Incumbent:
-        """The belief from which to plan so many time steps later, > 0, whole or not."""
-        return self.planner.shift(belief, steps)
 
     def _prior(self, plans: Gaussian, search: Incumbent) -> Gaussian:
         return tempered(plans, self.exponent, self.std_min, proposing(search.belief))

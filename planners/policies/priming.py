@@ -10,6 +10,7 @@ from ..beliefs.gaussian import Gaussian
 from ..beliefs.locked import where_free
 from ..beliefs.protocol import Plan, Wrapping, innermost
 from ..beliefs.spline import Splined
+from ..checks import name_of
 from ..particles.belief import Particles
 from ..sampling.incumbent import Incumbent
 from ..sampling.loop import SamplingPlanner
@@ -74,10 +75,9 @@ def tried(search: Incumbent, plan: Plan) -> Incumbent:
 def check_wrapped(planner: Any) -> SamplingPlanner:
     """Return a planner that an amortised plan can be given to, or raise a `ValueError`."""
     if not isinstance(planner, SamplingPlanner):
-        got = getattr(planner, "name", getattr(planner, "__name__", type(planner).__name__))
         raise ValueError(
             "planner must be one that samples plans (vi_mpc, smc, mppi, cem, ...), without refine, and without "
-            f"rest_steps, which planners.resting gives to what is around it; got {got}"
+            f"rest_steps, which planners.resting gives to what is around it; got {name_of(planner)}"
         )
     return planner
 
