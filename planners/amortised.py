@@ -80,7 +80,7 @@ class AmortisedPlanner(PlannerWrapper):
     def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Amortised) -> tuple[Amortised, Info]:
         """Try a few plans, and plan where one of them earns more than the network's by more than the threshold.
 
-        These are the mean of q_φ(·|s), what is left of the plan that was executed last, samples of q_φ, and, as a
+        These are the mode of q_φ(·|s), what is left of the plan that was executed last, samples of q_φ, and, as a
         network cannot know what it has not learnt, as many of the planner's belief.
 
         Raises:
@@ -89,7 +89,7 @@ class AmortisedPlanner(PlannerWrapper):
         check_own_belief(self, model, state, belief)
         plan_key, sample_key, noise_key = jax.random.split(key, 3)
         said = self.network.belief(state)
-        tries, near = [said.mean[None], belief.plan[None]], self.num_tries // 2 - 1
+        tries, near = [said.mode()[None], belief.plan[None]], self.num_tries // 2 - 1
         near_key, wide_key = jax.random.split(sample_key)
         if near:
             tries.append(said.sample(near_key, near))
@@ -114,7 +114,7 @@ class AmortisedPlanner(PlannerWrapper):
 
         must = ~known | ~(regret <= self.threshold)
         found, info = jax.lax.cond(must, think, recall)
-        plan = jnp.where(must, found.belief.mode(), said.mean)
+        plan = jnp.where(must, found.belief.mode(), said.mode())
         return Amortised(found, plan, must), info.adding(planned=must.astype(float), regret=regret)
 
     def act(self, key: PRNGKeyArray, belief: Amortised) -> Num[Array, "*a"]:

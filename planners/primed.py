@@ -10,13 +10,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..dynamics.base import Model, State
 from ..dynamics.checks import boolean, choice, real
 from ..dynamics.pytrees import pytree, static
-from .beliefs.gaussian import Gaussian
 from .checks import binding, check_own_belief, check_unconstrained
 from .info import Info
 from .options import checked
 from .particles.particle_filter import ParticleFilter
 from .policies.plans import PlanNetwork, check_network
-from .policies.priming import check_over_steps, check_wrapped, moved, proposing, tempered
+from .policies.priming import check_over_steps, check_wrapped, moved, proposing, tempered, ways
 from .sampling.importance import ImportanceSampler
 from .sampling.incumbent import Incumbent
 from .sampling.loop import SamplingPlanner
@@ -70,19 +69,20 @@ class PrimedPlanner(PlannerWrapper):
         plans = self._prior(self.network.belief(state), belief)
         if self.start == "better":
             key, noise_key = jax.random.split(key)
-            known = jnp.stack([plans.mean, belief.belief.mode()])
+            modes = ways(plans)
+            known = jnp.concatenate([modes, belief.belief.mode()[None]])
             returns = self.planner.evaluator.rollouts.score(model, noise_key, state, known).returns
-            returns = jnp.where(jnp.isfinite(returns), returns, -jnp.inf)
-            better, start = returns[0] >= returns[1], moved(belief, plans)
+            best = jnp.argmax(jnp.where(jnp.isfinite(returns), returns, -jnp.inf))
+            better, start = best < len(modes), moved(belief, plans, jnp.minimum(best, len(modes) - 1))
             belief = jax.tree.map(lambda new, old: jnp.where(better, new, old), start, belief)
         elif self.start == "network":
             belief = moved(belief, plans)
         return self._given(plans).improve(model, key, state, belief)
 
-    def _prior(self, plans: Gaussian, search: Incumbent) -> Gaussian:
+    def _prior(self, plans: Any, search: Incumbent) -> Any:
         return tempered(plans, self.exponent, self.std_min, proposing(search.belief))
 
-    def _given(self, prior: Gaussian) -> SamplingPlanner:
+    def _given(self, prior: Any) -> SamplingPlanner:
         """The planner with this prior."""
         evaluator: Any = self.planner.evaluator
         if not self.as_prior:
@@ -103,8 +103,9 @@ def primed(
 
     The prior p = q_φ^b enters by log p − log q alone, so that the posterior is p(a) exp(R/λ) whatever the start
     (Millidge et al., 2020, appendix A). An over-confident prior vetoes good plans: temper it by an exponent below 1,
-    or raise its floor. It is a Gaussian again, N(m, max(σ, floor)²/b), with the correlation in time of the planner's
-    own Gaussian noise, where that has one.
+    or raise its floor. It is of the network's family again, N(m, max(σ, floor)²/b); of an independent Gaussian with
+    the correlation in time of the planner's own Gaussian noise, where that has one. Of a mixture all components are
+    the prior, and inference starts from one, or, in a mixture of as many, from all.
 
     Args:
         planner: one that samples plans over steps of continuous actions: `vi_mpc`, `smc`, `mppi`, `cem` and the
@@ -114,10 +115,11 @@ def primed(
         std_min: the floor of the standard deviations of q_φ, > 0, before they are tempered.
         as_prior: whether it is the prior, in the place of the planner's own. An `smc` that adapts its temperature to
             max_kl takes none: with False and a start from it q_φ is its proposal, and thereby its prior.
-        start: where each inference starts: "network" from p; "carried" from where the last one has led, the warm
-            start; "better" from the one of both whose mean earns more in this state, which takes two rollouts, and
-            does not average plans that go different ways. A Gaussian belief takes over p's standard deviations, which
-            do not exceed its initial ones; other families its mean.
+        start: where each inference starts: "network" from p, of a mixture from its heaviest component; "carried"
+            from where the last one has led, the warm start; "better" from the one whose mean earns most in this
+            state, of that and the components of p, which takes a rollout each, and does not average plans that go
+            different ways. A belief of p's family takes over its standard deviations, which do not exceed its initial
+            ones; other families its mean.
 
     Returns:
         The planner.
