@@ -57,7 +57,7 @@ class PrimedPlanner(PlannerWrapper):
         own = self.planner.init(model, state)
         with binding(self.name, model, state):
             check_over_steps(proposing(own.belief))
-        return self._given(self._prior(network.belief(state), own)).init(model, state)
+        return self._given(self.prior(network.belief(state), own)).init(model, state)
 
     def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Incumbent) -> tuple[Incumbent, Info]:
         """Run the planner with q_φ(·|s) for its prior, from where inference starts in this state.
@@ -66,7 +66,7 @@ class PrimedPlanner(PlannerWrapper):
             ValueError: if `belief` is not of the structure and shapes that `init` gives.
         """
         check_own_belief(self, model, state, belief)
-        plans = self._prior(self.network.belief(state), belief)
+        plans = self.prior(self.network.belief(state), belief)
         if self.start == "better":
             key, noise_key = jax.random.split(key)
             modes = ways(plans)
@@ -79,7 +79,13 @@ class PrimedPlanner(PlannerWrapper):
             belief = moved(belief, plans)
         return self._given(plans).improve(model, key, state, belief)
 
-    def _prior(self, plans: Any, search: Incumbent) -> Any:
+    def prior(self, plans: Any, search: Incumbent) -> Any:
+        """The prior that a plan network's belief in a state becomes.
+
+        Args:
+            plans: q_φ in that state.
+            search: what the planner believes.
+        """
         return tempered(plans, self.exponent, self.std_min, proposing(search.belief))
 
     def _given(self, prior: Any) -> SamplingPlanner:

@@ -152,7 +152,7 @@ def test_a_prior_that_is_the_default_one_changes_nothing():
 def test_the_floor_and_the_exponent_widen_the_prior():
     own = network(std=0.2)
     planner = planners.vi_mpc(H, num_samples=16, std=1.0)
-    started = jax.jit(lambda p: p._prior(p.network.belief(STATES[0]), p.init(MODEL, STATES[0])).std)
+    started = jax.jit(lambda p: p.prior(p.network.belief(STATES[0]), p.init(MODEL, STATES[0])).std)
     np.testing.assert_allclose(started(planners.primed(planner, own, std_min=0.3, exponent=0.25)), 0.6, rtol=1e-6)
 
 

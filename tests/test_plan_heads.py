@@ -11,7 +11,7 @@ from problems import random_linear_quadratic, unchecked
 from mirrax import dynamics, learning, planners
 from mirrax.planners.policies import plan_network
 
-H, TEMPERATURE = 3, 2.0
+H, TEMPERATURE = 3, 0.5
 KEY = jax.random.key(0)
 MODEL = random_linear_quadratic(n=2, m=1)
 STATES = jax.random.normal(jax.random.key(1), (128, 2))
@@ -98,7 +98,7 @@ def test_the_order_says_on_how_many_steps_before_each_depends():
 
 @pytest.mark.parametrize("gradient", ["pathwise", "score"])
 def test_an_autoregressive_head_reaches_the_full_posterior(gradient):
-    """Where independent steps are too narrow, 1/Λᵢᵢ, it has the covariance Λ⁻¹ (and the evidence, see below)."""
+    """Its means and its covariance are those of the posterior, Λ⁻¹, in every state."""
     exact = posteriors(0.7)
     found, _ = learning.amortise(
         network("autoregressive", std=0.7, std_min=1e-3),
@@ -114,9 +114,13 @@ def test_an_autoregressive_head_reaches_the_full_posterior(gradient):
     )
     said = jax.vmap(lambda state: found.belief(state).mean)(STATES)
     np.testing.assert_allclose(said, exact.mean, atol=1e-3)
-    np.testing.assert_allclose(covariances(found), exact.covariance, atol=0.03)
-    independent = np.diag(1.0 / np.diag(np.linalg.inv(exact.covariance[0])))
-    assert np.abs(independent - exact.covariance[0]).max() > 0.1
+    np.testing.assert_allclose(covariances(found), exact.covariance, atol=0.025)
+    correlations = [
+        covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+        for covariance in (covariances(found).mean(0), exact.covariance[0])
+    ]
+    np.testing.assert_allclose(*correlations, atol=0.04)
+    assert correlations[1].min() < -0.3  # independent steps have none, and are narrower: 1/Λᵢᵢ
 
 
 def sigma_points(exact):
@@ -156,7 +160,7 @@ def test_a_mixture_finds_both_ways_around_an_obstacle(way):
     for head in ("mixture", "gaussian"):
         more = {"num_components": 2} if head == "mixture" else {}
         own = network(head, 1, model, observe=jnp.atleast_1d, **more)
-        how = {"max_epochs": 100, "patience": 100, "learning_rate": 0.03, "batch_size": 20}
+        how = {"max_epochs": 200, "patience": 200, "learning_rate": 0.03, "batch_size": 20}
         if way == "distil":
             plans = jnp.broadcast_to(GRID[:, None, None], (60, 121, 1, 1))
             targets = learning.plan_targets(states, plans, obstacle_posteriors(states), keep_plans=True)
@@ -165,12 +169,13 @@ def test_a_mixture_finds_both_ways_around_an_obstacle(way):
             found[head] = learning.amortise(
                 own, model, states, KEY, temperature=1.0, gradient=way, num_samples=32, **how
             )[0]
-    assert divergence(found["mixture"], states).max() < 0.06
-    assert divergence(found["gaussian"], states).max() > 0.4
+    near, far = (0.1, 0.5) if way == "distil" else (0.2, 1.0)  # peaks are not quite Gaussian
+    assert divergence(found["mixture"], states).max() < near
+    assert divergence(found["gaussian"], states).min() > far
     said = jax.vmap(lambda state: jax.nn.softmax(found["mixture"].belief(state).log_weights))(states)
     sides = jax.vmap(lambda state: found["mixture"].belief(state).means[:, 0, 0] > 0)(states)
     right = (obstacle_posteriors(states) * (GRID > 0)).sum(-1)
-    np.testing.assert_allclose((said * sides).sum(-1), right, atol=0.05)
+    np.testing.assert_allclose((said * sides).sum(-1), right, atol=0.02 if way == "distil" else 0.06)
     assert (sides.sum(-1) == 1).all()
     modes = jax.vmap(lambda state: found["mixture"].belief(state).mode()[0, 0])(states)
     assert (jnp.sign(modes) == jnp.sign(states)).all()
