@@ -134,9 +134,9 @@ def rounds_table(rows: Any, options: Options) -> Table:
     """
     return print_table(
         f"\nExpert iteration with {options.num_samples // 8} plans, {options.round_episodes} episodes per round: "
-        f"returns of {options.steps} steps, mean of {options.seeds} trainings ± half of the 95 % confidence interval, "
-        "of the planner that is primed with the network before the round, and of the network alone after it; how far the "
-        "round moved it (KL), and how long planning and distilling took",
+        f"returns of {options.steps} steps, mean of {options.seeds} trainings ± half of the 95 % confidence "
+        "interval, of the planner that is primed with the network before the round, and of the network alone after "
+        "it; how far the round moved it (KL), and how long planning and distilling took",
         ("model", "planner", "round", "primed", "network alone", "KL, nats", "seconds"),
         rows,
         width=17,
@@ -183,8 +183,9 @@ def _rows(model_name: str, planner: str, options: Options) -> Any:
     primed = planners.primed(_planner(planner, task, options.num_samples), network, **PRIMING[planner])
     for threshold in options.thresholds:
         temperature = None if options.criterion == "regret" else options.temperature
-        how = {"criterion": options.criterion, "temperature": temperature}
-        found = measured(planners.amortised(primed, network, threshold, **how))
+        found = measured(
+            planners.amortised(primed, network, threshold, criterion=options.criterion, temperature=temperature)
+        )
         name = f"{options.criterion}, {threshold:g}"
         yield [model_name, planner, name, "", told([*found.returns], 1), f"{found.planned.mean():.2f}"]
     found = measured(planners.controller(network))

@@ -66,9 +66,9 @@ def test_without_an_exponent_it_stays_at_the_posterior():
     assert all(np.isfinite(each.elbo) for each in told)
 
 
-@pytest.mark.parametrize("exponent", [0.5])
-def test_with_an_exponent_it_ends_at_a_lower_temperature(exponent):
+def test_with_an_exponent_it_ends_at_a_lower_temperature():
     """log q⁺ = b log q + R/λ: the posterior of a flat prior at λ (1 − b), which is approached as b^n."""
+    exponent = 0.5
     network, report = improved(expert(TEMPERATURE), exponent=exponent, num_rounds=6, num_recent=1)
     exact = jax.vmap(lambda state: MODEL.plan_posterior(state, H, TEMPERATURE * (1.0 - exponent)))(STATES)
     check(network, exact, 0.4)
@@ -84,7 +84,8 @@ def test_independent_steps_keep_the_exact_mean_and_do_not_collapse():
     network, report = improved(expert(TEMPERATURE), "gaussian", exponent=exponent, num_rounds=6, num_recent=1)
     exact = jax.vmap(lambda state: MODEL.plan_posterior(state, H, TEMPERATURE * (1.0 - exponent)))(STATES)
     said = jax.vmap(network.belief)(STATES)
-    np.testing.assert_allclose(said.mean, exact.mean, atol=0.05)
+    np.testing.assert_allclose(said.mean, exact.mean, atol=0.08)
+    assert abs(said.mean - exact.mean).mean() < 0.02
     variance = np.full(H, PRIOR_STD**2)
     precision = np.linalg.inv(np.asarray(exact.covariance[0], float)) * (1.0 - exponent)  # of R/λ
     for _ in range(50):  # of the marginals: v⁺ = diag (b diag(1/v) + Λ)⁻¹

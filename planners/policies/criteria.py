@@ -184,7 +184,8 @@ def temperature_of(criterion: str, planner: SamplingPlanner, temperature: Any) -
         return None
     if temperature is not None:
         return real("temperature", temperature, above=0.0)
-    match planner.evaluator.likelihood:
+    evaluator: Any = planner.evaluator
+    match evaluator.likelihood:
         case Exponential(temperature=known, standardize=False, by_range=False) if known is not None:
             return known
         case Tempering(temperature=known) if known is not None:
@@ -208,7 +209,7 @@ def tries_of(criterion: Any, num_tries: Any, threshold: Any) -> tuple[int, Float
     number = (_DRAWS if dense else _TRIES) if num_tries is None else integer("num_tries", num_tries, 2 + dense)
     if isinstance(threshold, float) and threshold == math.inf and criterion != "ess":
         return number, jnp.full((), jnp.inf)
-    limit = real("threshold", threshold, minimum=0.0, **({"maximum": 1.0} if criterion == "ess" else {}))
+    limit = real("threshold", threshold, minimum=0.0, maximum=1.0 if criterion == "ess" else None)
     if criterion == "elbo" and not isinstance(limit, jax.core.Tracer) and float(limit) >= math.log(number - 1):
         raise ValueError(
             f"threshold must be below log(num_tries − 1) = {math.log(number - 1):.3g} nats, the greatest gap that so "

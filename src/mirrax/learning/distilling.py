@@ -69,10 +69,10 @@ def plan_targets(
     if limit is not None:
         samples = jnp.clip(samples, -number("limit", limit, above=0.0), limit)
     shares = jnp.asarray(weights / totals[:, None])
-    moments = _moments(samples, shares)
+    mean, std = _moments(samples, shares)
     if not boolean("keep_plans", keep_plans):
-        return PlanTargets(states, *moments)
-    return PlanTargets(states, *moments, jnp.asarray(samples), shares)
+        return PlanTargets(states, mean, std)
+    return PlanTargets(states, mean, std, jnp.asarray(samples), shares)
 
 
 @jax.jit

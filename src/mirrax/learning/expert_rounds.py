@@ -132,7 +132,7 @@ def expert_iteration(
     if integer("num_episodes", num_episodes, 2) % 2:
         raise ValueError(f"num_episodes must be even, half of them by plans that are drawn, got {num_episodes}")
     recent = num_rounds if num_recent is None else integer("num_recent", num_recent)
-    prior = {"as_prior": False, "start": "better"}
+    prior: dict[str, Any] = {"as_prior": False}
     if exponent is not None:
         prior = {"exponent": real("exponent", exponent, above=0.0, below=1.0)}
     priming = prior | _left("prime_options", prime_options, {"exponent", "as_prior"})
