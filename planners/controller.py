@@ -60,7 +60,7 @@ class Controller:
         """
         check_own_belief(self, model, state, belief)
         said = self.network.belief(state)
-        finite = jnp.isfinite(said.mean).all() & jnp.isfinite(said.std).all()
+        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(said)]).all()
         row = info_row(
             best_return=jnp.full((), -jnp.inf),
             num_invalid=(~finite).astype(float),
@@ -99,7 +99,8 @@ def controller(network: Any, *, execute: str = "mode") -> Controller:
 
     Args:
         network: a `planners.policies.plan_network` that is bound, and was trained (`mirrax.learning`).
-        execute: "mode" for the mean of its plans, "sample" for one that is drawn.
+        execute: "mode" for the mean of its plans, of a mixture for that of its heaviest component; "sample" for one
+            that is drawn.
 
     Returns:
         The planner, for `plan`, `episode` and all else that takes one.

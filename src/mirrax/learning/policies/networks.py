@@ -11,8 +11,7 @@ from mirrax.dynamics.base import Model, State
 from mirrax.dynamics.observations import observation
 from mirrax.dynamics.perceptron import Perceptron
 from mirrax.dynamics.pytrees import traceable
-from mirrax.dynamics.resting import Resting, RestingState
-from mirrax.dynamics.timed import Timed, TimedState
+from mirrax.planners.policies.network import without_additions
 
 
 def check_observe(observe: Any) -> Callable[..., Any] | None:
@@ -96,6 +95,4 @@ def observed(observe: Callable[..., Any] | None, state: State) -> Float[Array, "
 
 def _seen(model: Model, state: State) -> Float[Array, " n"]:
     """What is observed of a state; of what planners add to a state nothing."""
-    while isinstance(state, TimedState | RestingState) and not isinstance(model, Timed | Resting):
-        state = state.state
-    return observation(model, state)
+    return observation(model, without_additions(state, model))
