@@ -17,7 +17,7 @@ from mirrax.dynamics.learned import LearnedModel, Transitions, learned
 from mirrax.dynamics.learned.data import matched
 from mirrax.dynamics.learned.fitting import FitProgress, FitReport, fit
 from mirrax.dynamics.learned.likelihood import first_params
-from mirrax.learning.collecting import Collected, drive
+from mirrax.learning.collecting import Collected, record_episode
 from mirrax.learning.horizon_errors import HorizonErrors, horizon_errors
 from mirrax.learning.store import Store
 from mirrax.planners.checks import check_key
@@ -168,7 +168,7 @@ def train(
         if not by_chance and store is not None:
             store.save_checkpoint(number, (model.params, model.scaling))
         began = time.perf_counter()
-        collected = drive(env, model, drive_key, num_steps, None if by_chance else planner, looks)
+        collected = record_episode(env, model, drive_key, num_steps, None if by_chance else planner, looks)
         record = EpisodeRecord(
             number=number,
             earned=float(np.sum(collected.rewards, dtype=float)),
