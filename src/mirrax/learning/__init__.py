@@ -19,6 +19,7 @@ from mirrax.learning.policies import (
     tanh_gaussian,
     v_mpo,
 )
+from mirrax.learning.saving import load, save
 from mirrax.learning.tensorboard import tensorboard
 from mirrax.learning.training import EpisodeRecord, Training, train
 
@@ -42,10 +43,12 @@ __all__ = [
     "fit",
     "horizon_errors",
     "learn_policy",
+    "load",
     "mpo",
     "plan_targets",
     "policy_gradient",
     "policy_returns",
+    "save",
     "soft_q_learning",
     "tanh_gaussian",
     "tensorboard",
