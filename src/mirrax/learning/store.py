@@ -43,7 +43,7 @@ class Store:
         """
         if (self.folder / ABOUT).exists():
             raise ValueError(f"out must be a folder without a training, or resume it, got {str(self.folder)!r}")
-        (self.folder / _CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         write_whole({self.folder / METRICS: "", self.folder / ABOUT: json.dumps(dict(about), indent=2) + "\n"})
 
     def about(self) -> dict[str, Any]:
@@ -158,6 +158,7 @@ class Store:
         Raises:
             OSError: if they cannot be written.
         """
+        (self.folder / _CHECKPOINTS).mkdir(exist_ok=True)
         write_checkpoint(self._checkpoint(number), tree)
 
     def load_checkpoint(self, number: int, like: Any, remedy: str | None = None) -> Any:

@@ -14,7 +14,11 @@ from mirrax.learning.policies.training import learn_policy, policy_returns
 from mirrax.learning.policies.v_mpo import Vmpo, v_mpo
 from mirrax.learning.policies.values import AmortisedValue
 
+# what `mirrax learn` takes; an algorithm is registered here, and nowhere else
+ALGORITHMS = (policy_gradient, soft_q_learning, mpo, v_mpo)
+
 __all__ = [
+    "ALGORITHMS",
     "Actors",
     "Algorithm",
     "AmortisedValue",

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mirrax.dynamics.base import Model, check_model
 from mirrax.dynamics.checks import boolean, integer
+from mirrax.dynamics.pytrees import strongly_typed
 from mirrax.dynamics.spaces import Discrete, action_space
 from mirrax.learning.policies.algorithm import Setting
 from mirrax.learning.policies.categorical import CategoricalPolicy, categorical
@@ -98,7 +99,8 @@ def learn_policy(
     policy = policy.init(env, state, policy_key)
     assert policy.observe is not None
     setting = Setting(space, jax.eval_shape(policy.observe, state).shape[0], num_envs * num_steps)
-    learner = algorithm.begin(learner_key, policy, setting)
+    # as it is after an update, or that would be compiled twice
+    learner = strongly_typed(algorithm.begin(learner_key, policy, setting))
     whole = {"key": jax.random.key_data(check_key(key)).ravel().tolist(), "num_envs": num_envs}
     whole |= {"num_steps": num_steps, "episode_steps": limit}
     store = opened(out, resume, about, lambda: whole | settings_of(algorithm, policy))
