@@ -27,6 +27,15 @@ class Acting(Protocol):
         ...
 
 
+@runtime_checkable
+class _Bound(Protocol):
+    """A policy that is bound to a model."""
+
+    def init(self, model: Model, state: State) -> Any:
+        """The policy for a model, or a `ValueError` if it does not fit."""
+        ...
+
+
 @pytree
 class Acted:
     """The action that a policy says, as a plan of one step.
@@ -76,6 +85,8 @@ class PolicyController:
         """
         with binding(self.name, model, state) as space:
             check_unconstrained(model)
+            if isinstance(self.policy, _Bound):
+                self.policy.init(model, state)
             action = jnp.asarray(self.policy.mode(state))
             _check_action(action, space)
             return fresh(Acted(action.astype(space.zeros().dtype)[None]))

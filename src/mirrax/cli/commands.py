@@ -70,9 +70,9 @@ class Run:
     beyond: Annotated[bool, option("")] = True
     """Give the planner the value beyond its horizon that the model's task has, if it has one."""
     policy: Annotated[Path | None, read_as(Path), option("DIR")] = None
-    """What `mirrax learn` or `mirrax distil` has learnt. With --planner it tells the planner where to look (of smc the
-    proposal, of others the prior); without it acts alone."""
-    value: Annotated[Path | None, read_as(Path), option("DIR")] = None
+    """What `mirrax learn` or `mirrax distil` has learnt: with --planner its prior (of smc its proposal), without it
+    acts alone."""
+    terminal_value: Annotated[Path | None, read_as(Path), option("DIR")] = None
     """What `mirrax learn` has learnt, whose value is the planner's beyond its horizon."""
     planner_options: tyro.conf.Suppress[Any] = None
     """Options of the planner, by name; `parse` fills it."""
@@ -131,7 +131,7 @@ class Learn:
     """Learn a policy, one distribution over actions for all states; write metrics, checkpoints and report.html.
 
     `mirrax run MODEL --policy DIR` lets it act, `--planner smc --policy DIR` plans from it, and `--planner icem
-    --value DIR` plans with its value beyond the horizon.
+    --terminal-value DIR` plans with its value beyond the horizon.
     """
 
     model: Annotated[str | None, tyro.conf.Positional, option("MODEL")] = None

@@ -138,7 +138,7 @@ def configure(command: "Run", folder: Path = Path()) -> Configuration:
     model, task, told = env.model, env.task, NOBODY
     if not command.beyond or alone:
         task = dataclasses.replace(task, beyond=None)
-    if command.value is not None:
+    if command.terminal_value is not None:
         task = with_value(command, model, task, folder)
     policy = None if command.policy is None else load_policy(command, model, folder)
     origin = origin_of(command, folder)

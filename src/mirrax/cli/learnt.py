@@ -114,16 +114,16 @@ def with_value(command: "Run", model: Any, task: "Task", folder: Path) -> "Task"
     from mirrax.benchmarks.task import Beyond
     from mirrax.learning.policies import PolicyTraining
 
-    assert command.value is not None
-    found = _load("value", folder / command.value, command, model)
+    assert command.terminal_value is not None
+    found = _load("terminal_value", folder / command.terminal_value, command, model)
     value = found.value if isinstance(found, PolicyTraining) else found
     if not callable(value):
         what = "a training that has learnt none" if isinstance(found, PolicyTraining) else type(found).__name__
         raise ValueError(
-            f"value must be the folder of a value of states (v_mpo, policy_gradient, soft_q_learning learn one), got "
-            f"{str(command.value)!r}, {what}"
+            f"terminal_value must be the folder of a value of states, which v_mpo learns and mpo does not, got "
+            f"{str(command.terminal_value)!r}, {what}"
         )
-    return dataclasses.replace(task, beyond=Beyond(f"{command.value}, learnt", lambda model: value))
+    return dataclasses.replace(task, beyond=Beyond(str(command.terminal_value), lambda model: value))
 
 
 def origin_of(command: "Run", folder: Path) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def origin_of(command: "Run", folder: Path) -> dict[str, Any]:
     from mirrax.learning import saving
 
     told, prints = {}, {}
-    for name in ("policy", "value"):
+    for name in ("policy", "terminal_value"):
         if (path := getattr(command, name)) is not None:
             told[name] = str((folder / path).absolute())
             prints[name] = saving.about(saving.folder_of(folder / path)).get("fingerprint")
@@ -172,7 +172,7 @@ def _load(name: str, path: Path, command: "Run", model: Any) -> Any:
 def check_alone(command: "Run") -> None:
     """Raise a `ValueError` for what does not go with a policy that acts alone."""
     given = {name: value for name, value in (command.planner_options or {}).items() if value is not None}
-    given |= {"horizon": command.horizon, "value": command.value}
+    given |= {"horizon": command.horizon, "terminal_value": command.terminal_value}
     for name, value in given.items():
         if value is not None:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The kinds of what is learnt: the sizes that describe each, and one of those sizes, without numbers, to read into.
+"""The kinds of what is learnt: the sizes that describe each, and one of those sizes, of zeros, to read into.
 
 No function is part of this: what is observed of a state is left out of what is written, and put in again.
 """
@@ -60,13 +60,13 @@ def described(thing: Any) -> dict[str, Any]:
 
 
 def blank(about: Mapping[str, Any]) -> Any:
-    """What has these sizes, without numbers, and without what it observes.
+    """What has these sizes, without its numbers, and without what it observes.
 
     Args:
         about: what `described` gave.
 
     Returns:
-        A thing of that kind, of `jax.ShapeDtypeStruct`.
+        A thing of that kind, of zeros, that observes nothing.
 
     Raises:
         KeyError: for a kind that is not known.
@@ -79,27 +79,18 @@ def blank(about: Mapping[str, Any]) -> Any:
         return SoftValue(blank(about["policy"]), _numbers())
     network = Perceptron(**{**about["network"], "hidden": tuple(about["network"]["hidden"])})
     size = about["observation_size"]
-    params = jax.eval_shape(network.init, jax.random.key(0), _numbers(size))
+    shapes = jax.eval_shape(network.init, jax.random.key(0), _numbers(size))
+    params = jax.tree.map(lambda leaf: _numbers(*leaf.shape), shapes)
     if kind == "tanh_gaussian":
-        return TanhGaussianPolicy(params, None, _numbers(network.output_size // 2), network, network.hidden)
+        return TanhGaussianPolicy(params, _UNSEEN, _numbers(network.output_size // 2), network, network.hidden)
     if kind == "categorical":
-        return CategoricalPolicy(params, None, _numbers(), _numbers(*about["prior"]), network, network.hidden)
+        return CategoricalPolicy(params, _UNSEEN, _numbers(), _numbers(*about["prior"]), network, network.hidden)
     if kind == "value":
-        return AmortisedValue(params, None, _numbers(), network)  # type: ignore[arg-type]
+        return AmortisedValue(params, _UNSEEN, _numbers(), network)
     if kind == "plan_network":
-        horizon = about["horizon"]
-        scale, moment = _numbers(horizon, network.output_size // (2 * horizon)), _numbers(size)
-        return PlanNetwork(
-            params,
-            None,
-            moment,
-            moment,
-            scale,
-            _numbers(),
-            horizon,
-            network.hidden,
-            network,  # type: ignore[arg-type]
-        )
+        horizon, moment = about["horizon"], _numbers(size)
+        scale = _numbers(horizon, network.output_size // (2 * horizon))
+        return PlanNetwork(params, _UNSEEN, moment, moment, scale, _numbers(), horizon, network.hidden, network)
     raise KeyError(kind)
 
 
@@ -124,7 +115,7 @@ def spaces_of(about: Mapping[str, Any]) -> tuple[int, str | None, str | None]:
 
 def bare(tree: Any) -> Any:
     """A pytree without what its policies, values and networks observe, and with it the model that this may hold."""
-    return _with_observe(tree, None)
+    return _with_observe(tree, _UNSEEN)
 
 
 def observing(tree: Any, observe: Any) -> Any:
@@ -154,4 +145,11 @@ def _network(thing: Any) -> dict[str, Any]:
 
 
 def _numbers(*shape: int) -> Any:
-    return jax.ShapeDtypeStruct(shape, jnp.zeros(()).dtype)
+    return jnp.zeros(shape)
+
+
+def _unseen(state: Any) -> Any:
+    raise ValueError("observe must be given: what a state looks like is no part of what is saved")
+
+
+_UNSEEN = jax.tree_util.Partial(_unseen)
