@@ -51,7 +51,7 @@ def described(thing: Any) -> dict[str, Any]:
         case PlanNetwork():
             return {"kind": "plan_network", **_network(thing), "horizon": thing.horizon}
         case AmortisedValue():
-            return {"kind": "value", **_network(thing)}
+            return {"kind": "value", **_network(thing), "standardized": _observes(thing.observe)}
         case SoftValue():
             return {"kind": "soft_value", "policy": described(thing.policy)}
     raise ValueError(
@@ -86,7 +86,7 @@ def blank(about: Mapping[str, Any]) -> Any:
     if kind == "categorical":
         return CategoricalPolicy(params, _UNSEEN, _numbers(), _numbers(*about["prior"]), network, network.hidden)
     if kind == "value":
-        return AmortisedValue(params, _UNSEEN, _numbers(), network)
+        return AmortisedValue(params, _standardized(size) if about["standardized"] else _UNSEEN, _numbers(), network)
     if kind == "plan_network":
         horizon, moment = about["horizon"], _numbers(size)
         scale = _numbers(horizon, network.output_size // (2 * horizon))
@@ -125,7 +125,10 @@ def observing(tree: Any, observe: Any) -> Any:
 
 def _with_observe(tree: Any, observe: Any) -> Any:
     def own(node: Any) -> Any:
-        return dataclasses.replace(node, observe=observe) if _observes(node) else node
+        if not _observes(node):
+            return node
+        inner = _with_observe(node.observe, observe) if _observes(node.observe) else observe
+        return dataclasses.replace(node, observe=inner)
 
     return jax.tree.map(own, tree, is_leaf=_observes)
 
@@ -134,13 +137,20 @@ def _observes(node: Any) -> bool:
     return dataclasses.is_dataclass(node) and isinstance(node, Observing)
 
 
+def _standardized(size: int) -> Any:
+    from mirrax.learning.planned_values import Standardized  # which learns by the loop that writes these kinds
+
+    return Standardized(_UNSEEN, _numbers(size), _numbers(size))
+
+
 def _network(thing: Any) -> dict[str, Any]:
     if thing.network is None or thing.params is None or thing.observe is None:
         raise ValueError("thing must be bound: thing.init(model, state), got one without parameters")
+    seen_by = thing.observe.observe if _observes(thing.observe) else thing.observe
     return {
         "network": dataclasses.asdict(thing.network),
         "observation_size": thing.network.input_size(thing.params),
-        "observe": observe_name(thing.observe),
+        "observe": observe_name(seen_by),
     }
 
 
