@@ -146,18 +146,16 @@ def configure(command: "Run", folder: Path = Path()) -> Configuration:
     origin = env.origin | origin | ({"fingerprints": prints} if prints else {})
     spread: dict[str, Any] = {}
     if alone:
-        name, number, make = ALONE, 1, functools.partial(planners.controller, policy)
-        settings = {"horizon": make().horizon}
+        name, number = ALONE, 1
+        make: Callable[..., Any] = functools.partial(planners.controller, policy)
+        settings: dict[str, Any] = {"horizon": make().horizon}
     else:
         name = task.planner if command.planner is None else command.planner
         factory = getattr(planners, name)
         if policy is not None:
             told = guide(policy, name)
         settings = _settings(command, task, factory, told)
-
-        def make(**more: Any) -> Any:
-            return told.around(factory(**settings, **told.options, **more))
-
+        make = functools.partial(_made, told.around, factory, settings | dict(told.options))
     planner = make()  # what is wrong is said before anything is measured
     if command.replan_every > settings["horizon"]:
         raise ValueError(
@@ -179,6 +177,11 @@ def configure(command: "Run", folder: Path = Path()) -> Configuration:
         chosen["beyond"] = task.beyond.summary
     sizes = command.seed, env.num_steps, command.replan_every
     return Configuration(name, planner, make, model, task, chosen, *sizes, env.title, origin)
+
+
+def _made(around: Callable[[Any], Any], factory: Callable[..., Any], settings: Mapping[str, Any], **more: Any) -> Any:
+    """A planner with its settings and more, and what is around it."""
+    return around(factory(**settings, **more))
 
 
 def _keep_compiled_programs() -> None:
