@@ -21,6 +21,7 @@ from mirrax.learning.policies.returns import lambda_returns
 from mirrax.learning.policies.training import UpdateRecord
 from mirrax.learning.policies.values import AmortisedValue, ValueFit, first_fit, fitted
 from mirrax.planners import plan
+from mirrax.planners.api import check_planner
 from mirrax.planners.checks import check_key, explained
 from mirrax.planners.rollouts.placement import sharding_of
 
@@ -185,6 +186,7 @@ def learn_value(
     """
     began = time.perf_counter()
     check_model("env", env)
+    check_planner(planner)
     if sharding_of(planner) is not None:
         raise ValueError("planner must not be spread over devices (sharding) where several copies of it plan")
     num_rounds, num_envs = integer("num_rounds", num_rounds), integer("num_envs", num_envs)
