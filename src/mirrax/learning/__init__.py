@@ -21,6 +21,7 @@ from mirrax.learning.policies import (
     tanh_gaussian,
     v_mpo,
 )
+from mirrax.learning.saving import load, save
 from mirrax.learning.tensorboard import tensorboard
 from mirrax.learning.training import EpisodeRecord, Training, train
 
@@ -49,10 +50,12 @@ __all__ = [
     "horizon_errors",
     "learn_policy",
     "learn_value",
+    "load",
     "mpo",
     "plan_targets",
     "policy_gradient",
     "policy_returns",
+    "save",
     "soft_q_learning",
     "tanh_gaussian",
     "tensorboard",
