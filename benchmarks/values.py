@@ -204,7 +204,7 @@ def _found(known: Sequence[Any], row: str, options: Options, task: Task) -> list
 
 
 def _print(name: str, task: Task, drawn: Mapping[str, Sequence[dict[str, Any]]], options: Options) -> Table:
-    columns, there = episode_columns(task), {row: episodes for row, episodes in drawn.items() if episodes}
+    columns = episode_columns(task)
     steps = task.episode_steps if options.steps is None else options.steps
     return print_table(
         f"\n`{name}`: episodes of {steps} steps, after {options.minutes:g} minutes of learning",
