@@ -384,6 +384,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Learn a task, and print what was earned."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=1, help="how often to learn it from the beginning")
+    parser.add_argument("--first-seed", type=int, default=0, help="of the first of them")
     parser.add_argument("--episodes", type=int, default=35)
     parser.add_argument("--steps", type=int, default=100, help="of an episode")
     parser.add_argument("--samples", type=int, default=128, help="plans per iteration")
@@ -391,7 +392,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     task, sizes, rows = cartpole(), {"num_steps": given.steps, "num_samples": given.samples}, {}
     networks = Networks(16, 16, 2) if given.quick else Networks()
-    for seed in range(given.seeds):
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
         tell = functools.partial(print, f"seed {seed},", flush=True)
         model, _ = train(task, seed, num_episodes=given.episodes, networks=networks, tell=tell, **sizes)
         for name, value in compare(task, model, seed, **sizes).items():

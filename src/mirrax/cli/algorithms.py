@@ -54,6 +54,7 @@ ALGORITHMS: dict[str, Place] = {
     "planners.controller": Place(HYBRID, PLANS, "a = argmax q_φ(a∣s): a planner that does not plan"),
     "planners.amortised": Place(HYBRID, PLANS, "plans where regret, log p(O) − ELBO, ESS or spread says it must"),
     "learning.expert_iteration": Place(HYBRID, PLANS, "plan, distil, plan again: q⁺ ∝ p exp(R/λ)"),
+    "learning.learn_value": Place(HYBRID, PLANS, "V ← E Σ γ^t r_t of a planner, whose plans end with γ^H V(s_H)"),
     "learning.fit": Place(MODELS, "", "θ_e = argmin mean ½ Σ [(y − μ)²/σ² + log σ²], on a bootstrap"),
     "learning.train": Place(MODELS, "", "drive, fit, plan, drive again (PETS)"),
 }
