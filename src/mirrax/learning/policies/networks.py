@@ -1,11 +1,12 @@
 """What policies and values see of a state, and the networks that are bound to it."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from mirrax.dynamics.base import Model, State
 from mirrax.dynamics.observations import observation
@@ -13,6 +14,46 @@ from mirrax.dynamics.perceptron import Perceptron
 from mirrax.dynamics.pytrees import traceable
 from mirrax.dynamics.resting import Resting, RestingState
 from mirrax.dynamics.timed import Timed, TimedState
+
+
+class NormalizedParams(NamedTuple):
+    """Parameters of a `Normalized` network.
+
+    Attributes:
+        mean: of observations, [n].
+        std: their standard deviations, [n].
+        network: parameters of the network of normalised observations.
+    """
+
+    mean: Float[Array, " n"]
+    std: Float[Array, " n"]
+    network: Any
+
+    def normalize(self, seen: Float[Array, "*b n"]) -> Float[Array, "*b n"]:
+        """Observations less their mean, in standard deviations; mean and std get no gradient."""
+        return (seen - jax.lax.stop_gradient(self.mean)) / jax.lax.stop_gradient(self.std)
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalized:
+    """A network of normalised observations, whose parameters are `NormalizedParams`.
+
+    Attributes:
+        network: of the normalised observations.
+    """
+
+    network: Perceptron
+
+    def init(self, key: PRNGKeyArray, inputs: Float[Array, " n"]) -> NormalizedParams:
+        """First parameters, of mean 0 and standard deviation 1."""
+        return NormalizedParams(jnp.zeros_like(inputs), jnp.ones_like(inputs), self.network.init(key, inputs))
+
+    def apply(self, params: NormalizedParams, inputs: Float[Array, " n"]) -> Float[Array, " outputs"]:
+        """Its outputs."""
+        return self.network.apply(params.network, params.normalize(inputs))
+
+
+Network = Perceptron | Normalized
 
 
 def check_observe(observe: Any) -> Callable[..., Any] | None:
@@ -35,7 +76,9 @@ def bound_observe(observe: Callable[..., Any] | None, model: Model) -> Callable[
     return jax.tree_util.Partial(_seen, model) if observe is None else observe
 
 
-def bound_params(network: Perceptron, params: Any, observe: Callable[..., Any], state: State, key: Any) -> Any:
+def bound_params(
+    network: Network, params: Any, observe: Callable[..., Any], state: State, key: Any, besides: int = 0
+) -> Any:
     """Parameters of a network of observations: those given, which must fit, or its first ones.
 
     Args:
@@ -44,6 +87,7 @@ def bound_params(network: Perceptron, params: Any, observe: Callable[..., Any], 
         observe: state -> observation [n].
         state: any.
         key: of first parameters; None for always the same.
+        besides: how many other numbers the network takes after the observation.
 
     Returns:
         The parameters.
@@ -58,10 +102,11 @@ def bound_params(network: Perceptron, params: Any, observe: Callable[..., Any], 
             f"observe must make a vector [n] of at least one number of a state (unless it is given, of its "
             f"observation or its floating-point numbers), got {shape}"
         )
+    inputs = jnp.zeros(seen.shape[0] + besides)
     if params is None:
-        return network.init(jax.random.key(0) if key is None else key, jnp.zeros(seen.shape))
+        return network.init(jax.random.key(0) if key is None else key, inputs)
     try:
-        jax.eval_shape(network.apply, params, jnp.zeros(seen.shape))
+        jax.eval_shape(network.apply, params, inputs)
     except Exception as error:
         raise ValueError(f"params must be those of a network of {seen.shape[0]} observed numbers: {error}") from error
     return params

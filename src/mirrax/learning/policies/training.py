@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,12 +13,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mirrax.dynamics.base import Model, check_model
-from mirrax.dynamics.checks import boolean, integer
-from mirrax.dynamics.spaces import Discrete, action_space
+from mirrax.dynamics.checks import boolean, integer, real
+from mirrax.dynamics.spaces import action_space
 from mirrax.learning.policies.algorithm import Setting
-from mirrax.learning.policies.categorical import CategoricalPolicy, categorical
+from mirrax.learning.policies.categorical import CategoricalPolicy
+from mirrax.learning.policies.energy import EnergyPolicy
 from mirrax.learning.policies.experience import Actors, begun, drive
-from mirrax.learning.policies.gaussian import TanhGaussianPolicy, tanh_gaussian
+from mirrax.learning.policies.gaussian import TanhGaussianPolicy
 from mirrax.learning.policies.networks import check_observe
 from mirrax.planners.checks import check_key, explained
 
@@ -56,7 +58,7 @@ class PolicyTraining:
         records: of the updates, in their order.
     """
 
-    policy: TanhGaussianPolicy | CategoricalPolicy
+    policy: TanhGaussianPolicy | CategoricalPolicy | EnergyPolicy
     value: Any
     records: tuple[UpdateRecord, ...]
 
@@ -75,8 +77,9 @@ def learn_policy(
     num_envs: int = 16,
     num_steps: int = 32,
     episode_steps: int = 200,
-    policy: TanhGaussianPolicy | CategoricalPolicy | None = None,
+    policy: TanhGaussianPolicy | CategoricalPolicy | EnergyPolicy | None = None,
     observe: Callable[..., Any] | None = None,
+    seconds: float | None = None,
     progress: Callable[[UpdateRecord], None] | None = None,
 ) -> PolicyTraining:
     """Learn an amortised policy: one distribution over actions for all states.
@@ -88,16 +91,18 @@ def learn_policy(
 
     Args:
         env: the environment.
-        algorithm: `policy_gradient()`, `soft_q_learning()`, `mpo()` or `v_mpo()`.
+        algorithm: `policy_gradient()`, `soft_q_learning()`, `mpo()`, `v_mpo()`, `ppo()` or `sac()`.
         key: of everything random; the same one gives the same policy.
-        num_updates: how many.
+        num_updates: how many, at most.
         num_envs: how many copies of the environment there are.
         num_steps: of each copy in an update.
         episode_steps: after how many steps the time of an episode is up.
-        policy: where to begin, `tanh_gaussian(...)` or `categorical(...)`, perhaps of another training; None for the
-            one of such actions with its defaults.
+        policy: where to begin, perhaps of another training: `categorical(...)` for discrete actions, else
+            `tanh_gaussian(...)`, or `energy_based(...)` for `soft_q_learning`; None for the one with its defaults.
         observe: state -> observation [n], where `policy` is None; None for `state.obs` where there is one, else the
             coordinates of the state.
+        seconds: of wall-clock time, compilation included; learning ends after the update in which they are over. None
+            for no limit.
         progress: called after each update.
 
     Returns:
@@ -109,23 +114,27 @@ def learn_policy(
     """
     began = time.perf_counter()
     check_model("env", env)
-    if not all(callable(getattr(algorithm, part, None)) for part in ("begin", "learn", "value")):
+    if not all(callable(getattr(algorithm, part, None)) for part in ("first_policy", "begin", "learn", "value")):
         raise ValueError(f"algorithm must be one, such as learning.mpo(), got {algorithm!r}")
     num_updates, num_envs = integer("num_updates", num_updates), integer("num_envs", num_envs)
     num_steps, limit = integer("num_steps", num_steps), integer("episode_steps", episode_steps)
+    limit_seconds = math.inf if seconds is None else float(real("seconds", seconds, above=0.0))
     policy_key, learner_key, env_key, updates_key = jax.random.split(check_key(key), 4)
     space = action_space(env)
+    first = algorithm.first_policy(space, check_observe(observe))
     if policy is None:
-        make = categorical if isinstance(space, Discrete) else tanh_gaussian
-        policy = make(observe=check_observe(observe))
+        policy = first
     elif observe is not None:
         raise ValueError(f"observe must be None beside a policy, which has its own, got {observe!r}")
-    elif not isinstance(policy, TanhGaussianPolicy | CategoricalPolicy):
-        raise ValueError(f"policy must be made by tanh_gaussian or categorical, got {type(policy).__name__}")
+    elif not isinstance(policy, type(first)):
+        raise ValueError(
+            f"policy must be of {type(first).__name__} for {algorithm.name} with {space}, got {type(policy).__name__}"
+        )
     state = env.init(env_key)
     policy = policy.init(env, state, policy_key)
     assert policy.observe is not None
-    setting = Setting(space, jax.eval_shape(policy.observe, state).shape[0], num_envs * num_steps)
+    size = jax.eval_shape(policy.observe, state).shape[0]
+    setting = Setting(space, size, num_envs, num_envs * num_steps)
     learner = algorithm.begin(learner_key, policy, setting)
     records = []
     with explained(f"raised while {algorithm.name} learnt on {type(env).__name__}", env, state):
@@ -150,6 +159,8 @@ def learn_policy(
             records.append(record)
             if progress is not None:
                 progress(record)
+            if record.seconds >= limit_seconds:
+                break
     return PolicyTraining(learner.policy, algorithm.value(learner), tuple(records))
 
 
