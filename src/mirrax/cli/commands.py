@@ -74,6 +74,7 @@ Benchmark = Literal[
     "suite",
     "learning",
     "amortised",
+    "policies",
 ]
 BENCHMARKS: tuple[str, ...] = get_args(Benchmark)
 
@@ -213,4 +214,5 @@ class Bench:
     keep, and penalties do not. faults: what a run loses when it is ended from outside. suite: returns on MuJoCo
     Playground's control suite and on robots of MJCF files, beside those of doing nothing and of chance. learning:
     curves of planning with a model that is learnt meanwhile, beside the true one. amortised: returns of planners with
-    fewer plans, primed with a network that was distilled from them, and the share of plannings that it saves."""
+    fewer plans, primed with a network that was distilled from them, and the share of plannings that it saves.
+    policies: learning curves of amortised policies, algorithm by algorithm."""

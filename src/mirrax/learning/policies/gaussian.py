@@ -27,9 +27,7 @@ from mirrax.learning.policies.networks import (
 )
 
 _LOG_STD = (-6.0, 2.0)  # relative to the scale
-_MEAN = (
-    2.0  # the greatest mean of u, of an action of 0.96: far beyond, tanh swallows the noise, and nothing is explored
-)
+_MEAN = 2.0  # of u at most, of an action of 0.96: far beyond, tanh swallows the noise, and nothing is explored
 
 
 @pytree

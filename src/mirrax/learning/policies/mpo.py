@@ -189,7 +189,7 @@ def mpo(
     multiplier_rate: Any = 1e-2,
     target_rate: Any = 0.01,
     num_actions: int = 16,
-    num_gradient_steps: int = 32,
+    num_gradient_steps: int = 64,
     batch_size: int = 128,
     replay_size: int = 50_000,
     hidden: Any = (64, 64),
