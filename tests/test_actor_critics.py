@@ -256,6 +256,25 @@ def test_a_policy_goes_on_with_its_statistics():
     )
 
 
+def test_ppo_learns_on_a_brax_environment():
+    env = dynamics.brax("inverted_pendulum", "generalized")
+    training = learned("ppo", env, num_updates=1)
+    state = env.init(KEY)
+    assert training.policy.params.mean.shape == state.obs.shape
+    assert jnp.isfinite(training.value(state))
+
+
+def test_means_stay_where_tanh_lets_noise_through():
+    """Wherever learning drives the network's output, an action keeps some of its noise."""
+    policy = first_of("sac").init(ENV, ENV.init(KEY))
+    params = jax.tree.map(lambda leaf: leaf + 50.0, policy.params)
+    drawn = dataclasses.replace(policy, params=params).distribution(jnp.ones((1, 2)))
+    assert drawn.mean == pytest.approx(2.0, rel=1e-3)
+    near = dataclasses.replace(policy, params=jax.tree.map(lambda leaf: 0.01 * leaf + 0.001, policy.params))
+    raw = near.network.apply(near.params, jnp.ones(2))[0]
+    assert float(near.distribution(jnp.ones((1, 2))).mean[0, 0]) == pytest.approx(float(raw), rel=0.01)
+
+
 def test_learning_ends_when_its_time_is_over():
     assert len(learned("ppo", num_updates=50, seconds=1e-6).records) == 1
     assert len(learned("ppo", seconds=1e6).records) == 2

@@ -68,9 +68,8 @@ class TanhGaussianPolicy:
         if isinstance(space, Discrete):
             raise ValueError(f"a Gaussian policy needs continuous actions, got {space}")
         scale = real("std", self.scale, above=0.0, shape=space.shape)
-        network: Network = Perceptron(2 * space.size, self.hidden, zero_last=True)
-        if isinstance(self.network, Normalized):
-            network = Normalized(network)
+        outer = Perceptron(2 * space.size, self.hidden, zero_last=True)
+        network = Normalized(outer) if isinstance(self.network, Normalized) else outer
         observe = bound_observe(self.observe, model)
         params = bound_params(network, self.params, observe, state, key)
         return dataclasses.replace(self, params=params, observe=observe, scale=scale, network=network)
