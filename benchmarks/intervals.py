@@ -45,4 +45,4 @@ def interval_of_means(
         ]
     )
     low, high = np.quantile(drawn, [(1.0 - level) / 2.0, (1.0 + level) / 2.0], axis=0)
-    return interquartile_mean(scores), low, high
+    return interquartile_mean(scores), np.asarray(low), np.asarray(high)
