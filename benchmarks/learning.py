@@ -53,6 +53,8 @@ class Options:
     """Of a training; the first is by chance."""
     steps: int = 200
     """Of an episode."""
+    backend: str | None = None
+    """Physics of Brax's environments; as `mirrax run` chooses unless given."""
     hidden: tuple[int, ...] = (64, 64)
     """Sizes of the networks' hidden layers."""
     members: int = 5
@@ -80,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.known and (wrong := [name for name in options.models if name not in OF_STATE_AND_ACTION]):
             raise ValueError(f"models must be of {', '.join(OF_STATE_AND_ACTION)} beside known, got {wrong[0]!r}")
         for name in some("models", options.models):
+            find_task(name).make(options.backend)
             for planner in some("planners", options.planners):
                 _planner(planner, find_task(name), options)
         options.out.mkdir(parents=True, exist_ok=True)
@@ -110,6 +113,7 @@ def _conditions(planner: str, options: Options) -> dict[str, Any]:
         "budget": options.budget,
         "episodes": options.episodes,
         "of": options.steps,
+        "backend": options.backend,
         "hidden": list(options.hidden),
         "members": options.members,
         "sampling": options.sampling,
@@ -122,7 +126,7 @@ def _measure(name: str, planner_name: str, seed: int, options: Options, known: l
     if _find(known, conditions | {"seed": seed}) is not None:
         return
     task = find_task(name)
-    env = task.make(None)
+    env = task.make(options.backend)
     planner = _planner(planner_name, task, options)
     known_parts = _known(env) if options.known else {}
     model = learned(env, hidden=options.hidden, num_members=options.members, sampling=options.sampling, **known_parts)

@@ -153,11 +153,21 @@ def planned(planner: Planner, model: Model, key: PRNGKeyArray, state: State, bel
     return Planned(action, planner.shift(found), info, found)
 
 
+def check_planner(planner: Any, hint: str = "such as planners.cem(20)") -> None:
+    """Raise a `ValueError` unless it is a planner.
+
+    Args:
+        planner: that the user gave.
+        hint: what may have gone wrong, unless it is a factory that was not called.
+    """
+    if not isinstance(planner, Planner):
+        hint = "call it: a factory makes a planner" if inspect.isroutine(planner) else hint
+        raise ValueError(f"planner must be a planner, got {type(planner).__name__} ({hint})")
+
+
 def _improved(planner: Planner, model: Model, key: PRNGKeyArray, state: State, belief: Any) -> tuple[Any, Info]:
     """What `infer` does, after checks of its arguments."""
-    if not isinstance(planner, Planner):
-        hint = "call it: a factory makes a planner" if inspect.isroutine(planner) else "the planner comes first"
-        raise ValueError(f"planner must be a planner, got {type(planner).__name__} ({hint})")
+    check_planner(planner, "the planner comes first")
     check_model("model", model)
     check_placed(sharding_of(planner), planner=planner, model=model, key=key, state=state, belief=belief)
     key = check_key(key)

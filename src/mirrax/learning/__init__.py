@@ -7,6 +7,7 @@ from mirrax.learning.descending import AmortisedReport
 from mirrax.learning.distilling import PlanTargets, distil, episode_targets, plan_targets
 from mirrax.learning.evidence import amortise
 from mirrax.learning.horizon_errors import HorizonErrors, horizon_errors
+from mirrax.learning.planned_values import ValueTraining, learn_value
 from mirrax.learning.policies import (
     PolicyTraining,
     UpdateRecord,
@@ -37,6 +38,7 @@ __all__ = [
     "Training",
     "Transitions",
     "UpdateRecord",
+    "ValueTraining",
     "amortise",
     "categorical",
     "collect",
@@ -46,6 +48,7 @@ __all__ = [
     "fit",
     "horizon_errors",
     "learn_policy",
+    "learn_value",
     "mpo",
     "plan_targets",
     "policy_gradient",

@@ -1,0 +1,374 @@
+"""Values of what a planner does: learnt from its episodes, they are what lies beyond its horizon in the next ones."""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from mirrax.dynamics import discounted, with_value
+from mirrax.dynamics.base import Model, State, check_model, checked_step
+from mirrax.dynamics.checks import integer, number, real
+from mirrax.dynamics.perceptron import layer_sizes
+from mirrax.dynamics.pytrees import pytree, strongly_typed
+from mirrax.learning.policies.algorithm import check_discount
+from mirrax.learning.policies.networks import bound_observe, check_observe
+from mirrax.learning.policies.returns import lambda_returns
+from mirrax.learning.policies.training import UpdateRecord
+from mirrax.learning.policies.values import AmortisedValue, ValueFit, first_fit, fitted
+from mirrax.planners import plan
+from mirrax.planners.api import check_planner
+from mirrax.planners.checks import check_key, explained
+from mirrax.planners.rollouts.placement import sharding_of
+
+_FAR = 10.0  # standard deviations beyond which an observation says no more
+
+
+@pytree
+class Standardized:
+    """What is observed of a state, scaled to what is usual.
+
+    Attributes:
+        observe: state -> observation [n].
+        center: what is subtracted, [n].
+        spread: what it is divided by then, [n].
+    """
+
+    observe: Callable[..., Any]
+    center: Float[Array, " n"]
+    spread: Float[Array, " n"]
+
+    def __call__(self, state: State) -> Float[Array, " n"]:
+        """The scaled observation, within ±10."""
+        return self.of(jnp.asarray(self.observe(state), float))
+
+    def of(self, seen: Float[Array, "*b n"]) -> Float[Array, "*b n"]:
+        """The same of observations."""
+        return jnp.clip((seen - self.center) / self.spread, -_FAR, _FAR)
+
+
+class ValueTraining(NamedTuple):
+    """What came of learning a value.
+
+    Attributes:
+        value: state -> its value under the planner, discounted, in units of reward; a pytree.
+        discount: γ, of the value.
+        records: of the rounds, in their order; their numbers are `value_loss`, of the last gradient steps in squared
+            units of a value, and `value_error`, the root mean square of what came less what the value had foretold,
+            in units of reward.
+    """
+
+    value: AmortisedValue
+    discount: float
+    records: tuple[UpdateRecord, ...]
+
+    @property
+    def returns(self) -> np.ndarray:
+        """The mean sum of rewards of the episodes that were over in each round, NaN for none, [rounds]."""
+        return np.array([record.earned for record in self.records])
+
+    def beyond(self, model: Model) -> Model:
+        """A model that has the value beyond the horizon, and is discounted as the value is."""
+        return beyond(model, self.value, self.discount)
+
+
+def beyond(model: Model, value: Any, discount: Any) -> Model:
+    """A model with a discounted value beyond the horizon: plans are worth Σ_{t<H} γ^t r_t + γ^H V(s_H).
+
+    Args:
+        model: any model.
+        value: state -> scalar, a pytree.
+        discount: γ, of the value.
+    """
+    return discounted(with_value(model, value), discount)
+
+
+class _Drivers(NamedTuple):
+    """Where N environments are, and what the planner believes in each.
+
+    Attributes:
+        states: of the environments, with a leading axis.
+        beliefs: to plan from, with a leading axis.
+        ages: how many steps their episodes have had, [N].
+        earned: the sums of the rewards of their episodes so far, [N].
+        whole: whether these have been seen from their beginning, [N].
+    """
+
+    states: State
+    beliefs: Any
+    ages: Int[Array, " N"]
+    earned: Float[Array, " N"]
+    whole: Bool[Array, " N"]
+
+
+class _Segment(NamedTuple):
+    """T steps of N environments; see `mirrax.learning.policies.returns`.
+
+    Attributes:
+        observations: before each step, [T, N, n].
+        next_observations: after each step, of the same episode, [T, N, n].
+        rewards: [T, N].
+        discounts: of the environment, 0 where it ends the episode, [T, N].
+        lasts: where the episode ends or its time is up, [T, N].
+        ages: how many steps the episode has had then, [T, N].
+        earned: the sum of its rewards so far, [T, N].
+        whole: whether it has been seen from its beginning, [T, N].
+    """
+
+    observations: Float[Array, "T N n"]
+    next_observations: Float[Array, "T N n"]
+    rewards: Float[Array, "T N"]
+    discounts: Float[Array, "T N"]
+    lasts: Bool[Array, "T N"]
+    ages: Int[Array, "T N"]
+    earned: Float[Array, "T N"]
+    whole: Bool[Array, "T N"]
+
+
+def learn_value(
+    env: Model,
+    planner: Any,
+    key: PRNGKeyArray,
+    *,
+    num_rounds: int = 20,
+    num_envs: int = 4,
+    num_steps: int = 128,
+    episode_steps: int = 1000,
+    discount: Any = 0.99,
+    trace: Any = 0.95,
+    hidden: Any = (64, 64),
+    observe: Callable[..., Any] | None = None,
+    learning_rate: Any = 1e-3,
+    num_sweeps: int = 4,
+    num_gradient_steps: int = 64,
+    batch_size: int = 256,
+    replay_size: int = 50_000,
+    max_seconds: Any = None,
+    progress: Callable[[UpdateRecord], None] | None = None,
+) -> ValueTraining:
+    """Learn what lies beyond a planner's horizon from the planner's own episodes (POLO: Lowrey et al., 2019).
+
+    A round drives several copies of the environment by planning with the value there is, at first 0, and regresses
+    the value on the λ-returns of what came of it: V ← E[Σ γ^t r_t] under the planner with that value. A planner that
+    falls learns that states from which it falls are worth little, looks ahead to them, and keeps away. It compiles a
+    round itself, once for the same kinds of arguments.
+
+    Args:
+        env: the environment, in which it is planned and acted.
+        planner: how to plan, with any horizon; one that is spread over devices cannot be driven in copies.
+        key: of everything random.
+        num_rounds: how many.
+        num_envs: how many copies of the environment there are.
+        num_steps: of each copy in a round.
+        episode_steps: after how many steps the time of an episode is up; the state reached then has its value still.
+        discount: γ in [0, 1), of the value and of plans: Σ_{t<H} γ^t r_t + γ^H V(s_H).
+        trace: λ in [0, 1]; 1 for whole returns, 0 for one step and the value after it.
+        hidden: the sizes of the value's hidden layers.
+        observe: state -> observation [n]; None for `state.obs` where there is one, else the coordinates of the state.
+        learning_rate: of Adam, > 0.
+        num_sweeps: how often in a round the λ-returns are computed anew.
+        num_gradient_steps: after each of these.
+        batch_size: how many states a gradient step sees.
+        replay_size: of how many latest transitions these are drawn.
+        max_seconds: no round begins later, s; None for no limit.
+        progress: called after each round.
+
+    Returns:
+        The value, and how it went.
+
+    Raises:
+        ValueError: for a parameter outside its range, if planner and environment do not fit, or if what is earned is
+            not finite.
+    """
+    began = time.perf_counter()
+    check_model("env", env)
+    check_planner(planner)
+    if sharding_of(planner) is not None:
+        raise ValueError("planner must not be spread over devices (sharding) where several copies of it plan")
+    num_rounds, num_envs = integer("num_rounds", num_rounds), integer("num_envs", num_envs)
+    num_steps, limit = integer("num_steps", num_steps), jnp.asarray(integer("episode_steps", episode_steps))
+    num_sweeps, batch_size = integer("num_sweeps", num_sweeps), integer("batch_size", batch_size)
+    num_gradient_steps = integer("num_gradient_steps", num_gradient_steps)
+    replay_size = integer("replay_size", replay_size, num_envs * num_steps)
+    discount, trace = check_discount(discount), real("trace", trace, minimum=0.0, maximum=1.0)
+    if not discount < 1:
+        raise ValueError(f"discount must be below 1: a value of endless time has no end, got {discount}")
+    rate = real("learning_rate", learning_rate, above=0.0)
+    most = np.inf if max_seconds is None else number("max_seconds", max_seconds, minimum=0.0)
+    value_key, env_key, rounds_key = jax.random.split(check_key(key), 3)
+    state = env.init(env_key)
+    seen = bound_observe(check_observe(observe), env)
+    size = _observed_size(seen, state)
+    scaled = Standardized(seen, jnp.zeros(size), jnp.ones(size))
+    fit = first_fit(value_key, scaled, size, layer_sizes(hidden), discount)
+    draws = np.random.default_rng(int(jax.random.randint(value_key, (), 0, np.iinfo(np.int32).max)))
+    segments: list[_Segment] = []
+    records: list[UpdateRecord] = []
+    with explained(f"raised while {planner.name} drove {type(env).__name__}", env, state):
+        drivers = _begun(env, planner, fit.value, discount, env_key, num_envs, limit)
+        for round_number in range(num_rounds):
+            if records and time.perf_counter() - began > most:
+                break
+            drive_key = jax.random.fold_in(rounds_key, round_number)
+            drivers, segment = _drive(env, planner, fit.value, discount, drivers, drive_key, limit, num_steps)
+            segment = jax.device_get(segment)
+            if not (np.isfinite(segment.rewards).all() and np.isfinite(segment.next_observations).all()):
+                raise ValueError(f"env must give finite rewards and observations, got others in round {round_number}")
+            segments = [*segments, segment][-(replay_size // (num_envs * num_steps)) :]
+            error = _error(fit.value, segment, discount, trace)
+            fit = _with_scale(fit, segments)
+            losses = jnp.zeros(1)
+            for _ in range(num_sweeps):
+                batch = _drawn(fit, segments, discount, trace, draws, (num_gradient_steps, batch_size))
+                fit, losses = _regressed(fit, *batch, rate)
+            record = _record(round_number, segments[-1], losses, error, time.perf_counter() - began)
+            records.append(record)
+            if not np.isfinite(record.numbers["value_loss"]):
+                raise ValueError(f"learning_rate must be smaller: the value is not finite, got {learning_rate!r}")
+            if progress is not None:
+                progress(record)
+    return ValueTraining(fit.value, float(discount), tuple(records))
+
+
+def _observed_size(observe: Callable[..., Any], state: State) -> int:
+    seen = jax.eval_shape(observe, state)
+    if not isinstance(seen, jax.ShapeDtypeStruct) or len(seen.shape) != 1 or not seen.size:
+        shape = getattr(seen, "shape", type(seen).__name__)
+        raise ValueError(f"observe must make a vector [n] of at least one number of a state, got {shape}")
+    return int(seen.shape[0])
+
+
+@functools.partial(jax.jit, static_argnames="num_envs")
+def _begun(
+    env: Model, planner: Any, value: Any, discount: Any, key: Array, num_envs: int, limit: Int[Array, ""]
+) -> _Drivers:
+    """Where environments are at first. The time of their episodes is up early, of each at another step."""
+    states, beliefs = _first(env, beyond(env, value, discount), planner, key, num_envs)
+    ages = (jnp.arange(num_envs, dtype=jnp.int32) * limit) // num_envs
+    return _Drivers(states, beliefs, ages, jnp.zeros(num_envs), ages == 0)
+
+
+@functools.partial(jax.jit, static_argnames="num_steps")
+def _drive(
+    env: Model,
+    planner: Any,
+    value: Any,
+    discount: Any,
+    drivers: _Drivers,
+    key: Array,
+    limit: Int[Array, ""],
+    num_steps: int,
+) -> tuple[_Drivers, _Segment]:
+    num_envs, imagined = len(drivers.ages), beyond(env, value, discount)
+
+    def advance(key: Array, state: State, belief: Any) -> Any:
+        plan_key, step_key = jax.random.split(key)
+        action, belief, _ = plan(planner, imagined, plan_key, state, belief)
+        return checked_step(env.step(step_key, state, action), state), belief
+
+    def step(drivers: _Drivers, key: Array) -> tuple[_Drivers, _Segment]:
+        drive_key, reset_key = jax.random.split(key)
+        keys = jax.random.split(drive_key, num_envs)
+        after, beliefs = jax.vmap(advance)(keys, drivers.states, drivers.beliefs)
+        ages, earned = drivers.ages + 1, drivers.earned + after.reward
+        lasts = (after.discount == 0) | (ages >= limit)
+
+        def restarted() -> Any:
+            return jax.tree.map(
+                lambda new, old: jnp.where(lasts.reshape(-1, *[1] * (new.ndim - 1)), new, old),
+                _first(env, imagined, planner, reset_key, num_envs),
+                (after.state, beliefs),
+            )
+
+        states, beliefs = jax.lax.cond(lasts.any(), restarted, lambda: (after.state, beliefs))
+        happened = _Segment(
+            observations=_seen(value, drivers.states),
+            next_observations=_seen(value, after.state),
+            rewards=after.reward,
+            discounts=after.discount,
+            lasts=lasts,
+            ages=ages,
+            earned=earned,
+            whole=drivers.whole,
+        )
+        begun = jnp.where(lasts, 0, ages), jnp.where(lasts, 0.0, earned), drivers.whole | lasts
+        return _Drivers(states, beliefs, *begun), happened
+
+    return jax.lax.scan(step, drivers, jax.random.split(key, num_steps))
+
+
+def _first(env: Model, imagined: Model, planner: Any, key: Array, num_envs: int) -> tuple[State, Any]:
+    states = strongly_typed(jax.vmap(env.init)(jax.random.split(key, num_envs)))
+    return states, jax.vmap(lambda state: planner.init(imagined, state))(states)
+
+
+def _seen(value: AmortisedValue, states: State) -> Float[Array, "N n"]:
+    """Observations as they are, not scaled."""
+    return jax.vmap(lambda state: jnp.asarray(_scale(value).observe(state), float))(states)
+
+
+def _scale(value: AmortisedValue) -> Standardized:
+    assert isinstance(value.observe, Standardized)  # of all values of this file
+    return value.observe
+
+
+def _of(value: AmortisedValue, seen: Array) -> Array:
+    """The values of observations that are not scaled."""
+    return value.of(_scale(value).of(seen))
+
+
+def _with_scale(fit: ValueFit, segments: list[_Segment]) -> ValueFit:
+    """With observations scaled to all that was seen."""
+    seen = np.concatenate([segment.observations.reshape(-1, segment.observations.shape[-1]) for segment in segments])
+    value, std = fit.value, seen.std(0)
+    least = 1e-3 * np.maximum(np.abs(seen).max(0), 1e-3)  # what stays the same is not blown up
+    observe = Standardized(_scale(value).observe, jnp.asarray(seen.mean(0)), jnp.asarray(np.maximum(std, least)))
+    return ValueFit(AmortisedValue(value.params, observe, value.unit, value.network), fit.optimizer_state)
+
+
+@jax.jit
+def _targets(value: AmortisedValue, segment: _Segment, discount: Any, trace: Any) -> Float[Array, "T N"]:
+    following = _of(value, segment.next_observations)
+    discounts = discount * (segment.discounts > 0)
+    return lambda_returns(segment.rewards, discounts, segment.lasts, following, trace)
+
+
+@jax.jit
+def _error(value: AmortisedValue, segment: _Segment, discount: Any, trace: Any) -> Float[Array, ""]:
+    """The root mean square of what came less what the value had foretold."""
+    apart = _targets(value, segment, discount, trace) - _of(value, segment.observations)
+    return jnp.sqrt(jnp.mean(apart**2))
+
+
+def _drawn(
+    fit: ValueFit, segments: list[_Segment], discount: Any, trace: Any, draws: np.random.Generator, shape: Any
+) -> tuple[Array, Array]:
+    """Scaled observations and λ-returns of states drawn from the segments, for so many gradient steps."""
+    targets = np.concatenate([np.asarray(_targets(fit.value, one, discount, trace)).ravel() for one in segments])
+    seen = np.concatenate([one.observations.reshape(-1, one.observations.shape[-1]) for one in segments])
+    chosen = draws.integers(len(targets), size=shape)
+    return _scale(fit.value).of(jnp.asarray(seen[chosen])), jnp.asarray(targets[chosen])
+
+
+@jax.jit
+def _regressed(fit: ValueFit, seen: Array, targets: Array, rate: Any) -> tuple[ValueFit, Float[Array, " G"]]:
+    return jax.lax.scan(lambda fit, batch: fitted(fit, *batch, rate, 1), fit, (seen, targets))
+
+
+def _record(number: int, segment: _Segment, losses: Any, error: Any, seconds: float) -> UpdateRecord:
+    over = segment.lasts & segment.whole
+    there = bool(over.any())
+    return UpdateRecord(
+        number=number,
+        num_steps=(number + 1) * segment.rewards.size,
+        earned=float(segment.earned[over].mean()) if there else float("nan"),
+        num_episodes=int(over.sum()),
+        num_ended=int((over & (segment.discounts == 0)).sum()),
+        episode_length=float(segment.ages[over].mean()) if there else float("nan"),
+        numbers={"value_loss": float(losses.mean()), "value_error": float(error)},
+        seconds=seconds,
+    )
