@@ -276,8 +276,8 @@ def test_means_stay_where_tanh_lets_noise_through():
 
 
 def test_learning_ends_when_its_time_is_over():
-    assert len(learned("ppo", num_updates=50, seconds=1e-6).records) == 1
-    assert len(learned("ppo", seconds=1e6).records) == 2
+    assert len(learned("ppo", num_updates=50, max_seconds=0.0).records) == 1
+    assert len(learned("ppo", max_seconds=1e6).records) == 2
 
 
 def test_an_update_is_compiled_once():
@@ -311,7 +311,7 @@ def choices():
         (lambda: learned("sac", num_steps=100), r"replay_size must be at least num_envs \* num_steps = 400"),
         (lambda: learned("ppo", choices(), policy=None), r"ppo needs continuous actions, got num_actions=3"),
         (lambda: learned("sac", choices(), policy=None), r"sac needs continuous actions, got num_actions=3"),
-        (lambda: learned("ppo", seconds=0.0), r"seconds must be finite and > 0, got 0.0"),
+        (lambda: learned("ppo", max_seconds=-1.0), r"max_seconds must be finite and >= 0, got -1.0"),
         (
             lambda: learned("sac", policy=learning.energy_based()),
             r"policy must be of TanhGaussianPolicy for sac with action_size=1, got EnergyPolicy",

@@ -182,7 +182,7 @@ class Mpo:
 def mpo(
     *,
     epsilon: Any = 0.1,
-    epsilon_mean: Any = 3e-3,
+    epsilon_mean: Any = 0.01,
     epsilon_std: Any = 1e-5,
     discount: Any = 0.99,
     learning_rate: Any = 1e-3,

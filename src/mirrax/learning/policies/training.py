@@ -79,7 +79,7 @@ def learn_policy(
     episode_steps: int = 200,
     policy: TanhGaussianPolicy | CategoricalPolicy | EnergyPolicy | None = None,
     observe: Callable[..., Any] | None = None,
-    seconds: float | None = None,
+    max_seconds: float | None = None,
     progress: Callable[[UpdateRecord], None] | None = None,
 ) -> PolicyTraining:
     """Learn an amortised policy: one distribution over actions for all states.
@@ -101,8 +101,7 @@ def learn_policy(
             `tanh_gaussian(...)`, or `energy_based(...)` for `soft_q_learning`; None for the one with its defaults.
         observe: state -> observation [n], where `policy` is None; None for `state.obs` where there is one, else the
             coordinates of the state.
-        seconds: of wall-clock time, compilation included; learning ends after the update in which they are over. None
-            for no limit.
+        max_seconds: of wall-clock time, compilation included, after which no update begins; None for no limit.
         progress: called after each update.
 
     Returns:
@@ -118,7 +117,7 @@ def learn_policy(
         raise ValueError(f"algorithm must be one, such as learning.mpo(), got {algorithm!r}")
     num_updates, num_envs = integer("num_updates", num_updates), integer("num_envs", num_envs)
     num_steps, limit = integer("num_steps", num_steps), integer("episode_steps", episode_steps)
-    limit_seconds = math.inf if seconds is None else float(real("seconds", seconds, above=0.0))
+    limit_seconds = math.inf if max_seconds is None else float(real("max_seconds", max_seconds, minimum=0.0))
     policy_key, learner_key, env_key, updates_key = jax.random.split(check_key(key), 4)
     space = action_space(env)
     first = algorithm.first_policy(space, check_observe(observe))
