@@ -191,13 +191,13 @@ def table(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) ->
                     f"{low:.1f} to {high:.1f}",
                     " ".join(f"{each:.0f}" for each in returns),
                     f"{np.median([record['s'] for record in found]):.0f}",
-                    f"{np.median([record['first_s'] for record in found]):.1f}",
+                    f"{max(record['first_s'] for record in found):.0f}",
                 ]
             )
     return print_table(
         f"\nReturn of {options.episode_steps} steps without noise after {options.updates} updates of "
         f"{options.envs * options.steps} steps: interquartile mean of {options.seeds} seeds, its 95 % interval by "
-        "the bootstrap, and all seeds; s of learning, and of the first update with its compilation",
+        "the bootstrap, and all seeds; s of learning, median, and of the longest first update, with its compilation",
         ("model", "algorithm", "return", "interval", "seeds", "s", "first s"),
         rows,
         width=17,
