@@ -2,7 +2,8 @@
 
 `python -m mirrax.benchmarks.amortised` prints a table: the returns of planners with fewer and fewer plans, by
 themselves and primed with a network that was distilled from their own episodes, and the share of the plannings that
-is left where the network's plans are executed; see --help.
+is left where the network's plans are executed. With --rounds it prints what expert iteration with an eighth of the
+plans makes of a network that knows nothing; see --help.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import Table, print_table
 from mirrax.dynamics.checks import choice, integer, real
 from mirrax.planners.policies import PlanNetwork, plan_network
+from mirrax.planners.policies.heads import HEADS
 
 
 def _pendulum(state: Float[Array, "2"]) -> Float[Array, "3"]:
@@ -57,8 +59,18 @@ class Options:
     """Of an episode."""
     hidden: tuple[int, ...] = (64, 64)
     """Sizes of the network's hidden layers."""
+    head: str = "gaussian"
+    """What the network makes of a state: gaussian, mixture or autoregressive."""
+    criterion: str = "regret"
+    """What decides whether it is planned: regret, elbo or ess."""
     thresholds: tuple[float, ...] = (0.1, 1.0, 3.0)
-    """Regrets above which it is planned, in units of the return of a plan."""
+    """Of the criterion: units of the return of a plan, nats, or a share of the plans."""
+    temperature: float = 1.0
+    """Of the posterior that elbo and ess compare with, in units of the return of a plan."""
+    rounds: int = 0
+    """Rounds of expert iteration, in the place of the table; 0 for none."""
+    round_episodes: int = 4
+    """Of the planner in each round."""
 
 
 class Measured(NamedTuple):
@@ -78,13 +90,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.episodes % 2:
             raise ValueError(f"episodes must be even, half of them by plans that are drawn, got {options.episodes}")
         for threshold in options.thresholds:
-            real("thresholds", threshold, minimum=0.0)
+            real("thresholds", threshold, minimum=0.0, maximum=1.0 if options.criterion == "ess" else None)
+        integer("rounds", options.rounds, 0)
+        real("temperature", options.temperature, above=0.0)
+        if integer("round_episodes", options.round_episodes, 2) % 2:
+            raise ValueError(f"round_episodes must be even, got {options.round_episodes}")
+        choice("head", options.head, HEADS)
+        choice("criterion", options.criterion, ("regret", "elbo", "ess"))
         for name in some("models", options.models):
             choice("models", name, tuple(OBSERVE))
         for name in some("planners", options.planners):
             choice("planners", name, tuple(PRIMING))
-    rows = (row for model in options.models for planner in options.planners for row in _rows(model, planner, options))
-    table(rows, options)
+    row_of, print_rows = (_rounds, rounds_table) if options.rounds else (_rows, table)
+    print_rows(
+        (row for model in options.models for planner in options.planners for row in row_of(model, planner, options)),
+        options,
+    )
 
 
 def table(rows: Any, options: Options) -> Table:
@@ -104,6 +125,47 @@ def table(rows: Any, options: Options) -> Table:
     )
 
 
+def rounds_table(rows: Any, options: Options) -> Table:
+    """Print the table of expert iteration, row by row.
+
+    Args:
+        rows: of the table.
+        options: what is measured.
+    """
+    return print_table(
+        f"\nExpert iteration with {options.num_samples // 8} plans, {options.round_episodes} episodes per round: "
+        f"returns of {options.steps} steps, mean of {options.seeds} trainings ± half of the 95 % confidence "
+        "interval, of the planner that is primed with the network before the round, and of the network alone after "
+        "it; how far the round moved it (KL), and how long planning and distilling took",
+        ("model", "planner", "round", "primed", "network alone", "KL, nats", "seconds"),
+        rows,
+        width=17,
+    )
+
+
+def _rounds(model_name: str, planner: str, options: Options) -> Any:
+    task = find_task(model_name)
+    model = task.make(None)
+    expert = _planner(planner, task, options.num_samples // 8)
+    trainings = [
+        learning.expert_iteration(
+            model,
+            expert,
+            _network(model_name, task, model, options),
+            key,
+            num_rounds=options.rounds,
+            num_episodes=options.round_episodes,
+            num_steps=options.steps,
+        )[1].rounds
+        for key in jax.random.split(jax.random.key(1), options.seeds)
+    ]
+    for number, rounds in enumerate(zip(*trainings, strict=True)):
+        returns = [told([getattr(each, f"{name}_return") for each in rounds], 1) for name in ("planned", "network")]
+        kl = np.mean([each.kl for each in rounds])
+        seconds = np.mean([each.plan_seconds + each.distil_seconds for each in rounds])
+        yield [model_name, planner, str(number), *returns, f"{kl:.2f}", f"{seconds:.1f}"]
+
+
 def _rows(model_name: str, planner: str, options: Options) -> Any:
     task = find_task(model_name)
     model = task.make(None)
@@ -120,8 +182,11 @@ def _rows(model_name: str, planner: str, options: Options) -> Any:
         yield [model_name, planner, str(size), *cells, "1"]
     primed = planners.primed(_planner(planner, task, options.num_samples), network, **PRIMING[planner])
     for threshold in options.thresholds:
-        found = measured(planners.amortised(primed, network, threshold))
-        name = f"amortised, {threshold:g}"
+        temperature = None if options.criterion == "regret" else options.temperature
+        found = measured(
+            planners.amortised(primed, network, threshold, criterion=options.criterion, temperature=temperature)
+        )
+        name = f"{options.criterion}, {threshold:g}"
         yield [model_name, planner, name, "", told([*found.returns], 1), f"{found.planned.mean():.2f}"]
     found = measured(planners.controller(network))
     yield [model_name, planner, "network alone", "", told([*found.returns], 1), "0"]
@@ -137,11 +202,16 @@ def _distilled(model_name: str, task: Task, model: Any, planner: str, options: O
     targets = []
     for own_keys, execute in zip(keys, ("mean", "sample"), strict=True):
         teacher = _planner(planner, task, options.num_samples, keep=("weights", "samples"), execute=execute)
-        targets.append(learning.episode_targets(_record(teacher, model, own_keys, options.steps), limit=1.0))
+        happened = _record(teacher, model, own_keys, options.steps)
+        targets.append(learning.episode_targets(happened, limit=1.0, keep_plans=options.head != "gaussian"))
     both = jax.tree.map(lambda *parts: jnp.concatenate(parts), *targets)
-    network = plan_network(task.horizon, hidden=options.hidden, observe=OBSERVE[model_name])
-    network = network.init(model, model.init(jax.random.key(0)))
-    return learning.distil(network, both, jax.random.key(2))[0]
+    return learning.distil(_network(model_name, task, model, options), both, jax.random.key(2))[0]
+
+
+def _network(model_name: str, task: Task, model: Any, options: Options) -> PlanNetwork:
+    """A network that knows nothing."""
+    own = plan_network(task.horizon, hidden=options.hidden, observe=OBSERVE[model_name], head=options.head)
+    return own.init(model, model.init(jax.random.key(0)))
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")

@@ -5,9 +5,10 @@ interrupted goes on where it was), and draws the share of episodes still up agai
 """
 
 import dataclasses
+import functools
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -212,33 +213,46 @@ def _print(name: str, task: Task, model: Model, drawn: Mapping[str, Sequence[dic
     steps = max((record["of"] for episodes in drawn.values() for record in episodes), default=task.episode_steps)
     goal = "" if task.goal is None else f"; held: {task.goal.summary} during the last quarter"
     of_step = "" if dt is None else f", a step takes {1e3 * dt:.0f} ms"
+    columns = episode_columns(task)
     return print_table(
         f"\n`{name}`: episodes of {steps} steps{goal}{of_step}",
-        (
-            "planner",
-            "survived",
-            "95 %",
-            *(["held"] if task.goal else []),
-            "first end",
-            "return",
-            "of 100",
-            "ms / plan",
-        ),
-        (_row(planner, episodes, task) for planner, episodes in drawn.items() if episodes),
+        ("planner", *columns.names),
+        ([planner, *columns.of(episodes)] for planner, episodes in drawn.items() if episodes),
         width=8,
     )
 
 
-def _row(planner: str, episodes: Sequence[dict[str, Any]], task: Task) -> list[str]:
+class Columns(NamedTuple):
+    """What a table tells of whole episodes.
+
+    Attributes:
+        names: of the columns.
+        of: episodes of a planner -> what they tell, in words.
+    """
+
+    names: tuple[str, ...]
+    of: Callable[[Sequence[Mapping[str, Any]]], list[str]]
+
+
+def episode_columns(task: Task) -> Columns:
+    """The columns of whole episodes of a task.
+
+    Args:
+        task: whose goal, if it has one, is told.
+    """
+    held = ("held",) if task.goal else ()
+    names = ("survived", "95 %", *held, "first end", "return", "of 100", "ms / plan")
+    return Columns(names, functools.partial(_told, bool(held)))
+
+
+def _told(held: bool, episodes: Sequence[Mapping[str, Any]]) -> list[str]:
     up, number = sum(not episode["ended"] for episode in episodes), len(episodes)
     interval = binomtest(up, number).proportion_ci(method="wilson")
     ends = [episode["steps"] for episode in episodes if episode["ended"]]
-    held = [f"{sum(episode['held'] for episode in episodes)}/{number}"] if task.goal else []
     return [
-        planner,
         f"{up}/{number}",
         f"{interval.low:.2f}-{interval.high:.2f}",
-        *held,
+        *([f"{sum(episode['held'] for episode in episodes)}/{number}"] if held else []),
         str(min(ends)) if ends else "–",
         told([episode["return"] for episode in episodes], 1),
         told([episode["return_short"] for episode in episodes], 1),

@@ -37,6 +37,10 @@ class Perceptron:
         """Its outputs."""
         return self._module().apply(params, inputs)
 
+    def input_size(self, params: Any) -> int:
+        """The number n of inputs that parameters are for."""
+        return int(params["params"]["layers_0"]["kernel"].shape[0])
+
     def _module(self) -> Any:
         import flax.linen as nn  # for those who use it
 

@@ -111,8 +111,14 @@ def explained(what: str, model: Any, state: Any, unlike: str = "") -> Iterator[N
 
 def noted(planner: Any, model: Any, state: Any, unlike: str = "") -> contextlib.AbstractContextManager[None]:
     """`explained`, of planning: with a note of what was planned on what."""
-    name = getattr(planner, "name", type(planner).__name__)
-    return explained(f"raised while {name} planned on {_kind(model)}", model, state, unlike)
+    return explained(f"raised while {name_of(planner)} planned on {_kind(model)}", model, state, unlike)
+
+
+def name_of(planner: Any) -> str:
+    """What errors call a planner, or what was given in the place of one."""
+    if isinstance(planner, type) or inspect.isroutine(planner):
+        return planner.__name__
+    return getattr(planner, "name", type(planner).__name__)
 
 
 @contextlib.contextmanager

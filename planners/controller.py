@@ -1,4 +1,4 @@
-"""A planner that does not plan: it executes what an amortised plan says."""
+"""A planner that does not plan: it executes what an amortised plan, or an amortised policy, says."""
 
 import dataclasses
 from typing import Any
@@ -12,8 +12,9 @@ from ..dynamics.checks import choice
 from ..dynamics.pytrees import pytree, static
 from .beliefs.reading import read
 from .beliefs.warm_start import shift_by_one
-from .checks import binding, check_own_belief, check_unconstrained, fresh
+from .checks import binding, check_own_belief, check_part, check_unconstrained, fresh
 from .info import Info, info_row
+from .policies.acting import Acting, PolicyController
 from .policies.plans import PlanNetwork, check_network
 from .sampling.containment import containment
 from .sampling.incumbent import Incumbent, incumbent
@@ -60,7 +61,7 @@ class Controller:
         """
         check_own_belief(self, model, state, belief)
         said = self.network.belief(state)
-        finite = jnp.isfinite(said.mean).all() & jnp.isfinite(said.std).all()
+        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(said)]).all()
         row = info_row(
             best_return=jnp.full((), -jnp.inf),
             num_invalid=(~finite).astype(float),
@@ -94,12 +95,15 @@ def _within(model: Model, state: State, belief: Incumbent) -> Incumbent:
     return dataclasses.replace(belief, limit=containment(model, state, belief, None)[1])
 
 
-def controller(network: Any, *, execute: str = "mode") -> Controller:
-    """Make a planner of an amortised plan alone: it costs one evaluation of the network, and no rollout.
+def controller(network: Any, *, execute: str = "mode") -> Controller | PolicyController:
+    """Make a planner of an amortised plan, or policy, alone: it costs one evaluation of the network, and no rollout.
 
     Args:
-        network: a `planners.policies.plan_network` that is bound, and was trained (`mirrax.learning`).
-        execute: "mode" for the mean of its plans, "sample" for one that is drawn.
+        network: a `planners.policies.plan_network` that is bound, and was trained (`mirrax.learning`); or a policy
+            with `mode(state)` and `sample(key, state)`, such as `mirrax.learning.learn_policy` finds. Plans of a
+            policy have one step.
+        execute: "mode" for the mean of its plans, of a mixture for that of its heaviest component, or the mode of
+            the policy; "sample" for one that is drawn.
 
     Returns:
         The planner, for `plan`, `episode` and all else that takes one.
@@ -108,4 +112,6 @@ def controller(network: Any, *, execute: str = "mode") -> Controller:
         ValueError: for a network that is none or not bound, or another word.
     """
     choice("execute", execute, ("mode", "sample"))
+    if isinstance(network, Acting) and not isinstance(network, type | PlanNetwork):
+        return PolicyController(check_part("network", network, "mode", "sample"), execute)
     return Controller(check_network(network, getattr(network, "horizon", 0)), execute)

@@ -139,7 +139,12 @@ class Info:
         planned: whether it was planned; where not, the network's plan is executed, and what is of inference alone is
             NaN, or 0.
         regret: by how much the best of a few plans that were tried earns more than the network's, reward units;
-            infinite where that one's return is not finite.
+            infinite where that one's return is not finite. None, as the next three, under another criterion.
+        network_gap: log p(O) − ELBO of the network's belief, by plans that are drawn from it, nats: an estimate of
+            its divergence from the posterior, from below.
+        network_ess: the effective sample size of such plans as a share of their number, in [0, 1].
+        disagreement: the standard deviation of the returns of the network's plan over scenarios, divided by that of
+            the mean returns of the plans that were tried.
 
     Attributes: arrays, where they are kept
         returns: of each plan as the rollout gave it, [..., K], reward units; under several scenarios the risk measure
@@ -194,6 +199,9 @@ class Info:
     converged = _Measure(bool)
     planned = _Measure(bool)
     regret = _Measure()
+    network_gap = _Measure()
+    network_ess = _Measure()
+    disagreement = _Measure()
 
     def nothing(self) -> "Info":
         """The same without any of it: NaN, and 0 for what counts or is true or false, arrays of plans included."""

@@ -5,29 +5,28 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
-from jaxtyping import Array, Float, Num, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..dynamics.base import Model, State
 from ..dynamics.checks import boolean, choice, real
 from ..dynamics.pytrees import pytree, static
-from .beliefs.gaussian import Gaussian
 from .checks import binding, check_own_belief, check_unconstrained
 from .info import Info
 from .options import checked
 from .particles.particle_filter import ParticleFilter
 from .policies.plans import PlanNetwork, check_network
-from .policies.priming import check_over_steps, check_wrapped, moved, proposing, tempered
+from .policies.priming import check_over_steps, check_wrapped, moved, proposing, tempered, ways
 from .sampling.importance import ImportanceSampler
 from .sampling.incumbent import Incumbent
 from .sampling.loop import SamplingPlanner
 from .sampling.priors import FixedPrior
+from .wrapper import PlannerWrapper
 
 STARTS = ("better", "network", "carried")
 
 
 @pytree
-class PrimedPlanner:
+class PrimedPlanner(PlannerWrapper):
     """A sampling planner whose prior, and whose start, an amortised plan gives. Make one with `primed`.
 
     Attributes:
@@ -46,21 +45,6 @@ class PrimedPlanner:
     as_prior: bool = static()
     start: str = static()
 
-    @property
-    def name(self) -> str:
-        """Of the planner."""
-        return self.planner.name
-
-    @property
-    def horizon(self) -> int:
-        """The number H of steps."""
-        return self.planner.horizon
-
-    @property
-    def sharding(self) -> NamedSharding | None:
-        """How plans are spread over devices; None for one device."""
-        return self.planner.sharding
-
     def init(self, model: Model, state: State) -> Incumbent:
         """The planner's belief where inference starts, which the network moves at each planning.
 
@@ -73,7 +57,7 @@ class PrimedPlanner:
         own = self.planner.init(model, state)
         with binding(self.name, model, state):
             check_over_steps(proposing(own.belief))
-        return self._given(self._prior(network.belief(state), own)).init(model, state)
+        return self._given(self.prior(network.belief(state), own)).init(model, state)
 
     def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Incumbent) -> tuple[Incumbent, Info]:
         """Run the planner with q_φ(·|s) for its prior, from where inference starts in this state.
@@ -82,38 +66,29 @@ class PrimedPlanner:
             ValueError: if `belief` is not of the structure and shapes that `init` gives.
         """
         check_own_belief(self, model, state, belief)
-        plans = self._prior(self.network.belief(state), belief)
+        plans = self.prior(self.network.belief(state), belief)
         if self.start == "better":
             key, noise_key = jax.random.split(key)
-            known = jnp.stack([plans.mean, belief.belief.mode()])
+            modes = ways(plans)
+            known = jnp.concatenate([modes, belief.belief.mode()[None]])
             returns = self.planner.evaluator.rollouts.score(model, noise_key, state, known).returns
-            returns = jnp.where(jnp.isfinite(returns), returns, -jnp.inf)
-            better, start = returns[0] >= returns[1], moved(belief, plans)
+            best = jnp.argmax(jnp.where(jnp.isfinite(returns), returns, -jnp.inf))
+            better, start = best < len(modes), moved(belief, plans, jnp.minimum(best, len(modes) - 1))
             belief = jax.tree.map(lambda new, old: jnp.where(better, new, old), start, belief)
         elif self.start == "network":
             belief = moved(belief, plans)
         return self._given(plans).improve(model, key, state, belief)
 
-    def act(self, key: PRNGKeyArray, belief: Incumbent) -> Num[Array, "*a"]:
-        """The action to execute now, as the planner chooses it."""
-        return self.planner.act(key, belief)
+    def prior(self, plans: Any, search: Incumbent) -> Any:
+        """The prior that a plan network's belief in a state becomes.
 
-    def actions(self, key: PRNGKeyArray, belief: Incumbent, times: Any) -> Num[Array, "n *a"]:
-        """The actions of that plan at some times, in model steps, [n]."""
-        return self.planner.actions(key, belief, times)
-
-    def respond(self, model: Model, key: PRNGKeyArray, state: State, belief: Any, time: Any) -> Num[Array, "*a"]:
-        """The action of that plan at a time, whatever the state: there is no feedback."""
-        return self.planner.respond(model, key, state, belief, time)
-
-    def shift(self, belief: Incumbent, steps: Any = 1) -> Incumbent:
-        """The belief from which to plan so many time steps later, > 0, whole or not."""
-        return self.planner.shift(belief, steps)
-
-    def _prior(self, plans: Gaussian, search: Incumbent) -> Gaussian:
+        Args:
+            plans: q_φ in that state.
+            search: what the planner believes.
+        """
         return tempered(plans, self.exponent, self.std_min, proposing(search.belief))
 
-    def _given(self, prior: Gaussian) -> SamplingPlanner:
+    def _given(self, prior: Any) -> SamplingPlanner:
         """The planner with this prior."""
         evaluator: Any = self.planner.evaluator
         if not self.as_prior:
@@ -134,8 +109,9 @@ def primed(
 
     The prior p = q_φ^b enters by log p − log q alone, so that the posterior is p(a) exp(R/λ) whatever the start
     (Millidge et al., 2020, appendix A). An over-confident prior vetoes good plans: temper it by an exponent below 1,
-    or raise its floor. It is a Gaussian again, N(m, max(σ, floor)²/b), with the correlation in time of the planner's
-    own Gaussian noise, where that has one.
+    or raise its floor. It is of the network's family again, N(m, max(σ, floor)²/b); of an independent Gaussian with
+    the correlation in time of the planner's own Gaussian noise, where that has one. Of a mixture all components are
+    the prior, and inference starts from one, or, in a mixture of as many, from all.
 
     Args:
         planner: one that samples plans over steps of continuous actions: `vi_mpc`, `smc`, `mppi`, `cem` and the
@@ -145,10 +121,11 @@ def primed(
         std_min: the floor of the standard deviations of q_φ, > 0, before they are tempered.
         as_prior: whether it is the prior, in the place of the planner's own. An `smc` that adapts its temperature to
             max_kl takes none: with False and a start from it q_φ is its proposal, and thereby its prior.
-        start: where each inference starts: "network" from p; "carried" from where the last one has led, the warm
-            start; "better" from the one of both whose mean earns more in this state, which takes two rollouts, and
-            does not average plans that go different ways. A Gaussian belief takes over p's standard deviations, which
-            do not exceed its initial ones; other families its mean.
+        start: where each inference starts: "network" from p, of a mixture from its heaviest component; "carried"
+            from where the last one has led, the warm start; "better" from the one whose mean earns most in this
+            state, of that and the components of p, which takes a rollout each, and does not average plans that go
+            different ways. A belief of p's family takes over its standard deviations, which do not exceed its initial
+            ones; other families its mean.
 
     Returns:
         The planner.

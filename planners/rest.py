@@ -3,21 +3,20 @@
 from typing import Any
 
 import jax
-from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from ..dynamics.base import Model, State, check_model
 from ..dynamics.motion import mean_squared_displacement, mean_squared_speed
 from ..dynamics.pytrees import pytree, static
 from ..dynamics.resting import Resting, RestingState
-from .checks import named
+from .checks import name_of, named
 from .info import Info
 from .options import checked
-from .rollouts.placement import sharding_of
+from .wrapper import PlannerWrapper
 
 
 @pytree
-class RestingPlanner:
+class RestingPlanner(PlannerWrapper):
     """A planner that looks for plans which earn, and can be brought to rest afterwards. Make one with `resting`.
 
     Attributes:
@@ -32,21 +31,6 @@ class RestingPlanner:
     rest_speed: Float[Array, ""] | None
     rest_distance: Float[Array, ""] | None
     rest_steps: int = static()
-
-    @property
-    def name(self) -> str:
-        """Of the planner."""
-        return _name(self.planner)
-
-    @property
-    def horizon(self) -> int:
-        """The number H of steps, those of coming to rest included."""
-        return self.planner.horizon
-
-    @property
-    def sharding(self) -> NamedSharding | None:
-        """How plans are spread over devices; None for one device."""
-        return sharding_of(self.planner)
 
     def init(self, model: Model, state: State) -> Any:
         """The belief of the planner where inference starts.
@@ -70,24 +54,10 @@ class RestingPlanner:
         model, state = self._imagined(model, state)
         return self.planner.improve(model, key, state, belief)
 
-    def act(self, key: PRNGKeyArray, belief: Any) -> Num[Array, "*a"]:
-        """The action to execute now."""
-        return self.planner.act(key, belief)
-
-    def actions(self, key: PRNGKeyArray, belief: Any, times: Any) -> Num[Array, "n *a"]:
-        """The actions of the plan to execute at some times, in model steps, [n]."""
-        return self.planner.actions(key, belief, times)
-
     def respond(self, model: Model, key: PRNGKeyArray, state: State, belief: Any, time: Any) -> Num[Array, "*a"]:
         """The action at a time, by the planner's feedback where it has any."""
         model, state = self._imagined(model, state)
         return self.planner.respond(model, key, state, belief, time)
-
-    def shift(self, belief: Any, steps: Any = 1) -> Any:
-        """The belief from which to plan so many time steps later, > 0, whole or not."""
-        if isinstance(steps, int) and steps == 1:  # which a planner of one's own need not be told
-            return self.planner.shift(belief)
-        return self.planner.shift(belief, steps)
 
     def _imagined(self, model: Model, state: State) -> tuple[Resting, RestingState]:
         imagined = Resting(model, self.rest_speed, self.rest_distance, self.horizon - self.rest_steps)
@@ -118,17 +88,13 @@ def resting(planner: Any, rest_steps: Any, rest_speed: Any = None, rest_distance
                 raise ValueError(f"{name} needs rest_steps, got {value!r} without")
         return planner
     if isinstance(planner, RestingPlanner):
-        raise ValueError(f"planner looks for plans that end at rest already, got {_name(planner)} with rest_steps")
+        raise ValueError(f"planner looks for plans that end at rest already, got {name_of(planner)} with rest_steps")
     if not isinstance(getattr(planner, "horizon", None), int):
         raise ValueError(f"planner must have a horizon, a number of steps, got {type(planner).__name__} without")
-    with named(_name(planner)):
+    with named(name_of(planner)):
         if rest_steps >= planner.horizon:
             raise ValueError(
                 f"rest_steps must leave steps that earn something, fewer than the horizon {planner.horizon}, "
                 f"got {rest_steps}"
             )
     return RestingPlanner(planner, None if isinstance(speed, str) else speed, distance, rest_steps)
-
-
-def _name(planner: Any) -> str:
-    return getattr(planner, "name", type(planner).__name__)

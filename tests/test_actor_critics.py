@@ -280,6 +280,21 @@ def test_learning_ends_when_its_time_is_over():
     assert len(learned("ppo", max_seconds=1e6).records) == 2
 
 
+@pytest.mark.parametrize("name", EVERY)
+def test_what_is_learnt_is_saved_and_goes_on(name, tmp_path):
+    run = {"out": tmp_path / "whole", "save_every": 1}
+    whole = learned(name, num_updates=3, **run)
+    loaded = learning.load(tmp_path / "whole" / "learnt", ENV)
+    state = jnp.array([0.3, -0.2])
+    assert loaded.policy.mode(state) == pytest.approx(np.asarray(whole.policy.mode(state)))
+    assert float(loaded.value(state)) == pytest.approx(float(whole.value(state)))
+    begun = {"out": tmp_path / "begun", "save_every": 1}
+    learned(name, num_updates=3, max_seconds=0.0, **begun)
+    again = learned(name, num_updates=3, resume=True, **begun)
+    assert len(again.records) == 3
+    jax.tree.map(np.testing.assert_array_equal, again.policy.params, whole.policy.params)
+
+
 def test_an_update_is_compiled_once():
     before = _update._cache_size()
     for name in ("ppo", "sac"):

@@ -10,7 +10,10 @@ import pytest
 from problems import random_linear_quadratic, target, unchecked
 
 from mirrax import compiling, dynamics, learning, planners
+from mirrax.dynamics.learned.data import split
+from mirrax.dynamics.resting import Resting
 from mirrax.planners.policies import plan_network
+from mirrax.planners.policies.network import without_additions
 
 H, TEMPERATURE = 3, 2.0
 KEY = jax.random.key(0)
@@ -152,7 +155,7 @@ def test_a_prior_that_is_the_default_one_changes_nothing():
 def test_the_floor_and_the_exponent_widen_the_prior():
     own = network(std=0.2)
     planner = planners.vi_mpc(H, num_samples=16, std=1.0)
-    started = jax.jit(lambda p: p._prior(p.network.belief(STATES[0]), p.init(MODEL, STATES[0])).std)
+    started = jax.jit(lambda p: p.prior(p.network.belief(STATES[0]), p.init(MODEL, STATES[0])).std)
     np.testing.assert_allclose(started(planners.primed(planner, own, std_min=0.3, exponent=0.25)), 0.6, rtol=1e-6)
 
 
@@ -185,6 +188,31 @@ def test_plans_that_end_at_rest_can_be_primed_from_outside():
     primed = planners.resting(planners.primed(planners.vi_mpc(8, num_samples=16), network(8, PENDULUM)), 3)
     belief, _ = infer(primed, PENDULUM, KEY, PENDULUM.init(KEY))
     assert belief.mode().shape == (8, 1)
+
+
+def test_what_planners_add_to_a_state_is_not_seen_and_what_a_model_has_is():
+    timed = dynamics.timed(PENDULUM)
+    state = timed.init(KEY)
+    added = Resting(timed, None, None, 3).begin(state)
+    np.testing.assert_array_equal(without_additions(added), state.state)
+    kept = without_additions(added, timed)
+    assert (type(kept), int(kept.step)) == (type(state), 0)
+    np.testing.assert_array_equal(without_additions(added, PENDULUM), state.state)
+
+
+def test_what_is_held_out_stays_held_out():
+    """A network that goes on with more states has never seen those: their loss is that of a fit without them."""
+    seen = []
+    for size in (40, 80):
+        targets = learning.PlanTargets(STATES[:size], jnp.zeros((size, H, 1)), jnp.ones((size, H, 1)))
+        held_out, rest = split(size, 0.1)
+        outlying = targets._replace(mean=targets.mean.at[held_out].set(5.0))
+        _, report = learning.distil(network(), outlying, KEY, max_epochs=1, learning_rate=1e-6, warm_start=True)
+        assert report.num_held_out == len(held_out)
+        np.testing.assert_allclose(report.loss[0], np.log(0.5) + 0.5 / 0.25, rtol=1e-3)  # of those that are not
+        np.testing.assert_allclose(report.first_loss, np.log(0.5) + 0.5 * 26.0 / 0.25, rtol=1e-3)
+        seen.append(set(rest))
+    assert not seen[1] & set(split(40, 0.1)[0])
 
 
 def test_parameters_change_without_another_program():

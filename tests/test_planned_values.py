@@ -74,7 +74,8 @@ def test_a_planner_that_crashes_learns_to_brake():
     assert float(beyond.rewards.sum()) > float(alone.rewards.sum())
     records = training.records
     assert [record.number for record in records] == list(range(8))
-    assert records[0].num_ended and not records[-1].num_ended
+    assert records[0].num_ended
+    assert not records[-1].num_ended
     assert records[0].num_steps == 4 * 64
     assert np.isfinite(training.returns).all()
 
@@ -85,7 +86,8 @@ def test_the_same_key_gives_the_same_value_and_time_ends_it():
     assert values[0] == values[1]
     seen = []
     training = few(DECAYING, PLANNER, jax.random.key(3), max_seconds=0.0, progress=seen.append)
-    assert seen == list(training.records) and len(seen) == 1
+    assert seen == list(training.records)
+    assert len(seen) == 1
 
 
 def test_what_is_observed_may_be_chosen():
@@ -129,5 +131,5 @@ def test_a_planner_over_devices_is_refused():
 
 
 def test_none_of_a_planner_is_told():
-    with pytest.raises(ValueError, match="planner must be a planner, got function .call it"):
+    with pytest.raises(ValueError, match=r"planner must be a planner, got function \(call it"):
         learn(DECAYING, planners.cem, jax.random.key(0))

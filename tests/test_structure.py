@@ -42,6 +42,7 @@ FLOORS = [
     },
     {"planners.beliefs"},
     {"planners.rollouts"},
+    {"planners.wrapper"},
     {"planners.sampling"},
     {"planners.particles", "planners.gradients", "planners.lqr", "planners.exact"},
     {"planners.policies"},

@@ -69,7 +69,7 @@ def test_a_training_that_goes_on_is_the_one_that_was_not_ended(whole, tmp_path):
         # what a process that was killed in the next episode may have left
         (out / "metrics.jsonl").write_text((out / "metrics.jsonl").read_text() + '{"number": 7, "ear')
         (out / "episodes" / f"{number:04d}.npz").write_bytes(b"half")
-        (out / "checkpoints" / f"{number:04d}").mkdir()
+        (out / "checkpoints" / f"{number:04d}").mkdir(parents=True)
         same(trained(out=out, resume=True), whole[0])
     same(trained(out=out, resume=True), whole[0])  # complete: nothing is left to do
     assert len((out / "metrics.jsonl").read_text().splitlines()) == 3

@@ -61,7 +61,7 @@ class Mixture:
             return Proposal(self.sample(key, num_samples), self, None)
         turn_key, sample_key = jax.random.split(key)
         fresh = (self.means == self.starts).all()
-        turned = _starts(turn_key, self.starts.mean(0), self.start_std, len(self.means))
+        turned = starting_means(turn_key, self.starts.mean(0), self.start_std, len(self.means))
         belief = dataclasses.replace(self, means=jnp.where(fresh, turned, self.means))
         each = jnp.full_like(self.log_weights, math.log(_WIDE / len(self.means)))
         drawn = dataclasses.replace(
@@ -214,7 +214,7 @@ class MixtureFamily:
     def bind(self, horizon: int, space: ActionSpace) -> Mixture:
         """The belief over plans of `horizon` steps."""
         start, number = self.gaussian.bind(horizon, space), self.num_components
-        means = _starts(jax.random.key(0), start.mean, start.std, number)
+        means = starting_means(jax.random.key(0), start.mean, start.std, number)
         return Mixture(
             means=means,
             stds=jnp.broadcast_to(start.std, means.shape),
@@ -264,7 +264,7 @@ def mixture(
     )
 
 
-def _starts(key: PRNGKeyArray, mean: Plan, std: Plan, num_components: int) -> Float[Array, "M H A"]:
+def starting_means(key: PRNGKeyArray, mean: Plan, std: Plan, num_components: int) -> Float[Array, "M H A"]:
     """Pairs of smooth plans on either side of the mean, and the mean itself if their number is odd.
 
     Their directions are orthonormal combinations, drawn at random, of the slowest cosines in time of each actuator,

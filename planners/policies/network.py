@@ -16,9 +16,9 @@ from ...dynamics.delayed import DelayedState
 from ...dynamics.observations import Observed
 from ...dynamics.perceptron import Perceptron, layer_sizes
 from ...dynamics.pytrees import pytree, static, traceable
-from ...dynamics.resting import RestingState
+from ...dynamics.resting import Resting, RestingState
 from ...dynamics.spaces import Discrete, action_space
-from ...dynamics.timed import TimedState
+from ...dynamics.timed import Timed, TimedState
 from ..beliefs.locked import divisor, log_scale, where_free
 from ..options import checked
 
@@ -206,8 +206,7 @@ def observed(state: State) -> Float[Array, " n"]:
     Returns:
         The observation [n].
     """
-    while isinstance(state, TimedState | RestingState):
-        state = state.state
+    state = without_additions(state)
     inner, sent = state, []
     while isinstance(inner, _Holding) and not isinstance(inner, Observed):
         sent += [inner.sent.reshape(-1)] if isinstance(inner, DelayedState) else []  # which decide what happens next
@@ -216,3 +215,19 @@ def observed(state: State) -> Float[Array, " n"]:
         return coordinates(None, state)
     seen = ravel_pytree(inner.obs)[0]
     return jnp.concatenate([seen, *sent]) if sent else seen
+
+
+def without_additions(state: State, model: Any = None) -> State:
+    """A state without what planners add to it: the number of steps, and how it began to come to rest.
+
+    Args:
+        state: in which a policy is asked.
+        model: whose states it knows; what such a model has of its own stays. None for one that adds nothing.
+
+    Returns:
+        The state of the model.
+    """
+    own = {Timed: TimedState, Resting: RestingState}.get(type(model))
+    while isinstance(state, TimedState | RestingState) and type(state) is not own:
+        state = state.state
+    return state

@@ -13,17 +13,15 @@ from ...dynamics.checks import real
 from ...dynamics.perceptron import Perceptron, layer_sizes
 from ...dynamics.pytrees import pytree, static, traceable
 from ...dynamics.spaces import Discrete, action_space
-from ..beliefs.gaussian import Gaussian
 from ..beliefs.protocol import Plans
 from ..options import checked
+from .heads import Head, head_of
 from .network import observed
-
-_LOG_STD = (-10.0, 4.0)  # relative to the scale: beyond, exponentials do harm
 
 
 @pytree
 class PlanNetwork:
-    """q_φ(a|s) = N(m, diag σ²) over plans [H, A], where a perceptron gives m and log(σ/scale); see `plan_network`.
+    """q_φ(a|s) over plans [H, A], whose parameters a perceptron gives, as its head says; see `plan_network`.
 
     Attributes:
         params: of the perceptron, φ; None until it is bound.
@@ -34,6 +32,7 @@ class PlanNetwork:
         std_min: below which no standard deviation falls, a scalar.
         horizon: the number H of steps.
         hidden: the sizes of the hidden layers.
+        head: which distribution its outputs are the parameters of.
         network: the perceptron; None until it is bound.
     """
 
@@ -45,10 +44,11 @@ class PlanNetwork:
     std_min: Float[Array, ""]
     horizon: int = static()
     hidden: tuple[int, ...] = static()
+    head: Head = static()
     network: Perceptron | None = static()
 
     def init(self, model: Model, state: State) -> "PlanNetwork":
-        """The network with its own parameters, or those with which it begins: N(0, scale²) in every state.
+        """The network with its own parameters, or those with which it begins, the same in every state.
 
         Args:
             model: whose actions are planned.
@@ -67,7 +67,7 @@ class PlanNetwork:
         if self.network is not None and self.scale.shape != shape:
             raise ValueError(f"plan network must be bound to plans of shape {shape}, got {self.scale.shape}")
         scale = real("std", self.scale, shape=shape)
-        network = Perceptron(2 * self.horizon * space.size, self.hidden, zero_last=True)
+        network = Perceptron(self.head.size(*shape), self.hidden, zero_last=True)
         observation = self.observe(state)
         if jnp.ndim(observation) != 1 or not jnp.size(observation):
             raise ValueError(
@@ -82,7 +82,7 @@ class PlanNetwork:
         center, spread = real("center", self.center, shape=size), real("spread", self.spread, shape=size)
         return dataclasses.replace(self, params=params, center=center, spread=spread, scale=scale, network=network)
 
-    def belief(self, state: State) -> Gaussian:
+    def belief(self, state: State) -> Any:
         """q_φ(·|s): a belief of `planners.beliefs`, with its density, mode and entropy.
 
         Args:
@@ -94,7 +94,7 @@ class PlanNetwork:
         self.check_bound()
         return self.belief_of(self.observe(state))
 
-    def belief_of(self, observation: Float[Array, " n"]) -> Gaussian:
+    def belief_of(self, observation: Float[Array, " n"]) -> Any:
         """The same of what is observed of a state.
 
         Args:
@@ -102,9 +102,7 @@ class PlanNetwork:
         """
         assert self.network is not None  # see `check_bound`
         outputs = self.network.apply(self.params, (observation - self.center) / self.spread)
-        mean, log_std = jnp.asarray(outputs, float).reshape(2, self.horizon, -1)
-        std = jnp.maximum(self.scale * jnp.exp(jnp.clip(log_std, *_LOG_STD)), self.std_min)
-        return Gaussian(mean, std, self.std_min, None, None, learn_std=True, unbiased=False, about_old_mean=False)
+        return self.head.belief(jnp.asarray(outputs, float), self.scale, self.std_min)
 
     def sample(self, key: PRNGKeyArray, state: State, num_samples: int) -> Plans:
         """Draw plans for a state, [K, H, A]."""
@@ -126,20 +124,31 @@ def plan_network(
     hidden: Any = (64, 64),
     std: Any = 0.5,
     std_min: Any = 0.05,
+    head: str = "gaussian",
+    num_components: int | None = None,
+    order: int | None = None,
     observe: Callable[..., Any] | None = None,
 ) -> PlanNetwork:
-    """Make an amortised plan, q_φ(a|s): Gaussian, independent over steps and actuators.
+    """Make an amortised plan, q_φ(a|s): for each state a belief of `planners.beliefs`, as `head` says.
 
-    The last layer begins at 0, so that at first all states get N(0, std²). `mirrax.learning` trains it: `distil` from
-    a planner's weighted plans, `amortise` by its evidence bound. `planners.primed` makes it the prior of a planner,
-    `planners.amortised` plans only where it does not do, and `planners.controller` acts by it alone.
+    The last layer begins at 0, so that at first all states get the same: N(0, std²), or a mixture whose components
+    stand so far apart. `mirrax.learning` trains it: `distil` from a planner's weighted plans, `amortise` by its
+    evidence bound. `planners.primed` makes it the prior of a planner, `planners.amortised` plans only where it does
+    not do, and `planners.controller` acts by it alone.
 
     Args:
         horizon: the number H of steps, that of the planner beside it.
         hidden: the sizes of the hidden layers, with tanh; () for a linear map.
         std: by which standard deviations are multiplied, > 0, scalar, [A] or [H, A]; 1 is the end of the actuators'
             range.
-        std_min: below which no standard deviation falls, > 0.
+        std_min: below which no standard deviation falls, > 0; of an autoregressive head that of a number given those
+            before.
+        head: "gaussian", independent over steps and actuators; "mixture" of such Gaussians, with weights of the
+            state, for several ways to go; or "autoregressive", a_t affine in the actions before it, which makes a
+            Gaussian of any covariance.
+        num_components: of a mixture; None for 4.
+        order: on how many steps before each step of an autoregressive head depends; None for all, which takes
+            (H A)²/2 outputs.
         observe: state -> observation [n], a function of a module's or a pytree; None for `state.obs` where there is
             one, else the floating-point numbers of the state.
 
@@ -160,6 +169,7 @@ def plan_network(
         std_min=checked("std_min", std_min, required=True),
         horizon=checked("horizon", horizon),
         hidden=layer_sizes(hidden),
+        head=head_of(head, num_components, order),
         network=None,
     )
 

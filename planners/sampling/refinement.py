@@ -5,7 +5,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import Model, State
@@ -15,6 +14,7 @@ from ..beliefs.protocol import Plan, Plans
 from ..beliefs.reading import read
 from ..checks import binding, check_own_belief, check_part, check_unconstrained, fresh
 from ..info import Info, Refinement
+from ..wrapper import PlannerWrapper
 from .importance import ImportanceSampler
 from .incumbent import Incumbent
 from .loop import SamplingPlanner
@@ -83,7 +83,7 @@ class Refined:
 
 
 @pytree
-class RefinedPlanner:
+class RefinedPlanner(PlannerWrapper):
     """A sampling planner whose plan another planner refines.
 
     Attributes:
@@ -93,21 +93,6 @@ class RefinedPlanner:
 
     planner: SamplingPlanner
     refiner: Refiner
-
-    @property
-    def name(self) -> str:
-        """Of the planner that samples."""
-        return self.planner.name
-
-    @property
-    def horizon(self) -> int:
-        """The number H of steps."""
-        return self.planner.horizon
-
-    @property
-    def sharding(self) -> NamedSharding | None:
-        """How plans are spread over devices; None for one device."""
-        return self.planner.sharding
 
     def init(self, model: Model, state: State) -> Refined:
         """The belief where inference starts; see `SamplingPlanner.init`."""

@@ -43,7 +43,7 @@ ALGORITHMS: dict[str, Place] = {
     "planners.iterative_policy": Place(ITERATIVE, POLICIES, "θ⁺ = θ + η ∇_θ E_θ[R/λ + log π_φ − log π_θ]"),
     "planners.message_passing": Place(ITERATIVE, POLICIES, "V_t(s) = log Σ_a p(a∣s) exp Q_t(s, a), exactly"),
     "planners.value_iteration": Place(ITERATIVE, POLICIES, "the fixed point of the same"),
-    "planners.policies.plan_network": Place(AMORTISED, PLANS, "q_φ(a∣s) = N(m_φ(s), diag σ_φ²(s)) over plans"),
+    "planners.policies.plan_network": Place(AMORTISED, PLANS, "q_φ(a∣s) = N(m, diag σ²), Σ π N or Π_t N(a_t∣a_<t)"),
     "learning.distil": Place(AMORTISED, PLANS, "max_φ E_s Σ_k w_k log q_φ(a_k∣s), w of a planner"),
     "learning.amortise": Place(AMORTISED, PLANS, "max_φ E_s E_{q_φ}[R/λ + log p − log q_φ]"),
     "learning.policy_gradient": Place(AMORTISED, POLICIES, "∇ E Σ_t log π (Σ_{t'≥t} γ^(t'−t) (r − β log π) − V)"),
@@ -54,7 +54,8 @@ ALGORITHMS: dict[str, Place] = {
     "learning.sac": Place(AMORTISED, POLICIES, "max_π E_π[min_i Q_i − β log π], Q → r + γ (min_i Q_i − β log π)"),
     "planners.primed": Place(HYBRID, PLANS, "the planner's posterior under p ∝ q_φ^b"),
     "planners.controller": Place(HYBRID, PLANS, "a = argmax q_φ(a∣s): a planner that does not plan"),
-    "planners.amortised": Place(HYBRID, PLANS, "plans where max_k R(a_k) − R(m_φ(s)) is above a threshold"),
+    "planners.amortised": Place(HYBRID, PLANS, "plans where regret, log p(O) − ELBO, ESS or spread says it must"),
+    "learning.expert_iteration": Place(HYBRID, PLANS, "plan, distil, plan again: q⁺ ∝ p exp(R/λ)"),
     "learning.fit": Place(MODELS, "", "θ_e = argmin mean ½ Σ [(y − μ)²/σ² + log σ²], on a bootstrap"),
     "learning.train": Place(MODELS, "", "drive, fit, plan, drive again (PETS)"),
 }

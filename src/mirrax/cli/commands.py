@@ -1,61 +1,12 @@
 """The commands of the command line, and what each takes."""
 
 import dataclasses
-from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
-
-def option(metavar: str) -> Any:
-    """An option whose value is called `metavar` in the help.
-
-    Args:
-        metavar: in capitals; empty for a flag.
-    """
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
-
-
-def read_as(
-    kind: type, nothing: Any = None, kept: Collection[str] = (), several: bool = False, what: str = ""
-) -> Any:
-    """How to read a word; a positional argument after an option stays one this way.
-
-    Args:
-        kind: int, float, bool, str or Path.
-        nothing: what None is, if anything.
-        kept: words that stay as they are.
-        several: whether there may be several, with commas between them.
-        what: it is to be, in words, where `kind` does not say it.
-    """
-    named = {int: "an integer", float: "a number", bool: "True or False", str: "a word", Path: "the name of a folder"}
-
-    def read(words: list[str]) -> Any:
-        (word,) = words
-        if nothing is not None and word == "None":
-            return nothing
-        if word in kept:
-            return word
-        try:
-            if kind is Path and not word:
-                raise ValueError
-            if several and "," in word:
-                return tuple(kind(part) for part in word.split(","))
-            return {"True": True, "False": False}[word] if kind is bool else kind(word)
-        except (ValueError, KeyError):
-            raise ValueError(f"it must be {what or named[kind]}, got {word!r}") from None
-
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=kind.__name__.upper(),
-        instance_from_str=read,
-        is_instance=lambda value: isinstance(value, kind),
-        str_from_instance=lambda value: [str(value)],
-    )
-
-
-OptionalInt = Annotated[int | None, read_as(int), option("INT")]
+from mirrax.cli.reading import OptionalInt, option, read_as
 
 Benchmark = Literal[
     "speed",
@@ -119,6 +70,11 @@ class Run:
     """Devices to spread the plans over; as many as have a core and work to share unless given."""
     beyond: Annotated[bool, option("")] = True
     """Give the planner the value beyond its horizon that the model's task has, if it has one."""
+    policy: Annotated[Path | None, read_as(Path), option("DIR")] = None
+    """What `mirrax learn` or `mirrax distil` has learnt: with --planner its prior (of smc its proposal), without it
+    acts alone."""
+    terminal_value: Annotated[Path | None, read_as(Path), option("DIR")] = None
+    """What `mirrax learn` has learnt, whose value is the planner's beyond its horizon."""
     planner_options: tyro.conf.Suppress[Any] = None
     """Options of the planner, by name; `parse` fills it."""
 
@@ -167,6 +123,83 @@ class Train:
     """Go on with the training in this folder; of other options takes --episodes."""
     tensorboard: Annotated[bool, option("")] = False
     """Write events of TensorBoard, too."""
+    planner_options: tyro.conf.Suppress[Any] = None
+    """Options of the planner, by name; `parse` fills it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Learn:
+    """Learn a policy, one distribution over actions for all states; write metrics, checkpoints and report.html.
+
+    `mirrax run MODEL --policy DIR` lets it act, `--planner smc --policy DIR` plans from it, and `--planner icem
+    --terminal-value DIR` plans with its value beyond the horizon.
+    """
+
+    model: Annotated[str | None, tyro.conf.Positional, option("MODEL")] = None
+    """What to drive: as in `mirrax run`."""
+    algorithm: Annotated[str, option("NAME")] = "v_mpo"
+    """How to learn: policy_gradient, soft_q_learning, mpo, v_mpo; of actions that are vectors ppo, sac."""
+    task: Annotated[Path | None, read_as(Path, what="the name of a file"), option("FILE")] = None
+    """Of a MuJoCo file: a Python file with its reward."""
+    engine: Annotated[str | None, option("NAME")] = None
+    """What simulates a MuJoCo file: mujoco, mjx or brax."""
+    backend: Annotated[str | None, option("NAME")] = None
+    """Physics of Brax: spring, positional, generalized; of its environments mjx, too."""
+    updates: OptionalInt = None
+    """How many updates there are in all; 300 unless given."""
+    envs: Annotated[int, read_as(int)] = 16
+    """How many copies of the environment are driven at once."""
+    update_steps: Annotated[int, read_as(int)] = 32
+    """How many steps of each there are in an update."""
+    steps: OptionalInt = None
+    """Length of an episode, in steps."""
+    hidden: Annotated[str, option("INT[,...]")] = "64,64"
+    """Sizes of the hidden layers of the networks, with commas between them."""
+    save_every: Annotated[int, read_as(int)] = 100
+    """After how many updates there is a checkpoint."""
+    seed: Annotated[int, read_as(int)] = 0
+    """Seed of everything random."""
+    out: Annotated[Path | None, read_as(Path), option("DIR")] = None
+    """Folder to write to; runs/MODEL-ALGORITHM unless given."""
+    resume: Annotated[Path | None, read_as(Path), option("DIR")] = None
+    """Go on with the training in this folder; of other options takes --updates."""
+    tensorboard: Annotated[bool, option("")] = False
+    """Write events of TensorBoard, too."""
+    algorithm_options: tyro.conf.Suppress[Any] = None
+    """Options of the algorithm, by name; `parse` fills it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Distil:
+    """Learn a plan network, a Gaussian over plans for each state, from what a planner does; write it and report.html.
+
+    `mirrax run MODEL --policy DIR` lets it act, and `--planner NAME --policy DIR` plans from it.
+    """
+
+    model: Annotated[str | None, tyro.conf.Positional, option("MODEL")] = None
+    """What to drive: as in `mirrax run`."""
+    planner: Annotated[str | None, option("NAME")] = "vi_mpc"
+    """Name of a planner that samples plans; `mirrax list` shows them."""
+    horizon: OptionalInt = None
+    """Steps that plans look ahead."""
+    task: Annotated[Path | None, read_as(Path, what="the name of a file"), option("FILE")] = None
+    """Of a MuJoCo file: a Python file with its reward."""
+    engine: Annotated[str | None, option("NAME")] = None
+    """What simulates a MuJoCo file: mujoco, mjx or brax."""
+    backend: Annotated[str | None, option("NAME")] = None
+    """Physics of Brax: spring, positional, generalized; of its environments mjx, too."""
+    episodes: Annotated[int, read_as(int)] = 10
+    """How many episodes of the planner to learn from; every second one by plans that are drawn, off the best way."""
+    steps: OptionalInt = None
+    """Length of an episode, in steps."""
+    hidden: Annotated[str, option("INT[,...]")] = "64,64"
+    """Sizes of the hidden layers of the network, with commas between them."""
+    epochs: Annotated[int, read_as(int)] = 200
+    """The greatest number of passes over what the planner has done."""
+    seed: Annotated[int, read_as(int)] = 0
+    """Seed of everything random."""
+    out: Annotated[Path | None, read_as(Path), option("DIR")] = None
+    """Folder to write to; runs/MODEL-PLANNER-distilled unless given."""
     planner_options: tyro.conf.Suppress[Any] = None
     """Options of the planner, by name; `parse` fills it."""
 

@@ -1,20 +1,39 @@
 """What is to run: planner, model and folder, from what the user has said and what their task decides."""
 
 import dataclasses
+import functools
 import inspect
 import math
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from mirrax.cli.commands import Run
+    from mirrax.cli.learnt import Guide
 
 
 _WIDE = 30.0  # times the half of the actuators' range: of so wide a spread one plan in forty is within it
+
+
+class Environment(NamedTuple):
+    """What is to be driven.
+
+    Attributes:
+        model: the environment, of which planners have a model that is exact.
+        task: what it decides about settings.
+        title: what to call the model.
+        num_steps: of an episode, at most.
+        origin: of a model of the user's own, where it came from; see `OwnModel`.
+    """
+
+    model: Any
+    task: Any
+    title: str
+    num_steps: int
+    origin: dict[str, Any]
 
 
 class Configuration(NamedTuple):
@@ -23,7 +42,7 @@ class Configuration(NamedTuple):
     Attributes:
         name: of the planner.
         planner: how to plan.
-        alone: the same on one device, without what reports draw.
+        make: options -> the same planner on one device, with these options and without what reports draw.
         model: what to drive, and to plan with.
         task: what the model's task decides.
         settings: of the planner, and number of steps and devices, for the reader.
@@ -31,12 +50,12 @@ class Configuration(NamedTuple):
         num_steps: at most.
         replan_every: how many of them are by one planning.
         title: what to call the model.
-        origin: of a model of the user's own, where it came from; see `OwnModel`.
+        origin: of what is the user's own, where it came from; see `OwnModel`.
     """
 
     name: str
     planner: Any
-    alone: Any
+    make: Callable[..., Any]
     model: Any
     task: Any
     settings: dict[str, Any]
@@ -45,6 +64,41 @@ class Configuration(NamedTuple):
     replan_every: int
     title: str
     origin: dict[str, Any]
+
+
+def find_environment(command: Any, folder: Path = Path()) -> Environment:
+    """Make what is to be driven.
+
+    Args:
+        command: what the user has said: `model`, `task`, `engine`, `backend`, `steps`, `seed`.
+        folder: where the paths of a model of the user's own begin.
+
+    Raises:
+        ValueError: for what the user got wrong.
+    """
+    from mirrax.benchmarks.tasks import find_task
+    from mirrax.cli.own_models import check_engine, is_own, own_model
+
+    if command.model is None:
+        verb = type(command).__name__.lower()
+        raise ValueError(f"{verb} needs a model, the first word: mirrax {verb} MODEL; `mirrax list` shows them")
+    if not 0 <= command.seed < 2**32:
+        raise ValueError(f"seed must lie between 0 and {2**32 - 1}, got {command.seed}")
+    _keep_compiled_programs()
+    own = own_model(command, folder) if is_own(command.model, folder) else None
+    if own is None and command.task is not None:
+        kind = "a folder, " if Path(command.model).is_dir() else ""
+        raise ValueError(
+            f"task goes with a MuJoCo file, mirrax run FILE.xml --task FILE.py, got {kind}{command.model!r}"
+        )
+    task = find_task(command.model) if own is None else own.task
+    num_steps = task.num_steps if command.steps is None else command.steps
+    if num_steps < 1:
+        raise ValueError(f"steps must be an integer of at least 1, got {num_steps}")
+    model = task.make(command.backend)
+    check_engine(command, model)
+    title, origin = (command.model, {}) if own is None else (own.title, own.origin)
+    return Environment(model, task, title, num_steps, origin)
 
 
 def configure(command: "Run", folder: Path = Path()) -> Configuration:
@@ -65,61 +119,69 @@ def configure(command: "Run", folder: Path = Path()) -> Configuration:
     from mirrax import planners
     from mirrax.benchmarks.devices import use_cores
     from mirrax.benchmarks.mistakes import check_planner
-    from mirrax.benchmarks.tasks import find_task
-    from mirrax.cli.own_models import check_engine, is_own, own_model
+    from mirrax.cli.learnt import ALONE, NOBODY, check_alone, guide, load_policy, origin_of, with_value
 
-    if command.model is None:
-        raise ValueError("run needs a model, the first word: mirrax run MODEL; `mirrax list` shows them")
     if command.planner is not None:
         check_planner(command.planner)
     most = 8 * (os.cpu_count() or 1)
     if command.devices is not None and not 1 <= command.devices <= most:
         raise ValueError(f"devices must lie between 1 and {most}, got {command.devices}")
-    if not 0 <= command.seed < 2**32:
-        raise ValueError(f"seed must lie between 0 and {2**32 - 1}, got {command.seed}")
     if command.plans_every < 1:
         raise ValueError(f"plans_every must be an integer of at least 1, got {command.plans_every}")
     if command.replan_every < 1:
         raise ValueError(f"replan_every must be an integer of at least 1, got {command.replan_every}")
-    use_cores(command.devices)
-    _keep_compiled_programs()
-    own = own_model(command, folder) if is_own(command.model, folder) else None
-    if own is None and command.task is not None:
-        kind = "a folder, " if Path(command.model).is_dir() else ""
-        raise ValueError(
-            f"task goes with a MuJoCo file, mirrax run FILE.xml --task FILE.py, got {kind}{command.model!r}"
-        )
-    task = find_task(command.model) if own is None else own.task
-    title = command.model if own is None else own.title
-    if not command.beyond:
+    alone = command.policy is not None and command.planner is None
+    if alone:
+        check_alone(command)
+    use_cores(1 if alone else command.devices)
+    env = find_environment(command, folder)
+    model, task, told = env.model, env.task, NOBODY
+    if not command.beyond or alone:
         task = dataclasses.replace(task, beyond=None)
-    num_steps = task.num_steps if command.steps is None else command.steps
-    if num_steps < 1:
-        raise ValueError(f"steps must be an integer of at least 1, got {num_steps}")
-    model = task.make(command.backend)
-    check_engine(command, model)
-    name = task.planner if command.planner is None else command.planner
-    factory = getattr(planners, name)
-    settings = _settings(command, task, factory)
-    alone = factory(**settings)  # what is wrong is said before anything is measured
+    if command.terminal_value is not None:
+        task = with_value(command, model, task, folder)
+    policy = None if command.policy is None else load_policy(command, model, folder)
+    origin = origin_of(command, folder)
+    prints = {**env.origin.get("fingerprints", {}), **origin.get("fingerprints", {})}
+    origin = env.origin | origin | ({"fingerprints": prints} if prints else {})
+    spread: dict[str, Any] = {}
+    if alone:
+        name, number = ALONE, 1
+        make: Callable[..., Any] = functools.partial(planners.controller, policy)
+        settings: dict[str, Any] = {"horizon": make().horizon}
+    else:
+        name = task.planner if command.planner is None else command.planner
+        factory = getattr(planners, name)
+        if policy is not None:
+            told = guide(policy, name)
+        settings = _settings(command, task, factory, told)
+        make = functools.partial(_made, told.around, factory, settings | dict(told.options))
+    planner = make()  # what is wrong is said before anything is measured
     if command.replan_every > settings["horizon"]:
         raise ValueError(
             f"replan_every must not exceed the horizon of {settings['horizon']} steps, got {command.replan_every}"
         )
     _check_memory(model, settings)
-    jax.eval_shape(lambda key: alone.init(model, model.init(key)), jax.random.key(0))  # do they fit?
-    _warn_of_wide_plans(model, settings)
-    num_devices, spread = _devices(command, model, settings, factory)
-    planner = factory(**settings, **spread, keep=("weights", "samples"))  # which reports draw
-    settings |= {"steps": num_steps, "devices": num_devices}
+    jax.eval_shape(lambda key: planner.init(model, model.init(key)), jax.random.key(0))  # do they fit?
+    if not alone:
+        _warn_of_wide_plans(model, settings)
+        number, spread = _devices(command, model, settings, factory)
+        planner = make(**spread, keep=("weights", "samples"))  # which reports draw
+    chosen = dict(settings)
+    if policy is not None:
+        chosen["policy"] = str(command.policy)
+    chosen |= {"steps": env.num_steps, "devices": number}
     if command.replan_every > 1:
-        settings["replan_every"] = command.replan_every
+        chosen["replan_every"] = command.replan_every
     if task.beyond is not None:
-        settings["beyond"] = task.beyond.summary
-    origin = {} if own is None else own.origin
-    return Configuration(
-        name, planner, alone, model, task, settings, command.seed, num_steps, command.replan_every, title, origin
-    )
+        chosen["beyond"] = task.beyond.summary
+    sizes = command.seed, env.num_steps, command.replan_every
+    return Configuration(name, planner, make, model, task, chosen, *sizes, env.title, origin)
+
+
+def _made(around: Callable[[Any], Any], factory: Callable[..., Any], settings: Mapping[str, Any], **more: Any) -> Any:
+    """A planner with its settings and more, and what is around it."""
+    return around(factory(**settings, **more))
 
 
 def _keep_compiled_programs() -> None:
@@ -158,7 +220,7 @@ def _warn_of_wide_plans(model: Any, settings: Mapping[str, Any]) -> None:
             print(f"{name} of {told(most)} is far beyond the range [-1, 1] of actions", file=sys.stderr)
 
 
-def _settings(command: "Run", task: Any, factory: Callable[..., Any]) -> dict[str, Any]:
+def _settings(command: "Run", task: Any, factory: Callable[..., Any], told: "Guide") -> dict[str, Any]:
     """The factory's arguments: the task's, overruled by the user's; an option that the planner lacks is a mistake."""
     from mirrax.cli.flags import planner_arguments
 
@@ -175,6 +237,9 @@ def _settings(command: "Run", task: Any, factory: Callable[..., Any]) -> dict[st
     shown = ("num_samples", "num_iterations", "std", "elite_fraction")
     usual = {name: parameters[name].default for name in shown if name in parameters}
     usual |= task.settings(factory.__name__)
+    usual = {name: value for name, value in usual.items() if name not in told.without}
+    if told.horizon is not None:
+        usual["horizon"] = told.horizon
     if given.get("target_ess") is not None:
         usual.pop("temperature", None)
     rest = given.get("rest_steps", usual.get("rest_steps"))
@@ -214,34 +279,3 @@ def _devices(
         why = f", {reason}" if reason else ""
         print(f"devices: {number} of {len(jax.devices())}{why} (--devices takes another number)", flush=True)
     return number, {"sharding": sample_sharding(number)}
-
-
-def folder_of(command: "Run", chosen: Configuration) -> tuple[Path, list[Path]]:
-    """The folder to write to, made.
-
-    Args:
-        command: what the user has said.
-        chosen: what is to run.
-
-    Returns:
-        The folder, and what of it and the folders around it was not there before, the innermost first.
-
-    Raises:
-        ValueError: if it cannot be written to.
-    """
-    from mirrax.cli.results import REPORT
-    from mirrax.results.results import ARRAYS, RESULT
-
-    stem = chosen.title if ":" in chosen.title else Path(chosen.title).stem
-    usual = Path("runs") / f"{stem.replace(':', '.')}-{chosen.name}"
-    out = usual if command.out is None else command.out
-    new = [folder for folder in (out, *out.parents) if not folder.exists()]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()  # not writable? better now than after the run
-    except OSError as error:
-        raise ValueError(f"out must be a folder to write to, got {str(out)!r}: {error.strerror}") from error
-    for name in (RESULT, ARRAYS, REPORT):
-        if (out / name).is_dir():
-            raise ValueError(f"out must be a folder to write {name} to, got {str(out)!r}, where this is a folder")
-    return out, new

@@ -74,7 +74,7 @@ def planner_flags(only: str | None = None) -> list[Flag]:
             text = text if default is None else f"{text.removesuffix('.')} (default: {default})."
         elif names != list(PLANNERS) and option not in planners.LoopOptions.__annotations__:
             text = f"{text.removesuffix('.')} ({_takers(names)})."
-        text = _capitalized(text).replace("`", "")
+        text = capitalized(text).replace("`", "")
         shared = option in planners.LoopOptions.__annotations__
         if only is not None:  # what its factory names is its own
             shared = option not in options_of(getattr(planners, only))
@@ -154,7 +154,8 @@ def _type(option: Option) -> type:
     return _TYPES.get(option.kind, str)
 
 
-def _capitalized(text: str) -> str:
+def capitalized(text: str) -> str:
+    """A sentence that begins with a capital letter, unless it begins with a symbol."""
     return text[:1].upper() + text[1:] if text[:1].isascii() else text  # λ is a symbol, not a word
 
 

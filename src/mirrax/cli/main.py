@@ -1,4 +1,4 @@
-"""The command line: `mirrax run`, `mirrax train`, `mirrax new`, `mirrax compare`, `mirrax list`, `mirrax bench`."""
+"""The command line: `mirrax run`, `train`, `learn`, `distil`, `new`, `compare`, `list`, `bench`."""
 
 import dataclasses
 import importlib
@@ -12,12 +12,16 @@ import tyro
 
 from mirrax import __version__
 from mirrax.cli.algorithms import print_map
-from mirrax.cli.commands import BENCHMARKS, Bench, Compare, List, New, Run, Train, read_as
+from mirrax.cli.commands import BENCHMARKS, Bench, Compare, Distil, Learn, List, New, Run, Train
 from mirrax.cli.compare import compare
 from mirrax.cli.devices import one_thread_for_linear_algebra
+from mirrax.cli.distil import distil
 from mirrax.cli.interruption import interruptible, pipe_may_close, say_interrupted
+from mirrax.cli.learn import go_on as learn_on
+from mirrax.cli.learn import learn
 from mirrax.cli.listing import list_all
 from mirrax.cli.new import new
+from mirrax.cli.reading import read_as
 from mirrax.cli.run import resume, run
 from mirrax.cli.train import go_on, train
 
@@ -35,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given == ["--version"]:
         print(f"mirrax {__version__}")
         return
-    if given[:1] in (["run"], ["train"]):
+    if given[:1] and given[0] in ("run", "train", "learn", "distil"):
         one_thread_for_linear_algebra()
     with pipe_may_close(), interruptible(patience=lambda: 0, leave=say_interrupted):
         if given[:1] == ["bench"] and ((given[1:2] and given[1] in BENCHMARKS) or not HELP & set(given)):
@@ -50,6 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 train(command, given[1:])
             case Train():
                 go_on(command)
+            case Learn(resume=None):
+                learn(command, given[1:])
+            case Learn():
+                learn_on(command)
+            case Distil():
+                distil(command, given[1:])
             case New():
                 new(command.model, command.out)
             case Compare():
@@ -72,11 +82,13 @@ def _benchmark(words: Sequence[str]) -> str:
     return name
 
 
-def parse(arguments: Sequence[str] | None = None) -> Run | Train | New | Compare | List | Bench:
+def parse(arguments: Sequence[str] | None = None) -> Run | Train | Learn | Distil | New | Compare | List | Bench:
     """Turn `arguments` (those of the process unless given) into a command; exits with 2 if they make none."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    driven: dict[str, Any] = {"run": Run, "train": Train}
-    if given[:1] and given[0] in driven:
+    driven: dict[str, Any] = {"run": Run, "train": Train, "learn": Learn, "distil": Distil}
+    if given[:1] == ["learn"]:
+        driven["learn"] = _with_algorithm_options(given)
+    elif given[:1] and given[0] in driven:
         driven[given[0]] = _with_planner_options(driven[given[0]], given)
     given = ["--help" if word == HELP_ALL else word for word in given]
     commands: dict[str, Callable[..., Any]] = {
@@ -94,12 +106,11 @@ def parse(arguments: Sequence[str] | None = None) -> Run | Train | New | Compare
 
 
 def _with_planner_options(command: type, given: Sequence[str]) -> Any:
-    """`Run` or `Train`, with the options of planners; in the help as many of them as were asked for."""
+    """`Run`, `Train` or `Distil`, with the options of planners; in the help as many of them as were asked for."""
     from mirrax.benchmarks.mistakes import check_planner, one_clear_line
     from mirrax.cli.flags import planner_flags, takes_loop_options
 
-    named = next((right for left, right in itertools.pairwise(given) if left == "--planner"), None)
-    named = next((word.removeprefix("--planner=") for word in given if word.startswith("--planner=")), named)
+    named = _named("--planner", given)
     only, helping, whole = None, bool(HELP & set(given)), HELP_ALL in given
     if helping and named is not None and not named.startswith("-"):
         with one_clear_line():
@@ -122,16 +133,48 @@ def _with_planner_options(command: type, given: Sequence[str]) -> Any:
     def with_options(command: Any, own: Any, shared: Any) -> Any:
         return dataclasses.replace(command, planner_options=vars(own) | vars(shared))
 
-    def titled(group: type, title: str) -> Any:
-        return Annotated[group, tyro.conf.arg(name=title), tyro.conf.OmitArgPrefixes]
-
     with_options.__annotations__ |= {
         "command": Annotated[command, tyro.conf.arg(name="")],
-        "own": titled(own_group, only or "planner"),
-        "shared": titled(shared_group, "sampling"),
+        "own": _titled(own_group, only or "planner"),
+        "shared": _titled(shared_group, "sampling"),
     }
     with_options.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n{more}"
     return with_options
+
+
+def _with_algorithm_options(given: Sequence[str]) -> Any:
+    """`Learn`, with the options of algorithms; in the help those of the one that was asked for."""
+    from mirrax.benchmarks.mistakes import one_clear_line
+    from mirrax.cli.algorithm_flags import algorithm_flags, check_algorithm
+
+    named, only, helping = _named("--algorithm", given), None, bool(HELP & set(given))
+    if helping and named is not None and not named.startswith("-"):
+        with one_clear_line():
+            only = check_algorithm(named)
+    flags, more = algorithm_flags(only), ""
+    if helping and only is None and HELP_ALL not in given:
+        flags, more = [], "Options of an algorithm: mirrax learn --algorithm NAME --help; of all: --help-all."
+    group = _group(flags, "Of this algorithm." if only else "Of some algorithms, which are named.")
+
+    def with_options(command: Any, own: Any) -> Any:
+        return dataclasses.replace(command, algorithm_options=vars(own))
+
+    with_options.__annotations__ |= {
+        "command": Annotated[Learn, tyro.conf.arg(name="")],
+        "own": _titled(group, only or "algorithm"),
+    }
+    with_options.__doc__ = f"{inspect.cleandoc(Learn.__doc__ or '')}\n\n{more}"
+    return with_options
+
+
+def _named(flag: str, given: Sequence[str]) -> str | None:
+    """The word behind a flag; None for none."""
+    named = next((right for left, right in itertools.pairwise(given) if left == flag), None)
+    return next((word.removeprefix(f"{flag}=") for word in given if word.startswith(f"{flag}=")), named)
+
+
+def _titled(group: type, title: str) -> Any:
+    return Annotated[group, tyro.conf.arg(name=title), tyro.conf.OmitArgPrefixes]
 
 
 def _group(flags: Sequence["Flag"], summary: str) -> type:

@@ -117,6 +117,8 @@ def described(part: Any) -> Any:
         return part
     if isinstance(part, tuple):
         return [described(entry) for entry in part]
+    if isinstance(part, dict):
+        return {name: described(entry) for name, entry in part.items()}
     if isinstance(part, jax.Array) and not jax.dtypes.issubdtype(part.dtype, jax.dtypes.prng_key):
         array = np.asarray(part)
         values = np.unique(array)

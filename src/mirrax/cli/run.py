@@ -14,7 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirrax.cli.configuration import Configuration, configure, folder_of
+from mirrax.cli.configuration import Configuration, configure
+from mirrax.cli.folders import folder_of
 from mirrax.cli.interruption import interruptible, nobody_may_listen
 
 if TYPE_CHECKING:

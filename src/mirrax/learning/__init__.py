@@ -6,6 +6,7 @@ from mirrax.learning.collecting import Collected, collect
 from mirrax.learning.descending import AmortisedReport
 from mirrax.learning.distilling import PlanTargets, distil, episode_targets, plan_targets
 from mirrax.learning.evidence import amortise
+from mirrax.learning.expert_rounds import ExpertIteration, ExpertRound, expert_iteration
 from mirrax.learning.horizon_errors import HorizonErrors, horizon_errors
 from mirrax.learning.planned_values import ValueTraining, learn_value
 from mirrax.learning.policies import (
@@ -23,6 +24,7 @@ from mirrax.learning.policies import (
     tanh_gaussian,
     v_mpo,
 )
+from mirrax.learning.saving import load, save
 from mirrax.learning.tensorboard import tensorboard
 from mirrax.learning.training import EpisodeRecord, Training, train
 
@@ -30,6 +32,8 @@ __all__ = [
     "AmortisedReport",
     "Collected",
     "EpisodeRecord",
+    "ExpertIteration",
+    "ExpertRound",
     "FitProgress",
     "FitReport",
     "HorizonErrors",
@@ -45,16 +49,19 @@ __all__ = [
     "distil",
     "energy_based",
     "episode_targets",
+    "expert_iteration",
     "fit",
     "horizon_errors",
     "learn_policy",
     "learn_value",
+    "load",
     "mpo",
     "plan_targets",
     "policy_gradient",
     "policy_returns",
     "ppo",
     "sac",
+    "save",
     "soft_q_learning",
     "tanh_gaussian",
     "tensorboard",

@@ -77,13 +77,13 @@ def collect(env: Model, model: LearnedModel, key: PRNGKeyArray, num_steps: int, 
     Raises:
         ValueError: as `planners.episode` does; or if a state, an action or a reward is not finite.
     """
-    return drive(env, model, key, num_steps, planner, figure(env))
+    return record_episode(env, model, key, num_steps, planner, figure(env))
 
 
-def drive(
+def record_episode(
     env: Model, model: LearnedModel, key: PRNGKeyArray, num_steps: int, planner: Any, looks: Figure | None
 ) -> Collected:
-    """What `collect` does, with a figure that may be kept from episode to episode: another one is compiled anew.
+    """Drive and record: `collect` with a figure that may be kept from episode to episode; another is compiled anew.
 
     Args:
         env: see `collect`.

@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from mirrax.dynamics.checks import boolean, integer, number, real
+from mirrax.dynamics.learned.data import split
 from mirrax.dynamics.learned.fitting import FitProgress
 from mirrax.planners.policies import PlanNetwork
 
@@ -31,7 +32,8 @@ class AmortisedReport:
             up to a constant, nats per number of a plan; of `amortise` minus the evidence bound, nats per plan.
         holdout_loss: of those held out, after each epoch, [epochs].
         first_loss: of those held out, before.
-        best_epoch: after which the network is kept; 0 for as it was before.
+        best_epoch: after which the network is kept; 0 for as it was before. Of `distil` that of the least
+            `holdout_loss`; of `amortise`, whose losses are noisy, the last one that cannot be told from it.
         num_states: how many there were, those held out included.
         num_held_out: how many were held out.
         stopped_early: whether it ended before `max_epochs`, because nothing got better.
@@ -112,8 +114,18 @@ def descend(
     key: PRNGKeyArray,
     how: Descent,
     progress: Callable[[FitProgress], None] | None,
+    *,
+    noisy: bool = False,
 ) -> tuple[PlanNetwork, AmortisedReport]:
     """Descend the mean loss over states by Adam, its rate along half a cosine; the best epoch is kept.
+
+    The states held out are the same ones whenever there are more, so that a network that goes on has never seen them.
+
+    Losses that rest on samples are least where the network suits the noise of the states held out, not where it has
+    converged: there the slope under that noise is not 0, so that the gain is of first order, and what is lost of
+    second. So of the epochs that cannot be told from the best one the last is kept, at the lowest rate: those whose
+    losses, state by state under the same noise, are not greater by more than two standard errors (cf. the rule of one
+    standard error, Breiman et al., 1984).
 
     Args:
         network: bound; begins anew, and with its inputs standardised, unless the start is warm.
@@ -124,6 +136,7 @@ def descend(
         key: of batches and of the noise of losses.
         how: to descend.
         progress: called after each epoch.
+        noisy: whether losses rest on samples.
 
     Returns:
         The network, and what came of it.
@@ -132,8 +145,8 @@ def descend(
         ValueError: if losses diverge.
     """
     began, size = time.perf_counter(), len(observations)
-    held_out = min(max(1, round(how.holdout_fraction * size)), size - 1)
-    split_key, first_key, holdout_key, epoch_key = jax.random.split(key, 4)
+    held_out, rest = split(size, how.holdout_fraction)
+    first_key, holdout_key, epoch_key = jax.random.split(key, 3)
     if not how.warm_start:
         assert network.network is not None  # see `observations_of`
         spread = observations.std(0)
@@ -143,18 +156,20 @@ def descend(
             spread=jnp.where(spread > 1e-6, spread, 1.0),
             params=network.network.init(first_key, observations[0]),
         )
-    order = jax.random.permutation(split_key, size)
-    tested = jax.tree.map(lambda leaf: leaf[order[:held_out]], data)
-    seen = jax.tree.map(lambda leaf: leaf[order[held_out:]], data)
-    batch_size = min(how.batch_size, size - held_out)
+    tested, seen = (jax.tree.map(lambda leaf: leaf[rows], data) for rows in (held_out, rest))  # noqa: B023
+    batch_size = min(how.batch_size, len(rest))
     params, moments = network.params, _ADAM.init(network.params)
-    first = best_loss = float(_held_out(loss, network, tested, shared, holdout_key))
-    best, best_epoch, epoch, losses, holdout_losses = params, 0, 0, [], []
+    least = np.asarray(_held_out(loss, network, tested, shared, holdout_key))
+    first = least_loss = float(least.mean())
+    kept, kept_epoch, least_epoch, epoch, losses, holdout_losses = params, 0, 0, 0, [], []
     for epoch in range(1, how.max_epochs + 1):
         rate = how.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (epoch - 1) / how.max_epochs))
         now = jax.random.fold_in(epoch_key, epoch)
         params, moments, own = _one_pass(loss, network, params, moments, seen, shared, now, rate, batch_size)
-        now_loss = float(_held_out(loss, dataclasses.replace(network, params=params), tested, shared, holdout_key))
+        own_losses = np.asarray(
+            _held_out(loss, dataclasses.replace(network, params=params), tested, shared, holdout_key)
+        )
+        now_loss = float(own_losses.mean())
         if not math.isfinite(now_loss):
             raise ValueError(
                 f"learning_rate must be smaller, or returns finite: losses are not after epoch {epoch}, got "
@@ -162,19 +177,22 @@ def descend(
             )
         losses.append(float(own))
         holdout_losses.append(now_loss)
-        if now_loss < best_loss or not math.isfinite(best_loss):
-            best, best_loss, best_epoch = params, now_loss, epoch
+        if now_loss < least_loss or not math.isfinite(least_loss):
+            least, least_loss, least_epoch = own_losses, now_loss, epoch
+        worse = own_losses - least
+        if epoch == least_epoch or (noisy and worse.mean() <= 2.0 * worse.std() / math.sqrt(len(worse))):
+            kept, kept_epoch = params, epoch
         if progress is not None:
-            progress(FitProgress(epoch, how.max_epochs, now_loss, best_loss))
-        if epoch - best_epoch >= how.patience:
+            progress(FitProgress(epoch, how.max_epochs, now_loss, least_loss))
+        if epoch - least_epoch >= how.patience:
             break
-    return dataclasses.replace(network, params=best), AmortisedReport(
+    return dataclasses.replace(network, params=kept), AmortisedReport(
         loss=np.array(losses),
         holdout_loss=np.array(holdout_losses),
         first_loss=first,
-        best_epoch=best_epoch,
+        best_epoch=kept_epoch,
         num_states=size,
-        num_held_out=held_out,
+        num_held_out=len(held_out),
         stopped_early=epoch < how.max_epochs,
         seconds=time.perf_counter() - began,
     )
@@ -219,6 +237,6 @@ def _one_pass(
 
 @functools.partial(jax.jit, static_argnames="loss")
 def _held_out(loss: Loss, network: PlanNetwork, data: Any, shared: Any, key: PRNGKeyArray) -> Array:
-    """The mean loss, always under the same noise."""
+    """The loss of each state, always under the same noise."""
     keys = jax.random.split(key, len(jax.tree.leaves(data)[0]))
-    return jax.lax.map(lambda row: loss(network, row[0], row[1], shared), (data, keys), batch_size=_BLOCK).mean()
+    return jax.lax.map(lambda row: loss(network, row[0], row[1], shared), (data, keys), batch_size=_BLOCK)

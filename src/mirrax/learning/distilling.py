@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mirrax.dynamics.base import State
-from mirrax.dynamics.checks import number
+from mirrax.dynamics.checks import boolean, number
 from mirrax.dynamics.learned.fitting import FitProgress
 from mirrax.learning.descending import AmortisedReport, Descent, descend, finite, observations_of
 from mirrax.planners import Episode
@@ -19,20 +19,27 @@ from mirrax.planners.policies import PlanNetwork
 class PlanTargets(NamedTuple):
     """What a planner has found in N states: the moments of its weighted plans, or of its Gaussian beliefs.
 
-    They are all that the likelihood of a Gaussian with independent steps depends on.
+    They are all that the likelihood of a Gaussian with independent steps depends on; other heads of plan networks
+    need the plans.
 
     Attributes:
         states: the model's pytree, with a leading axis N.
         mean: Σ w a, [N, H, A].
         std: (Σ w (a − mean)²)^½, >= 0, [N, H, A].
+        samples: plans a, [N, K, H, A]; None where they were not kept.
+        weights: w, each state's sum to 1, [N, K]; None likewise.
     """
 
     states: State
     mean: Float[Array, "N H A"]
     std: Float[Array, "N H A"]
+    samples: Float[Array, "N K H A"] | None = None
+    weights: Float[Array, "N K"] | None = None
 
 
-def plan_targets(states: State, samples: Any, weights: Any, *, limit: float | None = None) -> PlanTargets:
+def plan_targets(
+    states: State, samples: Any, weights: Any, *, limit: float | None = None, keep_plans: bool = False
+) -> PlanTargets:
     """Make targets of weighted plans.
 
     Args:
@@ -41,9 +48,10 @@ def plan_targets(states: State, samples: Any, weights: Any, *, limit: float | No
         weights: w of each plan, >= 0, not all 0, [N, K].
         limit: to which plans are clipped, in either direction, as the model does (1 for actuators that have a range:
             what they make of noise is then no part of a target); None for plans as they are.
+        keep_plans: whether to keep the plans beside their moments, for a head of mixtures or an autoregressive one.
 
     Returns:
-        The moments.
+        The moments, and the plans if they are to be kept.
 
     Raises:
         ValueError: if shapes do not fit, a number is not finite, or weights are negative or all 0.
@@ -60,7 +68,11 @@ def plan_targets(states: State, samples: Any, weights: Any, *, limit: float | No
         raise ValueError("weights must be >= 0, and not all of a state's 0")
     if limit is not None:
         samples = jnp.clip(samples, -number("limit", limit, above=0.0), limit)
-    return PlanTargets(states, *_moments(samples, weights / totals[:, None]))
+    shares = jnp.asarray(weights / totals[:, None])
+    mean, std = _moments(samples, shares)
+    if not boolean("keep_plans", keep_plans):
+        return PlanTargets(states, mean, std)
+    return PlanTargets(states, mean, std, jnp.asarray(samples), shares)
 
 
 @jax.jit
@@ -72,7 +84,7 @@ def _moments(samples: Array, weights: Array) -> tuple[Array, Array]:
     return jax.lax.map(of_one, (samples, weights), batch_size=64)
 
 
-def episode_targets(happened: Episode, *, limit: float | None = None) -> PlanTargets:
+def episode_targets(happened: Episode, *, limit: float | None = None, keep_plans: bool = False) -> PlanTargets:
     """The weighted plans of all steps of an episode, or of several, up to their ends.
 
     Args:
@@ -80,6 +92,7 @@ def episode_targets(happened: Episode, *, limit: float | None = None) -> PlanTar
             keep the plans, `keep=("weights", "samples")`. Steps that `amortised` has not planned are left out, and
             those whose plans are not finite or have no weight.
         limit: see `plan_targets`.
+        keep_plans: see `plan_targets`.
 
     Returns:
         The targets.
@@ -105,7 +118,7 @@ def episode_targets(happened: Episode, *, limit: float | None = None) -> PlanTar
     flat: Any = jax.tree.map(
         lambda leaf: leaf.reshape(-1, *leaf.shape[used.ndim :])[rows], (happened.states, samples, weights)
     )
-    return plan_targets(*flat, limit=limit)
+    return plan_targets(*flat, limit=limit, keep_plans=keep_plans)
 
 
 def distil(
@@ -126,8 +139,9 @@ def distil(
     It compiles what it needs itself; the network's parameters are leaves, so that compiled planners go on with them.
 
     Args:
-        network: q_φ, bound.
-        targets: of a planner, see `episode_targets`, `plan_targets` and `PlanTargets`.
+        network: q_φ, bound; of any head.
+        targets: of a planner, for other heads than a Gaussian one with their plans; see `episode_targets`,
+            `plan_targets` and `PlanTargets`.
         key: of first parameters and batches.
         max_epochs: the greatest number of passes over the states.
         patience: how many epochs without a better one end it.
@@ -161,8 +175,19 @@ def distil(
     finite(mean=targets.mean, std=targets.std)
     if (np.asarray(targets.std) < 0).any():
         raise ValueError("targets must have std >= 0")
-    data = (observations, jnp.asarray(targets.mean), jnp.asarray(targets.std))
-    return descend(network, _surprise, observations, data, None, key, how, progress)
+    if network.head.by_moments:
+        data = (observations, jnp.asarray(targets.mean), jnp.asarray(targets.std))
+        return descend(network, _surprise, observations, data, None, key, how, progress)
+    samples, weights = targets.samples, targets.weights
+    if samples is None or weights is None:
+        raise ValueError(
+            f"targets must have plans for a {type(network.head).__name__}: make them with keep_plans=True, got None"
+        )
+    if jnp.shape(samples) != (*jnp.shape(weights), *shape[1:]) or len(weights) != len(observations):
+        raise ValueError(f"targets must have samples [N, K, H, A] and weights [N, K], got {jnp.shape(samples)}")
+    finite(samples=samples, weights=weights)
+    plans = (observations, jnp.asarray(samples), jnp.asarray(weights))
+    return descend(network, _surprise_of_plans, observations, plans, None, key, how, progress)
 
 
 def _surprise(network: PlanNetwork, data: tuple[Array, Array, Array], key: PRNGKeyArray, shared: None) -> Array:
@@ -170,6 +195,15 @@ def _surprise(network: PlanNetwork, data: tuple[Array, Array, Array], key: PRNGK
     observation, mean, std = data
     said = network.belief_of(observation)
     return (jnp.log(said.std) + 0.5 * ((mean - said.mean) ** 2 + std**2) / said.std**2).mean()
+
+
+def _surprise_of_plans(
+    network: PlanNetwork, data: tuple[Array, Array, Array], key: PRNGKeyArray, shared: None
+) -> Array:
+    """The same by the plans themselves, whatever the head."""
+    observation, plans, weights = data
+    log_prob = network.belief_of(observation).log_prob(plans)
+    return -(weights * log_prob).sum() / plans[0].size - 0.5 * jnp.log(2.0 * jnp.pi)
 
 
 def _check_states(states: Any, size: int) -> None:

@@ -52,8 +52,9 @@ def amortise(
     """Amortise the posterior: max over φ of E_s E_{q_φ(a|s)}[R(a)/λ + log p(a) − log q_φ(a|s)].
 
     Millidge et al. (2020), amortised plans. Noise comes in pairs ε, −ε, so that pathwise gradients of the mean are
-    exact where returns are quadratic; the entropy is known. The mean over N(0, std²) is the reverse divergence: it
-    takes one of several ways to go, where `distil` would stand between them.
+    exact where returns are quadratic. The entropy of a Gaussian is known; of a mixture all components are drawn from,
+    weighed by what they weigh. It is the reverse divergence: a Gaussian takes one of several ways to go, where
+    `distil` would stand between them.
 
     Args:
         network: q_φ, bound to the model.
@@ -64,7 +65,7 @@ def amortise(
         prior: p, a family, an object with `log_prob`, or "flat"; None for N(0, std²) of the network's own std.
         gradient: "pathwise", through derivatives of the returns, or "score", of log q alone with the mean of the
             other plans as a baseline, for models that have none.
-        num_samples: plans per state and step, even, at least 2.
+        num_samples: plans per state and step, even, at least 2; of a mixture two of each component at least.
         num_scenarios: in how many scenarios each is tried; None for the model's number.
         max_epochs: the greatest number of passes over the states.
         patience: how many epochs without a better one end it.
@@ -102,42 +103,48 @@ def amortise(
     # the number of plans as a shape, so that the function is the same for every one
     pairs = jnp.zeros((len(observations), num_samples // 2, 0))
     losses = {"pathwise": _pathwise, "score": _score}
-    return descend(
-        network, losses[gradient], observations, (observations, states, pairs), shared, fit_key, how, progress
-    )
+    data = (observations, states, pairs)
+    return descend(network, losses[gradient], observations, data, shared, fit_key, how, progress, noisy=True)
 
 
-def _drawn(network: PlanNetwork, data: Any, key: PRNGKeyArray) -> tuple[Any, Array, Array]:
-    """(belief, plans from pairs of noise, key of the model's noise)."""
+def _drawn(network: PlanNetwork, data: Any, key: PRNGKeyArray) -> tuple[Any, Array, Array, Array]:
+    """(belief, plans from pairs of noise [R, S, H, A], weights [S], key of the model's noise)."""
     observation, _, pairs = data
     belief = network.belief_of(observation)
     noise_key, model_key = jax.random.split(key)
-    half = belief.noise(noise_key, len(pairs))
-    return belief, belief.from_noise(jnp.concatenate([half, -half])), model_key
+    return belief, *network.head.pairs(noise_key, belief, 2 * len(pairs)), model_key
 
 
 def _utility(data: Any, plans: Array, key: PRNGKeyArray, shared: _Shared) -> Array:
-    """R/λ + log p, [K]."""
-    returns = shared.rollouts.score(shared.model, key, data[1], plans, differentiable=True).returns
-    log_prior = 0.0 if shared.prior is None else shared.prior.distribution.log_prob(plans)
-    return returns / shared.temperature + log_prior
+    """R/λ + log p, [R, S]."""
+    flat = plans.reshape(-1, *plans.shape[2:])
+    returns = shared.rollouts.score(shared.model, key, data[1], flat, differentiable=True).returns
+    log_prior = 0.0 if shared.prior is None else shared.prior.distribution.log_prob(flat)
+    return (returns / shared.temperature + log_prior).reshape(plans.shape[:2])
 
 
 def _pathwise(network: PlanNetwork, data: Any, key: PRNGKeyArray, shared: _Shared) -> Array:
     """Minus the bound of a state, whose gradient goes through the returns."""
-    belief, plans, model_key = _drawn(network, data, key)
-    return -(_utility(data, plans, model_key, shared).mean() + belief.entropy())
+    belief, plans, weights, model_key = _drawn(network, data, key)
+    value = (_utility(data, plans, model_key, shared) * weights).sum(-1).mean()
+    if (entropy := network.head.entropy(belief, plans, weights)) is None:
+        log_q = belief.log_prob(plans.reshape(-1, *plans.shape[2:])).reshape(plans.shape[:2])
+        entropy = -(log_q * weights).sum(-1).mean()
+    return -(value + entropy)
 
 
 def _score(network: PlanNetwork, data: Any, key: PRNGKeyArray, shared: _Shared) -> Array:
-    """The same, whose gradient is E[∇ log q (U − baseline)], the baseline of a pair being the mean of the others."""
-    belief, plans, model_key = _drawn(network, data, key)
-    plans = jax.lax.stop_gradient(plans)
-    utility = jax.lax.stop_gradient(_utility(data, plans, model_key, shared))
-    count, pairs = len(utility), utility.reshape(2, -1)
-    others = (utility.sum() - pairs.sum(0)) / jnp.maximum(count - 2, 1)
-    advantages = (pairs - jnp.where(count > 2, others, 0.0)).reshape(-1)
-    log_q = belief.log_prob(plans)
-    surrogate = (log_q * advantages).mean()
-    value = utility.mean() + surrogate - jax.lax.stop_gradient(surrogate)
-    return -(value + belief.entropy())
+    """The same, whose gradient is E[∇ log q (U − baseline)], the baseline being the mean of the other R − 1."""
+    belief, plans, weights, model_key = jax.lax.stop_gradient(_drawn(network, data, key))
+    utility = _utility(data, plans, model_key, shared)
+    belief = network.belief_of(data[0])
+    log_q = belief.log_prob(plans.reshape(-1, *plans.shape[2:])).reshape(plans.shape[:2])
+    entropy = network.head.entropy(belief, plans, weights)
+    if entropy is None:
+        utility = utility - log_q  # E ∇ log q is 0
+    utility = jax.lax.stop_gradient(utility)
+    means = (utility * weights).sum(-1)
+    others = (means.sum() - means) / jnp.maximum(len(means) - 1, 1)
+    surrogate = (log_q * (utility - others[:, None]) * weights).sum(-1).mean()
+    value = means.mean() + surrogate - jax.lax.stop_gradient(surrogate)
+    return -(value if entropy is None else value + entropy)

@@ -1,6 +1,5 @@
 """Values of what a planner does: learnt from its episodes, they are what lies beyond its horizon in the next ones."""
 
-import functools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,19 +7,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from mirrax.dynamics import discounted, with_value
-from mirrax.dynamics.base import Model, State, check_model, checked_step
+from mirrax.dynamics.base import Model, State, check_model
 from mirrax.dynamics.checks import integer, number, real
 from mirrax.dynamics.perceptron import layer_sizes
-from mirrax.dynamics.pytrees import pytree, strongly_typed
+from mirrax.dynamics.pytrees import pytree
+from mirrax.learning.planned_experience import Segment, planners_begun, planners_driven
 from mirrax.learning.policies.algorithm import check_discount
 from mirrax.learning.policies.networks import bound_observe, check_observe
 from mirrax.learning.policies.returns import lambda_returns
 from mirrax.learning.policies.training import UpdateRecord
 from mirrax.learning.policies.values import AmortisedValue, ValueFit, first_fit, fitted
-from mirrax.planners import plan
 from mirrax.planners.api import check_planner
 from mirrax.planners.checks import check_key, explained
 from mirrax.planners.rollouts.placement import sharding_of
@@ -85,48 +84,6 @@ def beyond(model: Model, value: Any, discount: Any) -> Model:
         discount: γ, of the value.
     """
     return discounted(with_value(model, value), discount)
-
-
-class _Drivers(NamedTuple):
-    """Where N environments are, and what the planner believes in each.
-
-    Attributes:
-        states: of the environments, with a leading axis.
-        beliefs: to plan from, with a leading axis.
-        ages: how many steps their episodes have had, [N].
-        earned: the sums of the rewards of their episodes so far, [N].
-        whole: whether these have been seen from their beginning, [N].
-    """
-
-    states: State
-    beliefs: Any
-    ages: Int[Array, " N"]
-    earned: Float[Array, " N"]
-    whole: Bool[Array, " N"]
-
-
-class _Segment(NamedTuple):
-    """T steps of N environments; see `mirrax.learning.policies.returns`.
-
-    Attributes:
-        observations: before each step, [T, N, n].
-        next_observations: after each step, of the same episode, [T, N, n].
-        rewards: [T, N].
-        discounts: of the environment, 0 where it ends the episode, [T, N].
-        lasts: where the episode ends or its time is up, [T, N].
-        ages: how many steps the episode has had then, [T, N].
-        earned: the sum of its rewards so far, [T, N].
-        whole: whether it has been seen from its beginning, [T, N].
-    """
-
-    observations: Float[Array, "T N n"]
-    next_observations: Float[Array, "T N n"]
-    rewards: Float[Array, "T N"]
-    discounts: Float[Array, "T N"]
-    lasts: Bool[Array, "T N"]
-    ages: Int[Array, "T N"]
-    earned: Float[Array, "T N"]
-    whole: Bool[Array, "T N"]
 
 
 def learn_value(
@@ -206,15 +163,16 @@ def learn_value(
     scaled = Standardized(seen, jnp.zeros(size), jnp.ones(size))
     fit = first_fit(value_key, scaled, size, layer_sizes(hidden), discount)
     draws = np.random.default_rng(int(jax.random.randint(value_key, (), 0, np.iinfo(np.int32).max)))
-    segments: list[_Segment] = []
+    segments: list[Segment] = []
     records: list[UpdateRecord] = []
     with explained(f"raised while {planner.name} drove {type(env).__name__}", env, state):
-        drivers = _begun(env, planner, fit.value, discount, env_key, num_envs, limit)
+        imagined = beyond(env, fit.value, discount)
+        drivers = planners_begun(env, imagined, planner, env_key, limit, num_envs)
         for round_number in range(num_rounds):
             if records and time.perf_counter() - began > most:
                 break
             drive_key = jax.random.fold_in(rounds_key, round_number)
-            drivers, segment = _drive(env, planner, fit.value, discount, drivers, drive_key, limit, num_steps)
+            drivers, segment = planners_driven(env, imagined, planner, seen, drivers, drive_key, limit, num_steps)
             segment = jax.device_get(segment)
             if not (np.isfinite(segment.rewards).all() and np.isfinite(segment.next_observations).all()):
                 raise ValueError(f"env must give finite rewards and observations, got others in round {round_number}")
@@ -225,6 +183,7 @@ def learn_value(
             for _ in range(num_sweeps):
                 batch = _drawn(fit, segments, discount, trace, draws, (num_gradient_steps, batch_size))
                 fit, losses = _regressed(fit, *batch, rate)
+            imagined = beyond(env, fit.value, discount)
             record = _record(round_number, segments[-1], losses, error, time.perf_counter() - began)
             records.append(record)
             if not np.isfinite(record.numbers["value_loss"]):
@@ -242,75 +201,6 @@ def _observed_size(observe: Callable[..., Any], state: State) -> int:
     return int(seen.shape[0])
 
 
-@functools.partial(jax.jit, static_argnames="num_envs")
-def _begun(
-    env: Model, planner: Any, value: Any, discount: Any, key: Array, num_envs: int, limit: Int[Array, ""]
-) -> _Drivers:
-    """Where environments are at first. The time of their episodes is up early, of each at another step."""
-    states, beliefs = _first(env, beyond(env, value, discount), planner, key, num_envs)
-    ages = (jnp.arange(num_envs, dtype=jnp.int32) * limit) // num_envs
-    return _Drivers(states, beliefs, ages, jnp.zeros(num_envs), ages == 0)
-
-
-@functools.partial(jax.jit, static_argnames="num_steps")
-def _drive(
-    env: Model,
-    planner: Any,
-    value: Any,
-    discount: Any,
-    drivers: _Drivers,
-    key: Array,
-    limit: Int[Array, ""],
-    num_steps: int,
-) -> tuple[_Drivers, _Segment]:
-    num_envs, imagined = len(drivers.ages), beyond(env, value, discount)
-
-    def advance(key: Array, state: State, belief: Any) -> Any:
-        plan_key, step_key = jax.random.split(key)
-        action, belief, _ = plan(planner, imagined, plan_key, state, belief)
-        return checked_step(env.step(step_key, state, action), state), belief
-
-    def step(drivers: _Drivers, key: Array) -> tuple[_Drivers, _Segment]:
-        drive_key, reset_key = jax.random.split(key)
-        keys = jax.random.split(drive_key, num_envs)
-        after, beliefs = jax.vmap(advance)(keys, drivers.states, drivers.beliefs)
-        ages, earned = drivers.ages + 1, drivers.earned + after.reward
-        lasts = (after.discount == 0) | (ages >= limit)
-
-        def restarted() -> Any:
-            return jax.tree.map(
-                lambda new, old: jnp.where(lasts.reshape(-1, *[1] * (new.ndim - 1)), new, old),
-                _first(env, imagined, planner, reset_key, num_envs),
-                (after.state, beliefs),
-            )
-
-        states, beliefs = jax.lax.cond(lasts.any(), restarted, lambda: (after.state, beliefs))
-        happened = _Segment(
-            observations=_seen(value, drivers.states),
-            next_observations=_seen(value, after.state),
-            rewards=after.reward,
-            discounts=after.discount,
-            lasts=lasts,
-            ages=ages,
-            earned=earned,
-            whole=drivers.whole,
-        )
-        begun = jnp.where(lasts, 0, ages), jnp.where(lasts, 0.0, earned), drivers.whole | lasts
-        return _Drivers(states, beliefs, *begun), happened
-
-    return jax.lax.scan(step, drivers, jax.random.split(key, num_steps))
-
-
-def _first(env: Model, imagined: Model, planner: Any, key: Array, num_envs: int) -> tuple[State, Any]:
-    states = strongly_typed(jax.vmap(env.init)(jax.random.split(key, num_envs)))
-    return states, jax.vmap(lambda state: planner.init(imagined, state))(states)
-
-
-def _seen(value: AmortisedValue, states: State) -> Float[Array, "N n"]:
-    """Observations as they are, not scaled."""
-    return jax.vmap(lambda state: jnp.asarray(_scale(value).observe(state), float))(states)
-
-
 def _scale(value: AmortisedValue) -> Standardized:
     assert isinstance(value.observe, Standardized)  # of all values of this file
     return value.observe
@@ -321,7 +211,7 @@ def _of(value: AmortisedValue, seen: Array) -> Array:
     return value.of(_scale(value).of(seen))
 
 
-def _with_scale(fit: ValueFit, segments: list[_Segment]) -> ValueFit:
+def _with_scale(fit: ValueFit, segments: list[Segment]) -> ValueFit:
     """With observations scaled to all that was seen."""
     seen = np.concatenate([segment.observations.reshape(-1, segment.observations.shape[-1]) for segment in segments])
     value, std = fit.value, seen.std(0)
@@ -331,21 +221,21 @@ def _with_scale(fit: ValueFit, segments: list[_Segment]) -> ValueFit:
 
 
 @jax.jit
-def _targets(value: AmortisedValue, segment: _Segment, discount: Any, trace: Any) -> Float[Array, "T N"]:
+def _targets(value: AmortisedValue, segment: Segment, discount: Any, trace: Any) -> Float[Array, "T N"]:
     following = _of(value, segment.next_observations)
     discounts = discount * (segment.discounts > 0)
     return lambda_returns(segment.rewards, discounts, segment.lasts, following, trace)
 
 
 @jax.jit
-def _error(value: AmortisedValue, segment: _Segment, discount: Any, trace: Any) -> Float[Array, ""]:
+def _error(value: AmortisedValue, segment: Segment, discount: Any, trace: Any) -> Float[Array, ""]:
     """The root mean square of what came less what the value had foretold."""
     apart = _targets(value, segment, discount, trace) - _of(value, segment.observations)
     return jnp.sqrt(jnp.mean(apart**2))
 
 
 def _drawn(
-    fit: ValueFit, segments: list[_Segment], discount: Any, trace: Any, draws: np.random.Generator, shape: Any
+    fit: ValueFit, segments: list[Segment], discount: Any, trace: Any, draws: np.random.Generator, shape: Any
 ) -> tuple[Array, Array]:
     """Scaled observations and λ-returns of states drawn from the segments, for so many gradient steps."""
     targets = np.concatenate([np.asarray(_targets(fit.value, one, discount, trace)).ravel() for one in segments])
@@ -359,7 +249,7 @@ def _regressed(fit: ValueFit, seen: Array, targets: Array, rate: Any) -> tuple[V
     return jax.lax.scan(lambda fit, batch: fitted(fit, *batch, rate, 1), fit, (seen, targets))
 
 
-def _record(number: int, segment: _Segment, losses: Any, error: Any, seconds: float) -> UpdateRecord:
+def _record(number: int, segment: Segment, losses: Any, error: Any, seconds: float) -> UpdateRecord:
     over = segment.lasts & segment.whole
     there = bool(over.any())
     return UpdateRecord(

@@ -1,32 +1,31 @@
-"""The folder of a training: episodes, checkpoints and metrics, each written whole."""
+"""The folder of a training, of a model or of a policy: episodes, checkpoints and metrics, each written whole."""
 
 import contextlib
 import io
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from mirrax.dynamics.learned import Transitions, transitions
-from mirrax.dynamics.saving import from_state_dict, to_state_dict
+from mirrax.learning.checkpoints import read_checkpoint, tidy, write_checkpoint
 from mirrax.results.files import write_whole
 
 ABOUT, METRICS = "train.json", "metrics.jsonl"
 _EPISODES, _CHECKPOINTS = "episodes", "checkpoints"
-_OVERHEAD = 1 << 18  # bytes that orbax writes besides arrays, at most
 
 
 class Store:
     """The files of a training.
 
-    `train.json` says what is trained; `metrics.jsonl` has a line for each episode that is complete, its last file to
-    be written; `episodes/0003.npz` has the arrays of episode 3, numbered from 0, and `checkpoints/0003` the
-    parameters that it was planned with, written by orbax. A process that is killed at any moment loses the episode
-    under way. No file holds code.
+    `train.json` says what is trained. `metrics.jsonl` has a line for each episode, or update of a policy, that is
+    complete; `episodes/0003.npz` has the arrays of episode 3, numbered from 0, and `checkpoints/0003` what it needs
+    to go on from there, by orbax. A process that is killed at any moment loses what came after the last checkpoint
+    whose line is there. No file holds code.
 
     Attributes:
         folder: of the files.
@@ -44,8 +43,7 @@ class Store:
         """
         if (self.folder / ABOUT).exists():
             raise ValueError(f"out must be a folder without a training, or resume it, got {str(self.folder)!r}")
-        for name in (_EPISODES, _CHECKPOINTS):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         write_whole({self.folder / METRICS: "", self.folder / ABOUT: json.dumps(dict(about), indent=2) + "\n"})
 
     def about(self) -> dict[str, Any]:
@@ -60,6 +58,17 @@ class Store:
             raise ValueError(f"resume must be the folder of a training, got {str(self.folder)!r}") from error
         except (ValueError, UnicodeDecodeError) as error:
             raise ValueError(f"{self.folder / ABOUT} is damaged: {error}") from error
+
+    def check_same(self, whole: Mapping[str, Any]) -> None:
+        """Raise a `ValueError` unless what decides about numbers is as it was when the training began.
+
+        Args:
+            whole: name -> JSON, of what was given to `begin`.
+        """
+        about = self.about()
+        for name, value in json.loads(json.dumps(dict(whole))).items():
+            if about.get(name) != value:
+                raise ValueError(f"{name} must be {about.get(name)!r}, as the training began, got {value!r}")
 
     def metrics(self) -> list[dict[str, Any]]:
         """The metrics of all episodes that are complete; what a killed process left of another is dropped.
@@ -80,11 +89,36 @@ class Store:
             write_whole({self.folder / METRICS: "".join(f"{line}\n" for line in whole)})
         return found
 
-    def complete(self, metrics: Mapping[str, Any]) -> None:
-        """Add the metrics of an episode, all of whose other files are written."""
+    def complete(self, metrics: Mapping[str, Any], *, synced: bool = True) -> None:
+        """Add the metrics of an episode, all of whose other files are written.
+
+        Args:
+            metrics: JSON.
+            synced: whether they are to survive a loss of power, too.
+
+        Raises:
+            OSError: if they cannot be written; half a line is dropped by `metrics`.
+        """
         path = self.folder / METRICS
-        before = path.read_text(encoding="utf-8")
-        write_whole({path: before + json.dumps(dict(metrics)) + "\n"})
+        try:
+            with path.open("ab") as file:
+                file.write((json.dumps(dict(metrics)) + "\n").encode())
+                file.flush()
+                if synced:
+                    os.fsync(file.fileno())
+        except OSError as error:
+            raise type(error)(error.errno, error.strerror, str(path)) from error  # a write names no file
+
+    def keep(self, number: int) -> None:
+        """Drop the metrics behind the first lines.
+
+        Args:
+            number: of lines that stay.
+        """
+        path = self.folder / METRICS
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        if len(lines) > number:
+            write_whole({path: "".join(lines[:number])})
 
     def save_episode(self, number: int, episode: Transitions, others: Mapping[str, np.ndarray]) -> None:
         """Write the arrays of an episode.
@@ -94,6 +128,7 @@ class Store:
             episode: its steps.
             others: what else is kept of it, by name.
         """
+        (self.folder / _EPISODES).mkdir(exist_ok=True)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **episode._asdict(), **others)  # type: ignore[arg-type]
         write_whole({self._episode(number): buffer.getvalue()})
@@ -114,68 +149,80 @@ class Store:
             raise ValueError(f"{path} is missing or damaged: {error}; {self._remedy(number)}") from error
 
     def save_checkpoint(self, number: int, tree: Any) -> None:
-        """Write arrays, by orbax.
+        """Write arrays.
 
         Args:
-            number: of the episode that they are for.
+            number: of the episode that they are for, or of updates so far.
             tree: any pytree of arrays.
 
         Raises:
             OSError: if they cannot be written.
         """
-        import orbax.checkpoint as ocp
+        (self.folder / _CHECKPOINTS).mkdir(exist_ok=True)
+        write_checkpoint(self._checkpoint(number), tree)
 
-        path, parts = self._checkpoint(number), to_state_dict(tree)
-        shutil.rmtree(path, ignore_errors=True)
-        # orbax tells of a full disk in several threads and many lines: find out before
-        probe = path.with_suffix(".probe")
-        write_whole({probe: bytes(sum(leaf.nbytes for leaf in jax.tree.leaves(parts)) + _OVERHEAD)})
-        probe.unlink()
-        try:
-            with ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(path, parts)
-        except OSError:
-            raise
-        except Exception as error:  # of tensorstore, where a disk is full
-            raise OSError(f"{path} cannot be written: {error}") from error
-
-    def load_checkpoint(self, number: int, like: Any) -> Any:
+    def load_checkpoint(self, number: int, like: Any, remedy: str | None = None) -> Any:
         """Read arrays.
 
         Args:
-            number: of the episode that they are for.
+            number: of the checkpoint.
             like: a pytree of the same structure.
+            remedy: what to do where they cannot be read; None for what helps where each episode has a checkpoint.
 
         Raises:
             ValueError: if they are missing, damaged, or of another structure.
         """
-        import orbax.checkpoint as ocp
+        return read_checkpoint(self._checkpoint(number), like, self._remedy(number) if remedy is None else remedy)
 
-        path = self._checkpoint(number)
-        try:
-            with ocp.StandardCheckpointer() as checkpointer:
-                found = checkpointer.restore(path, to_state_dict(like))
-            return from_state_dict(like, found)
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(
-                f"{path} is missing, damaged or of another model: {reason}; {self._remedy(number)}"
-            ) from error
+    def checkpoints(self) -> list[int]:
+        """The numbers of the checkpoints that are complete, in their order."""
+        return sorted(int(path.name) for path in (self.folder / _CHECKPOINTS).glob("*") if path.name.isdigit())
+
+    def remove_checkpoints(self, *numbers: int) -> None:
+        """Remove checkpoints of those numbers."""
+        for number in numbers:
+            shutil.rmtree(self._checkpoint(number), ignore_errors=True)
 
     def tidy(self, number: int) -> None:
-        """Remove what a killed process left of the episode of that number, which is not complete."""
+        """Remove what a killed process left of the episode, or checkpoint, of that number, which is not complete."""
         with contextlib.suppress(FileNotFoundError):
             self._episode(number).unlink()
-        for path in (self.folder / _CHECKPOINTS).glob("*.orbax-checkpoint-tmp*"):
-            shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(self._checkpoint(number), ignore_errors=True)
+        tidy(self.folder / _CHECKPOINTS)
+        self.remove_checkpoints(number)
 
     def _episode(self, number: int) -> Path:
         return self.folder / _EPISODES / f"{number:04d}.npz"
 
     def _checkpoint(self, number: int) -> Path:
-        return (self.folder / _CHECKPOINTS / f"{number:04d}").absolute()
+        return self.folder / _CHECKPOINTS / f"{number:04d}"
 
     def _remedy(self, number: int) -> str:
         before = f"keep the first {number} lines of {METRICS} to go on from there"
         return before if number else "nothing comes before it: train anew"
+
+
+def opened(
+    out: Path | str | None, resume: bool, about: Mapping[str, Any] | None, whole: Callable[[], Mapping[str, Any]]
+) -> Store | None:
+    """The store of a training that begins, or goes on.
+
+    Args:
+        out: its folder; None for no store.
+        resume: whether it goes on.
+        about: what else to say of it, JSON.
+        whole: tells what decides about its numbers, JSON.
+
+    Raises:
+        ValueError: if there is no folder to go on in, another training in it, or one where it is to begin.
+        OSError: if it cannot be written.
+    """
+    if out is None:
+        if resume:
+            raise ValueError("resume needs out, the folder of the training, got None")
+        return None
+    store = Store(Path(out))
+    if resume:
+        store.check_same(whole())
+    else:
+        store.begin({**(about or {}), **whole()})
+    return store

@@ -1,14 +1,16 @@
 """Trainings in TensorBoard."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from mirrax.learning.policies.records import UpdateRecord
 from mirrax.learning.training import EpisodeRecord
 
 
-def tensorboard(folder: Path | str) -> Callable[[EpisodeRecord], None]:
-    """What `learning.train` takes as `progress` to write its records as events of TensorBoard.
+def tensorboard(folder: Path | str) -> Callable[[EpisodeRecord | UpdateRecord], None]:
+    """What `learning.train` and `learn_policy` take as `progress` to write their records as events of TensorBoard.
 
     Args:
         folder: to write to.
@@ -25,10 +27,18 @@ def tensorboard(folder: Path | str) -> Callable[[EpisodeRecord], None]:
         raise ImportError("tensorboard needs tensorboardX: pip install 'mirrax[learning]'") from error
     writer = SummaryWriter(str(folder))
 
-    def write(record: EpisodeRecord) -> None:
-        for name, value in record._asdict().items():
+    def write(record: EpisodeRecord | UpdateRecord) -> None:
+        for name, value in _flat(record._asdict()):
             if name != "number" and math.isfinite(value):
                 writer.add_scalar(name, float(value), record.number)
         writer.flush()
 
     return write
+
+
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value)
+        else:
+            yield name, value

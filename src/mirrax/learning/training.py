@@ -17,9 +17,9 @@ from mirrax.dynamics.learned import LearnedModel, Transitions, learned
 from mirrax.dynamics.learned.data import matched
 from mirrax.dynamics.learned.fitting import FitProgress, FitReport, fit
 from mirrax.dynamics.learned.likelihood import first_params
-from mirrax.learning.collecting import Collected, drive
+from mirrax.learning.collecting import Collected, record_episode
 from mirrax.learning.horizon_errors import HorizonErrors, horizon_errors
-from mirrax.learning.store import Store
+from mirrax.learning.store import Store, opened
 from mirrax.planners.checks import check_key
 
 _HORIZON = 20  # steps, over which errors of the model are measured
@@ -141,18 +141,14 @@ def train(
     options = dict(fit_options or {})
     if taken := {"progress", "warm_start"} & options.keys():
         raise ValueError(f"fit_options must leave {' and '.join(sorted(taken))} to train, got {options!r}")
-    store = None if out is None else Store(Path(out))
-    if store is None and resume:
-        raise ValueError("resume needs out, the folder of the training, got None")
     whole = {"key": [int(word) for word in jax.random.key_data(key).ravel()], "num_steps": num_steps}
     whole |= {"num_random": num_random, "fit_options": {name: repr(value) for name, value in options.items()}}
     done: list[EpisodeRecord] = []
     episodes: list[Collected] = []
     whole["num_given"] = 0 if dataset is None else dataset.size
+    store = opened(out, resume, about, lambda: whole)
     if store is not None and resume:
-        done, episodes, model = _continued(store, whole, model)
-    elif store is not None:
-        store.begin({**(about or {}), **whole})
+        done, episodes, model = _continued(store, model)
     if len(done) > num_episodes:
         raise ValueError(f"num_episodes must be at least the {len(done)} that are done, got {num_episodes}")
     report, looks = None, figure(env)
@@ -168,7 +164,7 @@ def train(
         if not by_chance and store is not None:
             store.save_checkpoint(number, (model.params, model.scaling))
         began = time.perf_counter()
-        collected = drive(env, model, drive_key, num_steps, None if by_chance else planner, looks)
+        collected = record_episode(env, model, drive_key, num_steps, None if by_chance else planner, looks)
         record = EpisodeRecord(
             number=number,
             earned=float(np.sum(collected.rewards, dtype=float)),
@@ -197,14 +193,8 @@ def train(
     return Training(model, everything, tuple(done), episodes[best], best, errors, report)
 
 
-def _continued(
-    store: Store, whole: Mapping[str, Any], model: LearnedModel
-) -> tuple[list[EpisodeRecord], list[Collected], LearnedModel]:
+def _continued(store: Store, model: LearnedModel) -> tuple[list[EpisodeRecord], list[Collected], LearnedModel]:
     """What a training has done so far: records, episodes, the model as it was fitted last."""
-    about = store.about()
-    for name, value in whole.items():
-        if about.get(name) != value:
-            raise ValueError(f"{name} must be {about.get(name)!r}, as the training began, got {value!r}")
     records = [EpisodeRecord(**metrics) for metrics in store.metrics()]
     episodes = []
     for record in records:

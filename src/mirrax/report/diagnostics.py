@@ -179,6 +179,21 @@ DIAGNOSTICS: Mapping[str, Diagnostic] = {
         "What a few tries earn more: above the threshold it is planned.",
         "return",
     ),
+    "network_gap": Diagnostic(
+        "Gap of the network's bound",
+        "KL(q ‖ posterior) of the network's belief: above the threshold it is planned.",
+        "nats",
+    ),
+    "network_ess": Diagnostic(
+        "ESS of the network's plans",
+        "1 where its belief is the posterior: below the threshold it is planned.",
+        "share",
+    ),
+    "disagreement": Diagnostic(
+        "Disagreement about its plan",
+        "Between scenarios, beside how plans differ: above the threshold it is planned.",
+        "ratio",
+    ),
 }
 
 

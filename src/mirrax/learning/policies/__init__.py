@@ -10,13 +10,18 @@ from mirrax.learning.policies.gaussian import TanhGaussianPolicy, UnboundedPolic
 from mirrax.learning.policies.mpo import Mpo, mpo
 from mirrax.learning.policies.policy_gradient import PolicyGradient, policy_gradient
 from mirrax.learning.policies.ppo import Ppo, ppo
+from mirrax.learning.policies.records import PolicyTraining, UpdateRecord
 from mirrax.learning.policies.sac import ModeValue, Sac, sac
 from mirrax.learning.policies.soft_q_learning import SoftQLearning, SoftValue, soft_q_learning
-from mirrax.learning.policies.training import PolicyTraining, UpdateRecord, learn_policy, policy_returns
+from mirrax.learning.policies.training import learn_policy, policy_returns
 from mirrax.learning.policies.v_mpo import Vmpo, v_mpo
 from mirrax.learning.policies.values import AmortisedValue
 
+# what `mirrax learn` takes; an algorithm is registered here, and nowhere else
+ALGORITHMS = (policy_gradient, soft_q_learning, mpo, v_mpo, ppo, sac)
+
 __all__ = [
+    "ALGORITHMS",
     "Actors",
     "Algorithm",
     "AmortisedValue",

@@ -1,6 +1,7 @@
 """What policies and values see of a state, and the networks that are bound to it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,8 +13,8 @@ from mirrax.dynamics.base import Model, State
 from mirrax.dynamics.observations import observation
 from mirrax.dynamics.perceptron import Perceptron
 from mirrax.dynamics.pytrees import traceable
-from mirrax.dynamics.resting import Resting, RestingState
-from mirrax.dynamics.timed import Timed, TimedState
+from mirrax.planners.policies.network import observed as observed_by_plans
+from mirrax.planners.policies.network import without_additions
 
 
 class NormalizedParams(NamedTuple):
@@ -43,6 +44,20 @@ class Normalized:
     """
 
     network: Perceptron
+
+    @property
+    def output_size(self) -> int:
+        """The number of outputs."""
+        return self.network.output_size
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """The sizes of the hidden layers."""
+        return self.network.hidden
+
+    def input_size(self, params: NormalizedParams) -> int:
+        """The number n of inputs that parameters are for."""
+        return self.network.input_size(params.network)
 
     def init(self, key: PRNGKeyArray, inputs: Float[Array, " n"]) -> NormalizedParams:
         """First parameters, of mean 0 and standard deviation 1."""
@@ -74,6 +89,18 @@ def bound_observe(observe: Callable[..., Any] | None, model: Model) -> Callable[
         State -> observation [n], a pytree.
     """
     return jax.tree_util.Partial(_seen, model) if observe is None else observe
+
+
+def observe_name(observe: Callable[..., Any]) -> str | None:
+    """The name of a function of states; None for what is observed where none is given.
+
+    Args:
+        observe: of a policy, a value or a plan network that is bound.
+    """
+    function = observe.func if isinstance(observe, functools.partial) else observe
+    if function in (_seen, observed_by_plans):
+        return None
+    return str(getattr(function, "__qualname__", type(function).__name__))
 
 
 def bound_params(
@@ -141,6 +168,4 @@ def observed(observe: Callable[..., Any] | None, state: State) -> Float[Array, "
 
 def _seen(model: Model, state: State) -> Float[Array, " n"]:
     """What is observed of a state; of what planners add to a state nothing."""
-    while isinstance(state, TimedState | RestingState) and not isinstance(model, Timed | Resting):
-        state = state.state
-    return observation(model, state)
+    return observation(model, without_additions(state, model))

@@ -1,10 +1,10 @@
 """The loop in which an amortised policy is learnt: drive, learn from it, drive again."""
 
-import dataclasses
 import functools
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mirrax.dynamics.base import Model, check_model
 from mirrax.dynamics.checks import boolean, integer, real
+from mirrax.dynamics.pytrees import strongly_typed
 from mirrax.dynamics.spaces import action_space
 from mirrax.learning.policies.algorithm import Setting
 from mirrax.learning.policies.categorical import CategoricalPolicy
@@ -21,51 +22,10 @@ from mirrax.learning.policies.energy import EnergyPolicy
 from mirrax.learning.policies.experience import Actors, begun, drive
 from mirrax.learning.policies.gaussian import TanhGaussianPolicy
 from mirrax.learning.policies.networks import check_observe
+from mirrax.learning.policies.records import PolicyTraining, UpdateRecord
+from mirrax.learning.policies.resuming import restored, settings_of, write
+from mirrax.learning.store import opened
 from mirrax.planners.checks import check_key, explained
-
-
-class UpdateRecord(NamedTuple):
-    """One update of a policy.
-
-    Attributes:
-        number: from 0.
-        num_steps: of environments so far, all together.
-        earned: the mean sum of rewards of the episodes that were over in it; NaN for none.
-        num_episodes: how many were over.
-        num_ended: how many of them the environment ended.
-        episode_length: their mean number of steps; NaN for none.
-        numbers: of the algorithm, by name: entropy in nats, value_loss, and what else there is.
-        seconds: since learning began.
-    """
-
-    number: int
-    num_steps: int
-    earned: float
-    num_episodes: int
-    num_ended: int
-    episode_length: float
-    numbers: Mapping[str, float]
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class PolicyTraining:
-    """What came of learning a policy.
-
-    Attributes:
-        policy: a distribution over actions in states: `sample`, `log_prob`, `mode`.
-        value: state -> its value, a pytree; None where the algorithm learns none.
-        records: of the updates, in their order.
-    """
-
-    policy: TanhGaussianPolicy | CategoricalPolicy | EnergyPolicy
-    value: Any
-    records: tuple[UpdateRecord, ...]
-
-    @property
-    def returns(self) -> np.ndarray:
-        """The mean sum of rewards of the episodes that were over in each update, NaN for none, [updates]."""
-        return np.array([record.earned for record in self.records])
 
 
 def learn_policy(
@@ -80,6 +40,10 @@ def learn_policy(
     policy: TanhGaussianPolicy | CategoricalPolicy | EnergyPolicy | None = None,
     observe: Callable[..., Any] | None = None,
     max_seconds: float | None = None,
+    out: Path | str | None = None,
+    resume: bool = False,
+    save_every: int = 100,
+    about: Mapping[str, Any] | None = None,
     progress: Callable[[UpdateRecord], None] | None = None,
 ) -> PolicyTraining:
     """Learn an amortised policy: one distribution over actions for all states.
@@ -87,7 +51,8 @@ def learn_policy(
     An update drives several copies of the environment by the present policy, and lets the algorithm learn from it.
     Episodes begin anew when they are over; the first ones are cut at different steps, and not counted. Where the
     environment ends one, what lies behind is worth nothing; where its time is up, it is worth what the value says. It
-    compiles an update itself, once for the same kinds of arguments.
+    compiles an update itself, once for the same kinds of arguments. Numbers depend on the key and the number of the
+    update alone, so that a training that goes on is the one that was not ended.
 
     Args:
         env: the environment.
@@ -102,14 +67,21 @@ def learn_policy(
         observe: state -> observation [n], where `policy` is None; None for `state.obs` where there is one, else the
             coordinates of the state.
         max_seconds: of wall-clock time, compilation included, after which no update begins; None for no limit.
+        out: the folder to write to: a line of metrics per update, now and then a checkpoint, and what has been learnt
+            by then, for `learning.load`; None writes nothing.
+        resume: whether to go on with the training in `out`.
+        save_every: after how many updates there is a checkpoint; there is one after the last.
+        about: what else to say in `train.json`, JSON.
         progress: called after each update.
 
     Returns:
         The policy, its value, and how it went.
 
     Raises:
-        ValueError: for a parameter outside its range, if environment, policy and algorithm do not fit, or if what is
-            learnt or earned is not finite.
+        ImportError: with `out`, without the package orbax-checkpoint.
+        ValueError: for a parameter outside its range, if environment, policy and algorithm do not fit, if what is
+            learnt or earned is not finite, or if what is in `out` is damaged, or of another training.
+        OSError: if `out` cannot be written; what was written before stays whole.
     """
     began = time.perf_counter()
     check_model("env", env)
@@ -118,6 +90,7 @@ def learn_policy(
     num_updates, num_envs = integer("num_updates", num_updates), integer("num_envs", num_envs)
     num_steps, limit = integer("num_steps", num_steps), integer("episode_steps", episode_steps)
     limit_seconds = math.inf if max_seconds is None else float(real("max_seconds", max_seconds, minimum=0.0))
+    save_every = integer("save_every", save_every)
     policy_key, learner_key, env_key, updates_key = jax.random.split(check_key(key), 4)
     space = action_space(env)
     first = algorithm.first_policy(space, check_observe(observe))
@@ -134,11 +107,20 @@ def learn_policy(
     assert policy.observe is not None
     size = jax.eval_shape(policy.observe, state).shape[0]
     setting = Setting(space, size, num_envs, num_envs * num_steps)
-    learner = algorithm.begin(learner_key, policy, setting)
-    records = []
+    # as it is after an update, or that would be compiled twice
+    learner = strongly_typed(algorithm.begin(learner_key, policy, setting))
+    whole = {"key": jax.random.key_data(check_key(key)).ravel().tolist(), "num_envs": num_envs}
+    whole |= {"num_steps": num_steps, "episode_steps": limit}
+    store = opened(out, resume, about, lambda: whole | settings_of(algorithm, policy))
+    records: list[UpdateRecord] = []
     with explained(f"raised while {algorithm.name} learnt on {type(env).__name__}", env, state):
         actors = _begun(env, env_key, num_envs, jnp.asarray(limit))
-        for number in range(num_updates):
+        if store is not None and resume:
+            learner, actors, records = restored(store, learner, actors, policy.observe)
+            if len(records) > num_updates:
+                raise ValueError(f"num_updates must be at least the {len(records)} that are done, got {num_updates}")
+            began -= records[-1].seconds if records else 0.0
+        for number in range(len(records), num_updates):
             update_key = jax.random.fold_in(updates_key, number)
             learner, actors, said = _update(
                 algorithm, env, learner, actors, update_key, jnp.asarray(limit), num_steps
@@ -156,10 +138,20 @@ def learn_policy(
             )
             _check_finite(said, record)
             records.append(record)
+            over = record.seconds >= limit_seconds
+            if store is not None:
+                due = over or len(records) % save_every == 0 or len(records) == num_updates
+                if due:
+                    write(store, learner, actors, _training(algorithm, learner, records))
+                store.complete(record._asdict(), synced=due)
             if progress is not None:
                 progress(record)
-            if record.seconds >= limit_seconds:
+            if over:
                 break
+    return _training(algorithm, learner, records)
+
+
+def _training(algorithm: Any, learner: Any, records: list[UpdateRecord]) -> PolicyTraining:
     return PolicyTraining(learner.policy, algorithm.value(learner), tuple(records))
 
 
