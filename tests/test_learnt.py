@@ -72,6 +72,8 @@ THINGS = {
     "tanh_gaussian": (gaussian, ENV),
     "categorical": (categorical, CHOICES),
     "plan_network": (network, ENV),
+    "plan_network, mixture": (lambda: network(head="mixture", num_components=3), ENV),
+    "plan_network, autoregressive": (lambda: network(head="autoregressive", order=2), ENV),
     "value": (value, ENV),
     "value, standardized": (standardized, ENV),
     "soft_value": (lambda: SoftValue(categorical(), jnp.asarray(3.0, float)), CHOICES),
