@@ -513,13 +513,13 @@ def test_the_returns_of_planners_are_kept_and_drawn(tmp_path):
         (["busy", "--planners", "vi_mpc:std=-1"], "std must be finite and > 0, got -1"),
         (["agreement", "--models", "pendulum:spring"], "pendulum has none, got 'spring'"),
         (["--models", "pendulum"], "bench needs a benchmark's name first, one of speed, busy,"),
-        (["nosuch"], "suite, learning, amortised, values, got 'nosuch'"),
+        (["nosuch"], "suite, learning, amortised, policies, values, got 'nosuch'"),
         (["faults", "--planner", "nosuch"], "unknown planner 'nosuch'; choose one of: random_shooting"),
         (["contention", "--runs", "cartpole:nosuch"], "unknown planner 'nosuch'; choose one of: random_shooting"),
         (["contention", "--runs", "nosuch:mppi"], "unknown model 'nosuch'; choose one of"),
         (["contention", "--runs", "pendulum"], "plans to spread, got 'pendulum': ilqr has none"),
         (["faults", "--kills", "-1"], "kills must be an integer of at least 0, got -1"),
-        ([], "suite, learning, amortised, values, got nothing"),
+        ([], "suite, learning, amortised, policies, values, got nothing"),
     ],
 )
 def test_a_mistake_in_a_benchmark_is_one_clear_line(capsys, monkeypatch, tmp_path, words, message):

@@ -179,7 +179,6 @@ def test_a_planner_is_distilled(capsys, tmp_path):
         (("learn", *SMALL, "--updates", "0"), "num_updates must be an integer of at least 1, got 0"),
         (("learn", *SMALL, "--envs", "0"), "num_envs must be an integer of at least 1, got 0"),
         (("learn", *SMALL, "--save-every", "0"), "save_every must be an integer of at least 1, got 0"),
-        (("learn", *SMALL, "--algorithm", "soft_q_learning"), "soft_q_learning needs discrete actions"),
         (("learn", "--resume", "nowhere"), "resume must be the folder of a training, got 'nowhere'"),
         (("learn", *SMALL, "--out", "/dev/null/x"), "out must be a folder to write to"),
         (("distil", "pendulum", "--planner", "nosuch"), "unknown planner 'nosuch'"),
@@ -239,7 +238,7 @@ def test_options_of_algorithms_are_those_of_their_factories(capsys):
     assert algorithm_names() == tuple(factory.__name__ for factory in ALGORITHMS)
     assert all(flag.help for flag in flags.values())
     assert flags["discount"].planners == algorithm_names()
-    assert flags["target_rate"].planners == ("soft_q_learning", "mpo")
+    assert flags["target_rate"].planners == ("soft_q_learning", "mpo", "sac")
     for name in algorithm_names():
         assert make_algorithm(name, {}, (8,)).name == name
     made = make_algorithm("soft_q_learning", {"prior": (0.2, 0.8), "discount": 0.5}, (8,))

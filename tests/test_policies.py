@@ -527,9 +527,8 @@ def pole(state):
         (lambda: learned(num_envs=0), r"num_envs must be an integer of at least 1, got 0"),
         (lambda: learned(num_steps=2.5), r"num_steps must be an integer of at least 1, got 2.5"),
         (lambda: learned(episode_steps=0), r"episode_steps must be an integer of at least 1, got 0"),
-        (lambda: learned(policy=planners.cem(3)), r"policy must be made by tanh_gaussian or categorical, got Samp"),
+        (lambda: learned(policy=planners.cem(3)), r"policy must be of TanhGaussianPolicy for policy_gradient"),
         (lambda: learned(policy=bound(), observe=pole), r"observe must be None beside a policy, which has its own"),
-        (lambda: learned(algorithm=learning.soft_q_learning()), r"soft_q_learning needs discrete actions"),
         (lambda: learned(algorithm=learning.mpo(replay_size=5)), r"replay_size must be at least num_envs \* num_st"),
         (
             lambda: learned(

@@ -50,6 +50,8 @@ ALGORITHMS: dict[str, Place] = {
     "learning.soft_q_learning": Place(AMORTISED, POLICIES, "Q → r + γ β log Σ p exp(Q/β), π ∝ p exp(Q/β)"),
     "learning.mpo": Place(AMORTISED, POLICIES, "q ∝ π_old exp(Q/η), KL = ε; then max_π E_q log π"),
     "learning.v_mpo": Place(AMORTISED, POLICIES, "ψ ∝ exp(A/η) over the better half, then the same"),
+    "learning.ppo": Place(AMORTISED, POLICIES, "max_π E min(ρ A, clip(ρ, 1 − ε, 1 + ε) A), ρ = π/π_old"),
+    "learning.sac": Place(AMORTISED, POLICIES, "max_π E_π[min_i Q_i − β log π], Q → r + γ (min_i Q_i − β log π)"),
     "planners.primed": Place(HYBRID, PLANS, "the planner's posterior under p ∝ q_φ^b"),
     "planners.controller": Place(HYBRID, PLANS, "a = argmax q_φ(a∣s): a planner that does not plan"),
     "planners.amortised": Place(HYBRID, PLANS, "plans where regret, log p(O) − ELBO, ESS or spread says it must"),

@@ -25,6 +25,7 @@ Benchmark = Literal[
     "suite",
     "learning",
     "amortised",
+    "policies",
     "values",
 ]
 BENCHMARKS: tuple[str, ...] = get_args(Benchmark)
@@ -138,7 +139,7 @@ class Learn:
     model: Annotated[str | None, tyro.conf.Positional, option("MODEL")] = None
     """What to drive: as in `mirrax run`."""
     algorithm: Annotated[str, option("NAME")] = "v_mpo"
-    """How to learn: policy_gradient, soft_q_learning (discrete actions), mpo, v_mpo."""
+    """How to learn: policy_gradient, soft_q_learning, mpo, v_mpo; of actions that are vectors ppo, sac."""
     task: Annotated[Path | None, read_as(Path, what="the name of a file"), option("FILE")] = None
     """Of a MuJoCo file: a Python file with its reward."""
     engine: Annotated[str | None, option("NAME")] = None
@@ -247,5 +248,6 @@ class Bench:
     keep, and penalties do not. faults: what a run loses when it is ended from outside. suite: returns on MuJoCo
     Playground's control suite and on robots of MJCF files, beside those of doing nothing and of chance. learning:
     curves of planning with a model that is learnt meanwhile, beside the true one. amortised: returns of planners with
-    fewer plans, primed with a network that was distilled from them, and the share of plannings that it saves. values:
-    whole episodes with learnt values beyond the horizon, beside PPO that has learnt as long."""
+    fewer plans, primed with a network that was distilled from them, and the share of plannings that it saves.
+    policies: learning curves of amortised policies, algorithm by algorithm. values: whole episodes with learnt values
+    beyond the horizon, beside PPO that has learnt as long."""

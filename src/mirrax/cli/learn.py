@@ -1,6 +1,7 @@
 """`mirrax learn`: learn a policy, for a person who watches."""
 
 import contextlib
+import dataclasses
 import math
 import sys
 import time
@@ -87,7 +88,7 @@ def _learn(
 
     from mirrax import learning, planners
     from mirrax.benchmarks.mistakes import one_clear_line
-    from mirrax.dynamics import Discrete, action_space
+    from mirrax.dynamics import action_space
     from mirrax.learning.learnt_report import play, write_policy_report
 
     console, onwards = Console(), again("learn", out)
@@ -121,7 +122,7 @@ def _learn(
         with one_clear_line(), out_of_space(out, f"what was written stays; go on with: {onwards}"):
             if command.tensorboard:
                 write = learning.tensorboard(out / "tensorboard")
-            make = learning.categorical if isinstance(action_space(env.model), Discrete) else learning.tanh_gaussian
+            policy = algorithm.first_policy(action_space(env.model), None)
             began = time.monotonic()
             training = learning.learn_policy(
                 env.model,
@@ -131,7 +132,7 @@ def _learn(
                 num_envs=command.envs,
                 num_steps=command.update_steps,
                 episode_steps=env.num_steps,
-                policy=make(hidden=sizes_of(command.hidden)),
+                policy=dataclasses.replace(policy, hidden=sizes_of(command.hidden)),
                 out=out,
                 resume=resume,
                 save_every=command.save_every,

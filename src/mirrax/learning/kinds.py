@@ -11,10 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from mirrax.dynamics.perceptron import Perceptron
+from mirrax.dynamics.spaces import Continuous
+from mirrax.learning.policies.action_values import ActionValue
 from mirrax.learning.policies.categorical import CategoricalPolicy
+from mirrax.learning.policies.energy import EnergyPolicy
 from mirrax.learning.policies.gaussian import TanhGaussianPolicy
-from mirrax.learning.policies.networks import observe_name
+from mirrax.learning.policies.networks import Normalized, observe_name
 from mirrax.learning.policies.records import PolicyTraining, UpdateRecord
+from mirrax.learning.policies.sac import ModeValue
 from mirrax.learning.policies.soft_q_learning import SoftValue
 from mirrax.learning.policies.values import AmortisedValue
 from mirrax.planners.policies import PlanNetwork
@@ -56,6 +60,10 @@ def described(thing: Any) -> dict[str, Any]:
             return {"kind": "tanh_gaussian", **_network(thing)}
         case CategoricalPolicy():
             return {"kind": "categorical", **_network(thing), "prior": list(jnp.shape(thing.log_prior))}
+        case EnergyPolicy():
+            told = {"kind": "energy_based", **_network(thing), "action_size": thing.action_size}
+            told["observation_size"] -= thing.action_size  # its network takes the action besides
+            return told | {"num_samples": thing.num_samples}
         case PlanNetwork():
             head = {"name": _HEADS[type(thing.head)], **dataclasses.asdict(thing.head)}
             return {
@@ -69,6 +77,9 @@ def described(thing: Any) -> dict[str, Any]:
             return {"kind": "value", **_network(thing), "standardized": _observes(thing.observe)}
         case SoftValue():
             return {"kind": "soft_value", "policy": described(thing.policy)}
+        case ModeValue():
+            critic = dataclasses.asdict(thing.critic.network)
+            return {"kind": "mode_value", "policy": described(thing.policy), "critic": critic}
     raise ValueError(
         f"thing must be a policy, a value, a plan network, or what learn_policy returned, got {type(thing).__name__}"
     )
@@ -92,10 +103,18 @@ def blank(about: Mapping[str, Any]) -> Any:
         return PolicyTraining(blank(about["policy"]), value, tuple(UpdateRecord(**one) for one in about["records"]))
     if kind == "soft_value":
         return SoftValue(blank(about["policy"]), _numbers())
-    network = Perceptron(**{**about["network"], "hidden": tuple(about["network"]["hidden"])})
+    if kind == "mode_value":
+        policy, network = blank(about["policy"]), _made(about["critic"])
+        size = policy.network.output_size // 2
+        one = _zeros_of(network, about["policy"]["observation_size"] + size)
+        critics = jax.tree.map(lambda leaf: _numbers(2, *leaf.shape), one)
+        return ModeValue(critics, policy, _numbers(), ActionValue(network, Continuous(size)))
     size = about["observation_size"]
-    shapes = jax.eval_shape(network.init, jax.random.key(0), _numbers(size))
-    params = jax.tree.map(lambda leaf: _numbers(*leaf.shape), shapes)
+    network = _made(about["network"])
+    params = _zeros_of(network, size + (about["action_size"] if kind == "energy_based" else 0))
+    if kind == "energy_based":
+        hidden, samples, actions = network.hidden, about["num_samples"], about["action_size"]
+        return EnergyPolicy(params, _UNSEEN, _numbers(), network, hidden, samples, actions)
     if kind == "tanh_gaussian":
         return TanhGaussianPolicy(params, _UNSEEN, _numbers(network.output_size // 2), network, network.hidden)
     if kind == "categorical":
@@ -121,12 +140,12 @@ def spaces_of(about: Mapping[str, Any]) -> tuple[int, str | None, str | None]:
     """
     if (inner := about.get("policy")) is not None:
         return spaces_of(inner)
-    size, actions = about["network"]["output_size"], None
+    size, actions = _made(about["network"]).output_size, None
     if about["kind"] == "categorical":
         actions = f"num_actions={size}"
     elif about["kind"] == "tanh_gaussian":
         actions = f"action_size={size // 2}"
-    elif about["kind"] == "plan_network":
+    elif about["kind"] in ("plan_network", "energy_based"):
         actions = f"action_size={about['action_size']}"
     return about["observation_size"], about["observe"], actions
 
@@ -170,6 +189,19 @@ def _network(thing: Any) -> dict[str, Any]:
         "observation_size": thing.network.input_size(thing.params),
         "observe": observe_name(seen_by),
     }
+
+
+def _made(network: Mapping[str, Any]) -> Any:
+    """The network that `dataclasses.asdict` has told of."""
+    if "network" in network:
+        return Normalized(_made(network["network"]))
+    return Perceptron(**{**network, "hidden": tuple(network["hidden"])})
+
+
+def _zeros_of(network: Any, size: int) -> Any:
+    """Parameters of a network of so many inputs, all 0."""
+    shapes = jax.eval_shape(network.init, jax.random.key(0), _numbers(size))
+    return jax.tree.map(lambda leaf: _numbers(*leaf.shape), shapes)
 
 
 def _numbers(*shape: int) -> Any:

@@ -1,6 +1,7 @@
 """What an algorithm is to the loop that drives environments: where it begins, and how it learns from them."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -18,11 +19,13 @@ class Setting(NamedTuple):
     Attributes:
         space: of actions.
         observation_size: n.
-        num_transitions: how many steps of environments there are in an update.
+        num_envs: how many copies of the environment there are.
+        num_transitions: how many steps of all of them there are in an update.
     """
 
     space: ActionSpace
     observation_size: int
+    num_envs: int
     num_transitions: int
 
 
@@ -32,6 +35,14 @@ class Algorithm(Protocol):
     @property
     def name(self) -> str:
         """Of its factory."""
+        ...
+
+    def first_policy(self, space: ActionSpace, observe: Callable[..., Any] | None) -> Any:
+        """The kind of policy that it learns for such actions, with its defaults, without parameters.
+
+        Raises:
+            ValueError: if it learns none for such actions.
+        """
         ...
 
     def begin(self, key: PRNGKeyArray, policy: Any, setting: Setting) -> Any:

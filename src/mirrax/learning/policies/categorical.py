@@ -83,6 +83,28 @@ class CategoricalPolicy:
         """Of all actions."""
         return jnp.exp(self._of(state).log_probs)
 
+    def q_values(
+        self, params: Any, seen: Float[Array, "*b n"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "*b C"]:
+        """F of all actions, which is Q in soft Q-learning, whatever `key` is.
+
+        Args:
+            params: of the network.
+            seen: observations, [*b, n].
+            key: of nothing.
+        """
+        return outputs(self.network, params, seen)
+
+    def value_of(self, params: Any, seen: Float[Array, "*b n"], raw: Int[Array, "*b"]) -> Float[Array, "*b"]:
+        """F of one action in each state.
+
+        Args:
+            params: of the network.
+            seen: observations, [*b, n].
+            raw: actions, [*b].
+        """
+        return jnp.take_along_axis(outputs(self.network, params, seen), raw[..., None], -1)[..., 0]
+
     def _of(self, state: State) -> Choices:
         return self.distribution(observed(self.observe, state))
 

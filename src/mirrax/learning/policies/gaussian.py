@@ -13,9 +13,12 @@ from mirrax.dynamics.base import Model, State
 from mirrax.dynamics.checks import real
 from mirrax.dynamics.perceptron import Perceptron, layer_sizes
 from mirrax.dynamics.pytrees import pytree, static
-from mirrax.dynamics.spaces import Discrete, action_space
+from mirrax.dynamics.spaces import ActionSpace, Discrete, action_space
 from mirrax.learning.policies.distributions import TanhNormal, unsquashed
 from mirrax.learning.policies.networks import (
+    Network,
+    Normalized,
+    NormalizedParams,
     bound_observe,
     bound_params,
     check_observe,
@@ -24,11 +27,14 @@ from mirrax.learning.policies.networks import (
 )
 
 _LOG_STD = (-6.0, 2.0)  # relative to the scale
+_MEAN = 2.0  # of u at most, of an action of 0.96: far beyond, tanh swallows the noise, and nothing is explored
 
 
 @pytree
 class TanhGaussianPolicy:
-    """π(a|s): a = tanh u, u ~ N(m, diag σ²); a network gives m and log(σ/scale). Make one with `tanh_gaussian`.
+    """π(a|s): a = tanh u, u ~ N(m, diag σ²); a network gives m, within ±2, and log(σ/scale).
+
+    Make one with `tanh_gaussian`.
 
     Attributes:
         params: of the network; None until it is bound.
@@ -41,7 +47,7 @@ class TanhGaussianPolicy:
     params: Any
     observe: Callable[..., Any] | None
     scale: Float[Array, "..."]
-    network: Perceptron | None = static()
+    network: Network | None = static()
     hidden: tuple[int, ...] = static()
 
     def init(self, model: Model, state: State, key: PRNGKeyArray | None = None) -> "TanhGaussianPolicy":
@@ -62,7 +68,8 @@ class TanhGaussianPolicy:
         if isinstance(space, Discrete):
             raise ValueError(f"a Gaussian policy needs continuous actions, got {space}")
         scale = real("std", self.scale, above=0.0, shape=space.shape)
-        network = Perceptron(2 * space.size, self.hidden, zero_last=True)
+        outer = Perceptron(2 * space.size, self.hidden, zero_last=True)
+        network = Normalized(outer) if isinstance(self.network, Normalized) else outer
         observe = bound_observe(self.observe, model)
         params = bound_params(network, self.params, observe, state, key)
         return dataclasses.replace(self, params=params, observe=observe, scale=scale, network=network)
@@ -70,7 +77,7 @@ class TanhGaussianPolicy:
     def distribution(self, seen: Float[Array, "*b n"]) -> TanhNormal:
         """Of actions, for observations [*b, n]."""
         mean, log_std = jnp.split(outputs(self.network, self.params, seen), 2, -1)
-        return TanhNormal(mean, self.scale * jnp.exp(jnp.clip(log_std, *_LOG_STD)))
+        return TanhNormal(_MEAN * jnp.tanh(mean / _MEAN), self.scale * jnp.exp(jnp.clip(log_std, *_LOG_STD)))
 
     def sample(self, key: PRNGKeyArray, state: State) -> Float[Array, " A"]:
         """Draw an action, in [-1, 1]."""
@@ -160,3 +167,30 @@ def tanh_gaussian(
     """
     scale = real("std", std, above=0.0, shape=None)
     return TanhGaussianPolicy(None, check_observe(observe), scale, None, layer_sizes(hidden))
+
+
+def check_gaussian(name: str, space: ActionSpace, observe: Any) -> TanhGaussianPolicy:
+    """Return a policy with the defaults, or raise a `ValueError` unless actions are continuous.
+
+    Args:
+        name: of what needs them.
+        space: of actions.
+        observe: as of `tanh_gaussian`.
+    """
+    if isinstance(space, Discrete):
+        raise ValueError(f"{name} needs continuous actions, got {space}")
+    return tanh_gaussian(observe=observe)
+
+
+def normalized(policy: TanhGaussianPolicy, size: int) -> TanhGaussianPolicy:
+    """The same policy, whose network normalises what it observes: at first by mean 0 and standard deviation 1.
+
+    Args:
+        policy: with parameters.
+        size: of an observation, n.
+    """
+    network = policy.network
+    if network is None or isinstance(network, Normalized):
+        return policy
+    params = NormalizedParams(jnp.zeros(size), jnp.ones(size), policy.params)
+    return dataclasses.replace(policy, network=Normalized(network), params=params)

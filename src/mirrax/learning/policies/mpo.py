@@ -5,16 +5,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Num, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from mirrax.dynamics.checks import integer, real
 from mirrax.dynamics.perceptron import Perceptron, layer_sizes
 from mirrax.dynamics.pytrees import pytree, static
 from mirrax.dynamics.spaces import ActionSpace, Discrete
+from mirrax.learning.policies.action_values import ActionValue
 from mirrax.learning.policies.algorithm import Setting, check_discount, check_replay, with_params
+from mirrax.learning.policies.categorical import CategoricalPolicy
+from mirrax.learning.policies.defaults import parametric_policy
 from mirrax.learning.policies.duals import bounds_of, check_epsilons, first_multipliers
 from mirrax.learning.policies.experience import Experience
-from mirrax.learning.policies.networks import outputs
+from mirrax.learning.policies.gaussian import TanhGaussianPolicy
 from mirrax.learning.policies.objectives import huber
 from mirrax.learning.policies.replay import Replay, Transition, added, drawn, empty, transitions_of
 from mirrax.learning.policies.reweighting import (
@@ -27,29 +30,6 @@ from mirrax.learning.policies.reweighting import (
     weighted_likelihood,
 )
 from mirrax.learning.policies.values import value_unit
-
-
-@pytree
-class ActionValue:
-    """Q(s, a) in `values.value_unit`, by a network.
-
-    Attributes:
-        network: of observation and action, or of an observation alone where actions are discrete.
-        space: of actions.
-    """
-
-    network: Perceptron = static()
-    space: ActionSpace = static()
-
-    def of(self, params: Any, seen: Float[Array, "*b n"], actions: Num[Array, "*k"]) -> Float[Array, "..."]:
-        """The values of actions [*b, A] or [*b], or of several, [N, *b, A] or [N, *b], for observations [*b, n]."""
-        if isinstance(self.space, Discrete):
-            every = outputs(self.network, params, seen)
-            several = actions.reshape(-1, *seen.shape[:-1])
-            picked = jax.vmap(lambda one: jnp.take_along_axis(every, one[..., None], -1)[..., 0])(several)
-            return picked.reshape(actions.shape)
-        seen = jnp.broadcast_to(seen, (*actions.shape[:-1], seen.shape[-1]))
-        return outputs(self.network, params, jnp.concatenate([seen, actions], -1))[..., 0]
 
 
 class MpoParts(NamedTuple):
@@ -109,6 +89,10 @@ class Mpo:
     def name(self) -> str:
         """Of its factory."""
         return "mpo"
+
+    def first_policy(self, space: ActionSpace, observe: Any) -> TanhGaussianPolicy | CategoricalPolicy:
+        """A Gaussian one for vectors, a categorical one for choices."""
+        return parametric_policy(space, observe)
 
     def begin(self, key: PRNGKeyArray, policy: Any, setting: Setting) -> MpoLearner:
         """Where learning begins."""
@@ -205,7 +189,7 @@ def mpo(
     multiplier_rate: Any = 1e-2,
     target_rate: Any = 0.01,
     num_actions: int = 16,
-    num_gradient_steps: int = 32,
+    num_gradient_steps: int = 64,
     batch_size: int = 128,
     replay_size: int = 50_000,
     hidden: Any = (64, 64),

@@ -1,12 +1,13 @@
 """What policies and values see of a state, and the networks that are bound to it."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from mirrax.dynamics.base import Model, State
 from mirrax.dynamics.observations import observation
@@ -14,6 +15,60 @@ from mirrax.dynamics.perceptron import Perceptron
 from mirrax.dynamics.pytrees import traceable
 from mirrax.planners.policies.network import observed as observed_by_plans
 from mirrax.planners.policies.network import without_additions
+
+
+class NormalizedParams(NamedTuple):
+    """Parameters of a `Normalized` network.
+
+    Attributes:
+        mean: of observations, [n].
+        std: their standard deviations, [n].
+        network: parameters of the network of normalised observations.
+    """
+
+    mean: Float[Array, " n"]
+    std: Float[Array, " n"]
+    network: Any
+
+    def normalize(self, seen: Float[Array, "*b n"]) -> Float[Array, "*b n"]:
+        """Observations less their mean, in standard deviations; mean and std get no gradient."""
+        return (seen - jax.lax.stop_gradient(self.mean)) / jax.lax.stop_gradient(self.std)
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalized:
+    """A network of normalised observations, whose parameters are `NormalizedParams`.
+
+    Attributes:
+        network: of the normalised observations.
+    """
+
+    network: Perceptron
+
+    @property
+    def output_size(self) -> int:
+        """The number of outputs."""
+        return self.network.output_size
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """The sizes of the hidden layers."""
+        return self.network.hidden
+
+    def input_size(self, params: NormalizedParams) -> int:
+        """The number n of inputs that parameters are for."""
+        return self.network.input_size(params.network)
+
+    def init(self, key: PRNGKeyArray, inputs: Float[Array, " n"]) -> NormalizedParams:
+        """First parameters, of mean 0 and standard deviation 1."""
+        return NormalizedParams(jnp.zeros_like(inputs), jnp.ones_like(inputs), self.network.init(key, inputs))
+
+    def apply(self, params: NormalizedParams, inputs: Float[Array, " n"]) -> Float[Array, " outputs"]:
+        """Its outputs."""
+        return self.network.apply(params.network, params.normalize(inputs))
+
+
+Network = Perceptron | Normalized
 
 
 def check_observe(observe: Any) -> Callable[..., Any] | None:
@@ -48,7 +103,9 @@ def observe_name(observe: Callable[..., Any]) -> str | None:
     return str(getattr(function, "__qualname__", type(function).__name__))
 
 
-def bound_params(network: Perceptron, params: Any, observe: Callable[..., Any], state: State, key: Any) -> Any:
+def bound_params(
+    network: Network, params: Any, observe: Callable[..., Any], state: State, key: Any, besides: int = 0
+) -> Any:
     """Parameters of a network of observations: those given, which must fit, or its first ones.
 
     Args:
@@ -57,6 +114,7 @@ def bound_params(network: Perceptron, params: Any, observe: Callable[..., Any], 
         observe: state -> observation [n].
         state: any.
         key: of first parameters; None for always the same.
+        besides: how many other numbers the network takes after the observation.
 
     Returns:
         The parameters.
@@ -71,10 +129,11 @@ def bound_params(network: Perceptron, params: Any, observe: Callable[..., Any], 
             f"observe must make a vector [n] of at least one number of a state (unless it is given, of its "
             f"observation or its floating-point numbers), got {shape}"
         )
+    inputs = jnp.zeros(seen.shape[0] + besides)
     if params is None:
-        return network.init(jax.random.key(0) if key is None else key, jnp.zeros(seen.shape))
+        return network.init(jax.random.key(0) if key is None else key, inputs)
     try:
-        jax.eval_shape(network.apply, params, jnp.zeros(seen.shape))
+        jax.eval_shape(network.apply, params, inputs)
     except Exception as error:
         raise ValueError(f"params must be those of a network of {seen.shape[0]} observed numbers: {error}") from error
     return params

@@ -9,8 +9,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from mirrax.dynamics.checks import integer, real
 from mirrax.dynamics.perceptron import layer_sizes
 from mirrax.dynamics.pytrees import pytree, static
+from mirrax.dynamics.spaces import ActionSpace
 from mirrax.learning.policies.algorithm import Setting, check_discount, with_params
+from mirrax.learning.policies.categorical import CategoricalPolicy
+from mirrax.learning.policies.defaults import parametric_policy
 from mirrax.learning.policies.experience import Experience
+from mirrax.learning.policies.gaussian import TanhGaussianPolicy
 from mirrax.learning.policies.objectives import policy_gradient_objective
 from mirrax.learning.policies.returns import entropy_rewards, lambda_returns
 from mirrax.learning.policies.values import AmortisedValue, ValueFit, first_fit, fitted
@@ -46,6 +50,10 @@ class PolicyGradient:
     def name(self) -> str:
         """Of its factory."""
         return "policy_gradient"
+
+    def first_policy(self, space: ActionSpace, observe: Any) -> TanhGaussianPolicy | CategoricalPolicy:
+        """A Gaussian one for vectors, a categorical one for choices."""
+        return parametric_policy(space, observe)
 
     def begin(self, key: PRNGKeyArray, policy: Any, setting: Setting) -> GradientLearner:
         """Where learning begins."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mirrax.learning.policies.categorical import CategoricalPolicy
+from mirrax.learning.policies.energy import EnergyPolicy
 from mirrax.learning.policies.gaussian import TanhGaussianPolicy
 
 
@@ -44,7 +45,7 @@ class PolicyTraining:
         records: of the updates, in their order.
     """
 
-    policy: TanhGaussianPolicy | CategoricalPolicy
+    policy: TanhGaussianPolicy | CategoricalPolicy | EnergyPolicy
     value: Any
     records: tuple[UpdateRecord, ...]
 

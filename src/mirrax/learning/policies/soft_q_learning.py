@@ -7,16 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from mirrax.dynamics.base import State
 from mirrax.dynamics.checks import distributions, integer, real
 from mirrax.dynamics.pytrees import pytree, static
-from mirrax.dynamics.spaces import Discrete
+from mirrax.dynamics.spaces import ActionSpace, Discrete
 from mirrax.learning.policies.algorithm import Setting, check_discount, check_replay, with_params
-from mirrax.learning.policies.categorical import CategoricalPolicy
+from mirrax.learning.policies.categorical import CategoricalPolicy, categorical
+from mirrax.learning.policies.energy import EnergyPolicy, energy_based
 from mirrax.learning.policies.experience import Experience
-from mirrax.learning.policies.networks import observed, outputs
+from mirrax.learning.policies.networks import observed
 from mirrax.learning.policies.objectives import huber, soft_q_target, soft_value
 from mirrax.learning.policies.replay import Replay, added, drawn, empty, transitions_of
 from mirrax.learning.policies.values import value_unit
@@ -26,13 +27,13 @@ class SoftQLearner(NamedTuple):
     """What soft Q-learning learns.
 
     Attributes:
-        policy: p(a) exp(Q/β), whose network gives Q.
+        policy: ∝ p(a) exp(Q/β), whose network gives Q.
         optimizer_state: of Adam.
         target_params: of the network that the targets are made with.
         replay: the latest transitions.
     """
 
-    policy: CategoricalPolicy
+    policy: CategoricalPolicy | EnergyPolicy
     optimizer_state: Any
     target_params: Any
     replay: Replay
@@ -43,17 +44,22 @@ class SoftValue:
     """Q and V of a policy that soft Q-learning has found.
 
     Attributes:
-        policy: p(a) exp(Q/β), whose network gives Q in `unit`.
+        policy: ∝ p(a) exp(Q/β), whose network gives Q in `unit`.
         unit: see `values.value_unit`, in units of reward.
     """
 
-    policy: CategoricalPolicy
+    policy: CategoricalPolicy | EnergyPolicy
     unit: Float[Array, ""]
 
     def q_values(self, state: State) -> Float[Array, " C"]:
-        """Q(s, a) of all actions, in units of reward."""
+        """Q(s, a) of all actions, or of those that stand for all, in units of reward."""
         policy = self.policy
-        return self.unit * outputs(policy.network, policy.params, observed(policy.observe, state))
+        return self.unit * policy.q_values(policy.params, observed(policy.observe, state))
+
+    def q_value(self, state: State, action: Num[Array, "*a"]) -> Float[Array, ""]:
+        """Q(s, a), in units of reward."""
+        policy = self.policy
+        return self.unit * policy.value_of(policy.params, observed(policy.observe, state), jnp.asarray(action))
 
     def __call__(self, state: State) -> Float[Array, ""]:
         """V(s) = β log Σₐ p(a) exp(Q(s, a)/β), in units of reward."""
@@ -78,19 +84,27 @@ class SoftQLearning:
         """Of its factory."""
         return "soft_q_learning"
 
+    def first_policy(self, space: ActionSpace, observe: Any) -> CategoricalPolicy | EnergyPolicy:
+        """A categorical one for choices, an energy-based one for vectors."""
+        return (categorical if isinstance(space, Discrete) else energy_based)(observe=observe)
+
     def begin(self, key: PRNGKeyArray, policy: Any, setting: Setting) -> SoftQLearner:
         """Where learning begins: Q is 0 everywhere."""
         del key
-        if not isinstance(setting.space, Discrete) or not isinstance(policy, CategoricalPolicy):
-            raise ValueError(f"soft_q_learning needs discrete actions (dynamics.discretized), got {setting.space}")
-        num = setting.space.num
-        prior = jnp.full(num, 1.0 / num) if self.prior is None else self.prior
-        if prior.shape != (num,):
-            raise ValueError(f"prior must have shape ({num},), one probability per action, got {prior.shape}")
-        temperature = self.temperature / value_unit(self.discount)
-        policy = dataclasses.replace(policy, temperature=temperature, log_prior=jnp.log(prior))
-        capacity = check_replay(self.replay_size, setting.num_transitions)
-        replay = empty(capacity, setting.observation_size, jnp.zeros((), jnp.int32))
+        space, temperature = setting.space, self.temperature / value_unit(self.discount)
+        if isinstance(space, Discrete):
+            prior = jnp.full(space.num, 1.0 / space.num) if self.prior is None else self.prior
+            if prior.shape != (space.num,):
+                raise ValueError(
+                    f"prior must have shape ({space.num},), one probability per action, got {prior.shape}"
+                )
+            policy = dataclasses.replace(policy, log_prior=jnp.log(prior))
+        elif self.prior is not None:
+            raise ValueError(f"prior must be None with {space}: it is uniform over [-1, 1], got {self.prior}")
+        policy = dataclasses.replace(policy, temperature=temperature)
+        replay = empty(
+            check_replay(self.replay_size, setting.num_transitions), setting.observation_size, space.zeros()
+        )
         return SoftQLearner(policy, optax.adam(1e-3).init(policy.params), policy.params, replay)
 
     def learn(
@@ -101,18 +115,18 @@ class SoftQLearning:
 
         def step(at: tuple[Any, Any, Any], key: PRNGKeyArray) -> tuple[tuple[Any, Any, Any], Array]:
             params, state, target_params = at
-            batch = drawn(replay, key, self.batch_size)
+            draw_key, points_key = jax.random.split(key)
+            batch = drawn(replay, draw_key, self.batch_size)
             targets = soft_q_target(
                 batch.reward,
                 self.discount * batch.discount,
-                unit * outputs(policy.network, target_params, batch.next_observation),
+                unit * policy.q_values(target_params, batch.next_observation, points_key),
                 policy.log_prior,
                 self.temperature,
             )
 
             def loss(params: Any) -> Float[Array, ""]:
-                said = outputs(policy.network, params, batch.observation)
-                return huber(jnp.take_along_axis(said, batch.raw[:, None], 1)[:, 0] - targets / unit).mean()
+                return huber(policy.value_of(params, batch.observation, batch.raw) - targets / unit).mean()
 
             now, gradient = jax.value_and_grad(loss)(params)
             updates, state = optax.adam(self.learning_rate).update(gradient, state)
@@ -146,14 +160,15 @@ def soft_q_learning(
     batch_size: int = 128,
     replay_size: int = 50_000,
 ) -> SoftQLearning:
-    """Soft Q-learning with discrete actions (Haarnoja et al., 2017): q is not parametric, it follows from the values.
+    """Soft Q-learning (Haarnoja et al., 2017): q is not parametric, it follows from the values.
 
-    Its fixed point is the structured posterior of `planners.exact.value_iteration`. The policy p(a) exp(Q/β) itself
-    explores.
+    Its fixed point is the structured posterior of `planners.exact.value_iteration`. The policy ∝ p(a) exp(Q/β) itself
+    explores. Of vectors the sum over actions in V = β log Σ p exp(Q/β) is a mean over uniform ones (their Eq. 10),
+    and the policy draws one of these: see `energy_based`.
 
     Args:
         temperature: β > 0, in units of reward.
-        prior: p(a), [C], all > 0; uniform unless given.
+        prior: p(a), [C], all > 0, of discrete actions; uniform unless given.
         discount: γ, in [0, 1].
         learning_rate: of Adam, > 0.
         target_rate: how far the network of the targets follows in a step, in (0, 1].

@@ -1,6 +1,7 @@
 """The loop in which an amortised policy is learnt: drive, learn from it, drive again."""
 
 import functools
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,13 +13,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mirrax.dynamics.base import Model, check_model
-from mirrax.dynamics.checks import boolean, integer
+from mirrax.dynamics.checks import boolean, integer, real
 from mirrax.dynamics.pytrees import strongly_typed
-from mirrax.dynamics.spaces import Discrete, action_space
+from mirrax.dynamics.spaces import action_space
 from mirrax.learning.policies.algorithm import Setting
-from mirrax.learning.policies.categorical import CategoricalPolicy, categorical
+from mirrax.learning.policies.categorical import CategoricalPolicy
+from mirrax.learning.policies.energy import EnergyPolicy
 from mirrax.learning.policies.experience import Actors, begun, drive
-from mirrax.learning.policies.gaussian import TanhGaussianPolicy, tanh_gaussian
+from mirrax.learning.policies.gaussian import TanhGaussianPolicy
 from mirrax.learning.policies.networks import check_observe
 from mirrax.learning.policies.records import PolicyTraining, UpdateRecord
 from mirrax.learning.policies.resuming import restored, settings_of, write
@@ -35,8 +37,9 @@ def learn_policy(
     num_envs: int = 16,
     num_steps: int = 32,
     episode_steps: int = 200,
-    policy: TanhGaussianPolicy | CategoricalPolicy | None = None,
+    policy: TanhGaussianPolicy | CategoricalPolicy | EnergyPolicy | None = None,
     observe: Callable[..., Any] | None = None,
+    max_seconds: float | None = None,
     out: Path | str | None = None,
     resume: bool = False,
     save_every: int = 100,
@@ -53,16 +56,17 @@ def learn_policy(
 
     Args:
         env: the environment.
-        algorithm: `policy_gradient()`, `soft_q_learning()`, `mpo()` or `v_mpo()`.
+        algorithm: `policy_gradient()`, `soft_q_learning()`, `mpo()`, `v_mpo()`, `ppo()` or `sac()`.
         key: of everything random; the same one gives the same policy.
-        num_updates: how many.
+        num_updates: how many, at most.
         num_envs: how many copies of the environment there are.
         num_steps: of each copy in an update.
         episode_steps: after how many steps the time of an episode is up.
-        policy: where to begin, `tanh_gaussian(...)` or `categorical(...)`, perhaps of another training; None for the
-            one of such actions with its defaults.
+        policy: where to begin, perhaps of another training: `categorical(...)` for discrete actions, else
+            `tanh_gaussian(...)`, or `energy_based(...)` for `soft_q_learning`; None for the one with its defaults.
         observe: state -> observation [n], where `policy` is None; None for `state.obs` where there is one, else the
             coordinates of the state.
+        max_seconds: of wall-clock time, compilation included, after which no update begins; None for no limit.
         out: the folder to write to: a line of metrics per update, now and then a checkpoint, and what has been learnt
             by then, for `learning.load`; None writes nothing.
         resume: whether to go on with the training in `out`.
@@ -81,24 +85,28 @@ def learn_policy(
     """
     began = time.perf_counter()
     check_model("env", env)
-    if not all(callable(getattr(algorithm, part, None)) for part in ("begin", "learn", "value")):
+    if not all(callable(getattr(algorithm, part, None)) for part in ("first_policy", "begin", "learn", "value")):
         raise ValueError(f"algorithm must be one, such as learning.mpo(), got {algorithm!r}")
     num_updates, num_envs = integer("num_updates", num_updates), integer("num_envs", num_envs)
     num_steps, limit = integer("num_steps", num_steps), integer("episode_steps", episode_steps)
+    limit_seconds = math.inf if max_seconds is None else float(real("max_seconds", max_seconds, minimum=0.0))
     save_every = integer("save_every", save_every)
     policy_key, learner_key, env_key, updates_key = jax.random.split(check_key(key), 4)
     space = action_space(env)
+    first = algorithm.first_policy(space, check_observe(observe))
     if policy is None:
-        make = categorical if isinstance(space, Discrete) else tanh_gaussian
-        policy = make(observe=check_observe(observe))
+        policy = first
     elif observe is not None:
         raise ValueError(f"observe must be None beside a policy, which has its own, got {observe!r}")
-    elif not isinstance(policy, TanhGaussianPolicy | CategoricalPolicy):
-        raise ValueError(f"policy must be made by tanh_gaussian or categorical, got {type(policy).__name__}")
+    elif not isinstance(policy, type(first)):
+        raise ValueError(
+            f"policy must be of {type(first).__name__} for {algorithm.name} with {space}, got {type(policy).__name__}"
+        )
     state = env.init(env_key)
     policy = policy.init(env, state, policy_key)
     assert policy.observe is not None
-    setting = Setting(space, jax.eval_shape(policy.observe, state).shape[0], num_envs * num_steps)
+    size = jax.eval_shape(policy.observe, state).shape[0]
+    setting = Setting(space, size, num_envs, num_envs * num_steps)
     # as it is after an update, or that would be compiled twice
     learner = strongly_typed(algorithm.begin(learner_key, policy, setting))
     whole = {"key": jax.random.key_data(check_key(key)).ravel().tolist(), "num_envs": num_envs}
@@ -130,13 +138,16 @@ def learn_policy(
             )
             _check_finite(said, record)
             records.append(record)
+            over = record.seconds >= limit_seconds
             if store is not None:
-                due = len(records) % save_every == 0 or len(records) == num_updates
+                due = over or len(records) % save_every == 0 or len(records) == num_updates
                 if due:
                     write(store, learner, actors, _training(algorithm, learner, records))
                 store.complete(record._asdict(), synced=due)
             if progress is not None:
                 progress(record)
+            if over:
+                break
     return _training(algorithm, learner, records)
 
 

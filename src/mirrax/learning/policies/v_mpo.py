@@ -9,9 +9,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from mirrax.dynamics.checks import integer, real
 from mirrax.dynamics.perceptron import layer_sizes
 from mirrax.dynamics.pytrees import pytree, static
+from mirrax.dynamics.spaces import ActionSpace
 from mirrax.learning.policies.algorithm import Setting, check_discount, with_params
+from mirrax.learning.policies.categorical import CategoricalPolicy
+from mirrax.learning.policies.defaults import parametric_policy
 from mirrax.learning.policies.duals import bounds_of, check_epsilons, first_multipliers
 from mirrax.learning.policies.experience import Experience
+from mirrax.learning.policies.gaussian import TanhGaussianPolicy
 from mirrax.learning.policies.returns import lambda_returns
 from mirrax.learning.policies.reweighting import (
     action_weights,
@@ -62,6 +66,10 @@ class Vmpo:
     def name(self) -> str:
         """Of its factory."""
         return "v_mpo"
+
+    def first_policy(self, space: ActionSpace, observe: Any) -> TanhGaussianPolicy | CategoricalPolicy:
+        """A Gaussian one for vectors, a categorical one for choices."""
+        return parametric_policy(space, observe)
 
     def begin(self, key: PRNGKeyArray, policy: Any, setting: Setting) -> VmpoLearner:
         """Where learning begins."""

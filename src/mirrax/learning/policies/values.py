@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from mirrax.dynamics.base import State
 from mirrax.dynamics.perceptron import Perceptron
 from mirrax.dynamics.pytrees import pytree, static
-from mirrax.learning.policies.networks import observed, outputs
+from mirrax.learning.policies.networks import Network, observed, outputs
 from mirrax.learning.policies.objectives import huber
 
 _LONGEST = 100.0  # steps that a unit of value stands for at most
@@ -42,7 +42,7 @@ class AmortisedValue:
     params: Any
     observe: Callable[..., Any]
     unit: Float[Array, ""]
-    network: Perceptron = static()
+    network: Network = static()
 
     def __call__(self, state: State) -> Float[Array, ""]:
         """The value of a state, discounted, with the entropies of the policy if they were part of it."""
