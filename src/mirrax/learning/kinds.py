@@ -65,7 +65,7 @@ def described(thing: Any) -> dict[str, Any]:
             told["observation_size"] -= thing.action_size  # its network takes the action besides
             return told | {"num_samples": thing.num_samples}
         case PlanNetwork():
-            head = {"name": _HEADS[type(thing.head)], **dataclasses.asdict(thing.head)}
+            head = {"name": _HEADS[type(thing.head)], **dataclasses.asdict(thing.head)}  # type: ignore[call-overload]
             return {
                 "kind": "plan_network",
                 **_network(thing),
