@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .checks import integer
@@ -44,11 +45,12 @@ class Perceptron:
     def _module(self) -> Any:
         import flax.linen as nn  # for those who use it
 
-        layers: list[Any] = []
+        # as all other numbers: flax itself stays with float32, and updates would change the types of parameters
+        layers, dtype = [], jnp.result_type(float)
         for size in self.hidden:
-            layers += [nn.Dense(size), getattr(nn, self.activation)]
+            layers += [nn.Dense(size, param_dtype=dtype), getattr(nn, self.activation)]
         first = nn.initializers.zeros if self.zero_last else nn.initializers.lecun_normal()
-        return nn.Sequential((*layers, nn.Dense(self.output_size, kernel_init=first)))
+        return nn.Sequential((*layers, nn.Dense(self.output_size, kernel_init=first, param_dtype=dtype)))
 
 
 def layer_sizes(hidden: Any) -> tuple[int, ...]:

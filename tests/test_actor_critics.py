@@ -132,6 +132,9 @@ def test_a_quadratic_energy_is_a_truncated_gaussian(centre):
         draws = jax.vmap(lambda key: policy.sample(key, state))(jax.random.split(KEY, 4000))[:, 0]
         assert float(draws.mean()) == pytest.approx(exact.mean(), abs=5 * exact.std() / 4000**0.5)
         assert float(draws.std()) == pytest.approx(exact.std(), rel=0.06)
+        near = policy.unbounded(1e-3)
+        assert float(near.mode(state)[0]) == pytest.approx(exact.mean(), abs=1e-3)
+        assert float(near.moments(state)[1][0]) == pytest.approx(exact.std(), abs=2e-3)
         value = policies.SoftValue(policy, jnp.asarray(1.0))
         integral = integrate.quad(lambda a: 0.5 * np.exp(-0.5 * hardness * (a - centre) ** 2 / beta), -1, 1)[0]
         assert float(value(state)) == pytest.approx(beta * np.log(integral), abs=1e-3)

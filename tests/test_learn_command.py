@@ -46,6 +46,10 @@ def learnt(tmp_path_factory):
     ):
         learning.save(folder / name, thing.init(model, model.init(KEY)))
     policy = learning.load(folder / "policy", env).policy
+    energies = learning.learn_policy(
+        env, learning.soft_q_learning(num_gradient_steps=2), KEY, num_updates=1, num_envs=2, num_steps=4
+    )
+    learning.save(folder / "energies", energies)
     learning.save(folder / "without", learning.PolicyTraining(policy, None, ()))
     learning.save(folder / "own", learning.tanh_gaussian(observe=jnp.ravel).init(env, env.init(KEY)))
     (folder / "robbed").mkdir()
@@ -97,6 +101,13 @@ def test_a_policy_acts_alone(learnt, capsys, tmp_path):
     wanted = jax.vmap(policy.mode)(jnp.asarray(run.states[:-1], float))
     np.testing.assert_allclose(run.actions, wanted, atol=1e-5)
     assert run.about["policy"] == str(learnt / "policy")
+
+
+@pytest.mark.parametrize("arguments", [("--steps", "5"), (*RUN, "smc"), (*RUN, "vi_mpc")])
+def test_a_policy_of_energies_acts_alone_and_tells_a_planner_where_to_look(arguments, learnt, tmp_path):
+    out = tmp_path / "out"
+    main(["run", "pendulum", "--policy", str(learnt / "energies"), *arguments, "--out", str(out)])
+    assert np.isfinite(results.load(out).rewards).all()
 
 
 @pytest.mark.parametrize("planner", ["smc", "vi_mpc", "mppi"])

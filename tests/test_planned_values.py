@@ -57,6 +57,16 @@ def test_an_end_is_worth_nothing_and_a_time_that_is_up_is():
     np.testing.assert_allclose(jax.vmap(training.value)(counts), known, rtol=0.1)
 
 
+def test_the_discount_of_the_environment_counts_beside_that_of_the_value():
+    fading = made(lambda key, state, action: (0.8 * state, state[0], 0.5), DECAYING.init)
+    training = learn(fading, PLANNER, jax.random.key(0), hidden=(), episode_steps=20)
+    value = float(training.value(jnp.array([1.0])))
+    assert value == pytest.approx(1.0 / (1.0 - 0.8 * DISCOUNT * 0.5), rel=0.02)
+    # so that a plan is worth the same with any horizon
+    worth = planners.rollout(training.beyond(fading), jax.random.key(0), jnp.array([1.0]), jnp.zeros((1, 3, 1)))
+    assert float(worth[0]) == pytest.approx(value, rel=0.02)
+
+
 @pytest.mark.parametrize("trace", [0.0, 1.0])
 def test_all_traces_lead_to_the_same_value(trace):
     training = learn(DECAYING, PLANNER, jax.random.key(1), hidden=(), episode_steps=20, trace=trace)
@@ -128,6 +138,30 @@ def test_a_planner_over_devices_is_refused():
     spread = planners.cem(2, num_samples=4, sharding=jax.NamedSharding(mesh, jax.P("plans")))
     with pytest.raises(ValueError, match="planner must not be spread over devices"):
         learn(DECAYING, spread, jax.random.key(0))
+
+
+@dynamics.pytree
+class Nameless:
+    """A planner of one's own, without a name."""
+
+    planner: object
+
+    def init(self, model, state):
+        return self.planner.init(model, state)
+
+    def improve(self, model, key, state, belief):
+        return self.planner.improve(model, key, state, belief)
+
+    def act(self, key, belief):
+        return self.planner.act(key, belief)
+
+    def shift(self, belief):
+        return self.planner.shift(belief)
+
+
+def test_a_planner_needs_no_name():
+    training = learn(DECAYING, Nameless(PLANNER), jax.random.key(0), num_rounds=1, num_steps=4)
+    assert len(training.records) == 1
 
 
 def test_none_of_a_planner_is_told():

@@ -547,6 +547,7 @@ def pole(state):
             lambda: learning.policy_returns(ENV, bound(), KEY, num_episodes=0),
             r"num_episodes must be an integer of at",
         ),
+        (lambda: learning.policy_returns(ENV, None, KEY), r"policy must have mode, sample, got None"),
         (lambda: learning.policy_returns(ENV, bound(), KEY, sample="no"), r"sample must be True or False, got 'no'"),
     ],
 )

@@ -86,13 +86,13 @@ def load_policy(command: "Run", model: Any, folder: Path) -> Any:
     Raises:
         ValueError: if there is none in the folder, it is damaged, or of another model.
     """
-    from mirrax.learning.policies import CategoricalPolicy, TanhGaussianPolicy
+    from mirrax.learning.policies import CategoricalPolicy, EnergyPolicy, TanhGaussianPolicy
     from mirrax.planners.policies import PlanNetwork
 
     assert command.policy is not None
     found = _load("policy", folder / command.policy, command, model)
     found = getattr(found, "policy", found) if not callable(found) else found
-    if not isinstance(found, TanhGaussianPolicy | CategoricalPolicy | PlanNetwork):
+    if not isinstance(found, TanhGaussianPolicy | CategoricalPolicy | EnergyPolicy | PlanNetwork):
         raise ValueError(
             f"policy must be the folder of a policy or a plan network, got {str(command.policy)!r}, a value"
         )

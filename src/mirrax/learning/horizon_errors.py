@@ -72,7 +72,7 @@ def _errors(
                 after = particle.step(now[0], state, now[1]).state
                 return after, after
 
-            return jax.lax.scan(step, first, (jax.random.split(key, len(actions)), actions))[1]
+            return jax.lax.scan(step, jnp.asarray(first, float), (jax.random.split(key, len(actions)), actions))[1]
 
         return jax.vmap(follow)(particles, jax.random.split(key, model.num_particles))
 

@@ -21,7 +21,7 @@ from mirrax.learning.policies.returns import lambda_returns
 from mirrax.learning.policies.training import UpdateRecord
 from mirrax.learning.policies.values import AmortisedValue, ValueFit, first_fit, fitted
 from mirrax.planners.api import check_planner
-from mirrax.planners.checks import check_key, explained
+from mirrax.planners.checks import check_key, explained, name_of
 from mirrax.planners.rollouts.placement import sharding_of
 
 _FAR = 10.0  # standard deviations beyond which an observation says no more
@@ -122,7 +122,7 @@ def learn_value(
         num_envs: how many copies of the environment there are.
         num_steps: of each copy in a round.
         episode_steps: after how many steps the time of an episode is up; the state reached then has its value still.
-        discount: γ in [0, 1), of the value and of plans: Σ_{t<H} γ^t r_t + γ^H V(s_H).
+        discount: γ in [0, 1), of the value and of plans: Σ_{t<H} γ^t r_t + γ^H V(s_H); times the environment's own.
         trace: λ in [0, 1]; 1 for whole returns, 0 for one step and the value after it.
         hidden: the sizes of the value's hidden layers.
         observe: state -> observation [n]; None for `state.obs` where there is one, else the coordinates of the state.
@@ -165,7 +165,7 @@ def learn_value(
     draws = np.random.default_rng(int(jax.random.randint(value_key, (), 0, np.iinfo(np.int32).max)))
     segments: list[Segment] = []
     records: list[UpdateRecord] = []
-    with explained(f"raised while {planner.name} drove {type(env).__name__}", env, state):
+    with explained(f"raised while {name_of(planner)} drove {type(env).__name__}", env, state):
         imagined = beyond(env, fit.value, discount)
         drivers = planners_begun(env, imagined, planner, env_key, limit, num_envs)
         for round_number in range(num_rounds):
@@ -223,8 +223,7 @@ def _with_scale(fit: ValueFit, segments: list[Segment]) -> ValueFit:
 @jax.jit
 def _targets(value: AmortisedValue, segment: Segment, discount: Any, trace: Any) -> Float[Array, "T N"]:
     following = _of(value, segment.next_observations)
-    discounts = discount * (segment.discounts > 0)
-    return lambda_returns(segment.rewards, discounts, segment.lasts, following, trace)
+    return lambda_returns(segment.rewards, discount * segment.discounts, segment.lasts, following, trace)
 
 
 @jax.jit

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mirrax.dynamics.checks import integer, real
@@ -74,6 +75,17 @@ def with_params(policy: P, params: Any) -> P:
         params: of the same network.
     """
     return dataclasses.replace(policy, params=params)  # type: ignore[type-var]
+
+
+def followed(target: P, params: P, rate: Any) -> P:
+    """Parameters that targets are made with, a step nearer to those that are learnt; of the same types.
+
+    Args:
+        target: as they are.
+        params: that are learnt.
+        rate: which share of the way, in (0, 1].
+    """
+    return jax.tree.map(lambda old, new: (old + rate * (new - old)).astype(old.dtype), target, params)
 
 
 def check_discount(discount: Any) -> Float[Array, ""]:

@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mirrax.dynamics.base import Model, State
-from mirrax.dynamics.checks import integer
+from mirrax.dynamics.checks import integer, real
 from mirrax.dynamics.perceptron import Perceptron, layer_sizes
 from mirrax.dynamics.pytrees import pytree, static
 from mirrax.dynamics.spaces import Discrete, action_space
+from mirrax.learning.policies.gaussian import UnboundedPolicy
 from mirrax.learning.policies.networks import bound_observe, bound_params, check_observe, observed, outputs
 
 _ROUNDS, _ZOOM = 4, 0.25  # of the search for the mode
@@ -87,6 +88,20 @@ class EnergyPolicy:
             around = jnp.concatenate([best[None], jnp.clip(best + _ZOOM**turn * points, -1.0, 1.0)])
             best = around[jnp.argmax(self.values(self.params, seen, around))]
         return best
+
+    def unbounded(self, std_min: Any = 0.05) -> UnboundedPolicy:
+        """The Gaussian policies nearest to it, without bounds; see `TanhGaussianPolicy.unbounded`.
+
+        Args:
+            std_min: the least standard deviation, > 0.
+
+        Returns:
+            The policy, for `planners.priors.policy_prior`, or the proposal of `planners.smc`.
+
+        Raises:
+            ValueError: if `std_min` is not positive.
+        """
+        return UnboundedPolicy(self, real("std_min", std_min, above=0.0))
 
     def values(self, params: Any, seen: Float[Array, "*b n"], actions: Float[Array, "*b K A"]) -> Float[Array, "..."]:
         """Q of several actions in each state, [*b, K].
@@ -185,6 +200,13 @@ class Tilted:
         # log π = (Q − V)/β − A log 2
         advantage = policy.value_of(policy.params, self.seen, raw) / policy.temperature - value
         return advantage - policy.action_size * math.log(2.0)
+
+    def moments(self) -> tuple[Float[Array, "*b A"], Float[Array, "*b A"]]:
+        """Mean and standard deviation of actions, by the points of the lattice."""
+        policy, points = self.policy, self.policy.points(self.seen.shape[:-1], None)
+        shares = jax.nn.softmax(policy.values(policy.params, self.seen, points) / policy.temperature)[..., None]
+        mean = (shares * points).sum(-2)
+        return mean, jnp.sqrt((shares * (points - mean[..., None, :]) ** 2).sum(-2))
 
 
 def energy_based(

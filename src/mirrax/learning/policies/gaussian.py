@@ -119,14 +119,14 @@ class TanhGaussianPolicy:
 
 @pytree
 class UnboundedPolicy:
-    """N(m, diag s²) with the moments of a policy squashed by tanh; see `TanhGaussianPolicy.unbounded`.
+    """N(m, diag s²) with the moments of a policy within [-1, 1]; see `TanhGaussianPolicy.unbounded`.
 
     Attributes:
-        policy: whose moments.
+        policy: whose moments; one of `tanh_gaussian` or `energy_based`.
         std_min: the least standard deviation, a scalar.
     """
 
-    policy: TanhGaussianPolicy
+    policy: Any
     std_min: Float[Array, ""]
 
     def moments(self, state: State) -> tuple[Float[Array, " A"], Float[Array, " A"]]:
@@ -137,6 +137,10 @@ class UnboundedPolicy:
     def mean(self, state: State) -> Float[Array, " A"]:
         """The mean action."""
         return self.moments(state)[0]
+
+    def mode(self, state: State) -> Float[Array, " A"]:
+        """The same: what to do without noise."""
+        return self.mean(state)
 
     def sample(self, key: PRNGKeyArray, state: State) -> Float[Array, " A"]:
         """Draw an action, on the scale of plans."""

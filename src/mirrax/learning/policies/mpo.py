@@ -12,7 +12,7 @@ from mirrax.dynamics.perceptron import Perceptron, layer_sizes
 from mirrax.dynamics.pytrees import pytree, static
 from mirrax.dynamics.spaces import ActionSpace, Discrete
 from mirrax.learning.policies.action_values import ActionValue
-from mirrax.learning.policies.algorithm import Setting, check_discount, check_replay, with_params
+from mirrax.learning.policies.algorithm import Setting, check_discount, check_replay, followed, with_params
 from mirrax.learning.policies.categorical import CategoricalPolicy
 from mirrax.learning.policies.defaults import parametric_policy
 from mirrax.learning.policies.duals import bounds_of, check_epsilons, first_multipliers
@@ -133,7 +133,7 @@ class Mpo:
                 optax.apply_updates(parts.policy, changes),
                 ascended(parts.log_multipliers, kls, learner.bounds, self.multiplier_rate),
                 critic,
-                optax.incremental_update(critic, parts.target_critic, self.target_rate),
+                followed(parts.target_critic, critic, self.target_rate),
             )
             return (parts, (policy_state, critic_state)), numbers | {"value_loss": value_loss}
 

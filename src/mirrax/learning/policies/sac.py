@@ -13,7 +13,7 @@ from mirrax.dynamics.perceptron import Perceptron, layer_sizes
 from mirrax.dynamics.pytrees import pytree, static
 from mirrax.dynamics.spaces import ActionSpace
 from mirrax.learning.policies.action_values import ActionValue
-from mirrax.learning.policies.algorithm import Setting, check_discount, check_replay, with_params
+from mirrax.learning.policies.algorithm import Setting, check_discount, check_replay, followed, with_params
 from mirrax.learning.policies.experience import Experience
 from mirrax.learning.policies.gaussian import TanhGaussianPolicy, check_gaussian, normalized
 from mirrax.learning.policies.networks import observed
@@ -157,7 +157,7 @@ class Sac:
             )
             steps = [adam.update(*each) for each in zip(gradients, states, strict=True)]
             parts = SacParts(*(optax.apply_updates(old, new[0]) for old, new in zip(parts, steps, strict=True)))
-            targets = optax.incremental_update(parts.critics, targets, self.target_rate)
+            targets = followed(targets, parts.critics, self.target_rate)
             numbers = {"value_loss": value_loss, "temperature": unit * temperature}
             return (parts, targets, SacParts(*(state for _, state in steps))), numbers
 

@@ -13,7 +13,7 @@ from mirrax.dynamics.base import State
 from mirrax.dynamics.checks import distributions, integer, real
 from mirrax.dynamics.pytrees import pytree, static
 from mirrax.dynamics.spaces import ActionSpace, Discrete
-from mirrax.learning.policies.algorithm import Setting, check_discount, check_replay, with_params
+from mirrax.learning.policies.algorithm import Setting, check_discount, check_replay, followed, with_params
 from mirrax.learning.policies.categorical import CategoricalPolicy, categorical
 from mirrax.learning.policies.energy import EnergyPolicy, energy_based
 from mirrax.learning.policies.experience import Experience
@@ -131,7 +131,7 @@ class SoftQLearning:
             now, gradient = jax.value_and_grad(loss)(params)
             updates, state = optax.adam(self.learning_rate).update(gradient, state)
             params = optax.apply_updates(params, updates)
-            return (params, state, optax.incremental_update(params, target_params, self.target_rate)), now
+            return (params, state, followed(target_params, params, self.target_rate)), now
 
         at = policy.params, learner.optimizer_state, learner.target_params
         (params, state, target_params), losses = jax.lax.scan(

@@ -25,7 +25,7 @@ from mirrax.learning.policies.networks import check_observe
 from mirrax.learning.policies.records import PolicyTraining, UpdateRecord
 from mirrax.learning.policies.resuming import restored, settings_of, write
 from mirrax.learning.store import opened
-from mirrax.planners.checks import check_key, explained
+from mirrax.planners.checks import check_key, check_part, explained
 
 
 def learn_policy(
@@ -178,10 +178,11 @@ def policy_returns(
         The sums of their rewards, up to their ends, [num_episodes].
 
     Raises:
-        ValueError: for a parameter outside its range.
+        ValueError: for a parameter outside its range, or what is no policy.
     """
     check_model("env", env)
     num, limit = integer("num_episodes", num_episodes), integer("episode_steps", episode_steps)
+    check_part("policy", policy, "mode", "sample")
     keys = jax.random.split(check_key(key), num)
     return np.asarray(_earned(env, policy, keys, limit, boolean("sample", sample)))
 
