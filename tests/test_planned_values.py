@@ -164,6 +164,11 @@ def test_a_planner_needs_no_name():
     assert len(training.records) == 1
 
 
+def test_no_key_is_used_twice():
+    with jax.debug_key_reuse(True):
+        learn(DECAYING, PLANNER, jax.random.key(5), num_rounds=1, num_envs=2, num_steps=3)
+
+
 def test_none_of_a_planner_is_told():
     with pytest.raises(ValueError, match=r"planner must be a planner, got function \(call it"):
         learn(DECAYING, planners.cem, jax.random.key(0))

@@ -454,6 +454,11 @@ def test_returns_of_a_policy_end_with_the_episode():
         assert earned.tolist() == [3.0, 3.0]
 
 
+def test_no_key_is_used_twice():
+    with jax.debug_key_reuse(True):
+        learned(num_updates=1, num_envs=2, num_steps=3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["policy_gradient", "v_mpo"])
 def test_a_policy_learns_to_swing_up_a_pole(name):

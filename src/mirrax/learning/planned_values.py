@@ -157,12 +157,13 @@ def learn_value(
     rate = real("learning_rate", learning_rate, above=0.0)
     most = np.inf if max_seconds is None else number("max_seconds", max_seconds, minimum=0.0)
     value_key, env_key, rounds_key = jax.random.split(check_key(key), 3)
-    state = env.init(env_key)
+    state = env.init(jax.random.clone(env_key))  # environments begin with this key, too
     seen = bound_observe(check_observe(observe), env)
     size = _observed_size(seen, state)
     scaled = Standardized(seen, jnp.zeros(size), jnp.ones(size))
     fit = first_fit(value_key, scaled, size, layer_sizes(hidden), discount)
-    draws = np.random.default_rng(int(jax.random.randint(value_key, (), 0, np.iinfo(np.int32).max)))
+    draw_key = jax.random.clone(value_key)
+    draws = np.random.default_rng(int(jax.random.randint(draw_key, (), 0, np.iinfo(np.int32).max)))
     segments: list[Segment] = []
     records: list[UpdateRecord] = []
     with explained(f"raised while {name_of(planner)} drove {type(env).__name__}", env, state):

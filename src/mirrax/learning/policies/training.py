@@ -102,7 +102,7 @@ def learn_policy(
         raise ValueError(
             f"policy must be of {type(first).__name__} for {algorithm.name} with {space}, got {type(policy).__name__}"
         )
-    state = env.init(env_key)
+    state = env.init(jax.random.clone(env_key))  # environments begin with this key, too
     policy = policy.init(env, state, policy_key)
     assert policy.observe is not None
     size = jax.eval_shape(policy.observe, state).shape[0]
