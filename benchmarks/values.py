@@ -41,18 +41,18 @@ class Options:
 
     models: tuple[str, ...] = ("hopper", "walker2d", "ant")
     """Names of models, as `mirrax run` takes them."""
-    planner: str = "icem:std=0.5,population_decay=1.0"
-    """The planner that looks ahead as far as `returns` does, unless a horizon is among its options, with and without
-    a value beyond."""
-    budget: int | None = None
-    """Plans per time step of that planner, over all iterations; as many as the shipped one has unless given."""
+    planner: str = "icem:horizon=20,std=0.5,population_decay=1.0"
+    """The planner with and without a value beyond; its horizon may be among its options."""
+    budget: int = 120
+    """Plans per time step of that planner, over all iterations."""
     rows: tuple[str, ...] = ROWS
     """shipped: what `mirrax run MODEL` takes, with nothing learnt. alone: the planner. own value: with the value of
     its own episodes. ppo: the policy that PPO finds, without a planner. ppo's value: the planner with its value."""
     minutes: float = 10.0
     """Of learning, of wall-clock time, with compilation: a value, and PPO."""
-    discount: float = 0.99
-    """Of values, per step."""
+    discount: float = 0.997
+    """Of values and of PPO, per step. With 0.99 a hopper that runs at 4 m/s and falls within a second earns as
+    much as one that goes on at 2 m/s for ever."""
     learning_seed: int = 0
     """Of what is learnt."""
     seeds: int = 8
