@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         integer("seeds", options.seeds)
         integer("first_seed", options.first_seed, 0)
         number("minutes", options.minutes, minimum=0.0)
+        number("discount", options.discount, minimum=0.0, below=1.0)
         if options.steps is not None:
             integer("steps", options.steps)
         for row in some("rows", options.rows):
