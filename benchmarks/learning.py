@@ -6,7 +6,6 @@ seed (a run that was interrupted goes on where it was); see --help.
 
 import dataclasses
 import functools
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +19,8 @@ from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.page import write_benchmark
 from mirrax.benchmarks.panels import label_outside, panels
+from mirrax.benchmarks.records import found, keep, records_of, unknown
 from mirrax.benchmarks.returns import interval, make_planner, told
-from mirrax.benchmarks.suite import file_of, records_of
 from mirrax.benchmarks.task import Task
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import Table, print_table
@@ -90,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.draw_only:
         for name in options.models:
             for planner in options.planners:
-                for seed in _seeds(options):
+                for seed in unknown(known[name], _conditions(planner, options), _seeds(options)):
                     _measure(name, planner, seed, options, known[name])
             jax.clear_caches()
     shown = table(known, options)
@@ -123,8 +122,6 @@ def _conditions(planner: str, options: Options) -> dict[str, Any]:
 
 def _measure(name: str, planner_name: str, seed: int, options: Options, known: list[dict[str, Any]]) -> None:
     conditions = _conditions(planner_name, options)
-    if _find(known, conditions | {"seed": seed}) is not None:
-        return
     task = find_task(name)
     env = task.make(options.backend)
     planner = _planner(planner_name, task, options)
@@ -154,9 +151,7 @@ def _measure(name: str, planner_name: str, seed: int, options: Options, known: l
         "error": [round(float(value), 6) for value in training.errors.error[-1]] if training.errors else None,
         "spread": [round(float(value), 6) for value in training.errors.spread[-1]] if training.errors else None,
     }
-    known.append(record)
-    with file_of(options.out, name).open("a") as file:
-        file.write(json.dumps(record) + "\n")
+    keep(options.out, name, known, record)
 
 
 def _known(env: Any) -> dict[str, Any]:
@@ -179,15 +174,6 @@ def _with_the_true_model(env: Any, planner: Any, seed: int, num_steps: int) -> f
     return float(np.sum(np.asarray(_episode(planner, env, jax.random.key(seed), num_steps)), dtype=float))
 
 
-def _find(known: Sequence[Mapping[str, Any]], conditions: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return next((record for record in reversed(known) if conditions.items() <= record.items()), None)
-
-
-def _found(known: Sequence[Mapping[str, Any]], planner: str, options: Options) -> list[Mapping[str, Any]]:
-    every = [_find(known, _conditions(planner, options) | {"seed": seed}) for seed in _seeds(options)]
-    return [record for record in every if record is not None]
-
-
 def table(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) -> Table:
     """Print the table of returns.
 
@@ -198,11 +184,11 @@ def table(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) ->
     rows = []
     for name, records in known.items():
         for planner in options.planners:
-            if not (found := _found(records, planner, options)):
+            if not (trained := found(records, _conditions(planner, options), _seeds(options))):
                 continue
-            true = [record["true"] for record in found]
+            true = [record["true"] for record in trained]
             low = interval(true)[0] - interval(true)[1]
-            curves = np.array([record["returns"] for record in found])
+            curves = np.array([record["returns"] for record in trained])
             reached = [next((i for i, earned in enumerate(curve) if i and earned >= low), None) for curve in curves]
             last = curves[:, -_LAST:].mean(1)
             rows.append(
@@ -213,8 +199,8 @@ def table(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) ->
                     told([*last], 1),
                     told(true, 1),
                     " ".join("–" if number is None else str(number) for number in reached),
-                    f"{statistics.median(record['ms'] for record in found):.0f}",
-                    f"{statistics.median(record['fit_s'] for record in found):.1f}",
+                    f"{statistics.median(record['ms'] for record in trained):.0f}",
+                    f"{statistics.median(record['fit_s'] for record in trained):.1f}",
                 ]
             )
     return print_table(
@@ -240,13 +226,13 @@ def figure(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) -
     picture, axes = panels(list(known), height=2.6, x_label="episode", y_label="return")
     for axis, (_, records) in zip(axes, known.items(), strict=True):
         for place, planner in enumerate(options.planners):
-            if not (found := _found(records, planner, options)):
+            if not (trained := found(records, _conditions(planner, options), _seeds(options))):
                 continue
-            curves, colour = np.array([record["returns"] for record in found]), f"C{place}"
+            curves, colour = np.array([record["returns"] for record in trained]), f"C{place}"
             episodes = np.arange(curves.shape[1])
             axis.plot(episodes, curves.mean(0), color=colour, label=planner)
             axis.fill_between(episodes, curves.min(0), curves.max(0), color=colour, alpha=0.15, linewidth=0)
-            true = np.mean([record["true"] for record in found])
+            true = np.mean([record["true"] for record in trained])
             axis.axhline(true, color=colour, linestyle=":", linewidth=1, label=f"{planner}, true model")
     label_outside(picture)
     return picture

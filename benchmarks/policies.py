@@ -5,7 +5,6 @@ seed (a run that was interrupted goes on where it was); see --help.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from mirrax.benchmarks.intervals import interval_of_means
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.page import write_benchmark
 from mirrax.benchmarks.panels import label_outside, panels
-from mirrax.benchmarks.suite import file_of, records_of
+from mirrax.benchmarks.records import found, keep, records_of, unknown
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import Table, print_table
 from mirrax.dynamics import Continuous, action_space
@@ -87,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.draw_only:
         for name in options.models:
             for algorithm in options.algorithms:
-                for seed in _seeds(options):
+                for seed in unknown(known[name], _conditions(algorithm, options), _seeds(options)):
                     _measure(name, algorithm, seed, options, known[name])
                 jax.clear_caches()
     shown = table(known, options)
@@ -124,8 +123,6 @@ _OBSERVE = {"pendulum": _of_pendulum, "cartpole": _of_cartpole}
 
 def _measure(name: str, algorithm: str, seed: int, options: Options, known: list[dict[str, Any]]) -> None:
     conditions = _conditions(algorithm, options)
-    if _find(known, conditions | {"seed": seed}) is not None:
-        return
     env = find_task(name).make(None)
     training = learning.learn_policy(
         env,
@@ -149,24 +146,13 @@ def _measure(name: str, algorithm: str, seed: int, options: Options, known: list
         "s": round(seconds[-1] - seconds[0], 2),
     }
     print(f"{name}, {algorithm}, seed {seed}: {record['return']:.1f} after {seconds[-1]:.0f} s", flush=True)
-    known.append(record)
-    with file_of(options.out, name).open("a") as file:
-        file.write(json.dumps(record) + "\n")
+    keep(options.out, name, known, record)
 
 
 def _curve(returns: Float[np.ndarray, " updates"]) -> list[float | None]:
     """Means of as many updates each; None where no episode was over."""
     parts = [part[~np.isnan(part)] for part in np.array_split(returns, min(_POINTS, len(returns)))]
     return [round(float(part.mean()), 3) if len(part) else None for part in parts]
-
-
-def _find(known: Sequence[Mapping[str, Any]], conditions: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return next((record for record in reversed(known) if conditions.items() <= record.items()), None)
-
-
-def _found(known: Sequence[Mapping[str, Any]], algorithm: str, options: Options) -> list[Mapping[str, Any]]:
-    every = [_find(known, _conditions(algorithm, options) | {"seed": seed}) for seed in _seeds(options)]
-    return [record for record in every if record is not None]
 
 
 def table(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) -> Table:
@@ -179,9 +165,9 @@ def table(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) ->
     rows = []
     for name, records in known.items():
         for algorithm in options.algorithms:
-            if not (found := _found(records, algorithm, options)):
+            if not (trained := found(records, _conditions(algorithm, options), _seeds(options))):
                 continue
-            returns = np.array([record["return"] for record in found])
+            returns = np.array([record["return"] for record in trained])
             middle, low, high = interval_of_means([returns])
             rows.append(
                 [
@@ -190,8 +176,8 @@ def table(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) ->
                     f"{middle:.1f}",
                     f"{low:.1f} to {high:.1f}",
                     " ".join(f"{each:.0f}" for each in returns),
-                    f"{np.median([record['s'] for record in found]):.0f}",
-                    f"{max(record['first_s'] for record in found):.0f}",
+                    f"{np.median([record['s'] for record in trained]):.0f}",
+                    f"{max(record['first_s'] for record in trained):.0f}",
                 ]
             )
     return print_table(
@@ -219,9 +205,9 @@ def figure(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) -
     )
     for axis, (_, records) in zip(axes, known.items(), strict=True):
         for place, algorithm in enumerate(options.algorithms):
-            if not (found := _found(records, algorithm, options)):
+            if not (trained := found(records, _conditions(algorithm, options), _seeds(options))):
                 continue
-            curves = np.array([record["curve"] for record in found], float)  # None becomes NaN
+            curves = np.array([record["curve"] for record in trained], float)  # None becomes NaN
             middle, low, high = interval_of_means([curves])
             thousands = 1e-3 * options.updates * options.envs * options.steps
             steps = thousands * (np.arange(curves.shape[1]) + 0.5) / curves.shape[1]

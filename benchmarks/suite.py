@@ -5,7 +5,6 @@ interrupted goes on where it was); see --help.
 """
 
 import dataclasses
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 from mirrax.benchmarks.arguments import parse
 from mirrax.benchmarks.episodes import ProgressLine, play, summarize
 from mirrax.benchmarks.mistakes import one_clear_line, some
+from mirrax.benchmarks.records import found, keep, records_of, unknown
 from mirrax.benchmarks.returns import fitting, plans_per_step, told
 from mirrax.benchmarks.suite_tasks import PREFIX, SUITE
 from mirrax.benchmarks.survival import SHIPPED, make
@@ -75,21 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table(known, options)
 
 
-def records_of(folder: Path, name: str) -> list[dict[str, Any]]:
-    """What is known of a model; a last line that an interruption left unfinished is left out.
-
-    Args:
-        folder: of the records.
-        name: of the model.
-    """
-    path = file_of(folder, name)
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    whole = [line for line in lines if line.endswith("\n")]
-    if len(whole) < len(lines):
-        path.write_text("".join(whole))
-    return [json.loads(line) for line in whole]
-
-
 def naive(policy: str, model: Model, seed: int, num_steps: int) -> list[dict[str, Any]]:
     """An episode of a policy that does not look at the state.
 
@@ -144,9 +129,7 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
     for planner_name in options.planners:
         planner: Any = None if planner_name in NAIVE else fitting(make(planner_name, task, None), imagined)
         conditions = _conditions(planner_name, task, options)
-        for seed in _seeds(options):
-            if _find(known, conditions | {"seed": seed}) is not None:
-                continue
+        for seed in unknown(known, conditions, _seeds(options)):
             line = ProgressLine(f"{name}, {planner_name}, seed {seed}", conditions["of"])
             if planner is None:
                 steps = naive(planner_name, model, seed, conditions["of"])
@@ -157,9 +140,7 @@ def _measure(name: str, options: Options, known: list[dict[str, Any]]) -> None:
                     line.show(steps)
             record = conditions | {"seed": seed} | summarize(steps, conditions["of"])
             line.end(record)
-            known.append(record)
-            with file_of(options.out, name).open("a") as file:
-                file.write(json.dumps(record) + "\n")
+            keep(options.out, name, known, record)
 
 
 def _conditions(name: str, task: Task, options: Options) -> dict[str, Any]:
@@ -174,10 +155,6 @@ def _conditions(name: str, task: Task, options: Options) -> dict[str, Any]:
     return own
 
 
-def _find(known: Sequence[Mapping[str, Any]], conditions: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return next((record for record in reversed(known) if conditions.items() <= record.items()), None)
-
-
 def table(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) -> Table:
     """Print the table of returns.
 
@@ -190,14 +167,12 @@ def table(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) ->
         task = find_task(name)
         cells, ms, held = [], "–", ""
         for planner in options.planners:
-            conditions = _conditions(planner, task, options)
-            every = [_find(records, conditions | {"seed": seed}) for seed in _seeds(options)]
-            found = [record for record in every if record is not None]
-            cells.append(told([record["return"] for record in found], 1) if found else "–")
-            if planner == SHIPPED and found:
-                ms = f"{statistics.median(record['ms'] for record in found):.0f}"
-                stays = sum(record["held"] if task.goal else not record["ended"] for record in found)
-                held = f"{stays} of {len(found)}"
+            episodes = found(records, _conditions(planner, task, options), _seeds(options))
+            cells.append(told([record["return"] for record in episodes], 1) if episodes else "–")
+            if planner == SHIPPED and episodes:
+                ms = f"{statistics.median(record['ms'] for record in episodes):.0f}"
+                stays = sum(record["held"] if task.goal else not record["ended"] for record in episodes)
+                held = f"{stays} of {len(episodes)}"
         rows.append([name, *cells, held, ms])
     return print_table(
         f"\nReturn, mean of {options.seeds} seeds ± half of the 95 % confidence interval; the shipped planner's "
@@ -206,16 +181,6 @@ def table(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) ->
         rows,
         width=16,
     )
-
-
-def file_of(folder: Path, name: str) -> Path:
-    """The file of a model's records: without the colon, which is no part of a file's name everywhere.
-
-    Args:
-        folder: of the records.
-        name: of the model.
-    """
-    return folder / f"{name.replace(':', '-')}.jsonl"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ interrupted goes on where it was), and draws the share of episodes still up agai
 
 import dataclasses
 import functools
-import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from mirrax.benchmarks.disturbances import heavier, push
 from mirrax.benchmarks.episodes import ProgressLine, play, summarize
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.page import write_benchmark
+from mirrax.benchmarks.records import found, keep, records_of, unknown
 from mirrax.benchmarks.returns import fingerprint, fitting, make_planner, plans_per_step, told
 from mirrax.benchmarks.survival_figure import figure
 from mirrax.benchmarks.task import Task
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for planner in some("planners", options.planners):
                 fitting(make(planner, task, options.budget), model)
         options.out.mkdir(parents=True, exist_ok=True)
-        known = {name: _read(options.out / f"{name}.jsonl") for name in options.models}
+        known = {name: _records(options.out, name) for name in options.models}
     drawn, tables = {}, []
     for name in options.models:
         task = find_task(name)
@@ -104,7 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not options.draw_only:
             for one in entries.values():
                 _measure(name, task, model, one, options, known[name])
-        drawn[name] = {planner: _found(known[name], one, options) for planner, one in entries.items()}
+        drawn[name] = {
+            planner: found(known[name], one.conditions, _seeds(options)) for planner, one in entries.items()
+        }
         tables.append(_print(name, task, model, drawn[name]))
     write_benchmark(options.out, "survival", "Whole episodes: the share still up", tables, figure(drawn))
 
@@ -178,9 +180,9 @@ def _disturbed(model: Model, options: Options) -> Any:
 
 def _measure(name: str, task: Task, model: Model, one: Entry, options: Options, known: list[dict[str, Any]]) -> None:
     env, num_steps = _disturbed(model, options), one.conditions["of"]
-    unknown = [seed for seed in _seeds(options) if not _matching(known, one.conditions | {"seed": seed})]
-    imagined = task.imagined(model) if unknown and one.conditions["beyond"] is not None else model
-    for seed in unknown:
+    seeds = unknown(known, one.conditions, _seeds(options))
+    imagined = task.imagined(model) if seeds and one.conditions["beyond"] is not None else model
+    for seed in seeds:
         conditions = one.conditions | {"seed": seed}
         line = ProgressLine(f"{name}, {one.conditions['planner']}, seed {seed}", num_steps)
         steps: list[dict[str, Any]] = []
@@ -189,23 +191,16 @@ def _measure(name: str, task: Task, model: Model, one: Entry, options: Options, 
             line.show(steps)
         record = conditions | summarize(steps, num_steps)
         line.end(record)
-        known.append(record)
-        with (options.out / f"{name}.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        keep(options.out, name, known, record)
 
 
 def _seeds(options: Options) -> range:
     return range(options.first_seed, options.first_seed + options.seeds)
 
 
-def _matching(known: Sequence[dict[str, Any]], conditions: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [record for record in known if conditions.items() <= record.items()]
-
-
-def _found(known: Sequence[dict[str, Any]], one: Entry, options: Options) -> list[dict[str, Any]]:
-    """The episodes of an entry that are known, one for each seed."""
-    of_seeds = [_matching(known, one.conditions | {"seed": seed}) for seed in _seeds(options)]
-    return [records[-1] for records in of_seeds if records]
+def _records(folder: Path, name: str) -> list[dict[str, Any]]:
+    """What is known of a model; the oldest records do not say that there was no value beyond the horizon."""
+    return [{"beyond": None} | record for record in records_of(folder, name)]
 
 
 def _print(name: str, task: Task, model: Model, drawn: Mapping[str, Sequence[dict[str, Any]]]) -> Table:
@@ -258,17 +253,6 @@ def _told(held: bool, episodes: Sequence[Mapping[str, Any]]) -> list[str]:
         told([episode["return_short"] for episode in episodes], 1),
         f"{statistics.median(episode['ms'] for episode in episodes):.1f}",
     ]
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    """The episodes of a file; a last line that an interruption left unfinished is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
-    if len(whole) < len(lines):
-        path.write_text("".join(whole))
-    return [{"beyond": None} | json.loads(line) for line in whole]
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from problems import unchecked
 
 from mirrax import compiling, dynamics, learning, planners
 from mirrax.learning import checkpoints, kinds, saving
-from mirrax.learning.planned_values import Standardized
 from mirrax.learning.policies import SoftValue
 from mirrax.learning.policies.values import first_fit
 from mirrax.planners.policies import plan_network
@@ -62,10 +61,9 @@ def value(seed=0):
     return moved(first_fit(KEY, gaussian().observe, 2, (5,), 0.9).value, seed)
 
 
-def standardized():
-    """A value of what a planner does, which scales what it sees."""
-    observe = Standardized(value().observe, jnp.array([1.0, 2.0]), jnp.array([0.5, 3.0]))
-    return dataclasses.replace(value(), observe=observe)
+def normalized():
+    """A value of what a planner does, which normalises what it sees."""
+    return moved(first_fit(KEY, gaussian().observe, 2, (5,), 0.9, normalized=True).value)
 
 
 THINGS = {
@@ -75,7 +73,7 @@ THINGS = {
     "plan_network, mixture": (lambda: network(head="mixture", num_components=3), ENV),
     "plan_network, autoregressive": (lambda: network(head="autoregressive", order=2), ENV),
     "value": (value, ENV),
-    "value, standardized": (standardized, ENV),
+    "value, normalized": (normalized, ENV),
     "soft_value": (lambda: SoftValue(categorical(), jnp.asarray(3.0, float)), CHOICES),
 }
 

@@ -104,7 +104,7 @@ def test_what_is_observed_may_be_chosen():
     training = learn(
         DECAYING, PLANNER, jax.random.key(0), hidden=(), num_rounds=2, num_steps=8, observe=lambda s: jnp.tile(s, 3)
     )
-    assert training.value.observe.center.shape == (3,)
+    assert training.value.params.mean.shape == (3,)
     assert np.isfinite(float(training.value(jnp.array([0.5]))))
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from mirrax import dynamics
 from mirrax.benchmarks import robots, suite, suite_tasks
+from mirrax.benchmarks.records import records_of
 from mirrax.benchmarks.returns import fitting
 from mirrax.benchmarks.survival import make
 from mirrax.benchmarks.tasks import find_task, named_model
@@ -149,16 +150,16 @@ def test_the_benchmark_goes_on_where_it_was(tmp_path, capsys):
     words = ["--models", "robot:arm", "--planners", "mppi:num_knots=4", "zeros", "random", "--steps", "3"]
     words += ["--out", str(tmp_path)]
     suite.main([*words, "--seeds", "1"])
-    known = suite.records_of(tmp_path, "robot:arm")
+    known = records_of(tmp_path, "robot:arm")
     assert [record["planner"] for record in known] == ["mppi:num_knots=4", "zeros", "random"]
     with (tmp_path / "robot-arm.jsonl").open("a") as file:
         file.write('{"planner": "ze')  # interrupted
     suite.main([*words, "--seeds", "1", "--draw-only"])
-    assert suite.records_of(tmp_path, "robot:arm") == known
+    assert records_of(tmp_path, "robot:arm") == known
     assert "robot:arm" in capsys.readouterr().out
     later = ["--seeds", "2", "--first-seed", "10", "--planners", "zeros"]
     suite.main([*words[:2], *later, *words[-4:]])
-    assert [record["seed"] for record in suite.records_of(tmp_path, "robot:arm")[3:]] == [10, 11]
+    assert [record["seed"] for record in records_of(tmp_path, "robot:arm")[3:]] == [10, 11]
 
 
 def test_naive_policies_are_those_of_their_names():

@@ -74,7 +74,7 @@ def described(thing: Any) -> dict[str, Any]:
                 "head": head,
             }
         case AmortisedValue():
-            return {"kind": "value", **_network(thing), "standardized": _observes(thing.observe)}
+            return {"kind": "value", **_network(thing)}
         case SoftValue():
             return {"kind": "soft_value", "policy": described(thing.policy)}
         case ModeValue():
@@ -120,7 +120,7 @@ def blank(about: Mapping[str, Any]) -> Any:
     if kind == "categorical":
         return CategoricalPolicy(params, _UNSEEN, _numbers(), _numbers(*about["prior"]), network, network.hidden)
     if kind == "value":
-        return AmortisedValue(params, _standardized(size) if about["standardized"] else _UNSEEN, _numbers(), network)
+        return AmortisedValue(params, _UNSEEN, _numbers(), network)
     if kind == "plan_network":
         horizon, moment, options = about["horizon"], _numbers(size), dict(about["head"])
         head = {name: made for made, name in _HEADS.items()}[options.pop("name")](**options)
@@ -162,10 +162,7 @@ def observing(tree: Any, observe: Any) -> Any:
 
 def _with_observe(tree: Any, observe: Any) -> Any:
     def own(node: Any) -> Any:
-        if not _observes(node):
-            return node
-        inner = _with_observe(node.observe, observe) if _observes(node.observe) else observe
-        return dataclasses.replace(node, observe=inner)
+        return dataclasses.replace(node, observe=observe) if _observes(node) else node
 
     return jax.tree.map(own, tree, is_leaf=_observes)
 
@@ -174,20 +171,13 @@ def _observes(node: Any) -> bool:
     return dataclasses.is_dataclass(node) and isinstance(node, Observing)
 
 
-def _standardized(size: int) -> Any:
-    from mirrax.learning.planned_values import Standardized  # which learns by the loop that writes these kinds
-
-    return Standardized(_UNSEEN, _numbers(size), _numbers(size))
-
-
 def _network(thing: Any) -> dict[str, Any]:
     if thing.network is None or thing.params is None or thing.observe is None:
         raise ValueError("thing must be bound: thing.init(model, state), got one without parameters")
-    seen_by = thing.observe.observe if _observes(thing.observe) else thing.observe
     return {
         "network": dataclasses.asdict(thing.network),
         "observation_size": thing.network.input_size(thing.params),
-        "observe": observe_name(seen_by),
+        "observe": observe_name(thing.observe),
     }
 
 

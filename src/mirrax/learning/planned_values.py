@@ -13,9 +13,8 @@ from mirrax.dynamics import discounted, with_value
 from mirrax.dynamics.base import Model, State, check_model
 from mirrax.dynamics.checks import integer, number, real
 from mirrax.dynamics.perceptron import layer_sizes
-from mirrax.dynamics.pytrees import pytree
 from mirrax.learning.planned_experience import Segment, planners_begun, planners_driven
-from mirrax.learning.policies.algorithm import check_discount
+from mirrax.learning.policies.algorithm import check_discount, with_params
 from mirrax.learning.policies.networks import bound_observe, check_observe
 from mirrax.learning.policies.returns import lambda_returns
 from mirrax.learning.policies.training import UpdateRecord
@@ -23,31 +22,6 @@ from mirrax.learning.policies.values import AmortisedValue, ValueFit, first_fit,
 from mirrax.planners.api import check_planner
 from mirrax.planners.checks import check_key, explained, name_of
 from mirrax.planners.rollouts.placement import sharding_of
-
-_FAR = 10.0  # standard deviations beyond which an observation says no more
-
-
-@pytree
-class Standardized:
-    """What is observed of a state, scaled to what is usual.
-
-    Attributes:
-        observe: state -> observation [n].
-        center: what is subtracted, [n].
-        spread: what it is divided by then, [n].
-    """
-
-    observe: Callable[..., Any]
-    center: Float[Array, " n"]
-    spread: Float[Array, " n"]
-
-    def __call__(self, state: State) -> Float[Array, " n"]:
-        """The scaled observation, within ±10."""
-        return self.of(jnp.asarray(self.observe(state), float))
-
-    def of(self, seen: Float[Array, "*b n"]) -> Float[Array, "*b n"]:
-        """The same of observations."""
-        return jnp.clip((seen - self.center) / self.spread, -_FAR, _FAR)
 
 
 class ValueTraining(NamedTuple):
@@ -160,8 +134,7 @@ def learn_value(
     state = env.init(jax.random.clone(env_key))  # environments begin with this key, too
     seen = bound_observe(check_observe(observe), env)
     size = _observed_size(seen, state)
-    scaled = Standardized(seen, jnp.zeros(size), jnp.ones(size))
-    fit = first_fit(value_key, scaled, size, layer_sizes(hidden), discount)
+    fit = first_fit(value_key, seen, size, layer_sizes(hidden), discount, normalized=True)
     draw_key = jax.random.clone(value_key)
     draws = np.random.default_rng(int(jax.random.randint(draw_key, (), 0, np.iinfo(np.int32).max)))
     segments: list[Segment] = []
@@ -202,46 +175,36 @@ def _observed_size(observe: Callable[..., Any], state: State) -> int:
     return int(seen.shape[0])
 
 
-def _scale(value: AmortisedValue) -> Standardized:
-    assert isinstance(value.observe, Standardized)  # of all values of this file
-    return value.observe
-
-
-def _of(value: AmortisedValue, seen: Array) -> Array:
-    """The values of observations that are not scaled."""
-    return value.of(_scale(value).of(seen))
-
-
 def _with_scale(fit: ValueFit, segments: list[Segment]) -> ValueFit:
-    """With observations scaled to all that was seen."""
+    """With observations normalised to all that was seen."""
     seen = np.concatenate([segment.observations.reshape(-1, segment.observations.shape[-1]) for segment in segments])
-    value, std = fit.value, seen.std(0)
+    std = seen.std(0)
     least = 1e-3 * np.maximum(np.abs(seen).max(0), 1e-3)  # what stays the same is not blown up
-    observe = Standardized(_scale(value).observe, jnp.asarray(seen.mean(0)), jnp.asarray(np.maximum(std, least)))
-    return ValueFit(AmortisedValue(value.params, observe, value.unit, value.network), fit.optimizer_state)
+    params = fit.value.params._replace(mean=jnp.asarray(seen.mean(0)), std=jnp.asarray(np.maximum(std, least)))
+    return fit._replace(value=with_params(fit.value, params))
 
 
 @jax.jit
 def _targets(value: AmortisedValue, segment: Segment, discount: Any, trace: Any) -> Float[Array, "T N"]:
-    following = _of(value, segment.next_observations)
+    following = value.of(segment.next_observations)
     return lambda_returns(segment.rewards, discount * segment.discounts, segment.lasts, following, trace)
 
 
 @jax.jit
 def _error(value: AmortisedValue, segment: Segment, discount: Any, trace: Any) -> Float[Array, ""]:
     """The root mean square of what came less what the value had foretold."""
-    apart = _targets(value, segment, discount, trace) - _of(value, segment.observations)
+    apart = _targets(value, segment, discount, trace) - value.of(segment.observations)
     return jnp.sqrt(jnp.mean(apart**2))
 
 
 def _drawn(
     fit: ValueFit, segments: list[Segment], discount: Any, trace: Any, draws: np.random.Generator, shape: Any
 ) -> tuple[Array, Array]:
-    """Scaled observations and λ-returns of states drawn from the segments, for so many gradient steps."""
+    """Observations and λ-returns of states drawn from the segments, for so many gradient steps."""
     targets = np.concatenate([np.asarray(_targets(fit.value, one, discount, trace)).ravel() for one in segments])
     seen = np.concatenate([one.observations.reshape(-1, one.observations.shape[-1]) for one in segments])
     chosen = draws.integers(len(targets), size=shape)
-    return _scale(fit.value).of(jnp.asarray(seen[chosen])), jnp.asarray(targets[chosen])
+    return jnp.asarray(seen[chosen]), jnp.asarray(targets[chosen])
 
 
 @jax.jit

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from mirrax.dynamics.base import State
 from mirrax.dynamics.perceptron import Perceptron
 from mirrax.dynamics.pytrees import pytree, static
-from mirrax.learning.policies.networks import Network, observed, outputs
+from mirrax.learning.policies.networks import Network, Normalized, observed, outputs
 from mirrax.learning.policies.objectives import huber
 
 _LONGEST = 100.0  # steps that a unit of value stands for at most
@@ -66,7 +66,13 @@ class ValueFit(NamedTuple):
 
 
 def first_fit(
-    key: PRNGKeyArray, observe: Callable[..., Any], size: int, hidden: tuple[int, ...], discount: Any
+    key: PRNGKeyArray,
+    observe: Callable[..., Any],
+    size: int,
+    hidden: tuple[int, ...],
+    discount: Any,
+    *,
+    normalized: bool = False,
 ) -> ValueFit:
     """A value before anything is learnt: 0.
 
@@ -76,11 +82,13 @@ def first_fit(
         size: n.
         hidden: the sizes of the hidden layers.
         discount: γ.
+        normalized: whether the parameters hold mean and standard deviations of observations, at first 0 and 1.
 
     Returns:
         Where a fit begins.
     """
-    network = Perceptron(1, hidden, zero_last=True)
+    network: Network = Perceptron(1, hidden, zero_last=True)
+    network = Normalized(network) if normalized else network
     params = network.init(key, jnp.zeros(size))
     value = AmortisedValue(params, observe, value_unit(discount), network)
     return ValueFit(value, optax.adam(1e-3).init(params))  # the rate is no part of its state
