@@ -32,10 +32,12 @@ class Beyond:
     Attributes:
         summary: in words.
         value: model -> a function of states, their value.
+        discount: γ of the value, by which plans are discounted, too; None for values that are not discounted.
     """
 
     summary: str
     value: Callable[[Any], Callable[[State], Any]]
+    discount: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,10 @@ class Task:
         Args:
             model: of the task.
         """
-        return model if self.beyond is None else dynamics.with_value(model, self.beyond.value(model))
+        if self.beyond is None:
+            return model
+        imagined = dynamics.with_value(model, self.beyond.value(model))
+        return imagined if self.beyond.discount is None else dynamics.discounted(imagined, self.beyond.discount)
 
     def std_of(self, planner: str) -> dict[str, float]:
         """The `std` of a planner for this task as an argument of its factory, or no argument.

@@ -27,7 +27,6 @@ from mirrax.benchmarks.task import Task
 from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import Table, print_table
 from mirrax.dynamics.checks import integer, number
-from mirrax.learning.planned_values import beyond
 
 ALONE, OWN, PPO, OF_PPO = "alone", "own value", "ppo", "ppo's value"
 # which of what is learnt a row is of
@@ -134,7 +133,7 @@ def _measure(name: str, task: Task, row: str, options: Options, known: list[dict
         if row == PPO:
             planner = planners.controller(learnt.policy)
         else:
-            imagined = beyond(env, learnt if row == OWN else learnt.value, options.discount)
+            imagined = learning.beyond(env, learnt if row == OWN else learnt.value)
     for seed in seeds:
         line = ProgressLine(f"{name}, {row}, seed {seed}", conditions["of"])
         played = []

@@ -12,6 +12,7 @@ from scipy import integrate, stats
 from mirrax import dynamics, learning, planners
 from mirrax.learning import policies
 from mirrax.learning.policies import brax_parts
+from mirrax.learning.policies.networks import NormalizedParams
 from mirrax.learning.policies.training import _update
 
 KEY = jax.random.key(0)
@@ -135,7 +136,7 @@ def test_a_quadratic_energy_is_a_truncated_gaussian(centre):
         near = policy.unbounded(1e-3)
         assert float(near.mode(state)[0]) == pytest.approx(exact.mean(), abs=1e-3)
         assert float(near.moments(state)[1][0]) == pytest.approx(exact.std(), abs=2e-3)
-        value = policies.SoftValue(policy, jnp.asarray(1.0))
+        value = policies.SoftValue(policy, jnp.asarray(0.0))
         integral = integrate.quad(lambda a: 0.5 * np.exp(-0.5 * hardness * (a - centre) ** 2 / beta), -1, 1)[0]
         assert float(value(state)) == pytest.approx(beta * np.log(integral), abs=1e-3)
         expected = -0.5 * hardness * (0.25 - centre) ** 2
@@ -352,3 +353,9 @@ def choices():
 def test_mistakes(make, message):
     with pytest.raises(ValueError, match=message):
         unchecked(make)()
+
+
+def test_what_was_constant_is_not_blown_up():
+    """A coordinate that has not changed so far has a standard deviation of next to nothing."""
+    params = NormalizedParams(jnp.array([5.0, 0.0]), jnp.array([1e-6, 2.0]), None)
+    np.testing.assert_allclose(params.normalize(jnp.array([6.0, 3.0])), [10.0, 1.5])

@@ -74,7 +74,7 @@ THINGS = {
     "plan_network, autoregressive": (lambda: network(head="autoregressive", order=2), ENV),
     "value": (value, ENV),
     "value, normalized": (normalized, ENV),
-    "soft_value": (lambda: SoftValue(categorical(), jnp.asarray(3.0, float)), CHOICES),
+    "soft_value": (lambda: SoftValue(categorical(), jnp.asarray(0.9, float)), CHOICES),
 }
 
 

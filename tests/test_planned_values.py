@@ -90,6 +90,19 @@ def test_a_planner_that_crashes_learns_to_brake():
     assert np.isfinite(training.returns).all()
 
 
+def test_a_value_brings_its_discount_along():
+    """Plans of H steps and γ^H V are worth the same, whatever H is."""
+    value = learn(DECAYING, PLANNER, jax.random.key(0), hidden=(), episode_steps=20).value
+    imagined = learning.beyond(DECAYING, value)
+    state = jnp.array([1.0])
+    for horizon in (1, 5):
+        plans = jnp.zeros((1, horizon, 1))
+        returns = jax.jit(planners.rollouts.rollout)(imagined, jax.random.key(0), state, plans)
+        assert float(returns[0]) == pytest.approx(1.0 / (1.0 - 0.8 * DISCOUNT), rel=0.02)
+    with pytest.raises(ValueError, match=r"value must have a discount.* got"):
+        learning.beyond(DECAYING, jnp.sum)
+
+
 def test_the_same_key_gives_the_same_value_and_time_ends_it():
     few = functools.partial(learn, num_rounds=2, num_steps=8)
     values = [few(DECAYING, PLANNER, jax.random.key(3)).value(jnp.array([0.7])) for _ in range(2)]

@@ -1,6 +1,7 @@
 """Models around models: each can do all that the model underneath can, however deep."""
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,9 @@ from problems import random_linear_quadratic, unchecked
 from mirrax import dynamics, planners
 from mirrax.dynamics.base import scenario_count, scenarios
 from mirrax.dynamics.figures import figure
+from mirrax.dynamics.observations import observation
+from mirrax.learning.policies.networks import bound_observe
+from mirrax.planners.policies.network import observed
 
 KEY = jax.random.key(0)
 
@@ -374,3 +378,44 @@ def test_a_planner_that_knows_of_a_delay_does_better():
 
     knows, does_not = returns(plant, None), returns(model, lambda state: state.state)
     assert (knows > 1.5 * does_not).all()
+
+
+class _Seen(NamedTuple):
+    """A state with an observation that is less than the state."""
+
+    q: jax.Array
+    obs: jax.Array
+
+
+SEEN = _Seen(jnp.array([3.0]), jnp.array([1.0]))
+SEEING = dynamics.from_function(lambda key, state, action: (state, 0.0, 1.0), 1, init=lambda key: SEEN)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "seen"),
+    [
+        (lambda model: model, [1.0]),
+        (dynamics.timed, [1.0]),
+        (lambda model: dynamics.delayed(model, 2, first=[0.5]), [1.0, 0.5, 0.5]),
+        (lambda model: dynamics.timed(dynamics.delayed(model, 1, first=[0.5])), [1.0, 0.5]),
+    ],
+)
+def test_policies_values_and_models_observe_the_same(wrap, seen):
+    """`obs` where there is one, whatever is around it, and the actions that are on their way."""
+    model = wrap(SEEING)
+    state = model.init(jax.random.key(0))
+    for found in (
+        observation(model, state),
+        observed(state),
+        bound_observe(None, model)(state),
+        dynamics.learned(model, hidden=(4,)).observe(state),
+    ):
+        np.testing.assert_allclose(found, seen)
+
+
+def test_discrete_actions_on_their_way_are_observed():
+    model = dynamics.delayed(dynamics.discretized(dynamics.pendulum(), [[-1.0], [0.0], [1.0]]), 2, first=2)
+    state = model.init(jax.random.key(0))
+    inside = observation(model.model, state.state)
+    np.testing.assert_allclose(observation(model, state), [*inside, 0, 0, 1, 0, 0, 1])
+    np.testing.assert_allclose(observed(state), [*inside, 2.0, 2.0])  # how many there are is not known here

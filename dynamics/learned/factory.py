@@ -12,7 +12,7 @@ from ..actuators import actuator_names as names_of_actuators
 from ..base import HasDuration, Model, State, check_model
 from ..checks import boolean, check_unused, choice, integer, real
 from ..coordinates import coordinate_names as names_of_coordinates
-from ..observations import Observed, observation
+from ..observations import has_observation, observation
 from ..perceptron import Perceptron, layer_sizes
 from ..pytrees import traceable
 from ..spaces import Discrete, action_space
@@ -93,7 +93,7 @@ def learned(
             "env has sizes", observation_size=observation_size, action_size=action_size, num_actions=num_actions
         )
         first = jax.eval_shape(env.init, jax.random.key(0))
-        seen_directly = isinstance(first, Observed)
+        seen_directly = has_observation(first)
         if observe is None:
             observe = jax.tree_util.Partial(observation, None if seen_directly else env)
         seen = jax.eval_shape(_function("observe", observe), first)

@@ -2,18 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...dynamics.base import Model, State
 from ...dynamics.checks import real
-from ...dynamics.coordinates import coordinates
-from ...dynamics.delayed import DelayedState
-from ...dynamics.observations import Observed
+from ...dynamics.observations import observation as observation_of
 from ...dynamics.perceptron import Perceptron, layer_sizes
 from ...dynamics.pytrees import pytree, static, traceable
 from ...dynamics.resting import Resting, RestingState
@@ -187,16 +184,6 @@ def network_policy(
     return NetworkPolicy(params, traceable(observed if observe is None else observe), scale, network, layers)
 
 
-@runtime_checkable
-class _Holding(Protocol):
-    """A state that holds that of a model underneath, as wrappers make them."""
-
-    @property
-    def state(self) -> Any:
-        """The state inside."""
-        ...
-
-
 def observed(state: State) -> Float[Array, " n"]:
     """The observation in a state, or its floating-point numbers; of what planners add to a state nothing.
 
@@ -206,15 +193,7 @@ def observed(state: State) -> Float[Array, " n"]:
     Returns:
         The observation [n].
     """
-    state = without_additions(state)
-    inner, sent = state, []
-    while isinstance(inner, _Holding) and not isinstance(inner, Observed):
-        sent += [inner.sent.reshape(-1)] if isinstance(inner, DelayedState) else []  # which decide what happens next
-        inner = inner.state
-    if not isinstance(inner, Observed):
-        return coordinates(None, state)
-    seen = ravel_pytree(inner.obs)[0]
-    return jnp.concatenate([seen, *sent]) if sent else seen
+    return observation_of(None, without_additions(state))
 
 
 def without_additions(state: State, model: Any = None) -> State:

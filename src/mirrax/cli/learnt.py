@@ -113,17 +113,18 @@ def with_value(command: "Run", model: Any, task: "Task", folder: Path) -> "Task"
     """
     from mirrax.benchmarks.task import Beyond
     from mirrax.learning.policies import PolicyTraining
+    from mirrax.learning.policies.values import Discounting
 
     assert command.terminal_value is not None
     found = _load("terminal_value", folder / command.terminal_value, command, model)
     value = found.value if isinstance(found, PolicyTraining) else found
-    if not callable(value):
+    if not isinstance(value, Discounting):
         what = "a training that has learnt none" if isinstance(found, PolicyTraining) else type(found).__name__
         raise ValueError(
             f"terminal_value must be the folder of a value of states, which v_mpo learns and mpo does not, got "
             f"{str(command.terminal_value)!r}, {what}"
         )
-    return dataclasses.replace(task, beyond=Beyond(str(command.terminal_value), lambda model: value))
+    return dataclasses.replace(task, beyond=Beyond(str(command.terminal_value), lambda model: value, value.discount))
 
 
 def origin_of(command: "Run", folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from mirrax.learning.planned_values import ValueTraining, learn_value
 from mirrax.learning.policies import (
     PolicyTraining,
     UpdateRecord,
+    beyond,
     categorical,
     energy_based,
     learn_policy,
@@ -44,6 +45,7 @@ __all__ = [
     "UpdateRecord",
     "ValueTraining",
     "amortise",
+    "beyond",
     "categorical",
     "collect",
     "distil",

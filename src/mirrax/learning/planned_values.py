@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mirrax.dynamics import discounted, with_value
 from mirrax.dynamics.base import Model, State, check_model
 from mirrax.dynamics.checks import integer, number, real
 from mirrax.dynamics.perceptron import layer_sizes
@@ -18,7 +17,7 @@ from mirrax.learning.policies.algorithm import check_discount, with_params
 from mirrax.learning.policies.networks import bound_observe, check_observe
 from mirrax.learning.policies.returns import lambda_returns
 from mirrax.learning.policies.training import UpdateRecord
-from mirrax.learning.policies.values import AmortisedValue, ValueFit, first_fit, fitted
+from mirrax.learning.policies.values import AmortisedValue, ValueFit, beyond, first_fit, fitted
 from mirrax.planners.api import check_planner
 from mirrax.planners.checks import check_key, explained, name_of
 from mirrax.planners.rollouts.placement import sharding_of
@@ -29,14 +28,12 @@ class ValueTraining(NamedTuple):
 
     Attributes:
         value: state -> its value under the planner, discounted, in units of reward; a pytree.
-        discount: γ, of the value.
         records: of the rounds, in their order; their numbers are `value_loss`, of the last gradient steps in squared
             units of a value, and `value_error`, the root mean square of what came less what the value had foretold,
             in units of reward.
     """
 
     value: AmortisedValue
-    discount: float
     records: tuple[UpdateRecord, ...]
 
     @property
@@ -46,18 +43,7 @@ class ValueTraining(NamedTuple):
 
     def beyond(self, model: Model) -> Model:
         """A model that has the value beyond the horizon, and is discounted as the value is."""
-        return beyond(model, self.value, self.discount)
-
-
-def beyond(model: Model, value: Any, discount: Any) -> Model:
-    """A model with a discounted value beyond the horizon: plans are worth Σ_{t<H} γ^t r_t + γ^H V(s_H).
-
-    Args:
-        model: any model.
-        value: state -> scalar, a pytree.
-        discount: γ, of the value.
-    """
-    return discounted(with_value(model, value), discount)
+        return beyond(model, self.value)
 
 
 def learn_value(
@@ -140,7 +126,7 @@ def learn_value(
     segments: list[Segment] = []
     records: list[UpdateRecord] = []
     with explained(f"raised while {name_of(planner)} drove {type(env).__name__}", env, state):
-        imagined = beyond(env, fit.value, discount)
+        imagined = beyond(env, fit.value)
         drivers = planners_begun(env, imagined, planner, env_key, limit, num_envs)
         for round_number in range(num_rounds):
             if records and time.perf_counter() - began > most:
@@ -157,14 +143,14 @@ def learn_value(
             for _ in range(num_sweeps):
                 batch = _drawn(fit, segments, discount, trace, draws, (num_gradient_steps, batch_size))
                 fit, losses = _regressed(fit, *batch, rate)
-            imagined = beyond(env, fit.value, discount)
+            imagined = beyond(env, fit.value)
             record = _record(round_number, segments[-1], losses, error, time.perf_counter() - began)
             records.append(record)
             if not np.isfinite(record.numbers["value_loss"]):
                 raise ValueError(f"learning_rate must be smaller: the value is not finite, got {learning_rate!r}")
             if progress is not None:
                 progress(record)
-    return ValueTraining(fit.value, float(discount), tuple(records))
+    return ValueTraining(fit.value, tuple(records))
 
 
 def _observed_size(observe: Callable[..., Any], state: State) -> int:

@@ -15,7 +15,7 @@ from mirrax.learning.policies.sac import ModeValue, Sac, sac
 from mirrax.learning.policies.soft_q_learning import SoftQLearning, SoftValue, soft_q_learning
 from mirrax.learning.policies.training import learn_policy, policy_returns
 from mirrax.learning.policies.v_mpo import Vmpo, v_mpo
-from mirrax.learning.policies.values import AmortisedValue
+from mirrax.learning.policies.values import AmortisedValue, beyond
 
 # what `mirrax learn` takes; an algorithm is registered here, and nowhere else
 ALGORITHMS = (policy_gradient, soft_q_learning, mpo, v_mpo, ppo, sac)
@@ -44,6 +44,7 @@ __all__ = [
     "UpdateRecord",
     "Vmpo",
     "begun",
+    "beyond",
     "categorical",
     "drive",
     "energy_based",

@@ -16,6 +16,8 @@ from mirrax.dynamics.pytrees import traceable
 from mirrax.planners.policies.network import observed as observed_by_plans
 from mirrax.planners.policies.network import without_additions
 
+_FAR = 10.0  # standard deviations beyond which an observation says no more
+
 
 class NormalizedParams(NamedTuple):
     """Parameters of a `Normalized` network.
@@ -31,8 +33,9 @@ class NormalizedParams(NamedTuple):
     network: Any
 
     def normalize(self, seen: Float[Array, "*b n"]) -> Float[Array, "*b n"]:
-        """Observations less their mean, in standard deviations; mean and std get no gradient."""
-        return (seen - jax.lax.stop_gradient(self.mean)) / jax.lax.stop_gradient(self.std)
+        """Observations less their mean, in standard deviations, within ±10; mean and std get no gradient."""
+        apart = (seen - jax.lax.stop_gradient(self.mean)) / jax.lax.stop_gradient(self.std)
+        return jnp.clip(apart, -_FAR, _FAR)  # what was constant so far is not blown up
 
 
 @dataclasses.dataclass(frozen=True)

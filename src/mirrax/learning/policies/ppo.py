@@ -16,7 +16,7 @@ from mirrax.learning.policies.algorithm import Setting, check_discount, with_par
 from mirrax.learning.policies.experience import Experience
 from mirrax.learning.policies.gaussian import TanhGaussianPolicy, check_gaussian, normalized
 from mirrax.learning.policies.networks import Normalized
-from mirrax.learning.policies.values import AmortisedValue, value_unit
+from mirrax.learning.policies.values import AmortisedValue
 
 
 class PpoLearner(NamedTuple):
@@ -70,7 +70,7 @@ class Ppo:
         policy = normalized(policy, setting.observation_size)
         network = Normalized(Perceptron(1, self.hidden, zero_last=True))
         params = network.init(key, jnp.zeros(setting.observation_size))
-        value = AmortisedValue(params, policy.observe, value_unit(self.discount), network)
+        value = AmortisedValue(params, policy.observe, self.discount, network)
         both = brax_parts.PPONetworkParams(policy.params.network, params.network)
         statistics = brax_parts.first_statistics(policy.params, setting.num_transitions)
         return PpoLearner(policy, value, self._optimizer().init(both), statistics)

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mirrax.dynamics.base import Model
 from mirrax.learning.policies.categorical import CategoricalPolicy
 from mirrax.learning.policies.energy import EnergyPolicy
 from mirrax.learning.policies.gaussian import TanhGaussianPolicy
+from mirrax.learning.policies.values import beyond
 
 
 class UpdateRecord(NamedTuple):
@@ -53,3 +55,9 @@ class PolicyTraining:
     def returns(self) -> np.ndarray:
         """The mean sum of rewards of the episodes that were over in each update, NaN for none, [updates]."""
         return np.array([record.earned for record in self.records])
+
+    def beyond(self, model: Model) -> Model:
+        """A model with the policy's value beyond the horizon, discounted as that is, or a `ValueError` for none."""
+        if self.value is None:
+            raise ValueError("value must be one of states, which this algorithm (as mpo) does not learn, got None")
+        return beyond(model, self.value)

@@ -66,13 +66,13 @@ class ModeValue:
     Attributes:
         critics: parameters of both, with a leading axis.
         policy: π, of normalised observations.
-        unit: see `values.value_unit`, in units of reward.
+        discount: γ, that it was learnt with, a scalar.
         critic: Q, of normalised observations.
     """
 
     critics: Any
     policy: TanhGaussianPolicy
-    unit: Float[Array, ""]
+    discount: Float[Array, ""]
     critic: ActionValue
 
     def __call__(self, state: State) -> Float[Array, ""]:
@@ -82,7 +82,7 @@ class ModeValue:
     def q_value(self, state: State, action: Float[Array, " A"]) -> Float[Array, ""]:
         """The value of an action in a state."""
         seen = self.policy.params.normalize(observed(self.policy.observe, state))
-        return self.unit * jax.vmap(lambda one: self.critic.of(one, seen, action))(self.critics).min()
+        return value_unit(self.discount) * jax.vmap(lambda one: self.critic.of(one, seen, action))(self.critics).min()
 
 
 @pytree
@@ -170,7 +170,7 @@ class Sac:
 
     def value(self, learner: SacLearner) -> ModeValue:
         """Of the action without noise."""
-        return ModeValue(learner.parts.critics, learner.policy, value_unit(self.discount), learner.critic)
+        return ModeValue(learner.parts.critics, learner.policy, self.discount, learner.critic)
 
 
 def _brax_transition(batch: Transition) -> Any:

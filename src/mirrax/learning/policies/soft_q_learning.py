@@ -45,11 +45,16 @@ class SoftValue:
 
     Attributes:
         policy: ∝ p(a) exp(Q/β), whose network gives Q in `unit`.
-        unit: see `values.value_unit`, in units of reward.
+        discount: γ, that it was learnt with, a scalar.
     """
 
     policy: CategoricalPolicy | EnergyPolicy
-    unit: Float[Array, ""]
+    discount: Float[Array, ""]
+
+    @property
+    def unit(self) -> Float[Array, ""]:
+        """See `values.value_unit`, in units of reward."""
+        return value_unit(self.discount)
 
     def q_values(self, state: State) -> Float[Array, " C"]:
         """Q(s, a) of all actions, or of those that stand for all, in units of reward."""
@@ -142,7 +147,7 @@ class SoftQLearning:
 
     def value(self, learner: SoftQLearner) -> SoftValue:
         """Q and V."""
-        return SoftValue(learner.policy, self._unit)
+        return SoftValue(learner.policy, self.discount)
 
     @property
     def _unit(self) -> Float[Array, ""]:

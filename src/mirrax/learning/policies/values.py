@@ -1,14 +1,15 @@
 """Values of states that networks give."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mirrax.dynamics.base import State
+from mirrax.dynamics import discounted, with_value
+from mirrax.dynamics.base import Model, State
 from mirrax.dynamics.perceptron import Perceptron
 from mirrax.dynamics.pytrees import pytree, static
 from mirrax.learning.policies.networks import Network, Normalized, observed, outputs
@@ -35,14 +36,19 @@ class AmortisedValue:
     Attributes:
         params: of the network.
         observe: state -> observation [n].
-        unit: see `value_unit`, in units of reward.
-        network: observation -> [1].
+        discount: γ, that it was learnt with, a scalar.
+        network: observation -> [1], in `unit`.
     """
 
     params: Any
     observe: Callable[..., Any]
-    unit: Float[Array, ""]
+    discount: Float[Array, ""]
     network: Network = static()
+
+    @property
+    def unit(self) -> Float[Array, ""]:
+        """See `value_unit`, in units of reward."""
+        return value_unit(self.discount)
 
     def __call__(self, state: State) -> Float[Array, ""]:
         """The value of a state, discounted, with the entropies of the policy if they were part of it."""
@@ -51,6 +57,40 @@ class AmortisedValue:
     def of(self, seen: Float[Array, "*b n"]) -> Float[Array, "*b"]:
         """The values of observations."""
         return self.unit * outputs(self.network, self.params, seen)[..., 0]
+
+
+@runtime_checkable
+class Discounting(Protocol):
+    """A value of states that knows its discount, as all do that are learnt here."""
+
+    @property
+    def discount(self) -> Float[Array, ""]:
+        """γ."""
+        ...
+
+    def __call__(self, state: State) -> Float[Array, ""]:
+        """The value of a state."""
+        ...
+
+
+def beyond(model: Model, value: Any) -> Model:
+    """A model with a learnt value beyond the horizon: plans are worth Σ_{t<H} γ^t r_t + γ^H V(s_H).
+
+    Args:
+        model: any model.
+        value: of `learn_value` or `learn_policy`, which knows its γ. Of values that do not, γ is the user's matter:
+            `dynamics.discounted(dynamics.with_value(model, value), discount)`.
+
+    Returns:
+        The model with the value in place of its own, and with its own discount times γ.
+
+    Raises:
+        ValueError: for a value without a discount.
+    """
+    if isinstance(value, type) or not isinstance(value, Discounting):
+        got = value.__name__ if isinstance(value, type) else type(value).__name__
+        raise ValueError(f"value must have a discount, as those of learn_value and learn_policy have, got {got}")
+    return discounted(with_value(model, value), value.discount)
 
 
 class ValueFit(NamedTuple):
@@ -90,7 +130,7 @@ def first_fit(
     network: Network = Perceptron(1, hidden, zero_last=True)
     network = Normalized(network) if normalized else network
     params = network.init(key, jnp.zeros(size))
-    value = AmortisedValue(params, observe, value_unit(discount), network)
+    value = AmortisedValue(params, observe, jnp.asarray(discount, float), network)
     return ValueFit(value, optax.adam(1e-3).init(params))  # the rate is no part of its state
 
 
@@ -122,4 +162,4 @@ def fitted(
         return (optax.apply_updates(params, updates), state), now
 
     (params, state), losses = jax.lax.scan(step, (value.params, fit.optimizer_state), None, length=num_steps)
-    return ValueFit(AmortisedValue(params, value.observe, value.unit, value.network), state), losses.mean()
+    return ValueFit(AmortisedValue(params, value.observe, value.discount, value.network), state), losses.mean()
