@@ -138,7 +138,7 @@ def test_a_value_counts_beyond_the_horizon(learnt, tmp_path):
     env = dynamics.pendulum()
     value = learning.load(learnt / "policy", env).value
     first = jnp.asarray(with_it.states[0], float)
-    valued = dynamics.with_value(env, value)
+    valued = learning.beyond(env, value)
     plan = jnp.asarray(with_it.plans[0], float)
     earned, promised = (float(planners.rollout(model, KEY, first, plan[None])[0]) for model in (env, valued))
     assert promised != pytest.approx(earned, rel=1e-2)
