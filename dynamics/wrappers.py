@@ -199,5 +199,5 @@ def discounted(model: Model, discount: Any) -> Discounted:
 
 def _function(name: str, function: Any) -> Callable[..., Any]:
     if not callable(function):
-        raise ValueError(f"{name} must be callable, got {function!r}")
+        raise ValueError(f"{name} must be callable, got {type(function).__name__}")
     return traceable(function)

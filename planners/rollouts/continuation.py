@@ -93,7 +93,7 @@ def continuation(model: Model, policy: Callable[..., Any], num_steps: int, *, nu
             number is < 1.
     """
     if not callable(policy):
-        raise ValueError(f"policy must be callable, got {policy!r}")
+        raise ValueError(f"policy must be a function of a state, such as policy.mode, got {type(policy).__name__}")
     if scenario_count(check_model("model", model)) is not None:
         raise ValueError(
             f"model must be the same in all scenarios, got {type(model).__name__}: give each member of an ensemble "

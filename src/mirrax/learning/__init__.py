@@ -27,7 +27,7 @@ from mirrax.learning.policies import (
 )
 from mirrax.learning.saving import load, save
 from mirrax.learning.tensorboard import tensorboard
-from mirrax.learning.training import EpisodeRecord, Training, train
+from mirrax.learning.training import EpisodeRecord, Training, load_model, train
 
 __all__ = [
     "AmortisedReport",
@@ -57,6 +57,7 @@ __all__ = [
     "learn_policy",
     "learn_value",
     "load",
+    "load_model",
     "mpo",
     "plan_targets",
     "policy_gradient",

@@ -34,14 +34,18 @@ def save(path: Path | str, thing: Any) -> None:
 
     Args:
         path: the folder, which is made.
-        thing: a policy, a value, a plan network (`planners.policies.plan_network`), or what `learn_policy` returned,
-            which is policy, value and records.
+        thing: a policy, a value, a plan network (`planners.policies.plan_network`), what `learn_policy` returned,
+            which is policy, value and records, or what `learn_value` returned, of which it is the value. The networks
+            of `train` are in its folder: see `load_model`.
 
     Raises:
         ImportError: without the package orbax-checkpoint, which says how to install it.
         ValueError: if it is none of these, not bound to a model, or not finite.
         OSError: if it cannot be written.
     """
+    from mirrax.learning.planned_values import ValueTraining  # which is learnt by what imports this
+
+    thing = thing.value if isinstance(thing, ValueTraining) else thing
     about, tree = described(thing), bare(_arrays_of(thing))
     if (lost := _not_finite(tree)) is not None:
         raise ValueError(f"thing must be finite, got NaN or infinity in {lost}")

@@ -22,6 +22,7 @@ from mirrax.learning.horizon_errors import HorizonErrors, horizon_errors
 from mirrax.learning.store import Store, opened
 from mirrax.planners.checks import check_key
 
+_LEAST = 10  # transitions, of which one is held out
 _HORIZON = 20  # steps, over which errors of the model are measured
 
 
@@ -138,6 +139,11 @@ def train(
     num_random = integer("num_random", num_random, 1 if model.params is None and dataset is None else 0)
     dataset = None if dataset is None else matched(model, dataset)
     key = check_key(key)
+    if num_random and dataset is None and num_random * num_steps < _LEAST:
+        raise ValueError(
+            f"num_steps must be such that the episodes by chance have at least {_LEAST} steps to learn from, "
+            f"got {num_random} of {num_steps}"
+        )
     options = dict(fit_options or {})
     if taken := {"progress", "warm_start"} & options.keys():
         raise ValueError(f"fit_options must leave {' and '.join(sorted(taken))} to train, got {options!r}")
@@ -202,11 +208,42 @@ def _continued(store: Store, model: LearnedModel) -> tuple[list[EpisodeRecord], 
         measures = {name.removeprefix("info_"): values for name, values in others.items() if name.startswith("info_")}
         episodes.append(Collected(steps, others["actuators"], others.get("poses"), measures))
     if records and not records[-1].by_chance:
-        like = jax.eval_shape(lambda: _like(model))
-        like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
-        params, scaling = store.load_checkpoint(records[-1].number, like)
-        model = dataclasses.replace(model, params=params, scaling=scaling)
+        model = _fitted(store, records[-1].number, model)
     return records, episodes, model
+
+
+def load_model(path: Path | str, model: LearnedModel) -> LearnedModel:
+    """Read the networks that a training has fitted last, to plan with them without training on.
+
+    Args:
+        path: the folder of the training: `out` of `train`, or that of `mirrax train`.
+        model: of the same sizes, fitted or not: what `train` was given, or `dynamics.learned(env)` where it was given
+            none (`mirrax train`: with `hidden=(64, 64)`). Functions (a reward, an end, what is observed) are its own.
+
+    Returns:
+        The model with these networks.
+
+    Raises:
+        ImportError: without the package orbax-checkpoint, which says how to install it.
+        ValueError: if there is no training, none of its episodes was planned yet, or the networks are damaged or of
+            other sizes.
+    """
+    if not isinstance(model, LearnedModel):
+        raise ValueError(f"model must be a learned model (dynamics.learned), got {type(model).__name__}")
+    store = Store(Path(path))
+    store.about()
+    planned = [metrics["number"] for metrics in store.metrics() if not metrics.get("by_chance", True)]
+    if not planned:
+        raise ValueError(f"path must be the folder of a training that has planned an episode, got {str(path)!r}")
+    return _fitted(store, planned[-1], model)
+
+
+def _fitted(store: Store, number: int, model: LearnedModel) -> LearnedModel:
+    """The model with the networks of an episode."""
+    like = jax.eval_shape(lambda: _like(model))
+    like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    params, scaling = store.load_checkpoint(number, like)
+    return dataclasses.replace(model, params=params, scaling=scaling)
 
 
 def _like(model: LearnedModel) -> tuple[Any, Any]:

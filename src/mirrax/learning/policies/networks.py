@@ -154,10 +154,14 @@ def outputs(network: Any, params: Any, seen: Float[Array, "*b n"]) -> Float[Arra
         Its outputs, [*b, ...].
 
     Raises:
-        ValueError: if there are no parameters.
+        ValueError: if there are no parameters, or they are of another number of observations.
     """
     if params is None or network is None:
         raise ValueError("policy must have parameters: make some with policy.init(model, state), got params=None")
+    if (size := network.input_size(params)) != jnp.shape(seen)[-1]:
+        raise ValueError(
+            f"model must have {size} observed numbers, as that of this policy or value had, got {jnp.shape(seen)[-1]}"
+        )
     apply = jnp.vectorize(lambda row: jnp.asarray(network.apply(params, row), float), signature="(n)->(m)")
     return apply(jnp.asarray(seen, float))
 
