@@ -474,7 +474,7 @@ def test_diagnostics_are_their_definitions(name, model):
         np.testing.assert_allclose(info.entropy[0], after.entropy(), rtol=1e-5)
         np.testing.assert_allclose(info.kl[0], after.kl(before), rtol=1e-4, atol=1e-5)
     assert not info.degenerate[0]
-    proposal = evaluator._propose(jax.random.split(KEY, (1, 2))[0, 0], before, samples)
+    proposal = evaluator._propose(model, jax.random.split(KEY, (1, 2))[0], START, before, samples)[0]
     drawn = np.ones(samples, bool) if proposal.drawn is None else np.asarray(proposal.drawn)
     assert drawn.sum() == samples - evaluator.include_mode - (prior is None) * round(
         evaluator.explore_fraction * samples

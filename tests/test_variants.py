@@ -22,6 +22,11 @@ def value_of(belief):
     return float(planners.rollout(TARGET, KEY, START, belief.mode()[None])[0])
 
 
+def proposed(planner, key, search, num_samples):
+    """The plans that a planner draws from its belief."""
+    return planner.evaluator._propose(TARGET, jnp.stack([key, key]), START, search, num_samples)[0]
+
+
 # Limits ----------
 
 
@@ -164,7 +169,7 @@ def test_explored_plans_have_the_initial_spread_around_the_present_plan():
     planner = planners.cem(HORIZON, num_samples=1_000, std=0.5, explore_fraction=0.4, include_mode=True)
     search = planner.init(TARGET, START)
     narrow = dataclasses.replace(search.belief, mean=jnp.full((HORIZON, ACTIONS), 3.0), std=search.std / 100)
-    proposal = planner.evaluator._propose(KEY, dataclasses.replace(search, belief=narrow), 1_000)
+    proposal = proposed(planner, KEY, dataclasses.replace(search, belief=narrow), 1_000)
     plans = proposal.plans
     assert proposal.log_correction is None
     np.testing.assert_array_equal(proposal.drawn, np.arange(1_000) > 400)  # from the belief, that is
@@ -176,7 +181,7 @@ def test_explored_plans_have_the_initial_spread_around_the_present_plan():
 
 def test_clipped_plans_stay_in_range_and_so_does_what_is_fitted():
     planner = planners.cem(HORIZON, num_samples=128, std=3.0, clip_plans=True, num_iterations=1)
-    plans = planner.evaluator._propose(KEY, planner.init(TARGET, START), 128).plans
+    plans = proposed(planner, KEY, planner.init(TARGET, START), 128).plans
     assert jnp.abs(plans).max() == 1.0
     away = dynamics.from_function(lambda key, state, action: (state, action.sum(), 1.0), ACTIONS)
     belief, _ = infer(dataclasses.replace(planner, num_iterations=8), away, KEY, START, None)
@@ -219,7 +224,7 @@ def test_icem_looks_at_elites_again():
     np.testing.assert_allclose(later[-3:, :-1], belief.elites[:, 1:], atol=1e-6)
     assert not np.allclose(later[-3:, -1], belief.elites[:, -1])
     none = icem(keep_fraction=0.0, shift_fraction=0.0)
-    fresh = none.evaluator._propose(jax.random.key(1), infer(none, TARGET, KEY, START, None)[0], 60).plans
+    fresh = proposed(none, jax.random.key(1), infer(none, TARGET, KEY, START, None)[0], 60).plans
     assert not (jnp.abs(fresh[:, None] - belief.elites).max((-2, -1)) < 1e-6).any()
 
 
@@ -287,7 +292,7 @@ def test_pi2_weighs_each_step_by_what_remains():
     planner = planners.pi2(4, **options, learn_std=True, std_min=1e-3, keep=KEEP)
     belief, info = infer(planner, model, KEY, jnp.ones(()), None)
     search = planner.init(model, jnp.ones(()))
-    plans = np.asarray(planner.evaluator._propose(jax.random.split(KEY, (1, 2))[0, 0], search, 30).plans, float)
+    plans = np.asarray(proposed(planner, jax.random.split(KEY, (1, 2))[0, 0], search, 30).plans, float)
     rewards = np.zeros((30, 5))
     for k in range(30):
         state = 1.0
