@@ -230,3 +230,24 @@ def test_kill_at_any_moment_loses_the_episode_under_way_alone(tmp_path):
     again = trained(len(done) + 2, out=out, resume=True)
     assert [record.earned for record in again.records[: len(done)]] == [line["earned"] for line in done]
     same(again, trained(len(done) + 2))
+
+
+def test_the_networks_of_a_training_are_loaded_again(tmp_path):
+    env = dynamics.pendulum()
+    model = dynamics.learned(env, hidden=(4,), num_members=2)
+    out = tmp_path / "training"
+    planner = planners.cem(3, num_samples=4, num_iterations=1, num_elites=2)
+    options = {"num_episodes": 3, "num_steps": 12, "fit_options": {"max_epochs": 2}}
+    trained = learning.train(env, planner, jax.random.key(0), model=model, out=out, **options).model
+    found = learning.load_model(out, model)
+    for one, other in zip(jax.tree.leaves(found.params), jax.tree.leaves(trained.params), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert np.isfinite(found.fitted().spread(jnp.zeros(2), jnp.zeros(1)).epistemic).all()
+    with pytest.raises(ValueError, match="path must be the folder of a training, got"):
+        learning.load_model(tmp_path, model)
+    with pytest.raises(ValueError, match="missing, damaged or of another model"):
+        learning.load_model(out, dynamics.learned(env, hidden=(5,), num_members=2))
+    with pytest.raises(ValueError, match="model must be a learned model"):
+        learning.load_model(out, env)
+    with pytest.raises(ValueError, match=r"num_steps must be .* at least 10 .* got 1 of 5"):
+        learning.train(env, planner, jax.random.key(0), model=model, num_steps=5)

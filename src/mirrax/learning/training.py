@@ -19,7 +19,7 @@ from mirrax.dynamics.learned.fitting import FitProgress, FitReport, fit
 from mirrax.dynamics.learned.likelihood import first_params
 from mirrax.learning.collecting import Collected, record_episode
 from mirrax.learning.horizon_errors import HorizonErrors, horizon_errors
-from mirrax.learning.store import Store, opened
+from mirrax.learning.store import ABOUT, Store, opened
 from mirrax.planners.checks import check_key
 
 _LEAST = 10  # transitions, of which one is held out
@@ -212,7 +212,7 @@ def _continued(store: Store, model: LearnedModel) -> tuple[list[EpisodeRecord], 
     return records, episodes, model
 
 
-def load_model(path: Path | str, model: LearnedModel) -> LearnedModel:
+def load_model(path: Path | str, model: Any) -> LearnedModel:
     """Read the networks that a training has fitted last, to plan with them without training on.
 
     Args:
@@ -231,7 +231,8 @@ def load_model(path: Path | str, model: LearnedModel) -> LearnedModel:
     if not isinstance(model, LearnedModel):
         raise ValueError(f"model must be a learned model (dynamics.learned), got {type(model).__name__}")
     store = Store(Path(path))
-    store.about()
+    if not (store.folder / ABOUT).is_file():
+        raise ValueError(f"path must be the folder of a training, got {str(path)!r}")
     planned = [metrics["number"] for metrics in store.metrics() if not metrics.get("by_chance", True)]
     if not planned:
         raise ValueError(f"path must be the folder of a training that has planned an episode, got {str(path)!r}")

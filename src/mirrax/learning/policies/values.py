@@ -127,8 +127,8 @@ def first_fit(
     Returns:
         Where a fit begins.
     """
-    network: Network = Perceptron(1, hidden, zero_last=True)
-    network = Normalized(network) if normalized else network
+    perceptron = Perceptron(1, hidden, zero_last=True)
+    network = Normalized(perceptron) if normalized else perceptron
     params = network.init(key, jnp.zeros(size))
     value = AmortisedValue(params, observe, jnp.asarray(discount, float), network)
     return ValueFit(value, optax.adam(1e-3).init(params))  # the rate is no part of its state
