@@ -16,6 +16,14 @@ from ..dynamics.resting import Resting
 from ..dynamics.spaces import ActionSpace, action_space
 from ..dynamics.trial import check_state, mistake
 
+_LONGEST = 80  # characters of an argument that an error repeats
+
+
+def told(thing: Any) -> str:
+    """What an error says of a user's argument: itself where that is short, else its kind (not all of its numbers)."""
+    said = repr(thing) if jax.tree_util.all_leaves([thing]) else type(thing).__name__
+    return said if len(said) <= _LONGEST else type(thing).__name__
+
 
 def check_part(name: str, part: Any, *methods: str) -> Any:
     """Return `part`, or raise a `ValueError` unless it is a pytree (so that jit can take it) with these methods."""
@@ -25,9 +33,9 @@ def check_part(name: str, part: Any, *methods: str) -> Any:
         raise ValueError(f"{name} must be what {part.__name__} returns: call it")
     missing = [method for method in methods if not callable(getattr(part, method, None))]
     if missing:
-        raise ValueError(f"{name} must have {', '.join(missing)}, got {part!r}")
+        raise ValueError(f"{name} must have {', '.join(missing)}, got {told(part)}")
     if jax.tree_util.all_leaves([part]):
-        raise ValueError(f"{name} must be a pytree: register {type(part).__name__} with JAX, got {part!r}")
+        raise ValueError(f"{name} must be a pytree: register {type(part).__name__} with JAX, got {told(part)}")
     return part
 
 

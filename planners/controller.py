@@ -114,4 +114,7 @@ def controller(network: Any, *, execute: str = "mode") -> Controller | PolicyCon
     choice("execute", execute, ("mode", "sample"))
     if isinstance(network, Acting) and not isinstance(network, type | PlanNetwork):
         return PolicyController(check_part("network", network, "mode", "sample"), execute)
+    if not isinstance(network, PlanNetwork):
+        got = network.__name__ if isinstance(network, type) or callable(network) else type(network).__name__
+        raise ValueError(f"network must be a plan network, or a policy with mode and sample, got {got}")
     return Controller(check_network(network, getattr(network, "horizon", 0)), execute)

@@ -18,6 +18,7 @@ from problems import unchecked
 
 from mirrax import compiling, dynamics, learning, planners
 from mirrax.learning import checkpoints, kinds, saving
+from mirrax.learning.planned_values import ValueTraining
 from mirrax.learning.policies import SoftValue
 from mirrax.learning.policies.values import first_fit
 from mirrax.planners.policies import plan_network
@@ -148,7 +149,7 @@ def test_another_model_is_told(kind, env, message, tmp_path):
 @pytest.mark.parametrize(
     ("thing", "message"),
     [
-        (3, "thing must be a policy, a value, a plan network, or what learn_policy returned, got int"),
+        (3, "thing must be a policy, a value, a plan network, or what learn_policy or .* got int"),
         (planners.cem(3), "thing must be a policy, .* got SamplingPlanner"),
         (learning.tanh_gaussian(), "thing must be bound"),
         (dataclasses.replace(gaussian(), scale=jnp.array([jnp.nan])), "got NaN or infinity in scale"),
@@ -470,7 +471,10 @@ def test_a_controller_does_what_the_policy_says(kind):
     ("call", "message"),
     [
         (lambda: planners.controller(gaussian(), execute="best"), "execute must be one of mode, sample, got 'best'"),
-        (lambda: planners.controller(learning.tanh_gaussian), "network must be a planners.policies.plan_network"),
+        (
+            lambda: planners.controller(learning.tanh_gaussian),
+            "network must be a plan network, or a policy with mode and sample, got tanh_gaussian",
+        ),
         (
             lambda: planners.controller(categorical()).init(ENV, STATE),
             "a categorical policy needs discrete actions, got action_size=1",
@@ -493,3 +497,30 @@ def test_a_controller_does_what_the_policy_says(kind):
 def test_mistakes_of_controllers(call, message):
     with pytest.raises(ValueError, match=message):
         unchecked(call)()
+
+
+def test_what_learn_value_returned_is_saved_as_its_value(tmp_path):
+    training = ValueTraining(normalized(), ())
+    learning.save(tmp_path, training)
+    found = learning.load(tmp_path, ENV)
+    assert float(found(STATE)) == float(training.value(STATE))
+    assert float(found.discount) == float(training.value.discount)
+
+
+def imagined_by(make):
+    return lambda policy, model: planners.infer(make(policy), model, KEY, model.init(KEY))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        imagined_by(lambda policy: planners.vi_mpc(4, num_samples=16, policy=policy)),
+        imagined_by(lambda policy: planners.vi_mpc(4, num_samples=16, prior=planners.priors.policy_prior(policy))),
+        imagined_by(lambda policy: planners.smc(4, num_samples=16, proposal=policy)),
+        imagined_by(planners.controller),
+        lambda policy, model: learning.policy_returns(model, policy, KEY, num_episodes=2, episode_steps=3),
+    ],
+)
+def test_a_policy_of_another_model_is_told_by_its_size(use):
+    with pytest.raises(ValueError, match=r"model must have 2 observed numbers, .* got 4"):
+        use(gaussian().unbounded(), dynamics.cartpole())

@@ -81,7 +81,8 @@ def described(thing: Any) -> dict[str, Any]:
             critic = dataclasses.asdict(thing.critic.network)
             return {"kind": "mode_value", "policy": described(thing.policy), "critic": critic}
     raise ValueError(
-        f"thing must be a policy, a value, a plan network, or what learn_policy returned, got {type(thing).__name__}"
+        f"thing must be a policy, a value, a plan network, or what learn_policy or learn_value returned (networks of "
+        f"train are in its folder: learning.load_model), got {type(thing).__name__}"
     )
 
 

@@ -136,10 +136,18 @@ def bound_params(
     if params is None:
         return network.init(jax.random.key(0) if key is None else key, inputs)
     try:
-        jax.eval_shape(network.apply, params, inputs)
+        own = network.input_size(params) - besides
+        if own == seen.shape[0]:
+            jax.eval_shape(network.apply, params, inputs)
     except Exception as error:
         raise ValueError(f"params must be those of a network of {seen.shape[0]} observed numbers: {error}") from error
+    _check_size(own, seen.shape[0])
     return params
+
+
+def _check_size(own: int, size: int) -> None:
+    if own != size:
+        raise ValueError(f"model must have {own} observed numbers, as that of this policy or value had, got {size}")
 
 
 def outputs(network: Any, params: Any, seen: Float[Array, "*b n"]) -> Float[Array, "*b outputs"]:
@@ -158,10 +166,7 @@ def outputs(network: Any, params: Any, seen: Float[Array, "*b n"]) -> Float[Arra
     """
     if params is None or network is None:
         raise ValueError("policy must have parameters: make some with policy.init(model, state), got params=None")
-    if (size := network.input_size(params)) != jnp.shape(seen)[-1]:
-        raise ValueError(
-            f"model must have {size} observed numbers, as that of this policy or value had, got {jnp.shape(seen)[-1]}"
-        )
+    _check_size(network.input_size(params), jnp.shape(seen)[-1])
     apply = jnp.vectorize(lambda row: jnp.asarray(network.apply(params, row), float), signature="(n)->(m)")
     return apply(jnp.asarray(seen, float))
 
