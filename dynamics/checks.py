@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+_LONGEST = 80  # characters of an argument that an error repeats
+
 
 def scalar(name: str, value: Any) -> Float[Array, ""]:
     """Return the result of a user's function as a float scalar, or raise a `ValueError` that names it."""
@@ -83,6 +85,12 @@ def unknown(kind: str, name: Any, known: Sequence[str], of: str = "") -> ValueEr
     hint = f"did you mean {near[0]!r}? There are" if near else "choose one of"
     where = f" in {of}" if of else ""
     return ValueError(f"unknown {kind} {name!r}{where}; {hint}: {', '.join(known)}")
+
+
+def told(thing: Any) -> str:
+    """What an error says of a user's argument: itself where that is short, else its kind (not all of its numbers)."""
+    said = repr(thing) if jax.tree_util.all_leaves([thing]) else type(thing).__name__
+    return said if len(said) <= _LONGEST else type(thing).__name__
 
 
 def number(name: str, value: Any, **bounds: Any) -> float:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from .actions import taken
 from .base import Model, State, Step, check_model, checked_step
-from .checks import real, scalar, truth
+from .checks import real, scalar, told, truth
 from .pytrees import pytree, static, traceable
 from .rewards import checked_terms, total
 from .spaces import action_space
@@ -199,5 +199,5 @@ def discounted(model: Model, discount: Any) -> Discounted:
 
 def _function(name: str, function: Any) -> Callable[..., Any]:
     if not callable(function):
-        raise ValueError(f"{name} must be callable, got {type(function).__name__}")
+        raise ValueError(f"{name} must be callable, got {told(function)}")
     return traceable(function)

@@ -10,19 +10,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from ..dynamics.base import check_model
+from ..dynamics.checks import told
 from ..dynamics.constraints import constraint_names
 from ..dynamics.pytrees import difference
 from ..dynamics.resting import Resting
 from ..dynamics.spaces import ActionSpace, action_space
 from ..dynamics.trial import check_state, mistake
-
-_LONGEST = 80  # characters of an argument that an error repeats
-
-
-def told(thing: Any) -> str:
-    """What an error says of a user's argument: itself where that is short, else its kind (not all of its numbers)."""
-    said = repr(thing) if jax.tree_util.all_leaves([thing]) else type(thing).__name__
-    return said if len(said) <= _LONGEST else type(thing).__name__
 
 
 def check_part(name: str, part: Any, *methods: str) -> Any:

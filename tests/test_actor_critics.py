@@ -97,6 +97,9 @@ def test_on_a_linear_quadratic_model_soft_policies_end_near_the_soft_riccati_equ
 class Quadratic:
     """A network whose output is −Σ h (a − m)²/2, the hardness h and m its parameters, after two observed numbers."""
 
+    def input_size(self, params):
+        return 2 + len(params[0])
+
     def apply(self, params, inputs):
         hardness, centre = params
         return -0.5 * (hardness * (inputs[2:] - centre) ** 2).sum(keepdims=True)
@@ -346,7 +349,7 @@ def choices():
         (lambda: learning.energy_based().init(choices(), ENV.init(KEY)), r"an energy-based policy needs continuous"),
         (
             lambda: learned("ppo", policy=learned("ppo").policy, env=dynamics.cartpole()),
-            r"params must be those of a network of 4 observed numbers",
+            r"model must have [0-9]+ observed numbers, .* got 4",
         ),
     ],
 )

@@ -238,7 +238,8 @@ class TestPosteriors:
 
     def test_networks_of_single_precision_serve_models_of_double(self, double):
         model = random_linear_quadratic(0, n=2, m=2)
-        planner = planners.iterative_policy(3, num_samples=8, num_iterations=2, gradient="pathwise")
+        policy = planners.policies.network_policy(nn.Sequential((nn.Dense(8), nn.tanh, nn.Dense(4))))
+        planner = planners.iterative_policy(3, policy=policy, num_samples=8, num_iterations=2, gradient="pathwise")
         belief, _ = infer(planner, model, KEY, model.start, None)
         assert belief.plan.dtype == jnp.float64
         assert {leaf.dtype.name for leaf in jax.tree.leaves(belief.improved.params)} == {"float32"}

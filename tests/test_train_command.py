@@ -62,7 +62,10 @@ def test_a_training_leaves_its_files_and_goes_on(capsys, tmp_path):
         ((*SMALL, "--members", "0"), "num_members must be an integer of at least 1, got 0"),
         ((*SMALL, "--sampling", "ts3"), "sampling must be one of ts_inf, ts1, got 'ts3'"),
         ((*SMALL, "--random-episodes", "0"), "num_random must be an integer of at least 1, got 0"),
-        ((*SMALL, "--steps", "5"), "dataset must have at least 10 transitions, got 5"),
+        (
+            (*SMALL, "--steps", "5"),
+            "chance have at least 10 steps to learn from, got 1 of 5",
+        ),
         (("--resume", "nowhere"), "resume must be the folder of a training, got 'nowhere'"),
         ((*SMALL, "--planner", "nosuch"), "unknown planner 'nosuch'"),
         ((*SMALL, "--nosuch", "1"), "nosuch"),
