@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, Num
 
 from .base import State
 from .coordinates import coordinates
-from .delayed import DelayedState
 from .spaces import Discrete, action_space
 
 
@@ -33,6 +32,16 @@ class Holding(Protocol):
         ...
 
 
+@runtime_checkable
+class Waiting(Protocol):
+    """A state that holds actions which are on their way, as those of `dynamics.delayed` do."""
+
+    @property
+    def sent(self) -> Any:
+        """The actions, the oldest first, [D, A], or [D] of integers."""
+        ...
+
+
 def observation(model: Any, state: State) -> Float[Array, " n"]:
     """What is observed of a state, as a vector: its `obs` where it or a state inside has one, else its coordinates.
 
@@ -46,7 +55,7 @@ def observation(model: Any, state: State) -> Float[Array, " n"]:
         The observation [n].
     """
     states = _held(state)
-    waiting = [each.sent for each in states if isinstance(each, DelayedState)]
+    waiting = [each.sent for each in states if isinstance(each, Waiting)]
     if isinstance(states[-1], Observed):
         seen = ravel_pytree(states[-1].obs)[0].astype(float)
     else:
