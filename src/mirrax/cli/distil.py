@@ -4,11 +4,10 @@ import contextlib
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirrax.cli.configuration import Configuration, configure
-from mirrax.cli.going_on import claim_new, out_of_space, sizes_of
+from mirrax.cli.going_on import Opened, begun, folder_title, out_of_space, sizes_of
 from mirrax.cli.interruption import interruptible
 
 if TYPE_CHECKING:
@@ -26,18 +25,12 @@ def distil(command: "Distil", arguments: Sequence[str]) -> None:
         command: what to do.
         arguments: the words that it was read from.
     """
-    from mirrax.benchmarks.mistakes import one_clear_line
+    with begun("distil", command, arguments, _configured, _folder_name, resumes=False) as opened:
+        _distil(opened)
 
-    with one_clear_line(), contextlib.ExitStack() as to_the_end:
-        chosen, network = _configured(command)
-        out = command.out
-        if out is None:
-            out = Path("runs") / f"{Path(chosen.title).stem.replace(':', '.')}-{chosen.name}-distilled"
-        claim_new("distil", out, to_the_end, resumes=False)
-        kept = to_the_end.pop_all()
-    about = {"command": "distil", "model": chosen.title, "arguments": list(arguments), **chosen.origin}
-    with kept:
-        _distil(command, chosen, network, out, about)
+
+def _folder_name(chosen: Configuration, _: Any) -> str:
+    return f"{folder_title(chosen.title)}-{chosen.name}-distilled"
 
 
 def _configured(command: "Distil") -> tuple[Configuration, Any]:
@@ -59,7 +52,7 @@ def _configured(command: "Distil") -> tuple[Configuration, Any]:
     return chosen, network.init(chosen.model, jax.jit(chosen.model.init)(jax.random.key(0)))
 
 
-def _distil(command: "Distil", chosen: Configuration, network: Any, out: Path, about: dict[str, Any]) -> None:
+def _distil(opened: Opened) -> None:
     """Let the planner drive, learn what it did, and write it."""
     import jax
     from rich.console import Console
@@ -70,6 +63,7 @@ def _distil(command: "Distil", chosen: Configuration, network: Any, out: Path, a
     from mirrax.learning.saving import LEARNT
     from mirrax.learning.store import Store
 
+    command, chosen, network, out, about = opened
     console, store = Console(), Store(out)
     status = console.status("") if console.is_terminal else None
 
@@ -101,7 +95,7 @@ def _distil(command: "Distil", chosen: Configuration, network: Any, out: Path, a
                 if status is not None:
                     status.update(f"episode {number + 1} of {command.episodes}")
             network, report = learning.distil(
-                network, _joined(targets), fit_key, max_epochs=command.epochs, progress=fitting
+                network, targets[0].joined(*targets[1:]), fit_key, max_epochs=command.epochs, progress=fitting
             )
             learning.save(out / LEARNT, network)
             controller = planners.controller(network)
@@ -142,10 +136,3 @@ def _episodes(chosen: Configuration, key: Any, count: int) -> Iterator[tuple[flo
         own_key = jax.random.fold_in(key, number)
         happened = play(teachers[number % 2], model, model, own_key, num_steps=chosen.num_steps)
         yield float(happened.rewards.sum()), learning.episode_targets(happened, limit=limit)
-
-
-def _joined(targets: Sequence[Any]) -> Any:
-    import jax
-    import jax.numpy as jnp
-
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *targets)

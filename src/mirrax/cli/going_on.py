@@ -4,9 +4,10 @@ import contextlib
 import dataclasses
 import shlex
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 C = TypeVar("C")
 
@@ -58,6 +59,90 @@ def claim_new(verb: str, out: Path, stack: contextlib.ExitStack, *, resumes: boo
         more = f"; to go on: {again(verb, out)}" if resumes else ""
         raise ValueError(f"out must be a folder without a training, got {str(out)!r}{more}")
     claim(out, stack)
+
+
+class Opened(NamedTuple):
+    """A training whose folder is claimed.
+
+    Attributes:
+        command: with which it began, and what may be given anew.
+        chosen: what to drive, and how: it has a `title` and an `origin`.
+        other: what is learnt, or how.
+        out: the folder.
+        about: what it says of the training.
+    """
+
+    command: Any
+    chosen: Any
+    other: Any
+    out: Path
+    about: dict[str, Any]
+
+
+@contextlib.contextmanager
+def begun(
+    verb: str,
+    command: Any,
+    arguments: Sequence[str],
+    configured: Callable[..., tuple[Any, Any]],
+    folder_name: Callable[[Any, Any], str],
+    *,
+    resumes: bool = True,
+) -> Iterator[Opened]:
+    """A training that begins, in a folder of its own; a user's mistake is one clear line, and exits with 2.
+
+    Args:
+        verb: the command.
+        command: what the user has said.
+        arguments: the words that it was read from, with which the training can be set up again.
+        configured: command -> what to drive, and what is learnt or how.
+        folder_name: of both, the name below runs/ unless the user has given a folder.
+        resumes: whether such a training can go on.
+    """
+    from mirrax.benchmarks.mistakes import one_clear_line
+
+    with one_clear_line(), contextlib.ExitStack() as to_the_end:
+        chosen, other = configured(command)
+        out = Path("runs") / folder_name(chosen, other) if command.out is None else command.out
+        claim_new(verb, out, to_the_end, resumes=resumes)
+        kept = to_the_end.pop_all()
+    about = {"command": verb, "model": chosen.title, "arguments": list(arguments)}
+    with kept:
+        yield Opened(command, chosen, other, out, about | {"mujoco": metadata.version("mujoco"), **chosen.origin})
+
+
+@contextlib.contextmanager
+def resumed(
+    verb: str, command: Any, free: Collection[str], configured: Callable[..., tuple[Any, Any]]
+) -> Iterator[Opened]:
+    """A training that goes on in its folder; a user's mistake is one clear line, and exits with 2.
+
+    Args:
+        verb: the command.
+        command: what the user has said, with the folder.
+        free: the options that may be given anew; of all others none.
+        configured: command and the folder that paths begin in -> what to drive, and what is learnt or how.
+    """
+    from mirrax.benchmarks.mistakes import one_clear_line
+    from mirrax.cli.own_models import check_unchanged
+    from mirrax.learning.store import Store
+
+    out = command.resume
+    assert out is not None
+    with one_clear_line(), contextlib.ExitStack() as to_the_end:
+        about = Store(out).about()
+        first = first_command(verb, command, about, free)
+        chosen, other = configured(first, Path(about.get("folder") or ""))
+        check_unchanged(about, chosen.origin, same_mujoco=about.get("mujoco") == metadata.version("mujoco"))
+        claim(out, to_the_end)
+        kept = to_the_end.pop_all()
+    with kept:
+        yield Opened(first, chosen, other, out, about)
+
+
+def folder_title(title: str) -> str:
+    """The title of a model as part of a folder's name."""
+    return Path(title).stem.replace(":", ".")
 
 
 def first_command(verb: str, command: C, about: Mapping[str, Any], free: Collection[str]) -> C:

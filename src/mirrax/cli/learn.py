@@ -6,12 +6,11 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirrax.cli.configuration import Environment, find_environment
-from mirrax.cli.going_on import again, claim, claim_new, first_command, out_of_space, sizes_of
+from mirrax.cli.going_on import Opened, again, begun, folder_title, out_of_space, resumed, sizes_of
 from mirrax.cli.interruption import interruptible
 
 if TYPE_CHECKING:
@@ -29,19 +28,8 @@ def learn(command: "Learn", arguments: Sequence[str]) -> None:
         command: what to do.
         arguments: the words that it was read from, with which the training can be set up again.
     """
-    from mirrax.benchmarks.mistakes import one_clear_line
-
-    with one_clear_line(), contextlib.ExitStack() as to_the_end:
-        env, algorithm = _configured(command)
-        out = command.out
-        if out is None:
-            out = Path("runs") / f"{Path(env.title).stem.replace(':', '.')}-{algorithm.name}"
-        claim_new("learn", out, to_the_end)
-        kept = to_the_end.pop_all()
-    about = {"command": "learn", "model": env.title, "arguments": list(arguments)}
-    about |= {"mujoco": metadata.version("mujoco"), **env.origin}
-    with kept:
-        _learn(command, env, algorithm, out, about, resume=False)
+    with begun("learn", command, arguments, _configured, _folder_name) as opened:
+        _learn(opened, resume=False)
 
 
 def go_on(command: "Learn") -> None:
@@ -50,21 +38,12 @@ def go_on(command: "Learn") -> None:
     Args:
         command: with the folder to go on in; of all else only the number of updates may be given.
     """
-    from mirrax.benchmarks.mistakes import one_clear_line
-    from mirrax.cli.own_models import check_unchanged
-    from mirrax.learning.store import Store
+    with resumed("learn", command, ("updates", "tensorboard"), _configured) as opened:
+        _learn(opened, resume=True)
 
-    out = command.resume
-    assert out is not None
-    with one_clear_line(), contextlib.ExitStack() as to_the_end:
-        about = Store(out).about()
-        first = first_command("learn", command, about, ("updates", "tensorboard"))
-        env, algorithm = _configured(first, Path(about.get("folder") or ""))
-        check_unchanged(about, env.origin, same_mujoco=about.get("mujoco") == metadata.version("mujoco"))
-        claim(out, to_the_end)
-        kept = to_the_end.pop_all()
-    with kept:
-        _learn(first, env, algorithm, out, about, resume=True)
+
+def _folder_name(env: Environment, algorithm: Any) -> str:
+    return f"{folder_title(env.title)}-{algorithm.name}"
 
 
 def _configured(command: "Learn", folder: Path = Path()) -> tuple[Environment, Any]:
@@ -79,9 +58,7 @@ def _configured(command: "Learn", folder: Path = Path()) -> tuple[Environment, A
     return find_environment(command, folder), algorithm
 
 
-def _learn(
-    command: "Learn", env: Environment, algorithm: Any, out: Path, about: dict[str, Any], *, resume: bool
-) -> None:
+def _learn(opened: Opened, *, resume: bool) -> None:
     """Learn to the end, or as far as the user lets it."""
     import jax
     from rich.console import Console
@@ -91,6 +68,7 @@ def _learn(
     from mirrax.dynamics import action_space
     from mirrax.learning.learnt_report import play, write_policy_report
 
+    command, env, algorithm, out, about = opened
     console, onwards = Console(), again("learn", out)
     updates = _UPDATES if command.updates is None else command.updates
     status = console.status("") if console.is_terminal else None

@@ -5,12 +5,11 @@ import dataclasses
 import sys
 import time
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirrax.cli.configuration import Configuration, configure
-from mirrax.cli.going_on import again, claim, claim_new, first_command, out_of_space, sizes_of
+from mirrax.cli.going_on import Opened, again, begun, folder_title, out_of_space, resumed, sizes_of
 from mirrax.cli.interruption import interruptible
 
 if TYPE_CHECKING:
@@ -27,19 +26,8 @@ def train(command: "Train", arguments: Sequence[str]) -> None:
         command: what to do.
         arguments: the words that it was read from, with which the training can be set up again.
     """
-    from mirrax.benchmarks.mistakes import one_clear_line
-
-    with one_clear_line(), contextlib.ExitStack() as to_the_end:
-        chosen, model = _configured(command)
-        out = command.out
-        if out is None:
-            out = Path("runs") / f"{Path(chosen.title).stem.replace(':', '.')}-{chosen.name}-learned"
-        claim_new("train", out, to_the_end)
-        kept = to_the_end.pop_all()
-    about = {"command": "train", "model": chosen.title, "arguments": list(arguments)}
-    about |= {"mujoco": metadata.version("mujoco"), **chosen.origin}
-    with kept:
-        _drive(command, chosen, model, out, about, resume=False)
+    with begun("train", command, arguments, _configured, _folder_name) as opened:
+        _drive(opened, resume=False)
 
 
 def go_on(command: "Train") -> None:
@@ -48,21 +36,12 @@ def go_on(command: "Train") -> None:
     Args:
         command: with the folder to go on in; of all else only the number of episodes may be given.
     """
-    from mirrax.benchmarks.mistakes import one_clear_line
-    from mirrax.cli.own_models import check_unchanged
-    from mirrax.learning.store import Store
+    with resumed("train", command, ("episodes", "tensorboard"), _configured) as opened:
+        _drive(opened, resume=True)
 
-    out = command.resume
-    assert out is not None
-    with one_clear_line(), contextlib.ExitStack() as to_the_end:
-        about = Store(out).about()
-        first = first_command("train", command, about, ("episodes", "tensorboard"))
-        chosen, model = _configured(first, Path(about.get("folder") or ""))
-        check_unchanged(about, chosen.origin, same_mujoco=about.get("mujoco") == metadata.version("mujoco"))
-        claim(out, to_the_end)
-        kept = to_the_end.pop_all()
-    with kept:
-        _drive(first, chosen, model, out, about, resume=True)
+
+def _folder_name(chosen: Configuration, _: Any) -> str:
+    return f"{folder_title(chosen.title)}-{chosen.name}-learned"
 
 
 def _configured(command: "Train", folder: Path = Path()) -> tuple[Configuration, Any]:
@@ -85,9 +64,7 @@ def _configured(command: "Train", folder: Path = Path()) -> tuple[Configuration,
     return chosen, model
 
 
-def _drive(
-    command: "Train", chosen: Configuration, model: Any, out: Path, about: dict[str, Any], *, resume: bool
-) -> None:
+def _drive(opened: Opened, *, resume: bool) -> None:
     """Train to the end, or as far as the user lets it."""
     import jax
     from rich.console import Console
@@ -96,6 +73,7 @@ def _drive(
     from mirrax.benchmarks.mistakes import one_clear_line
     from mirrax.learning.training_report import write_training_report
 
+    command, chosen, model, out, about = opened
     console, began, onwards = Console(), time.monotonic(), again("train", out)
     episodes = 10 if command.episodes is None else command.episodes
     status = console.status("") if console.is_terminal else None

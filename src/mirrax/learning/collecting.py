@@ -103,7 +103,7 @@ def record_episode(
     else:
         seen, info = _by_planning(planner, model.fitted(), env, key, num_steps)
         names = info.names
-    poses = None if looks is None else np.asarray(_poses(looks, seen.states))
+    poses = None if looks is None else np.asarray(poses_of(looks, seen.states))
     seen = jax.device_get(seen._replace(states=None))
     over = seen.discounts == 0
     length = int(over.argmax()) + 1 if over.any() else num_steps
@@ -148,7 +148,13 @@ def _by_planning(planner: Any, model: LearnedModel, env: Model, key: Array, num_
 
 
 @functools.partial(jax.jit, static_argnames="looks")
-def _poses(looks: Figure, states: Any) -> Array:
+def poses_of(looks: Figure, states: Any) -> Array:
+    """The poses of a figure's bodies in states with a leading axis, [T, B, 7].
+
+    Args:
+        looks: the figure.
+        states: of its environment.
+    """
     return jax.vmap(looks.poses)(states)
 
 

@@ -36,6 +36,10 @@ class PlanTargets(NamedTuple):
     samples: Float[Array, "N K H A"] | None = None
     weights: Float[Array, "N K"] | None = None
 
+    def joined(self, *others: "PlanTargets") -> "PlanTargets":
+        """These and others, of the same kind of plans, one after the other."""
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), self, *others)
+
 
 def plan_targets(
     states: State, samples: Any, weights: Any, *, limit: float | None = None, keep_plans: bool = False

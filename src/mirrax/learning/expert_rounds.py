@@ -157,8 +157,8 @@ def expert_iteration(
         plan_seconds = time.perf_counter() - began
         keep = not network.head.by_moments
         now = [episode_targets(each, limit=limit, keep_plans=keep) for each in happened]
-        gathered = [*gathered, _joined(now)][-recent:]
-        targets, before = _joined(gathered), network
+        gathered = [*gathered, now[0].joined(*now[1:])][-recent:]
+        targets, before = gathered[0].joined(*gathered[1:]), network
         network, report = distil(network, targets, distil_key, warm_start=number > 0, **options)
         kl, entropy = map(float, _change(network, before, gathered[-1].states))
         alone = _play(planners.controller(network), model, env, jax.random.split(test_key, len(keys[0])), num_steps)
@@ -200,10 +200,6 @@ def _change(network: PlanNetwork, before: PlanNetwork, states: State) -> Any:
 
 def _earned(happened: planners.Episode) -> float:
     return float(np.sum(happened.rewards, axis=-1, dtype=float).mean())
-
-
-def _joined(parts: list[PlanTargets]) -> PlanTargets:
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
 def _left(name: str, given: Mapping[str, Any] | None, own: set[str]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from mirrax.dynamics.base import Model
-from mirrax.dynamics.figures import Figure, figure
+from mirrax.dynamics.figures import figure
+from mirrax.learning.collecting import poses_of
 from mirrax.learning.descending import AmortisedReport
 from mirrax.learning.policies.records import PolicyTraining
 from mirrax.planners import episode
@@ -66,7 +67,7 @@ def play(env: Model, planner: Any, key: PRNGKeyArray, *, num_episodes: int, num_
     looks = figure(env)
     poses = None
     if looks is not None:
-        poses = np.asarray(_poses(looks, jax.tree.map(lambda leaf: leaf[best], states)))[: length + 1]
+        poses = np.asarray(poses_of(looks, jax.tree.map(lambda leaf: leaf[best], states)))[: length + 1]
     return Played(returns, best, length, poses)
 
 
@@ -109,7 +110,7 @@ def write_policy_report(
         unit, remark = _NUMBERS.get(name, ("", ""))
         values = [record.numbers.get(name, np.nan) for record in records]
         more.append(_chart(name.replace("_", " ").capitalize(), remark, unit, values, small=True))
-    sections = [("How returns grew", "", first), ("What is behind it", "", more)]
+    sections = [("How returns grew", "", first), ("What it learnt by", "", more)]
     _write(path, env, title, played, told, sections, np.arange(len(records), dtype=float), "update")
 
 
@@ -199,8 +200,3 @@ def _played(planner: Any, env: Model, keys: Array, num_steps: int) -> tuple[Any,
         return states, done.rewards, done.discounts
 
     return jax.vmap(of_one)(keys)
-
-
-@functools.partial(jax.jit, static_argnames="looks")
-def _poses(looks: Figure, states: Any) -> Array:
-    return jax.vmap(looks.poses)(states)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mirrax.dynamics.base import Model, State, checked_step
-from mirrax.dynamics.pytrees import strongly_typed
+from mirrax.learning.policies.experience import begun_anew, first_states, staggered
 from mirrax.planners import plan
 
 
@@ -73,7 +73,7 @@ def planners_begun(
         Where they are.
     """
     states, beliefs = _first(env, imagined, planner, key, num_envs)
-    ages = (jnp.arange(num_envs, dtype=jnp.int32) * episode_steps) // num_envs
+    ages = staggered(num_envs, episode_steps)
     return Drivers(states, beliefs, ages, jnp.zeros(num_envs), ages == 0)
 
 
@@ -120,14 +120,9 @@ def planners_driven(
         ages, earned = drivers.ages + 1, drivers.earned + after.reward
         lasts = (after.discount == 0) | (ages >= episode_steps)
 
-        def restarted() -> Any:
-            return jax.tree.map(
-                lambda new, old: jnp.where(lasts.reshape(-1, *[1] * (new.ndim - 1)), new, old),
-                _first(env, imagined, planner, reset_key, num_envs),
-                (after.state, beliefs),
-            )
-
-        states, beliefs = jax.lax.cond(lasts.any(), restarted, lambda: (after.state, beliefs))
+        states, beliefs = begun_anew(
+            lasts, lambda: _first(env, imagined, planner, reset_key, num_envs), (after.state, beliefs)
+        )
         happened = Segment(
             observations=seen(drivers.states),
             next_observations=seen(after.state),
@@ -145,5 +140,5 @@ def planners_driven(
 
 
 def _first(env: Model, imagined: Model, planner: Any, key: Array, num_envs: int) -> tuple[State, Any]:
-    states = strongly_typed(jax.vmap(env.init)(jax.random.split(key, num_envs)))
+    states = first_states(env, key, num_envs)
     return states, jax.vmap(lambda state: planner.init(imagined, state))(states)

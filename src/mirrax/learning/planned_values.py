@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mirrax.dynamics.base import Model, State, check_model
+from mirrax.dynamics.base import Model, check_model
 from mirrax.dynamics.checks import integer, number, real
 from mirrax.dynamics.perceptron import layer_sizes
 from mirrax.learning.planned_experience import Segment, planners_begun, planners_driven
 from mirrax.learning.policies.algorithm import check_discount, with_params
-from mirrax.learning.policies.networks import bound_observe, check_observe
+from mirrax.learning.policies.networks import bound_observe, check_observe, observed_size
 from mirrax.learning.policies.returns import lambda_returns
 from mirrax.learning.policies.training import UpdateRecord
 from mirrax.learning.policies.values import AmortisedValue, ValueFit, beyond, first_fit, fitted
@@ -119,7 +119,7 @@ def learn_value(
     value_key, env_key, rounds_key = jax.random.split(check_key(key), 3)
     state = env.init(jax.random.clone(env_key))  # environments begin with this key, too
     seen = bound_observe(check_observe(observe), env)
-    size = _observed_size(seen, state)
+    size = observed_size(seen, state)
     fit = first_fit(value_key, seen, size, layer_sizes(hidden), discount, normalized=True)
     draw_key = jax.random.clone(value_key)
     draws = np.random.default_rng(int(jax.random.randint(draw_key, (), 0, np.iinfo(np.int32).max)))
@@ -138,11 +138,12 @@ def learn_value(
                 raise ValueError(f"env must give finite rewards and observations, got others in round {round_number}")
             segments = [*segments, segment][-(replay_size // (num_envs * num_steps)) :]
             error = _error(fit.value, segment, discount, trace)
-            fit = _with_scale(fit, segments)
-            losses = jnp.zeros(1)
+            states = np.concatenate([one.observations.reshape(-1, size) for one in segments])
+            fit, losses = _with_scale(fit, states), jnp.zeros(1)
             for _ in range(num_sweeps):
-                batch = _drawn(fit, segments, discount, trace, draws, (num_gradient_steps, batch_size))
-                fit, losses = _regressed(fit, *batch, rate)
+                targets = np.concatenate([np.ravel(_targets(fit.value, one, discount, trace)) for one in segments])
+                chosen = draws.integers(len(targets), size=(num_gradient_steps, batch_size))
+                fit, losses = _regressed(fit, jnp.asarray(states[chosen]), jnp.asarray(targets[chosen]), rate)
             imagined = beyond(env, fit.value)
             record = _record(round_number, segments[-1], losses, error, time.perf_counter() - began)
             records.append(record)
@@ -153,17 +154,8 @@ def learn_value(
     return ValueTraining(fit.value, tuple(records))
 
 
-def _observed_size(observe: Callable[..., Any], state: State) -> int:
-    seen = jax.eval_shape(observe, state)
-    if not isinstance(seen, jax.ShapeDtypeStruct) or len(seen.shape) != 1 or not seen.size:
-        shape = getattr(seen, "shape", type(seen).__name__)
-        raise ValueError(f"observe must make a vector [n] of at least one number of a state, got {shape}")
-    return int(seen.shape[0])
-
-
-def _with_scale(fit: ValueFit, segments: list[Segment]) -> ValueFit:
-    """With observations normalised to all that was seen."""
-    seen = np.concatenate([segment.observations.reshape(-1, segment.observations.shape[-1]) for segment in segments])
+def _with_scale(fit: ValueFit, seen: np.ndarray) -> ValueFit:
+    """With observations normalised to all that were seen, [states, n]."""
     std = seen.std(0)
     least = 1e-3 * np.maximum(np.abs(seen).max(0), 1e-3)  # what stays the same is not blown up
     params = fit.value.params._replace(mean=jnp.asarray(seen.mean(0)), std=jnp.asarray(np.maximum(std, least)))
@@ -181,16 +173,6 @@ def _error(value: AmortisedValue, segment: Segment, discount: Any, trace: Any) -
     """The root mean square of what came less what the value had foretold."""
     apart = _targets(value, segment, discount, trace) - value.of(segment.observations)
     return jnp.sqrt(jnp.mean(apart**2))
-
-
-def _drawn(
-    fit: ValueFit, segments: list[Segment], discount: Any, trace: Any, draws: np.random.Generator, shape: Any
-) -> tuple[Array, Array]:
-    """Observations and λ-returns of states drawn from the segments, for so many gradient steps."""
-    targets = np.concatenate([np.asarray(_targets(fit.value, one, discount, trace)).ravel() for one in segments])
-    seen = np.concatenate([one.observations.reshape(-1, one.observations.shape[-1]) for one in segments])
-    chosen = draws.integers(len(targets), size=shape)
-    return jnp.asarray(seen[chosen]), jnp.asarray(targets[chosen])
 
 
 @jax.jit

@@ -1,6 +1,7 @@
 """Several copies of an environment that a policy drives, whose episodes begin anew when they are over."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,8 @@ from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 from mirrax.dynamics.base import Model, State, checked_step
 from mirrax.dynamics.pytrees import strongly_typed
 from mirrax.learning.policies.networks import observed
+
+T = TypeVar("T")
 
 
 class Experience(NamedTuple):
@@ -79,8 +82,8 @@ def begun(env: Model, key: PRNGKeyArray, num_envs: int, episode_steps: Int[Array
     Returns:
         Where they are.
     """
-    ages = (jnp.arange(num_envs, dtype=jnp.int32) * episode_steps) // num_envs
-    return Actors(_first(env, key, num_envs), ages, jnp.zeros(num_envs), ages == 0)
+    ages = staggered(num_envs, episode_steps)
+    return Actors(first_states(env, key, num_envs), ages, jnp.zeros(num_envs), ages == 0)
 
 
 def drive(
@@ -116,14 +119,7 @@ def drive(
         ages, earned, ended = actors.ages + 1, actors.earned + after.reward, after.discount == 0
         lasts = ended | (ages >= episode_steps)
 
-        def restarted() -> State:
-            return jax.tree.map(
-                lambda new, old: jnp.where(lasts.reshape(-1, *[1] * (new.ndim - 1)), new, old),
-                _first(env, reset_key, num_envs),
-                after.state,
-            )
-
-        states = jax.lax.cond(lasts.any(), restarted, lambda: after.state)  # to begin may cost more than a step
+        states = begun_anew(lasts, lambda: first_states(env, reset_key, num_envs), after.state)
         happened = Experience(
             observations=seen,
             raw=raw,
@@ -141,5 +137,39 @@ def drive(
     return actors, experience, finished
 
 
-def _first(env: Model, key: PRNGKeyArray, num_envs: int) -> State:
+def first_states(env: Model, key: PRNGKeyArray, num_envs: int) -> State:
+    """The first states of N environments, with a leading axis.
+
+    Args:
+        env: the environment.
+        key: of them.
+        num_envs: N.
+    """
     return strongly_typed(jax.vmap(env.init)(jax.random.split(key, num_envs)))
+
+
+def begun_anew(lasts: Bool[Array, " N"], begin: Callable[[], T], going: T) -> T:
+    """What goes on, and in its place what begins where an episode is over.
+
+    Args:
+        lasts: where one is over, [N].
+        begin: what begins, for all N; evaluated where any is over, for it may cost more than a step.
+        going: what goes on, of the same structure, with a leading axis N.
+    """
+
+    def mixed() -> T:
+        return jax.tree.map(
+            lambda new, old: jnp.where(lasts.reshape(-1, *[1] * (new.ndim - 1)), new, old), begin(), going
+        )
+
+    return jax.lax.cond(lasts.any(), mixed, lambda: going)
+
+
+def staggered(num_envs: int, episode_steps: Int[Array, ""]) -> Int[Array, " N"]:
+    """How old first episodes are taken to be: their time is up at different steps, so that all times are seen.
+
+    Args:
+        num_envs: N.
+        episode_steps: after how many steps the time of an episode is up.
+    """
+    return (jnp.arange(num_envs, dtype=jnp.int32) * episode_steps) // num_envs

@@ -106,6 +106,23 @@ def observe_name(observe: Callable[..., Any]) -> str | None:
     return str(getattr(function, "__qualname__", type(function).__name__))
 
 
+def observed_size(observe: Callable[..., Any], state: State) -> int:
+    """How many numbers are observed of a state, or a `ValueError` where they are no vector.
+
+    Args:
+        observe: state -> observation [n].
+        state: any.
+    """
+    seen = jax.eval_shape(observe, state)
+    if not isinstance(seen, jax.ShapeDtypeStruct) or len(seen.shape) != 1 or not seen.size:
+        shape = getattr(seen, "shape", type(seen).__name__)
+        raise ValueError(
+            f"observe must make a vector [n] of at least one number of a state (unless it is given, of its "
+            f"observation or its floating-point numbers), got {shape}"
+        )
+    return int(seen.shape[0])
+
+
 def bound_params(
     network: Network, params: Any, observe: Callable[..., Any], state: State, key: Any, besides: int = 0
 ) -> Any:
@@ -125,23 +142,17 @@ def bound_params(
     Raises:
         ValueError: if what is observed is no vector, or the network does not take it with these parameters.
     """
-    seen = jax.eval_shape(observe, state)
-    if not isinstance(seen, jax.ShapeDtypeStruct) or len(seen.shape) != 1 or not seen.size:
-        shape = getattr(seen, "shape", type(seen).__name__)
-        raise ValueError(
-            f"observe must make a vector [n] of at least one number of a state (unless it is given, of its "
-            f"observation or its floating-point numbers), got {shape}"
-        )
-    inputs = jnp.zeros(seen.shape[0] + besides)
+    size = observed_size(observe, state)
+    inputs = jnp.zeros(size + besides)
     if params is None:
         return network.init(jax.random.key(0) if key is None else key, inputs)
     try:
         own = network.input_size(params) - besides
-        if own == seen.shape[0]:
+        if own == size:
             jax.eval_shape(network.apply, params, inputs)
     except Exception as error:
-        raise ValueError(f"params must be those of a network of {seen.shape[0]} observed numbers: {error}") from error
-    _check_size(own, seen.shape[0])
+        raise ValueError(f"params must be those of a network of {size} observed numbers: {error}") from error
+    _check_size(own, size)
     return params
 
 

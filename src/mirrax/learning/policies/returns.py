@@ -1,8 +1,8 @@
 """Returns and advantages of experience: what an episode earns from each of its steps on.
 
 Time is the first axis, T; others are batches. A step has a discount, γ, or 0 where the environment ends the episode:
-what lies behind is worth nothing. It is the last one (`lasts`) where the episode ends or its time is up: what lies
-behind is not seen, and unless the discount is 0 its value is that of the state that was reached.
+what would follow is worth nothing. It is the last one (`lasts`) where the episode ends or its time is up: what
+follows is not seen, and unless the discount is 0 its value is that of the state that was reached.
 """
 
 from typing import Any

@@ -50,9 +50,9 @@ def learn_policy(
 
     An update drives several copies of the environment by the present policy, and lets the algorithm learn from it.
     Episodes begin anew when they are over; the first ones are cut at different steps, and not counted. Where the
-    environment ends one, what lies behind is worth nothing; where its time is up, it is worth what the value says. It
-    compiles an update itself, once for the same kinds of arguments. Numbers depend on the key and the number of the
-    update alone, so that a training that goes on is the one that was not ended.
+    environment ends one, what would follow is worth nothing; where its time is up, that is worth what the value says.
+    It compiles an update itself, once for the same kinds of arguments. Numbers depend on the key and the number of
+    the update alone, so that a training that goes on is the one that was not ended.
 
     Args:
         env: the environment.
