@@ -196,7 +196,7 @@ def test_each_member_of_an_ensemble_has_a_value_of_its_own():
     ("arguments", "message"),
     [
         ((None, brake, 3), "model must"),
-        ((car(1.0), 3.0, 3), "policy must be callable, got 3.0"),
+        ((car(1.0), 3.0, 3), "policy must be a function of a state, such as policy.mode, got float"),
         ((car(1.0), brake, 0), "num_steps must be an integer of at least 1, got 0"),
     ],
 )
