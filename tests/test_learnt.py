@@ -442,6 +442,8 @@ def test_records_are_written_for_tensorboard(tmp_path, monkeypatch):
 
 # Policies that act
 
+play = jax.jit(planners.episode, static_argnames=("num_steps", "replan_every"))
+
 
 @dynamics.pytree
 class Still:
@@ -458,13 +460,39 @@ class Still:
 def test_a_controller_does_what_the_policy_says(kind):
     make, env = THINGS[kind]
     policy = make()
-    play = jax.jit(planners.episode, static_argnames=("num_steps", "replan_every"))
     happened = play(planners.controller(policy), env, env, KEY, num_steps=6)
     np.testing.assert_allclose(happened.actions, jax.vmap(policy.mode)(happened.states), atol=1e-6)
     drawn = play(planners.controller(policy, execute="sample"), env, env, KEY, num_steps=6)
     assert not np.array_equal(drawn.actions, happened.actions)
     assert np.isneginf(happened.infos.best_return).all()
     assert not np.asarray(happened.infos.degenerate).any()
+
+
+def test_a_policy_of_a_network_acts_by_itself_once_it_is_bound():
+    policy = planners.policies.network_policy(hidden=(8,)).init(ENV, STATE)
+    happened = play(planners.controller(policy), ENV, ENV, KEY, num_steps=3)
+    np.testing.assert_allclose(happened.actions, jax.vmap(policy.mean)(happened.states), atol=1e-6)
+    with pytest.raises(ValueError, match=r"policy must have parameters: make some with policy.init"):
+        planners.controller(planners.policies.network_policy()).init(ENV, STATE)
+
+
+@dynamics.pytree
+class Lost:
+    """A policy that knows no answer to most states."""
+
+    def sample(self, key, state):
+        return self.mode(state)
+
+    def mode(self, state):
+        return jnp.where(state[:1] < 1.5, 0.5, jnp.nan)
+
+
+def test_what_is_no_number_is_not_executed():
+    model = dynamics.from_function(lambda key, s, a: (s + 1.0, a[0], 1.0), 1, init=lambda key: jnp.zeros(1))
+    happened = play(planners.controller(Lost()), model, model, KEY, num_steps=4)
+    assert np.asarray(happened.actions)[:, 0].tolist() == [0.5] * 4
+    assert np.asarray(happened.infos.num_invalid)[:, -1].tolist() == [0.0, 0.0, 1.0, 1.0]
+    assert np.asarray(planners.controller(Lost()).init(model, jnp.array([5.0])).mode()).tolist() == [[0.0]]
 
 
 @pytest.mark.parametrize(

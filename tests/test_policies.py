@@ -456,7 +456,15 @@ def test_returns_of_a_policy_end_with_the_episode():
 
 def test_no_key_is_used_twice():
     with jax.debug_key_reuse(True):
-        learned(num_updates=1, num_envs=2, num_steps=3)
+        training = learned(num_updates=1, num_envs=2, num_steps=3)
+        for sample in (False, True):
+            key = jax.random.key(int(sample))
+            learning.policy_returns(ENV, training.policy, key, num_episodes=2, episode_steps=3, sample=sample)
+
+
+def test_of_few_actions_no_great_divergence_is_asked():
+    with pytest.raises(ValueError, match=r"epsilon must be finite and > 0 and < 0.693147, got 1.0"):
+        learned(chain(), learning.mpo(epsilon=1.0), policy=learning.categorical(observe=one_hot))
 
 
 @pytest.mark.slow

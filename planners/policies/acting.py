@@ -89,17 +89,21 @@ class PolicyController:
                 self.policy.init(model, state)
             action = jnp.asarray(self.policy.mode(state))
             _check_action(action, space)
+            action = jnp.where(jnp.isfinite(action).all(), action, space.zeros())
             return fresh(Acted(action.astype(space.zeros().dtype)[None]))
 
     def improve(self, model: Model, key: PRNGKeyArray, state: State, belief: Acted) -> tuple[Acted, Info]:
         """What the policy says of this state, whatever was believed before; nothing is tried.
 
+        Where that is not finite, it does what it did before.
+
         Raises:
             ValueError: if `belief` is not of the structure and shapes that `init` gives.
         """
         check_own_belief(self, model, state, belief)
-        action = self.policy.mode(state) if self.execute == "mode" else self.policy.sample(key, state)
+        action = self._said(key, state)
         finite = jnp.isfinite(action).all()
+        action = jnp.where(finite, action, belief.plan[0])  # what was done before, rather than no number
         row = info_row(
             best_return=jnp.full((), -jnp.inf),
             num_invalid=(~finite).astype(float),
@@ -117,11 +121,15 @@ class PolicyController:
 
     def respond(self, model: Model, key: PRNGKeyArray, state: State, belief: Any, time: Any) -> Num[Array, "*a"]:
         """What the policy says of the state that is there then."""
-        return self.policy.mode(state) if self.execute == "mode" else self.policy.sample(key, state)
+        action = self._said(key, state)
+        return jnp.where(jnp.isfinite(action).all(), action, belief.plan[0])
 
     def shift(self, belief: Acted, steps: Any = 1) -> Acted:
         """The same, until the policy is asked again."""
         return fresh(belief)
+
+    def _said(self, key: PRNGKeyArray, state: State) -> Num[Array, "*a"]:
+        return self.policy.mode(state) if self.execute == "mode" else self.policy.sample(key, state)
 
 
 def _check_action(action: Num[Array, "..."], space: ActionSpace) -> None:

@@ -87,6 +87,10 @@ class NetworkPolicy:
         """The mean action."""
         return self.moments(self.outputs(self.observe(state)))[0]
 
+    def mode(self, state: State) -> Float[Array, " A"]:
+        """What to do without noise: the mean action."""
+        return self.mean(state)
+
     def sample(self, key: PRNGKeyArray, state: State) -> Float[Array, " A"]:
         """Draw an action, on the scale of plans."""
         outputs = self.outputs(self.observe(state))
@@ -158,8 +162,8 @@ def network_policy(
         hidden: the sizes of the perceptron's hidden layers, with tanh.
 
     Returns:
-        The policy, which `planners.smc` takes as its proposal, and whose `log_prob` `planners.priors.policy_prior`
-        takes.
+        The policy, which `planners.smc` takes as its proposal, whose `log_prob` `planners.priors.policy_prior`
+        takes, and which acts by itself once it has parameters (`planners.controller`).
 
     Raises:
         ValueError: for a parameter outside its range.

@@ -1,5 +1,6 @@
 """MPO: expectation maximisation of a policy, with an action value that is learnt from a replay."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -98,6 +99,8 @@ class Mpo:
         """Where learning begins."""
         space, size = setting.space, setting.observation_size
         discrete = isinstance(space, Discrete)
+        if isinstance(space, Discrete):
+            real("epsilon", float(self.epsilon), above=0.0, below=math.log(space.num))
         network = Perceptron(space.num if isinstance(space, Discrete) else 1, self.hidden, zero_last=True)
         params = network.init(key, jnp.zeros(size if isinstance(space, Discrete) else size + space.size))
         bounds = bounds_of(space, self.epsilon_mean, self.epsilon_std)
@@ -201,7 +204,7 @@ def mpo(
     discrete actions all are weighed, and `epsilon_mean` bounds the whole step.
 
     Args:
-        epsilon: of the weighted actions from the old policy, nats, > 0, below log `num_actions`.
+        epsilon: of the weighted actions from the old policy, nats, > 0, below the logarithm of how many are weighed.
         epsilon_mean: of a step of the mean, nats, > 0.
         epsilon_std: of a step of the standard deviation, nats, > 0.
         discount: γ, in [0, 1].

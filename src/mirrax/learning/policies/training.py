@@ -19,7 +19,7 @@ from mirrax.dynamics.spaces import action_space
 from mirrax.learning.policies.algorithm import Setting
 from mirrax.learning.policies.categorical import CategoricalPolicy
 from mirrax.learning.policies.energy import EnergyPolicy
-from mirrax.learning.policies.experience import Actors, begun, drive
+from mirrax.learning.policies.experience import Actors, begun, drive, first_states
 from mirrax.learning.policies.gaussian import TanhGaussianPolicy
 from mirrax.learning.policies.networks import check_observe
 from mirrax.learning.policies.records import PolicyTraining, UpdateRecord
@@ -183,8 +183,7 @@ def policy_returns(
     check_model("env", env)
     num, limit = integer("num_episodes", num_episodes), integer("episode_steps", episode_steps)
     check_part("policy", policy, "mode", "sample")
-    keys = jax.random.split(check_key(key), num)
-    return np.asarray(_earned(env, policy, keys, limit, boolean("sample", sample)))
+    return np.asarray(_earned(env, policy, check_key(key), num, limit, boolean("sample", sample)))
 
 
 class _Said(NamedTuple):
@@ -221,22 +220,22 @@ def _update(
     return learner, actors, said
 
 
-@functools.partial(jax.jit, static_argnames=("num_steps", "sample"))
-def _earned(env: Model, policy: Any, keys: Array, num_steps: int, sample: bool) -> Float[Array, " E"]:
-    def of_one(key: Array) -> Float[Array, ""]:
-        first_key, steps_key = jax.random.split(key)
+@functools.partial(jax.jit, static_argnames=("num", "num_steps", "sample"))
+def _earned(env: Model, policy: Any, key: Array, num: int, num_steps: int, sample: bool) -> Float[Array, " E"]:
+    first_key, steps_key = jax.random.split(key)
 
-        def step(at: tuple[Any, Array, Array], key: Array) -> tuple[tuple[Any, Array, Array], None]:
-            state, earned, going = at
-            act_key, step_key = jax.random.split(key)
-            after = env.step(step_key, state, policy.sample(act_key, state) if sample else policy.mode(state))
-            earned = earned + jnp.where(going, after.reward, 0.0)
-            return (after.state, earned, going & (after.discount != 0)), None
+    def advance(key: Array, state: Any) -> Any:
+        act_key, step_key = jax.random.split(key)
+        return env.step(step_key, state, policy.sample(act_key, state) if sample else policy.mode(state))
 
-        begin = env.init(first_key), jnp.zeros(()), jnp.ones((), bool)
-        return jax.lax.scan(step, begin, jax.random.split(steps_key, num_steps))[0][1]
+    def step(at: tuple[Any, Array, Array], key: Array) -> tuple[tuple[Any, Array, Array], None]:
+        states, earned, going = at
+        after = jax.vmap(advance)(jax.random.split(key, num), states)
+        earned = earned + jnp.where(going, after.reward, 0.0)
+        return (after.state, earned, going & (after.discount != 0)), None
 
-    return jax.vmap(of_one)(keys)
+    begin = first_states(env, first_key, num), jnp.zeros(num), jnp.ones(num, bool)
+    return jax.lax.scan(step, begin, jax.random.split(steps_key, num_steps))[0][1]
 
 
 def _mean(total: Any, count: Any) -> float:
