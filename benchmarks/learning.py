@@ -31,6 +31,9 @@ from mirrax.planners import episode
 
 # whose reward does not depend on where a step leads
 OF_STATE_AND_ACTION = ("pendulum", "cartpole", "double_cartpole", "acrobot")
+CHEETAH = "halfcheetah"
+KNOWN = (*OF_STATE_AND_ACTION, CHEETAH)
+_FORWARD, _EFFORT = 8, 0.1  # of the half cheetah: which observation is its speed, and what actions cost
 _LAST = 3  # episodes of a curve that the table takes the mean of
 
 
@@ -61,7 +64,10 @@ class Options:
     sampling: str = "ts_inf"
     """ts_inf, or ts1."""
     known: bool = False
-    """Give the model the true reward and the true ends, of the models whose reward is of state and action."""
+    """Give the model the true reward and the true ends, of the models whose reward is of state and action; of the
+    half cheetah the reward as its observations have it, with its speed in place of the way it made in a step."""
+    noisy: bool = True
+    """Let plans meet the noise that networks expect, else the networks' means."""
     out: Path = Path("runs/learning")
     """Folder of the records, one file per model; a run goes on with what it finds there. benchmarks/results/learning
     holds the measurements that the repository publishes."""
@@ -78,8 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.episodes < 2:
             raise ValueError(f"episodes must be at least 2, the first is by chance, got {options.episodes}")
         integer("first_seed", options.first_seed, 0)
-        if options.known and (wrong := [name for name in options.models if name not in OF_STATE_AND_ACTION]):
-            raise ValueError(f"models must be of {', '.join(OF_STATE_AND_ACTION)} beside known, got {wrong[0]!r}")
+        if options.known and (wrong := [name for name in options.models if name not in KNOWN]):
+            raise ValueError(f"models must be of {', '.join(KNOWN)} beside known, got {wrong[0]!r}")
         for name in some("models", options.models):
             find_task(name).make(options.backend)
             for planner in some("planners", options.planners):
@@ -117,6 +123,7 @@ def _conditions(planner: str, options: Options) -> dict[str, Any]:
         "members": options.members,
         "sampling": options.sampling,
         "known": options.known,
+        "noisy": options.noisy,
     }
 
 
@@ -125,8 +132,15 @@ def _measure(name: str, planner_name: str, seed: int, options: Options, known: l
     task = find_task(name)
     env = task.make(options.backend)
     planner = _planner(planner_name, task, options)
-    known_parts = _known(env) if options.known else {}
-    model = learned(env, hidden=options.hidden, num_members=options.members, sampling=options.sampling, **known_parts)
+    known_parts = _known(name, env) if options.known else {}
+    model = learned(
+        env,
+        hidden=options.hidden,
+        num_members=options.members,
+        sampling=options.sampling,
+        noisy=options.noisy,
+        **known_parts,
+    )
 
     def show(record: learning.EpisodeRecord) -> None:
         print(f"{name}, {planner_name}, seed {seed}, episode {record.number}: {record.earned:.1f}", flush=True)
@@ -154,10 +168,17 @@ def _measure(name: str, planner_name: str, seed: int, options: Options, known: l
     keep(options.out, name, known, record)
 
 
-def _known(env: Any) -> dict[str, Any]:
-    """The reward and the ends of an environment, as functions of its coordinates."""
+def _known(name: str, env: Any) -> dict[str, Any]:
+    """The reward and the ends of an environment, as functions of what is observed of it."""
+    if name == CHEETAH:
+        return {"reward": _running, "terminate": None}
     terminate = env.left if isinstance(env, OnTrack) else None
     return {"reward": jax.tree_util.Partial(_reward, env), "terminate": terminate}
+
+
+def _running(seen: Any, action: Any, after: Any) -> Any:
+    """The reward of Brax's half cheetah: the mean of the speed before and after a step, less the effort."""
+    return 0.5 * (seen[_FORWARD] + after[_FORWARD]) - _EFFORT * (action**2).sum()
 
 
 def _reward(env: Any, state: Any, action: Any, after: Any) -> Any:
