@@ -1,12 +1,10 @@
 """The end of a run: its results, its report, and a summary on the terminal."""
 
-import dataclasses
 import math
 import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +13,7 @@ from rich.table import Table
 from mirrax.dynamics.figures import Figure
 from mirrax.report import Motion, told_end, write_report
 from mirrax.results.journal import Journal
-from mirrax.results.numbers import shortest, told, total
+from mirrax.results.numbers import told, total
 from mirrax.results.results import RESULT, from_journal, save
 
 REPORT = "report.html"
@@ -99,39 +97,6 @@ def print_summary(out: Path, summary: dict[str, str]) -> None:
     for label, value in (*summary.items(), ("Result", str(out / RESULT)), ("Report", str(out / REPORT))):
         table.add_row(label, escape(value))
     Console().print(table, highlight=False)
-
-
-def described(part: Any) -> Any:
-    """The parameters of a planner as they were in the end, defaults included: what it takes to repeat the run.
-
-    Args:
-        part: a planner, or a part of one.
-
-    Returns:
-        JSON. An array of equal numbers is the number, one of many others is told by its shape and its range.
-    """
-    if dataclasses.is_dataclass(part) and not isinstance(part, type):
-        fields = {field.name: described(getattr(part, field.name)) for field in dataclasses.fields(part)}
-        return {"kind": type(part).__name__} | fields
-    if part is None or isinstance(part, bool | int | float | str):
-        return part
-    if isinstance(part, tuple):
-        return [described(entry) for entry in part]
-    if isinstance(part, dict):
-        return {name: described(entry) for name, entry in part.items()}
-    if isinstance(part, jax.Array) and not jax.dtypes.issubdtype(part.dtype, jax.dtypes.prng_key):
-        array = np.asarray(part)
-        values = np.unique(array)
-        if len(values) == 1:
-            return shortest(values[0])
-        if array.size <= _MANY:
-            return shortest(array)
-        return {"shape": list(array.shape), "min": shortest(values[0]), "max": shortest(values[-1])}
-    function = getattr(part, "func", part)
-    return getattr(function, "__name__", None) or str(part)  # of a function, not where it lies in memory
-
-
-_MANY = 256  # numbers of one parameter; a matrix over the horizon has its square
 
 
 def _milliseconds(plan_ms: np.ndarray) -> str:

@@ -37,10 +37,10 @@ def run(command: "Run", arguments: Sequence[str]) -> None:
     """
     from mirrax.benchmarks.mistakes import one_clear_line
     from mirrax.cli.own_models import engine_of
-    from mirrax.cli.results import described
     from mirrax.report import known_duration
     from mirrax.results.files import claimed
     from mirrax.results.journal import make_room
+    from mirrax.results.parameters import described
 
     with one_clear_line(), contextlib.ExitStack() as to_the_end:
         chosen = configure(command)
@@ -82,9 +82,9 @@ def resume(command: "Run") -> None:
     from mirrax.cli.commands import Run
     from mirrax.cli.main import parse
     from mirrax.cli.own_models import check_unchanged
-    from mirrax.cli.results import described
     from mirrax.results.files import claimed
     from mirrax.results.journal import Journal
+    from mirrax.results.parameters import described
 
     with one_clear_line(), contextlib.ExitStack() as to_the_end:
         out = command.resume

@@ -1,4 +1,4 @@
-"""Pages about policies and plan networks: how learning went, and the best of some episodes in motion."""
+"""Pages about policies, values and plan networks: how learning went, and the best of some episodes in motion."""
 
 import functools
 import os
@@ -14,7 +14,8 @@ from mirrax.dynamics.base import Model
 from mirrax.dynamics.figures import figure
 from mirrax.learning.collecting import poses_of
 from mirrax.learning.descending import AmortisedReport
-from mirrax.learning.policies.records import PolicyTraining
+from mirrax.learning.planned_values import ValueTraining
+from mirrax.learning.policies.records import PolicyTraining, UpdateRecord
 from mirrax.planners import episode
 from mirrax.report.charts import Chart, Line
 from mirrax.report.page import charted, facts, heading, player, write_page
@@ -24,6 +25,7 @@ from mirrax.report.scene import Motion, record
 _NUMBERS: Mapping[str, tuple[str, str]] = {
     "entropy": ("nats", "Of the policy, in the states that it has met."),
     "value_loss": ("", "Of the value: squared errors in its own unit, large ones less."),
+    "value_error": ("reward", "Root mean square of what came less what the value had foretold."),
     "kl_weights": ("nats", "Of the weighted actions from the old policy, which epsilon bounds."),
     "kl_policy": ("nats", "Of the new policy from the old one."),
     "temperature": ("reward", "By which values are weighed."),
@@ -46,7 +48,15 @@ class Played(NamedTuple):
     poses: np.ndarray | None
 
 
-def play(env: Model, planner: Any, key: PRNGKeyArray, *, num_episodes: int, num_steps: int) -> Played:
+def play(
+    env: Model,
+    planner: Any,
+    key: PRNGKeyArray,
+    *,
+    num_episodes: int,
+    num_steps: int,
+    imagined: Model | None = None,
+) -> Played:
     """Let what was learnt drive an environment for some episodes. It compiles what it needs itself.
 
     Args:
@@ -55,11 +65,13 @@ def play(env: Model, planner: Any, key: PRNGKeyArray, *, num_episodes: int, num_
         key: of everything random.
         num_episodes: E.
         num_steps: the greatest number of steps of each.
+        imagined: the model to plan with, of the same states; None for the environment.
 
     Returns:
         What they earned, and the best of them.
     """
-    states, rewards, discounts = _played(planner, env, jax.random.split(key, num_episodes), num_steps)
+    keys, imagined = jax.random.split(key, num_episodes), env if imagined is None else imagined
+    states, rewards, discounts = _played(planner, imagined, env, keys, num_steps)
     returns = np.asarray(rewards).sum(1)
     best = int(np.nanargmax(returns)) if np.isfinite(returns).any() else 0
     over = np.asarray(discounts[best]) == 0
@@ -101,17 +113,43 @@ def write_policy_report(
         **(summary or {}),
     }
     told = {label: value for label, value in told.items() if value}
-    first = [
-        _chart("Return", "Mean of the episodes that were over in an update, with noise.", "return", training.returns)
-    ]
-    lengths = [record.episode_length for record in records]
-    more = [_chart("Length", "Of these episodes.", "steps", lengths, floor=0.0, small=True)]
-    for name in records[-1].numbers:
-        unit, remark = _NUMBERS.get(name, ("", ""))
-        values = [record.numbers.get(name, np.nan) for record in records]
-        more.append(_chart(name.replace("_", " ").capitalize(), remark, unit, values, small=True))
-    sections = [("How returns grew", "", first), ("What it learnt by", "", more)]
+    sections = _curves(records, "Mean of the episodes that were over in an update, with noise.")
     _write(path, env, title, played, told, sections, np.arange(len(records), dtype=float), "update")
+
+
+def write_value_report(
+    path: str | os.PathLike[str],
+    env: Model,
+    training: ValueTraining,
+    played: Played,
+    *,
+    title: str = "Value",
+    summary: Mapping[str, str] | None = None,
+) -> None:
+    """Write one self-contained HTML page about a value that was learnt from a planner's episodes.
+
+    Args:
+        path: the file to write; its folder must exist.
+        env: the environment.
+        training: what `learning.learn_value` returned.
+        played: episodes of the planner with the value that it has learnt.
+        title: the heading, plain text.
+        summary: label -> value, plain text; more than the page says by itself.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    records = training.records
+    num_episodes = sum(record.num_episodes for record in records)
+    told = {
+        "Rounds": f"{len(records)}, {records[-1].num_steps:,} steps of the environment",
+        "Episodes": f"{num_episodes}, {sum(record.num_ended for record in records)} of them ended by the environment",
+        "Return": f"{played.returns.mean():.1f}, mean of {len(played.returns)} episodes with the value",
+        "Value error": f"{records[-1].numbers['value_error']:.3g} in the last round",
+        **(summary or {}),
+    }
+    sections = _curves(records, "Mean of the episodes that were over in a round, by planning with the value so far.")
+    _write(path, env, title, played, told, sections, np.arange(len(records), dtype=float), "round")
 
 
 def write_distilled_report(
@@ -178,6 +216,18 @@ def _write(
     write_page(path, title, [*scene, facts(told), *made], library=library)
 
 
+def _curves(records: Sequence[UpdateRecord], remark: str) -> list[tuple[str, str, list[Chart]]]:
+    """How returns grew, and what a training tells besides, update by update."""
+    first = [_chart("Return", remark, "return", [record.earned for record in records])]
+    lengths = [record.episode_length for record in records]
+    more = [_chart("Length", "Of these episodes.", "steps", lengths, floor=0.0, small=True)]
+    for name in records[-1].numbers:
+        unit, of = _NUMBERS.get(name, ("", ""))
+        values = [record.numbers.get(name, np.nan) for record in records]
+        more.append(_chart(name.replace("_", " ").capitalize(), of, unit, values, small=True))
+    return [("How returns grew", "", first), ("What it learnt by", "", more)]
+
+
 def _chart(title: str, remark: str, unit: str, values: Any, **more: Any) -> Chart:
     """A chart; where a number is missing, a straight line between those beside it."""
     array = np.asarray(values, float)
@@ -193,9 +243,9 @@ def _any(values: np.ndarray) -> bool:
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")
-def _played(planner: Any, env: Model, keys: Array, num_steps: int) -> tuple[Any, Array, Array]:
+def _played(planner: Any, imagined: Model, env: Model, keys: Array, num_steps: int) -> tuple[Any, Array, Array]:
     def of_one(key: Array) -> tuple[Any, Array, Array]:
-        done = episode(planner, env, env, key, num_steps)
+        done = episode(planner, imagined, env, key, num_steps)
         states = jax.tree.map(lambda before, end: jnp.concatenate([before, end[None]]), done.states, done.final_state)
         return states, done.rewards, done.discounts
 

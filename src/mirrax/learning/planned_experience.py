@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mirrax.dynamics.base import Model, State, checked_step
@@ -137,6 +138,36 @@ def planners_driven(
         return Drivers(states, beliefs, *begun), happened
 
     return jax.lax.scan(step, drivers, jax.random.split(key, num_steps))
+
+
+def blank_segment(
+    env: Model,
+    imagined: Model,
+    planner: Any,
+    observe: Callable[..., Any],
+    drivers: Drivers,
+    episode_steps: Int[Array, ""],
+    num_steps: int,
+) -> Segment:
+    """A segment of the shapes that `planners_driven` gives, of zeros, to read another one into.
+
+    Args:
+        env: the environment.
+        imagined: the model to plan with, of the same states.
+        planner: how to plan.
+        observe: state -> observation [n], a pytree.
+        drivers: where the environments are.
+        episode_steps: after how many steps the time of an episode is up.
+        num_steps: T, of each.
+
+    Returns:
+        The segment.
+    """
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(
+        lambda *of: planners_driven(env, imagined, planner, observe, *of, num_steps)[1], drivers, key, episode_steps
+    )
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def _first(env: Model, imagined: Model, planner: Any, key: Array, num_envs: int) -> tuple[State, Any]:

@@ -1,7 +1,8 @@
 """Values of what a planner does: learnt from its episodes, they are what lies beyond its horizon in the next ones."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,12 +13,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from mirrax.dynamics.base import Model, check_model
 from mirrax.dynamics.checks import integer, number, real
 from mirrax.dynamics.perceptron import layer_sizes
-from mirrax.learning.planned_experience import Segment, planners_begun, planners_driven
+from mirrax.learning.planned_experience import Segment, blank_segment, planners_begun, planners_driven
 from mirrax.learning.policies.algorithm import check_discount, with_params
 from mirrax.learning.policies.networks import bound_observe, check_observe, observed_size
+from mirrax.learning.policies.records import UpdateRecord
 from mirrax.learning.policies.returns import lambda_returns
-from mirrax.learning.policies.training import UpdateRecord
 from mirrax.learning.policies.values import AmortisedValue, ValueFit, beyond, first_fit, fitted
+from mirrax.learning.resuming import planned_settings, restored, write
+from mirrax.learning.store import opened
 from mirrax.planners.api import check_planner
 from mirrax.planners.checks import check_key, explained, name_of
 from mirrax.planners.rollouts.placement import sharding_of
@@ -65,6 +68,10 @@ def learn_value(
     batch_size: int = 256,
     replay_size: int = 50_000,
     max_seconds: Any = None,
+    out: Path | str | None = None,
+    resume: bool = False,
+    save_every: int = 10,
+    about: Mapping[str, Any] | None = None,
     progress: Callable[[UpdateRecord], None] | None = None,
 ) -> ValueTraining:
     """Learn what lies beyond a planner's horizon from the planner's own episodes (POLO: Lowrey et al., 2019).
@@ -72,13 +79,14 @@ def learn_value(
     A round drives several copies of the environment by planning with the value there is, at first 0, and regresses
     the value on the λ-returns of what came of it: V ← E[Σ γ^t r_t] under the planner with that value. A planner that
     falls learns that states from which it falls are worth little, looks ahead to them, and keeps away. It compiles a
-    round itself, once for the same kinds of arguments.
+    round itself, once for the same kinds of arguments. Numbers depend on the key and the number of the round alone: a
+    training that goes on is the one that was not ended.
 
     Args:
         env: the environment, in which it is planned and acted.
         planner: how to plan, with any horizon; one that is spread over devices cannot be driven in copies.
         key: of everything random.
-        num_rounds: how many.
+        num_rounds: how many, at most.
         num_envs: how many copies of the environment there are.
         num_steps: of each copy in a round.
         episode_steps: after how many steps the time of an episode is up; the state reached then has its value still.
@@ -91,15 +99,22 @@ def learn_value(
         num_gradient_steps: after each of these.
         batch_size: how many states a gradient step sees.
         replay_size: of how many latest transitions these are drawn.
-        max_seconds: no round begins later, s; None for no limit.
+        max_seconds: of wall-clock time, compilation included, after which no round begins; None for no limit.
+        out: the folder to write to: a line of metrics per round, now and then a checkpoint, and the value that has
+            been learnt by then, for `learning.load`; None writes nothing.
+        resume: whether to go on with the training in `out`.
+        save_every: after how many rounds there is a checkpoint; there is one after the last.
+        about: what else to say in `train.json`, JSON.
         progress: called after each round.
 
     Returns:
         The value, and how it went.
 
     Raises:
-        ValueError: for a parameter outside its range, if planner and environment do not fit, or if what is earned is
-            not finite.
+        ImportError: with `out`, without the package orbax-checkpoint.
+        ValueError: for a parameter outside its range, if planner and environment do not fit, if what is earned is not
+            finite, or if what is in `out` is damaged, or of another training.
+        OSError: if `out` cannot be written; what was written before stays whole.
     """
     began = time.perf_counter()
     check_model("env", env)
@@ -116,27 +131,43 @@ def learn_value(
         raise ValueError(f"discount must be below 1: a value of endless time has no end, got {discount}")
     rate = real("learning_rate", learning_rate, above=0.0)
     most = np.inf if max_seconds is None else number("max_seconds", max_seconds, minimum=0.0)
+    save_every = integer("save_every", save_every)
     value_key, env_key, rounds_key = jax.random.split(check_key(key), 3)
     state = env.init(jax.random.clone(env_key))  # environments begin with this key, too
     seen = bound_observe(check_observe(observe), env)
     size = observed_size(seen, state)
     fit = first_fit(value_key, seen, size, layer_sizes(hidden), discount, normalized=True)
     draw_key = jax.random.clone(value_key)
-    draws = np.random.default_rng(int(jax.random.randint(draw_key, (), 0, np.iinfo(np.int32).max)))
+    seed = int(jax.random.randint(draw_key, (), 0, np.iinfo(np.int32).max))
     segments: list[Segment] = []
+    most_segments = replay_size // (num_envs * num_steps)
+    numbers: dict[str, Any] = {"num_envs": num_envs, "num_steps": num_steps, "episode_steps": int(limit)}
+    numbers |= {"num_sweeps": num_sweeps, "num_gradient_steps": num_gradient_steps, "batch_size": batch_size}
+    numbers |= {"replay_size": replay_size, "discount": discount, "trace": trace, "learning_rate": rate}
+    store = opened(out, resume, about, lambda: planned_settings(env, planner, check_key(key), fit.value, numbers))
     records: list[UpdateRecord] = []
     with explained(f"raised while {name_of(planner)} drove {type(env).__name__}", env, state):
         imagined = beyond(env, fit.value)
         drivers = planners_begun(env, imagined, planner, env_key, limit, num_envs)
-        for round_number in range(num_rounds):
-            if records and time.perf_counter() - began > most:
+        if store is not None and resume:
+            segment = blank_segment(env, imagined, planner, seen, drivers, limit, num_steps)
+            start = fit, drivers
+            found, records = restored(
+                store, lambda count: (start, [segment] * min(count, most_segments)), seen, num_rounds, "num_rounds"
+            )
+            (fit, drivers), segments = found[0], jax.device_get(found[1])
+            imagined = beyond(env, fit.value)
+            began -= records[-1].seconds if records else 0.0
+        for round_number in range(len(records), num_rounds):
+            if records and records[-1].seconds >= most:
                 break
+            draws = np.random.default_rng((seed, round_number))
             drive_key = jax.random.fold_in(rounds_key, round_number)
             drivers, segment = planners_driven(env, imagined, planner, seen, drivers, drive_key, limit, num_steps)
             segment = jax.device_get(segment)
             if not (np.isfinite(segment.rewards).all() and np.isfinite(segment.next_observations).all()):
                 raise ValueError(f"env must give finite rewards and observations, got others in round {round_number}")
-            segments = [*segments, segment][-(replay_size // (num_envs * num_steps)) :]
+            segments = [*segments, segment][-most_segments:]
             error = _error(fit.value, segment, discount, trace)
             states = np.concatenate([one.observations.reshape(-1, size) for one in segments])
             fit, losses = _with_scale(fit, states), jnp.zeros(1)
@@ -149,6 +180,11 @@ def learn_value(
             records.append(record)
             if not np.isfinite(record.numbers["value_loss"]):
                 raise ValueError(f"learning_rate must be smaller: the value is not finite, got {learning_rate!r}")
+            if store is not None:
+                due = record.seconds >= most or len(records) % save_every == 0 or len(records) == num_rounds
+                if due:
+                    write(store, ((fit, drivers), segments), ValueTraining(fit.value, tuple(records)))
+                store.complete(record._asdict(), synced=due)
             if progress is not None:
                 progress(record)
     return ValueTraining(fit.value, tuple(records))

@@ -56,16 +56,16 @@ def save(path: Path | str, thing: Any) -> None:
     tidy(folder)
     write_checkpoint(folder / name, tree)
     dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(tree)}
-    whole = {"mirrax": __version__, "arrays": name, "dtype": dtypes.pop(), "fingerprint": _fingerprint(tree)}
+    whole = {"mirrax": __version__, "arrays": name, "dtype": dtypes.pop(), "fingerprint": fingerprint(tree)}
     write_whole({folder / ABOUT: json.dumps(whole | {"learnt": about}, indent=2) + "\n"})
     shutil.rmtree(folder / other, ignore_errors=True)
 
 
 def load(path: Path | str, model: Model, *, observe: Callable[..., Any] | None = None) -> Any:
-    """Read what `save` has written, or what a training of a policy has learnt so far.
+    """Read what `save` has written, or what a training of a policy, or of a value, has learnt so far.
 
     Args:
-        path: the folder, or that of the training (`learn_policy(..., out=...)`, `mirrax learn`).
+        path: the folder, or that of the training (`out` of `learn_policy` and `learn_value`, `mirrax learn`).
         model: that it is for: with the actions, and as many observed numbers, as what it was learnt on.
         observe: state -> observation [n], the function that it was learnt with; None for the usual one.
 
@@ -102,7 +102,7 @@ def load(path: Path | str, model: Model, *, observe: Callable[..., Any] | None =
         raise ValueError(f"{str(folder)!r} has numbers of {dtype}, which take jax_enable_x64=True")
     empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, dtype), _arrays_of(like))
     tree = read_checkpoint(arrays, empty, "save it anew")
-    if told.get("fingerprint") != _fingerprint(tree):
+    if told.get("fingerprint") != fingerprint(tree):
         raise ValueError(f"{arrays} is damaged: its numbers are not those that were saved; save it anew")
     if (lost := _not_finite(tree)) is not None:
         raise ValueError(f"{arrays} must be finite, got NaN or infinity in {lost}")
@@ -122,7 +122,9 @@ def folder_of(path: Path | str) -> Path:
     for folder in (Path(path), Path(path) / LEARNT):
         if (folder / ABOUT).is_file():
             return folder
-    raise ValueError(f"path must be a folder of learning.save, or of the training of a policy, got {str(path)!r}")
+    raise ValueError(
+        f"path must be a folder of learning.save, or of the training of a policy or a value, got {str(path)!r}"
+    )
 
 
 def about(folder: Path) -> dict[str, Any]:
@@ -172,8 +174,12 @@ def _not_finite(tree: Any) -> str | None:
     return None
 
 
-def _fingerprint(tree: Any) -> str:
-    """Of names, shapes and numbers."""
+def fingerprint(tree: Any) -> str:
+    """What tells arrays from others: a digest of names, shapes and numbers.
+
+    Args:
+        tree: any pytree of arrays.
+    """
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.ascontiguousarray(leaf)

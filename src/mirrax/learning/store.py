@@ -67,8 +67,7 @@ class Store:
         """
         about = self.about()
         for name, value in json.loads(json.dumps(dict(whole))).items():
-            if about.get(name) != value:
-                raise ValueError(f"{name} must be {about.get(name)!r}, as the training began, got {value!r}")
+            _check_equal(name, about.get(name), value)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The metrics of all episodes that are complete; what a killed process left of another is dropped.
@@ -199,6 +198,15 @@ class Store:
     def _remedy(self, number: int) -> str:
         before = f"keep the first {number} lines of {METRICS} to go on from there"
         return before if number else "nothing comes before it: train anew"
+
+
+def _check_equal(name: str, before: Any, now: Any) -> None:
+    """Raise a `ValueError` that names the first part which differs."""
+    if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
+        for part, value in before.items():
+            _check_equal(f"{name}.{part}", value, now[part])
+    elif before != now:
+        raise ValueError(f"{name} must be {before!r}, as the training began, got {now!r}")
 
 
 def opened(

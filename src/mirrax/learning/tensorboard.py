@@ -10,7 +10,9 @@ from mirrax.learning.training import EpisodeRecord
 
 
 def tensorboard(folder: Path | str) -> Callable[[EpisodeRecord | UpdateRecord], None]:
-    """What `learning.train` and `learn_policy` take as `progress` to write their records as events of TensorBoard.
+    """What trainings take as `progress` to write their records as events of TensorBoard.
+
+    These are `learning.train`, `learn_policy` and `learn_value`.
 
     Args:
         folder: to write to.

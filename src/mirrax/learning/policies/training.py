@@ -23,7 +23,7 @@ from mirrax.learning.policies.experience import Actors, begun, drive, first_stat
 from mirrax.learning.policies.gaussian import TanhGaussianPolicy
 from mirrax.learning.policies.networks import check_observe
 from mirrax.learning.policies.records import PolicyTraining, UpdateRecord
-from mirrax.learning.policies.resuming import restored, settings_of, write
+from mirrax.learning.resuming import restored, settings_of, write
 from mirrax.learning.store import opened
 from mirrax.planners.checks import check_key, check_part, explained
 
@@ -116,11 +116,13 @@ def learn_policy(
     with explained(f"raised while {algorithm.name} learnt on {type(env).__name__}", env, state):
         actors = _begun(env, env_key, num_envs, jnp.asarray(limit))
         if store is not None and resume:
-            learner, actors, records = restored(store, learner, actors, policy.observe)
-            if len(records) > num_updates:
-                raise ValueError(f"num_updates must be at least the {len(records)} that are done, got {num_updates}")
+            start = learner, actors
+            found, records = restored(store, lambda _: start, policy.observe, num_updates, "num_updates")
+            learner, actors = found
             began -= records[-1].seconds if records else 0.0
         for number in range(len(records), num_updates):
+            if records and records[-1].seconds >= limit_seconds:
+                break
             update_key = jax.random.fold_in(updates_key, number)
             learner, actors, said = _update(
                 algorithm, env, learner, actors, update_key, jnp.asarray(limit), num_steps
@@ -142,12 +144,10 @@ def learn_policy(
             if store is not None:
                 due = over or len(records) % save_every == 0 or len(records) == num_updates
                 if due:
-                    write(store, learner, actors, _training(algorithm, learner, records))
+                    write(store, (learner, actors), _training(algorithm, learner, records))
                 store.complete(record._asdict(), synced=due)
             if progress is not None:
                 progress(record)
-            if over:
-                break
     return _training(algorithm, learner, records)
 
 
