@@ -9,7 +9,7 @@ import pytest
 
 from mirrax import dynamics, learning, planners, results
 from mirrax.cli.algorithm_flags import algorithm_flags, algorithm_names, make_algorithm
-from mirrax.cli.commands import Learn
+from mirrax.cli.learning_commands import Learn
 from mirrax.cli.main import main, parse
 from mirrax.learning.policies import ALGORITHMS
 from mirrax.planners.policies import plan_network

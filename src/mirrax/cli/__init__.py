@@ -1,4 +1,4 @@
-"""The command line: `mirrax run`, `train`, `learn`, `distil`, `new`, `compare`, `list`, `bench`."""
+"""The command line: `mirrax run`, `train`, `learn`, `value`, `distil`, `new`, `compare`, `list`, `bench`."""
 
 import contextlib
 import os

@@ -80,8 +80,7 @@ def find_environment(command: Any, folder: Path = Path()) -> Environment:
     from mirrax.cli.own_models import check_engine, is_own, own_model
 
     if command.model is None:
-        verb = type(command).__name__.lower()
-        raise ValueError(f"{verb} needs a model, the first word: mirrax {verb} MODEL; `mirrax list` shows them")
+        raise needs_model(type(command).__name__.lower())
     if not 0 <= command.seed < 2**32:
         raise ValueError(f"seed must lie between 0 and {2**32 - 1}, got {command.seed}")
     _keep_compiled_programs()
@@ -101,12 +100,18 @@ def find_environment(command: Any, folder: Path = Path()) -> Environment:
     return Environment(model, task, title, num_steps, origin)
 
 
-def configure(command: "Run", folder: Path = Path()) -> Configuration:
+def needs_model(verb: str) -> ValueError:
+    """The error for a command without a model."""
+    return ValueError(f"{verb} needs a model, the first word: mirrax {verb} MODEL; `mirrax list` shows them")
+
+
+def configure(command: "Run", folder: Path = Path(), *, valued: bool = False) -> Configuration:
     """Choose what to run.
 
     Args:
         command: what the user has said.
         folder: where the paths of a model of the user's own begin.
+        valued: whether plans end with a value that is learnt; with a `terminal_value` they do.
 
     Returns:
         Planner, model and their settings.
@@ -119,7 +124,7 @@ def configure(command: "Run", folder: Path = Path()) -> Configuration:
     from mirrax import planners
     from mirrax.benchmarks.devices import use_cores
     from mirrax.benchmarks.mistakes import check_planner
-    from mirrax.cli.learnt import ALONE, NOBODY, check_alone, guide, load_policy, origin_of, with_value
+    from mirrax.cli.learnt import ALONE, NOBODY, RESTING, check_alone, guide, load_policy, origin_of, with_value
 
     if command.planner is not None:
         check_planner(command.planner)
@@ -154,6 +159,8 @@ def configure(command: "Run", folder: Path = Path()) -> Configuration:
         factory = getattr(planners, name)
         if policy is not None:
             told = guide(policy, name)
+        if valued or command.terminal_value is not None:
+            told = told._replace(without=(*told.without, *RESTING))  # the value stands for what follows a plan
         settings = _settings(command, task, factory, told)
         make = functools.partial(_made, told.around, factory, settings | dict(told.options))
     planner = make()  # what is wrong is said before anything is measured
@@ -237,6 +244,8 @@ def _settings(command: "Run", task: Any, factory: Callable[..., Any], told: "Gui
     shown = ("num_samples", "num_iterations", "std", "elite_fraction")
     usual = {name: parameters[name].default for name in shown if name in parameters}
     usual |= task.settings(factory.__name__)
+    if "rest_steps" in told.without:
+        usual["horizon"] -= usual.get("rest_steps") or 0  # of which they are the last
     usual = {name: value for name, value in usual.items() if name not in told.without}
     if told.horizon is not None:
         usual["horizon"] = told.horizon

@@ -1,17 +1,16 @@
 """`mirrax distil`: learn a plan network from what a planner does, for a person who watches."""
 
 import contextlib
-import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mirrax.cli.configuration import Configuration, configure
-from mirrax.cli.going_on import Opened, begun, folder_title, out_of_space, sizes_of
+from mirrax.cli.configuration import Configuration
+from mirrax.cli.going_on import Opened, begun, folder_title, out_of_space, planned, sizes_of
 from mirrax.cli.interruption import interruptible
 
 if TYPE_CHECKING:
-    from mirrax.cli.commands import Distil
+    from mirrax.cli.learning_commands import Distil
     from mirrax.learning import FitProgress
 
 REPORT = "report.html"
@@ -37,13 +36,11 @@ def _configured(command: "Distil") -> tuple[Configuration, Any]:
     """What to drive and how to plan, and the network."""
     import jax
 
-    from mirrax.cli.commands import Run
     from mirrax.cli.flags import takes_loop_options
     from mirrax.dynamics.checks import integer
     from mirrax.planners.policies import plan_network
 
-    shared = {field.name for field in dataclasses.fields(Run)} & {field.name for field in dataclasses.fields(command)}
-    chosen = configure(Run(**{name: getattr(command, name) for name in shared - {"out"}}, devices=1))
+    chosen = planned(command)
     if not takes_loop_options(chosen.name):
         raise ValueError(f"planner must be one that samples plans, such as vi_mpc or smc, got {chosen.name}")
     integer("episodes", command.episodes)

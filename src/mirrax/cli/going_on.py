@@ -7,7 +7,10 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from mirrax.cli.configuration import Configuration
 
 C = TypeVar("C")
 
@@ -138,6 +141,28 @@ def resumed(
         kept = to_the_end.pop_all()
     with kept:
         yield Opened(first, chosen, other, out, about)
+
+
+def planned(command: Any, folder: Path = Path(), *, valued: bool = False, **fixed: Any) -> "Configuration":
+    """What to drive and how to plan, on one device, by the options that a command shares with `mirrax run`.
+
+    Args:
+        command: what the user has said.
+        folder: where the paths of a model of the user's own begin.
+        valued: whether plans end with a value that is learnt.
+        **fixed: further options of `mirrax run`.
+
+    Raises:
+        ValueError: for what the user got wrong.
+    """
+    from mirrax.cli.commands import Run
+    from mirrax.cli.configuration import configure, needs_model
+
+    if command.model is None:
+        raise needs_model(type(command).__name__.lower())
+    shared = {field.name for field in dataclasses.fields(Run)} & {field.name for field in dataclasses.fields(command)}
+    given = {name: getattr(command, name) for name in shared - {"resume", "out"}}
+    return configure(Run(**given, devices=1, **fixed), folder, valued=valued)
 
 
 def folder_title(title: str) -> str:

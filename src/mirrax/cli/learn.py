@@ -14,7 +14,7 @@ from mirrax.cli.going_on import Opened, again, begun, folder_title, out_of_space
 from mirrax.cli.interruption import interruptible
 
 if TYPE_CHECKING:
-    from mirrax.cli.commands import Learn
+    from mirrax.cli.learning_commands import Learn
     from mirrax.learning import UpdateRecord
 
 REPORT = "report.html"

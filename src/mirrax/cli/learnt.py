@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mirrax.benchmarks.task import Task
     from mirrax.cli.commands import Run
 
+RESTING = ("rest_steps", "rest_speed", "rest_distance")  # options of coming to rest in the last steps of a plan
 ALONE = "policy"  # what a policy by itself is called, where else there is the name of a planner
 
 
@@ -48,8 +49,7 @@ def guide(learnt: Any, planner: str) -> Guide:
     from mirrax.planners.policies import PlanNetwork
 
     if isinstance(learnt, PlanNetwork):
-        resting = ("rest_steps", "rest_speed", "rest_distance", "num_knots")
-        return Guide({}, lambda planner: _primed(planner, learnt), learnt.horizon, resting)
+        return Guide({}, lambda planner: _primed(planner, learnt), learnt.horizon, (*RESTING, "num_knots"))
     unbounded = getattr(learnt, "unbounded", None)
     policy = learnt if unbounded is None else unbounded()
     own = options_of(getattr(planners, planner))
@@ -94,7 +94,8 @@ def load_policy(command: "Run", model: Any, folder: Path) -> Any:
     found = getattr(found, "policy", found) if not callable(found) else found
     if not isinstance(found, TanhGaussianPolicy | CategoricalPolicy | EnergyPolicy | PlanNetwork):
         raise ValueError(
-            f"policy must be the folder of a policy or a plan network, got {str(command.policy)!r}, a value"
+            f"policy must be the folder of a policy or a plan network, got {str(command.policy)!r}, a value, "
+            "which is for --terminal-value"
         )
     return found
 
@@ -120,9 +121,10 @@ def with_value(command: "Run", model: Any, task: "Task", folder: Path) -> "Task"
     value = found.value if isinstance(found, PolicyTraining) else found
     if not isinstance(value, Discounting):
         what = "a training that has learnt none" if isinstance(found, PolicyTraining) else type(found).__name__
+        learnt = "which `mirrax value` learns, and `mirrax learn` by v_mpo, not by mpo"
         raise ValueError(
-            f"terminal_value must be the folder of a value of states, which v_mpo learns and mpo does not, got "
-            f"{str(command.terminal_value)!r}, {what}"
+            f"terminal_value must be the folder of a value of states, {learnt}; got {str(command.terminal_value)!r}, "
+            f"{what}"
         )
     return dataclasses.replace(task, beyond=Beyond(str(command.terminal_value), lambda model: value, value.discount))
 
@@ -155,8 +157,9 @@ def _load(name: str, path: Path, command: "Run", model: Any) -> Any:
     try:
         folder_of(path)
     except ValueError as error:
-        raise ValueError(f"{name} must be a folder that `mirrax learn` or `mirrax distil` has written, got "
-                         f"{str(path)!r}") from error  # fmt: skip
+        other = {"policy": "distil", "terminal_value": "value"}[name]
+        wanted = f"a folder that `mirrax learn` or `mirrax {other}` has written"
+        raise ValueError(f"{name} must be {wanted}, got {str(path)!r}") from error
     try:
         found = learning.load(path, model)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The command line: `mirrax run`, `train`, `learn`, `distil`, `new`, `compare`, `list`, `bench`."""
+"""The command line: `mirrax run`, `train`, `learn`, `value`, `distil`, `new`, `compare`, `list`, `bench`."""
 
 import dataclasses
 import importlib
@@ -12,23 +12,27 @@ import tyro
 
 from mirrax import __version__
 from mirrax.cli.algorithms import print_map
-from mirrax.cli.commands import BENCHMARKS, Bench, Compare, Distil, Learn, List, New, Run, Train
+from mirrax.cli.commands import BENCHMARKS, Bench, Compare, List, New, Run
 from mirrax.cli.compare import compare
 from mirrax.cli.devices import one_thread_for_linear_algebra
 from mirrax.cli.distil import distil
 from mirrax.cli.interruption import interruptible, pipe_may_close, say_interrupted
 from mirrax.cli.learn import go_on as learn_on
 from mirrax.cli.learn import learn
+from mirrax.cli.learning_commands import Distil, Learn, Train, Value
 from mirrax.cli.listing import list_all
 from mirrax.cli.new import new
 from mirrax.cli.reading import read_as
 from mirrax.cli.run import resume, run
 from mirrax.cli.train import go_on, train
+from mirrax.cli.value import go_on as value_on
+from mirrax.cli.value import value
 
 if TYPE_CHECKING:
     from mirrax.cli.flags import Flag
 
 
+Command = Run | Train | Learn | Value | Distil | New | Compare | List | Bench
 HELP_ALL = "--help-all"
 HELP = {"-h", "--help", HELP_ALL}
 
@@ -39,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given == ["--version"]:
         print(f"mirrax {__version__}")
         return
-    if given[:1] and given[0] in ("run", "train", "learn", "distil"):
+    if given[:1] and given[0] in ("run", "train", "learn", "value", "distil"):
         one_thread_for_linear_algebra()
     with pipe_may_close(), interruptible(patience=lambda: 0, leave=say_interrupted):
         if given[:1] == ["bench"] and ((given[1:2] and given[1] in BENCHMARKS) or not HELP & set(given)):
@@ -58,6 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 learn(command, given[1:])
             case Learn():
                 learn_on(command)
+            case Value(resume=None):
+                value(command, given[1:])
+            case Value():
+                value_on(command)
             case Distil():
                 distil(command, given[1:])
             case New():
@@ -82,10 +90,12 @@ def _benchmark(words: Sequence[str]) -> str:
     return name
 
 
-def parse(arguments: Sequence[str] | None = None) -> Run | Train | Learn | Distil | New | Compare | List | Bench:
+def parse(
+    arguments: Sequence[str] | None = None,
+) -> Command:
     """Turn `arguments` (those of the process unless given) into a command; exits with 2 if they make none."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    driven: dict[str, Any] = {"run": Run, "train": Train, "learn": Learn, "distil": Distil}
+    driven: dict[str, Any] = {"run": Run, "train": Train, "learn": Learn, "value": Value, "distil": Distil}
     if given[:1] == ["learn"]:
         driven["learn"] = _with_algorithm_options(given)
     elif given[:1] and given[0] in driven:
@@ -106,7 +116,7 @@ def parse(arguments: Sequence[str] | None = None) -> Run | Train | Learn | Disti
 
 
 def _with_planner_options(command: type, given: Sequence[str]) -> Any:
-    """`Run`, `Train` or `Distil`, with the options of planners; in the help as many of them as were asked for."""
+    """A command with the options of planners; in the help as many of them as were asked for."""
     from mirrax.benchmarks.mistakes import check_planner, one_clear_line
     from mirrax.cli.flags import planner_flags, takes_loop_options
 

@@ -1,19 +1,18 @@
 """`mirrax train`: learn a model of an environment while planning with it, for a person who watches."""
 
 import contextlib
-import dataclasses
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirrax.cli.configuration import Configuration, configure
-from mirrax.cli.going_on import Opened, again, begun, folder_title, out_of_space, resumed, sizes_of
+from mirrax.cli.configuration import Configuration
+from mirrax.cli.going_on import Opened, again, begun, folder_title, out_of_space, planned, resumed, sizes_of
 from mirrax.cli.interruption import interruptible
 
 if TYPE_CHECKING:
-    from mirrax.cli.commands import Train
+    from mirrax.cli.learning_commands import Train
     from mirrax.learning import EpisodeRecord, FitProgress
 
 REPORT = "report.html"
@@ -46,13 +45,10 @@ def _folder_name(chosen: Configuration, _: Any) -> str:
 
 def _configured(command: "Train", folder: Path = Path()) -> tuple[Configuration, Any]:
     """What to drive and how to plan, and the model to fit; paths of a model of the user's own begin at `folder`."""
-    from mirrax.cli.commands import Run
     from mirrax.dynamics import learned
     from mirrax.dynamics.learned.factory import LEARNED
 
-    shared = {field.name for field in dataclasses.fields(Run)} & {field.name for field in dataclasses.fields(command)}
-    given = {name: getattr(command, name) for name in shared - {"resume", "out"}}
-    chosen = configure(Run(**given, devices=1, beyond=False), folder)
+    chosen = planned(command, folder, beyond=False)
     model = learned(
         chosen.model,
         hidden=sizes_of(command.hidden),
