@@ -334,6 +334,11 @@ def test_a_training_that_goes_on_is_the_one_that_was_not_ended(algorithm, whole,
     equal(learned(5, algorithm, out=out, resume=True), wanted)  # complete: nothing is left to do
 
 
+def test_a_training_whose_time_is_over_does_no_more(tmp_path):
+    seconds = learned(2, out=tmp_path, max_seconds=1e6).records[-1].seconds
+    assert len(learned(out=tmp_path, resume=True, max_seconds=seconds / 2).records) == 2
+
+
 def test_a_training_that_was_ended_before_its_first_checkpoint_begins_anew(whole, tmp_path):
     out = tmp_path / "out"
 

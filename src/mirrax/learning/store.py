@@ -202,9 +202,9 @@ class Store:
 
 def _check_equal(name: str, before: Any, now: Any) -> None:
     """Raise a `ValueError` that names the first part which differs."""
-    if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
-        for part, value in before.items():
-            _check_equal(f"{name}.{part}", value, now[part])
+    if isinstance(before, dict) and isinstance(now, dict):
+        for part in before | now:
+            _check_equal(f"{name}.{part}", before.get(part), now.get(part))
     elif before != now:
         raise ValueError(f"{name} must be {before!r}, as the training began, got {now!r}")
 
