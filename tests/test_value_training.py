@@ -104,6 +104,21 @@ def test_beliefs_of_all_kinds_go_on(planner, tmp_path):
     equal(learnt(2, planner, out=tmp_path, resume=True), learnt(2, planner))
 
 
+def test_a_state_without_numbers_in_a_part_of_it_goes_on(tmp_path):
+    """As that of a robot without muscles: `act` of MuJoCo's data."""
+
+    def step(key, state, action):
+        return state | {"x": 0.9 * state["x"] + action}, -(state["x"] ** 2).sum(), 1.0
+
+    def first(key):
+        return {"x": jnp.ones(1), "act": {"of": jnp.zeros(0), "more": jnp.zeros((0, 2))}}
+
+    env = dynamics.from_function(step, 1, init=first, action_range=(-1.0, 1.0))
+    options = {"observe": lambda state: state["x"]}
+    learnt(1, env=env, out=tmp_path, **options)
+    equal(learnt(2, env=env, out=tmp_path, resume=True, **options), learnt(2, env=env, **options))
+
+
 def test_time_before_counts(tmp_path):
     learnt(2, out=tmp_path, max_seconds=1e6)
     spent = lines_of(tmp_path)[-1]["seconds"]

@@ -1,10 +1,12 @@
 """Arrays in a folder, by orbax: all of them or none, and no code."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from mirrax.dynamics.saving import from_state_dict, to_state_dict
 from mirrax.results.files import write_whole
@@ -24,7 +26,7 @@ def write_checkpoint(path: Path, tree: Any) -> None:
         ImportError: without the package orbax-checkpoint, which says how to install it.
         OSError: if they cannot be written.
     """
-    ocp, path, parts = _orbax(), path.absolute(), to_state_dict(tree)
+    ocp, path, parts = _orbax(), path.absolute(), _without_empty(to_state_dict(tree))
     shutil.rmtree(path, ignore_errors=True)
     # orbax tells of a full disk in several threads and many lines: find out before
     probe = path.with_suffix(".probe")
@@ -57,8 +59,8 @@ def read_checkpoint(path: Path, like: Any, remedy: str) -> Any:
     ocp, path = _orbax(), path.absolute()
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            found = checkpointer.restore(path, to_state_dict(like))
-        return from_state_dict(like, found)
+            found = checkpointer.restore(path, _without_empty(to_state_dict(like)))
+        return from_state_dict(like, _with_empty(found, to_state_dict(like)))
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} is missing, damaged or of another model: {reason}; {remedy}") from error
@@ -74,6 +76,22 @@ def tidy(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob("*.probe*"):
         path.unlink(missing_ok=True)
+
+
+def _without_empty(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Dictionaries without the arrays that have no numbers, as of a robot without muscles, which orbax refuses."""
+    inner = {name: _without_empty(part) if isinstance(part, Mapping) else part for name, part in parts.items()}
+    return {name: part for name, part in inner.items() if isinstance(part, Mapping) or np.size(part)}
+
+
+def _with_empty(parts: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """The dictionaries with those again."""
+    inner = {
+        name: _with_empty(parts.get(name) or {}, part) if isinstance(part, Mapping) else part
+        for name, part in like.items()
+        if isinstance(part, Mapping) or not np.size(part)
+    }
+    return {**parts, **inner}
 
 
 def _orbax() -> Any:
