@@ -114,6 +114,10 @@ class Train:
     """ts_inf: one network for a whole plan. ts1: another one at each step."""
     particles: OptionalInt = None
     """In how many scenarios a plan is tried; as many as there are networks unless given."""
+    reward: Annotated[str | None, option("FUNCTION")] = None
+    """The reward, module:function of observation, action within [-1, 1] and next observation; learnt unless given."""
+    ends: Annotated[str | None, option("FUNCTION")] = None
+    """Whether an episode ends, module:function of the next observation, instead of learning that."""
     learn_ends: Annotated[bool, option("")] = True
     """Learn when episodes end, too."""
     seed: Annotated[int, read_as(int)] = 0

@@ -184,43 +184,74 @@ def _of_function(command: "Run", folder: Path) -> OwnModel:
         if value is not None:
             raise ValueError(f"{name} goes with a file or a name; {word} says all by itself, got {str(value)!r}")
     module_name, _, attribute = word.partition(":")
-    importable(folder.absolute())
-    importlib.invalidate_caches()
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
-            raise ValueError(
-                f"model must be module:function, got {word!r}: there is no module {error.name!r} here or installed"
-            ) from error
-        raise ValueError(f"{module_name} cannot be imported: {_words(error)}") from error
+    module = _module("model", word, folder)
     made = _attribute(module, module_name, attribute, word)
     model = _as_model(made, word)
     source = getattr(module, "__file__", None)
-    known = source is not None and Path(source).is_file()
     return OwnModel(
         task=_task(model, f"made by {word}", {}),
         title=word,
-        origin={
-            "file": source,
-            "task": None,
-            "folder": str(folder.absolute()),
-            "fingerprints": {"module": _fingerprint(Path(source))} if known and source is not None else {},
-            "module": source,
-        },
+        origin={"file": source, "task": None, "module": source, **_source("module", module, folder)},
     )
+
+
+def own_function(name: str, word: str, folder: Path) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """A function of the user's own that an option names, and where it came from, as `OwnModel.origin` has it.
+
+    Args:
+        name: of the option.
+        word: what the user has said, module:function.
+        folder: where modules are looked for.
+
+    Raises:
+        ValueError: for what the user got wrong.
+    """
+    module_name, _, attribute = word.partition(":")
+    if not attribute:
+        raise ValueError(f"{name} must be module:function, got {word!r}")
+    module = _module(name, word, folder)
+    found = _named(module, module_name, attribute)
+    if not callable(found):
+        raise ValueError(f"{name} must be module:function, got {word!r}, which is of {type(found).__name__}")
+    return found, {name: getattr(module, "__file__", None), **_source(name, module, folder)}
+
+
+def _module(name: str, word: str, folder: Path) -> Any:
+    """The module of a word, module:function, looked for in a folder first."""
+    module_name = word.partition(":")[0]
+    importable(folder.absolute())
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(module_name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
+            raise ValueError(
+                f"{name} must be module:function, got {word!r}: there is no module {error.name!r} here or installed"
+            ) from error
+        raise ValueError(f"{module_name} cannot be imported: {_words(error)}") from error
+
+
+def _source(name: str, module: Any, folder: Path) -> dict[str, Any]:
+    """Where a module is looked for, and what it was."""
+    source = getattr(module, "__file__", None)
+    known = source is not None and Path(source).is_file()
+    prints = {name: _fingerprint(Path(source))} if known else {}
+    return {"folder": str(folder.absolute()), "fingerprints": prints}
+
+
+def _named(module: Any, module_name: str, attribute: str) -> Any:
+    from mirrax.dynamics.checks import unknown
+
+    if attribute not in vars(module):
+        raise unknown("function", attribute, [one for one in vars(module) if not one.startswith("_")], of=module_name)
+    return vars(module)[attribute]
 
 
 def _attribute(module: Any, module_name: str, attribute: str, word: str) -> Any:
     """What stands behind the colon, called if it is a function."""
-    from mirrax.dynamics.checks import unknown
-
-    names = [name for name in vars(module) if not name.startswith("_")]
     if not attribute:
         raise ValueError(f"model must be module:function, got {word!r}, without a function")
-    if attribute not in vars(module):
-        raise unknown("function", attribute, names, of=module_name)
-    made = vars(module)[attribute]
+    made = _named(module, module_name, attribute)
     if not (inspect.isfunction(made) or inspect.isclass(made) or inspect.isbuiltin(made)):
         return made
     try:

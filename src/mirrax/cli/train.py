@@ -47,19 +47,32 @@ def _folder_name(chosen: Configuration, _: Any) -> str:
 def _configured(command: "Train", folder: Path = Path()) -> tuple[Configuration, Any]:
     """What to drive and how to plan, and the model to fit; paths of a model of the user's own begin at `folder`."""
     from mirrax.cli.commands import Run
+    from mirrax.cli.own_models import own_function
     from mirrax.dynamics import learned
     from mirrax.dynamics.learned.factory import LEARNED
 
     shared = {field.name for field in dataclasses.fields(Run)} & {field.name for field in dataclasses.fields(command)}
     given = {name: getattr(command, name) for name in shared - {"resume", "out"}}
     chosen = configure(Run(**given, devices=1, beyond=False), folder)
+    own: dict[str, Any] = {"reward": LEARNED, "ends": LEARNED if command.learn_ends else None}
+    for name in own:
+        if (word := getattr(command, name)) is None:
+            continue
+        if name == "ends" and not command.learn_ends:
+            raise ValueError(
+                f"ends must be left out beside --no-learn-ends, with which no episode ends, got {word!r}"
+            )
+        own[name], source = own_function(name, word, folder)
+        prints = {**chosen.origin.get("fingerprints", {}), **source["fingerprints"]}
+        chosen = chosen._replace(origin={**chosen.origin, **source, "fingerprints": prints})
     model = learned(
         chosen.model,
         hidden=sizes_of(command.hidden),
         num_members=command.members,
         num_particles=command.particles,
         sampling=command.sampling,
-        terminate=LEARNED if command.learn_ends else None,
+        reward=own["reward"],
+        terminate=own["ends"],
     )
     return chosen, model
 
