@@ -114,6 +114,8 @@ class Train:
     """ts_inf: one network for a whole plan. ts1: another one at each step."""
     particles: OptionalInt = None
     """In how many scenarios a plan is tried; as many as there are networks unless given."""
+    noisy: Annotated[bool, option("")] = True
+    """Let plans meet the noise that networks expect, else the networks' means."""
     reward: Annotated[str | None, option("FUNCTION")] = None
     """The reward, module:function of observation, action within [-1, 1] and next observation; learnt unless given."""
     ends: Annotated[str | None, option("FUNCTION")] = None

@@ -71,6 +71,7 @@ def _configured(command: "Train", folder: Path = Path()) -> tuple[Configuration,
         num_members=command.members,
         num_particles=command.particles,
         sampling=command.sampling,
+        noisy=command.noisy,
         reward=own["reward"],
         terminate=own["ends"],
     )
