@@ -47,7 +47,7 @@ def _folder_name(chosen: Configuration, _: Any) -> str:
 def _configured(command: "Train", folder: Path = Path()) -> tuple[Configuration, Any]:
     """What to drive and how to plan, and the model to fit; paths of a model of the user's own begin at `folder`."""
     from mirrax.cli.commands import Run
-    from mirrax.cli.own_models import own_function
+    from mirrax.cli.own_functions import own_function
     from mirrax.dynamics import learned
     from mirrax.dynamics.learned.factory import LEARNED
 
