@@ -52,7 +52,9 @@ class Options:
     first_seed: int = 0
     """Of the trainings."""
     episodes: int = 10
-    """Of a training; the first is by chance."""
+    """Of a training."""
+    random_episodes: int = 1
+    """How many of these, at first, are by chance."""
     steps: int = 200
     """Of an episode."""
     backend: str | None = None
@@ -79,10 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is not known yet, print the table and draw the curves."""
     options = parse(Options, arguments)
     with one_clear_line():
-        for name in ("seeds", "episodes", "steps", "members", "budget"):
+        for name in ("seeds", "episodes", "random_episodes", "steps", "members", "budget"):
             integer(name, getattr(options, name))
-        if options.episodes < 2:
-            raise ValueError(f"episodes must be at least 2, the first is by chance, got {options.episodes}")
+        if options.episodes <= options.random_episodes:
+            raise ValueError(
+                f"episodes must be more than the {options.random_episodes} by chance, got {options.episodes}"
+            )
         integer("first_seed", options.first_seed, 0)
         if options.known and (wrong := [name for name in options.models if name not in KNOWN]):
             raise ValueError(f"models must be of {', '.join(KNOWN)} beside known, got {wrong[0]!r}")
@@ -117,6 +121,7 @@ def _conditions(planner: str, options: Options) -> dict[str, Any]:
         "planner": planner,
         "budget": options.budget,
         "episodes": options.episodes,
+        "random_episodes": options.random_episodes,
         "of": options.steps,
         "backend": options.backend,
         "hidden": list(options.hidden),
@@ -152,6 +157,7 @@ def _measure(name: str, planner_name: str, seed: int, options: Options, known: l
         model=model,
         num_episodes=options.episodes,
         num_steps=options.steps,
+        num_random=options.random_episodes,
         progress=show,
     )
     planned = [record for record in training.records if not record.by_chance]
@@ -210,13 +216,14 @@ def table(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) ->
             true = [record["true"] for record in trained]
             low = interval(true)[0] - interval(true)[1]
             curves = np.array([record["returns"] for record in trained])
-            reached = [next((i for i, earned in enumerate(curve) if i and earned >= low), None) for curve in curves]
+            chance = options.random_episodes
+            reached = [next((i for i, e in enumerate(curve) if i >= chance and e >= low), None) for curve in curves]
             last = curves[:, -_LAST:].mean(1)
             rows.append(
                 [
                     name,
                     planner,
-                    told([curve[0] for curve in curves], 1),
+                    told([curve[:chance].mean() for curve in curves], 1),
                     told([*last], 1),
                     told(true, 1),
                     " ".join("–" if number is None else str(number) for number in reached),
@@ -226,7 +233,7 @@ def table(known: Mapping[str, Sequence[Mapping[str, Any]]], options: Options) ->
             )
     return print_table(
         f"\nReturn of {options.steps} steps, mean of {options.seeds} seeds ± half of the 95 % confidence interval, "
-        f"of the episode by chance, of the last {_LAST} of {options.episodes}, and with the true model; the "
+        f"of the episodes by chance, of the last {_LAST} of {options.episodes}, and with the true model; the "
         "first episode that is within the interval of that, by seed",
         ("model", "planner", "by chance", "learned", "true model", "reached", "ms / step", "fit s"),
         rows,

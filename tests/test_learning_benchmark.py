@@ -28,7 +28,7 @@ def test_a_curve_is_measured_once(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--episodes", "1"), "episodes must be at least 2"),
+        (("--episodes", "1"), "episodes must be more than the 1 by chance, got 1"),
         (
             ("--models", "ant", "--known"),
             "models must be of pendulum, cartpole, double_cartpole, acrobot beside known",

@@ -119,7 +119,6 @@ LONG = {
     "planners.options": "one table, of all options",
     "planners.lqr.solver": "one search, whose steps share all that it carries",
     "planners.particles.filter": "one filter, whose steps share all that particles carry",
-    "planners.sampling.likelihoods": "one file for all likelihoods, side by side",
     "dynamics.brax": "one engine, with the repairs that it needs",
     "dynamics.linear_quadratic": "one model, with its exact solutions",
     "benchmarks.peer_tasks": "the peers' tasks, side by side",

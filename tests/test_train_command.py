@@ -79,6 +79,40 @@ def test_a_mistake_is_one_clear_line(capsys, tmp_path, monkeypatch, arguments, m
     assert "Traceback" not in error
 
 
+def test_reward_and_ends_may_be_functions_of_ones_own(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = tmp_path / "my_costs.py"
+    source.write_text(
+        "def reward(seen, action, after):\n    return after[0] - 0.1 * action[0] ** 2\n"
+        "def ends(after):\n    return after[1] > 1e3\n"
+        "def short(seen):\n    return 0.0\n"
+        "LIMIT = 3\n"
+    )
+    out = tmp_path / "out"
+    given = ("--reward", "my_costs:reward", "--ends", "my_costs:ends", "--out", str(out))
+    main(["train", *SMALL, *given])
+    about = json.loads((out / "train.json").read_text())
+    assert set(about["fingerprints"]) == {"reward", "ends"}
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    main(["train", "--resume", str(out), "--episodes", "3"])
+    monkeypatch.chdir(tmp_path)
+    for words, message in (
+        (("--reward", "my_costs"), "reward must be module:function, got 'my_costs'"),
+        (("--reward", "nowhere:reward"), "there is no module 'nowhere' here or installed"),
+        (("--reward", "my_costs:rewards"), "unknown function 'rewards'"),
+        (("--reward", "my_costs:LIMIT"), "which is of int"),
+        (("--reward", "my_costs:short"), "reward must be a function of observation, action, next observation"),
+        (("--ends", "my_costs:ends", "--no-learn-ends"), "ends must be left out beside --no-learn-ends"),
+    ):
+        error = " ".join(fails(capsys, *SMALL, *words, "--out", str(tmp_path / "other")).split())
+        assert message in error
+        assert "Traceback" not in error
+    source.write_text(source.read_text() + "\n")
+    assert "resume must find files as they were" in fails(capsys, "--resume", str(out), "--episodes", "4")
+
+
 ROBOT = """
 <mujoco>
   <option timestep="0.05"/>

@@ -16,7 +16,7 @@ from mirrax.cli.main import main, parse
 from mirrax.cli.value import _configured
 
 FEW = ("--horizon", "3", "--num-samples", "8", "--num-iterations", "1")
-SIZES = ("--steps", "5", "--envs", "2", "--round-steps", "4", "--hidden", "8")
+SIZES = ("--steps", "5", "--envs", "2", "--round-steps", "4", "--members", "2", "--hidden", "8")
 SMALL = ("pendulum", *FEW, *SIZES)
 
 
@@ -150,6 +150,7 @@ def test_a_model_of_ones_own_has_a_value(capsys, tmp_path, monkeypatch):
         (("value", *SMALL, "--minutes", "nan"), "minutes must be finite and > 0, got nan"),
         (("value", *SMALL, "--envs", "0"), "envs must be an integer of at least 1, got 0"),
         (("value", *SMALL, "--round-steps", "0"), "round_steps must be an integer of at least 1, got 0"),
+        (("value", *SMALL, "--members", "0"), "members must be an integer of at least 1, got 0"),
         (("value", *SMALL, "--save-every", "0"), "save_every must be an integer of at least 1, got 0"),
         (("value", *SMALL, "--discount", "1"), "discount must be finite and >= 0 and < 1, got 1.0"),
         (("value", *SMALL, "--hidden", "8,x"), "hidden must be numbers of units with commas between them"),

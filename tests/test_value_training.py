@@ -21,7 +21,15 @@ KEY = jax.random.key(0)
 ENV = dynamics.pendulum()
 PLANNER = planners.cem(3, num_samples=4, num_iterations=1, num_elites=2)
 # the replay holds two rounds, so that it is full before the last checkpoint
-SMALL = {"num_envs": 2, "num_steps": 4, "episode_steps": 3, "hidden": (4,), "replay_size": 17, "batch_size": 8}
+SMALL = {
+    "num_envs": 2,
+    "num_steps": 4,
+    "episode_steps": 3,
+    "hidden": (4,),
+    "num_members": 2,
+    "replay_size": 17,
+    "batch_size": 8,
+}
 SMALL |= {"num_gradient_steps": 2, "num_sweeps": 2, "save_every": 2}
 
 
@@ -162,6 +170,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_stays(whole, tmp_path):
         ),
         ({"planner": planners.ilqr(3)}, "planner.parameters.kind must be 'SamplingPlanner', as the training began"),
         ({"hidden": (5,)}, r"value.network.*hidden must be \[4\], as the training began, got \[5\]"),
+        ({"num_members": 3}, "value.network.*num_members must be 2, as the training began, got 3"),
         ({"discount": 0.9}, "discount must be 0.99, as the training began, got 0.9"),
         ({"trace": 0.9}, "trace must be 0.95, as"),
         ({"learning_rate": 0.01}, "learning_rate must be 0.001, as"),

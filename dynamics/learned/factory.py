@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..actuators import actuator_names as names_of_actuators
 from ..base import HasDuration, Model, State, check_model
-from ..checks import boolean, check_unused, choice, integer, real
+from ..checks import boolean, check_unused, choice, integer, real, scalar, truth
 from ..coordinates import coordinate_names as names_of_coordinates
 from ..observations import has_observation, observation
 from ..perceptron import Perceptron, layer_sizes
@@ -153,7 +153,11 @@ def learned(
         coordinate_names=_names("coordinate_names", coordinate_names, size),
         actuator_names=_names("actuator_names", actuator_names, action_size or 1),
     )
-    inputs = jax.eval_shape(model.inputs, jnp.zeros(size), action_space(model).zeros())
+    seen, action = jnp.zeros(size), action_space(model).zeros()
+    _try("reward", model.reward, scalar, "of observation, action, next observation", seen, action, seen)
+    _try("terminate", model.terminate, truth, "of the next observation", seen)
+    _try("value", model.value_function, scalar, "of an observation", seen)
+    inputs = jax.eval_shape(model.inputs, seen, action)
     return dataclasses.replace(model, scaling=identity(inputs.size, targets))
 
 
@@ -166,6 +170,18 @@ def _function(name: str, given: Any) -> Callable[..., Any]:
     if not callable(given):
         raise ValueError(f"{name} must be a function, got {given!r}")
     return given
+
+
+def _try(name: str, function: Any, result: Callable[[str, Any], Any], taken: str, *arguments: Any) -> None:
+    """Raise a `ValueError` unless a function, if there is one, takes this, and returns one such number."""
+    try:
+        if function is not None:
+            jax.eval_shape(lambda *given: result(name, function(*given)), *arguments)
+    except ValueError:
+        raise
+    except Exception as error:
+        words = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(f"{name} must be a function {taken}, got {words}") from error
 
 
 def _names(name: str, given: Sequence[str] | None, number: int) -> tuple[str, ...] | None:

@@ -20,6 +20,8 @@ from .scaling import scaling_of
 from .transitions import Transitions
 
 _IMPROVEMENT = 0.01  # nats per number: what counts as better on the transitions held out
+# what patience is unless given: so many steps of the optimiser, or epochs where these are more
+_STEPS, _EPOCHS = 1000, 5
 
 
 class FitProgress(NamedTuple):
@@ -76,7 +78,7 @@ def fit(
     key: PRNGKeyArray,
     *,
     max_epochs: int = 200,
-    patience: int = 5,
+    patience: int | None = None,
     batch_size: int = 64,
     learning_rate: Any = 1e-3,
     weight_decay: Any = 1e-5,
@@ -98,7 +100,8 @@ def fit(
         dataset: of its environment; `transitions` makes it of arrays.
         key: of first parameters, bootstraps and batches.
         max_epochs: the greatest number of passes over the transitions.
-        patience: how many epochs without a better one end it.
+        patience: how many epochs without a better one end it; None for as many as make 1,000 steps of the optimiser,
+            five at least: of few transitions an epoch is a few steps.
         batch_size: how many transitions a step of the optimiser sees.
         learning_rate: of AdamW, > 0.
         weight_decay: of AdamW, >= 0.
@@ -118,8 +121,7 @@ def fit(
     began = time.perf_counter()
     if not isinstance(check_model("model", model), LearnedModel):
         raise ValueError(f"model must be a learned model (dynamics.learned), got {type(model).__name__}")
-    max_epochs, patience = integer("max_epochs", max_epochs), integer("patience", patience)
-    batch_size = integer("batch_size", batch_size)
+    max_epochs, batch_size = integer("max_epochs", max_epochs), integer("batch_size", batch_size)
     fraction = number("holdout_fraction", holdout_fraction, above=0.0, below=1.0)
     boolean("warm_start", warm_start)
     rates = (real("learning_rate", learning_rate, above=0.0), real("weight_decay", weight_decay, minimum=0.0))
@@ -133,7 +135,9 @@ def fit(
     params = model.params if warm_start and model.params is not None else first_params(model, init_key)
     model = dataclasses.replace(model, params=None)
     search = begin(model, params, data, rates, optimizer)
-    num_steps = jnp.asarray(-(-(dataset.size - num_held_out) // batch_size))
+    epoch_steps = -(-(dataset.size - num_held_out) // batch_size)
+    patience = max(_EPOCHS, -(-_STEPS // epoch_steps)) if patience is None else integer("patience", patience)
+    num_steps = jnp.asarray(epoch_steps)
     losses, held_out_losses = [], []
     best_epoch, best_loss = np.zeros(model.num_members, int), np.asarray(search.best_loss)
     told = best_loss.copy()  # what counts as the best so far

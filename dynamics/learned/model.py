@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from ..actions import check_action, check_choice
 from ..base import State, Step
-from ..checks import scalar
+from ..checks import scalar, truth
 from ..pytrees import pytree, static
 from .scaling import Scaling
 
@@ -183,7 +183,7 @@ class LearnedModel:
         # the likelier of both: a chance of ending that is never quite 0 would make rewards below 0 worth less
         discount = jnp.where((said.discount < 0.5) & (self.scaling.ends_seen > 0), 0.0, 1.0)
         if self.terminate is not None:
-            discount = jnp.where(jnp.asarray(self.terminate(after), bool), 0.0, discount)
+            discount = jnp.where(truth("terminate", self.terminate(after)), 0.0, discount)
         return Step(after, reward, discount)
 
     def predict(self, state: Numbers, action: Numbers) -> Prediction:

@@ -17,8 +17,8 @@ from ..checks import check_per_plan
 from ..options import checked
 from ..rollouts.rollout import Scores
 from ..rollouts.settings import RolloutSettings, rollout_settings
-from ..sampling.likelihoods import better_spread
 from ..sampling.priors import FixedPrior, FlatPrior, PolicyPrior, as_prior, bind_prior, policy_of, rebind_prior
+from ..sampling.scales import better_spread
 
 
 class Slopes(NamedTuple):

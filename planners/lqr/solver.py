@@ -26,8 +26,8 @@ from ..differentiation import Equations, constant, implicit
 from ..info import Info, info_row
 from ..rollouts.ends import reuse_noise
 from ..rollouts.simulation import draw_scenarios, with_new_noise
-from ..sampling.likelihoods import regrets
 from ..sampling.priors import PolicyPrior
+from ..sampling.regrets import regrets
 from .affine import AffinePolicy, affine_policy, answered, unit_trils
 from .expansion import Expansion, Problem, inside
 from .riccati import Improvement, backward

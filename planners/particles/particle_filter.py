@@ -14,8 +14,8 @@ from ..beliefs.protocol import Sequential
 from ..rollouts.settings import RolloutSettings
 from ..sampling.evaluation import Evaluation
 from ..sampling.incumbent import Incumbent
-from ..sampling.likelihoods import regrets
 from ..sampling.priors import Prior, ShrunkPrior, bind_prior, rebind_prior
+from ..sampling.regrets import regrets
 from .belief import Particles, check_sequential
 from .filter import run_filter
 from .resampling import Resampler

@@ -11,7 +11,9 @@ from jaxtyping import Array, Bool, Float
 
 from ...dynamics.pytrees import pytree
 from ..options import checked
-from ..sampling.likelihoods import Optimality, regrets, temperature_for_ess
+from ..sampling.likelihoods import Optimality
+from ..sampling.regrets import regrets
+from ..sampling.scales import temperature_for_ess
 
 _BISECTIONS, _FACTOR = 30, 4.0  # of the logarithm of 1/λ; how far it may move at once
 

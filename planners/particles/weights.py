@@ -9,7 +9,8 @@ from ...dynamics.checks import optional_scalar
 from ..beliefs.protocol import Belief, Plans
 from ..info import Info, Lineage, info_row
 from ..sampling.comparison import by_violation, next_multiplier
-from ..sampling.likelihoods import Optimality, Regrets, regrets
+from ..sampling.likelihoods import Optimality
+from ..sampling.regrets import Regrets, regrets
 from ..sampling.weights import Normalized, effective_sample_size, log_normalize
 
 

@@ -20,7 +20,8 @@ from ..differentiation import undifferentiable
 from ..gradients.ascent import Climb, ascend
 from ..gradients.optimizers import Optimizer
 from ..info import Info
-from ..sampling.likelihoods import better_spread, regrets
+from ..sampling.regrets import regrets
+from ..sampling.scales import better_spread
 from .imagination import Imagination, over_steps
 from .iterated import IteratedPolicy
 from .network import NetworkPolicy

@@ -8,7 +8,9 @@ from jaxtyping import Array, Bool, Float
 
 from ..checks import check_per_plan
 from ..differentiation import constant
-from .likelihoods import Comparing, Likelihood, Optimality, Ranking, Regrets, regrets, temperature_for_ess
+from .likelihoods import Comparing, Likelihood, Optimality, Ranking
+from .regrets import Regrets, regrets
+from .scales import temperature_for_ess
 from .weights import log_normalize
 
 _SHARE = 0.05  # of the weight that plans which violate constraints may have

@@ -20,9 +20,10 @@ from .comparison import in_order
 from .diagnostics import diagnose
 from .evaluation import Evaluation
 from .incumbent import Incumbent
-from .likelihoods import Likelihood, regrets
+from .likelihoods import Likelihood
 from .policy_samples import PolicySamples, mixed, without_failures
 from .priors import Prior, bind_prior, policy_of, rebind_prior
+from .regrets import regrets
 from .step_sizes import StepSize
 from .weighting import weigh, weigh_steps
 

@@ -1,17 +1,16 @@
 """Optimality likelihoods W(R): how returns become weights."""
 
-import math
-from statistics import NormalDist
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from ...dynamics.checks import boolean, integer
 from ...dynamics.pytrees import pytree, static
 from ..differentiation import undifferentiable
 from ..options import checked
+from .regrets import Regrets, regrets
+from .scales import range_of_better, spread_of_better, temperature_for_ess, threshold_of_elite
 
 
 class Optimality(NamedTuple):
@@ -38,56 +37,6 @@ class Likelihood(Protocol):
         ...
 
 
-class Regrets(NamedTuple):
-    """Returns, compared with the best of them.
-
-    Attributes:
-        best: the best return of those that count, 0 if none does.
-        regret: by how much each falls short of it, [K], finite, 0 for those that do not count.
-        valid: which plans count, [K].
-        rounding: what of a regret may be rounding.
-        measured: which plans tell the scale of returns, [K]: those that keep to a model's constraints, if there are
-            some; None for all that count.
-    """
-
-    best: Float[Array, ""]
-    regret: Float[Array, " K"]
-    valid: Bool[Array, " K"]
-    rounding: Float[Array, ""]
-    measured: Bool[Array, " K"] | None = None
-
-    @property
-    def all_equal(self) -> Bool[Array, ""]:
-        """Whether all plans are valid and their returns the same, but for rounding."""
-        return self.valid.all() & (self.regret.max() <= self.rounding)
-
-    def reference(self) -> Float[Array, ""]:
-        """What to take away from returns that are great beside their differences: the best; from others nothing."""
-        return jnp.where(self.rounding > 1e-4 * self.regret.max(), self.best, 0.0)
-
-    @property
-    def scale(self) -> tuple[Float[Array, " K"], Bool[Array, " K"]]:
-        """The regrets of the plans that tell the scale of returns, relative to their best, and which they are."""
-        if self.measured is None:
-            return self.regret, self.valid
-        least = jnp.min(jnp.where(self.measured, self.regret, jnp.inf), initial=jnp.inf)
-        return jnp.where(self.measured, self.regret - least, 0.0), self.measured
-
-    def share(self, fraction: Float[Array, ""]) -> Float[Array, ""]:
-        """A fraction of the plans as one of those that tell the scale, but no more than half of few of these."""
-        if self.measured is None:
-            return fraction
-        number = fraction * self.valid.sum() / jnp.maximum(self.measured.sum(), 1)
-        return jnp.clip(number, fraction, jnp.maximum(fraction, 0.5))
-
-    def share_of_rounding(self) -> Float[Array, ""]:
-        """How much of the difference between best and worst may be rounding: 1 where several are equal."""
-        worst = self.regret.max()
-        equal = worst <= self.rounding
-        several = (self.valid.sum() > 1).astype(worst.dtype)
-        return jnp.where(equal, several, self.rounding / jnp.where(equal, 1.0, worst))
-
-
 @runtime_checkable
 class Comparing(Protocol):
     """A likelihood to which returns matter by their differences alone, which are known better than returns are."""
@@ -112,7 +61,6 @@ _REFUSAL = (
     "random_shooting, predictive_sampling, cem, icem and evolution have no derivatives: they choose plans by rank, "
     "which changes by leaps"
 )
-_BISECTIONS = 40  # of the logarithm of all positive floats: below the resolution of float32
 
 
 @pytree
@@ -196,9 +144,9 @@ class Exponential:
             assert self.target_ess is not None  # one of the two is given: see `exponential`
             temperature = temperature_for_ess(*compared.scale, compared.share(self.target_ess))
         elif self.standardize:
-            temperature = self.temperature * _better_spread(*compared.scale, rounding)
+            temperature = self.temperature * spread_of_better(*compared.scale, rounding)
         elif self.by_range:
-            temperature = self.temperature * _better_range(*compared.scale, rounding)
+            temperature = self.temperature * range_of_better(*compared.scale, rounding)
         else:
             temperature = self.temperature
         # subtract, then divide: the other order loses the digits in which large returns differ
@@ -241,7 +189,7 @@ class QExponential:
         else:
             assert self.fraction is not None  # one of the two is given: see `q_exponential`
             own, measured = compared.scale
-            gamma = _threshold(own, measured, self.fraction)
+            gamma = threshold_of_elite(own, measured, self.fraction)
             if compared.measured is not None:  # from the best of all on
                 gamma += jnp.max(jnp.where(measured, regret - own, 0.0))
             share = jnp.where(regret > 0, regret / jnp.where(gamma > 0, gamma, 1.0), 0.0)
@@ -338,35 +286,6 @@ def exponential(
     return Exponential(checked("temperature", temperature, required=True), None, standardize, by_range)
 
 
-def regrets(
-    returns: Float[Array, " K"],
-    valid: Bool[Array, " K"],
-    residual: Float[Array, " K"] | None = None,
-    num_rewards: Any = 1,
-) -> Regrets:
-    """Compare returns with the best of them.
-
-    Args:
-        returns: of plans, [K].
-        valid: which of them count, [K]; their returns are finite.
-        residual: what rounding has taken from the returns, [K]; None where that is not known.
-        num_rewards: of how many rewards each is a sum, which with a residual rounds no further: then it is but each
-            reward that is rounded, by chance up or down.
-    """
-    some = valid.any()
-    best = jnp.where(some, jnp.max(jnp.where(valid, returns, -jnp.inf)), 0.0)
-    regret = best - returns
-    unit = jnp.finfo(returns.dtype).eps * jnp.abs(best)
-    rounding = 8.0 * unit
-    if residual is not None:
-        # H rewards of one size, each off by up to half a unit of its own: two to five deviations of a difference
-        rounding = unit / jnp.sqrt(jnp.asarray(num_rewards, float))
-        regret = regret - residual
-        regret = regret - jnp.where(some, jnp.min(jnp.where(valid, regret, jnp.inf)), 0.0)
-    regret = jnp.minimum(jnp.where(valid, regret, 0.0), jnp.finfo(returns.dtype).max)
-    return Regrets(best, regret, valid, rounding)
-
-
 def _ordered(compared: Regrets) -> Float[Array, " K"]:
     return jnp.where(compared.valid, compared.regret, jnp.inf)
 
@@ -374,128 +293,3 @@ def _ordered(compared: Regrets) -> Float[Array, " K"]:
 def _indicator(chosen: Bool[Array, " K"], compared: Regrets) -> Optimality:
     valid = compared.valid & (undifferentiable(compared.regret, _REFUSAL) < jnp.inf)
     return Optimality(jnp.where(chosen & valid, 0.0, -jnp.inf), jnp.zeros(()), None)
-
-
-def _threshold(regret: Float[Array, " K"], valid: Bool[Array, " K"], fraction: Float[Array, ""]) -> Float[Array, ""]:
-    """The least regret that is too great to be elite, 0 where ties leave none."""
-    num_samples = len(regret)
-    number = jnp.clip(jnp.round(fraction * num_samples), 2, num_samples).astype(int)
-    ordered = jnp.sort(jnp.where(valid, regret, jnp.inf))
-    worst = jnp.max(regret)
-    first = ordered[jnp.minimum(number, num_samples - 1)]
-    # none is too great: a little above the worst, so that it counts
-    return jnp.where((number < num_samples) & jnp.isfinite(first), first, worst * (1.0 + 1e-5))
-
-
-def better_spread(returns: Float[Array, " K"], valid: Bool[Array, " K"]) -> Float[Array, ""]:
-    """The standard deviation of returns, estimated from the better plans alone; 1 where all are equal."""
-    compared = regrets(returns, valid)
-    return _better_spread(compared.regret, valid, compared.rounding)
-
-
-def _better_spread(
-    regret: Float[Array, " K"], valid: Bool[Array, " K"], rounding: Float[Array, ""]
-) -> Float[Array, ""]:
-    """The standard deviation of returns, estimated from the better plans alone; 1 where all are equal.
-
-    That of the best half, quarter and eighth, each divided by what it is of a standard normal distribution; of the
-    three the least that is not 0. Plans worse than these, however many of the other half, and however bad (they have
-    met an obstacle, or have fallen), change nothing.
-    """
-    ordered = jnp.sort(jnp.where(valid, regret, jnp.inf))
-    spreads = []
-    for number, fraction in _windows(valid):
-        inside = jnp.arange(len(regret)) < number
-        scale = ordered[number - 1]  # against overflow
-        scale = jnp.where(jnp.isfinite(scale) & (scale > 0), scale, 1.0)
-        unit = jnp.where(inside & valid.any(), ordered / scale, 0.0)
-        mean = unit.sum() / number
-        variance = jnp.where(inside, (unit - mean) ** 2, 0.0).sum() / number
-        deviation = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)  # √0 has no slope
-        spreads.append(scale * deviation / _half_normal(fraction))
-    return _least_positive(jnp.stack(spreads), regret, rounding)
-
-
-def _better_range(
-    regret: Float[Array, " K"], valid: Bool[Array, " K"], rounding: Float[Array, ""]
-) -> Float[Array, ""]:
-    """The range of returns, estimated from the better plans alone; 1 where all are equal.
-
-    That between the best plan and the end of the best half, quarter and eighth, times 2, 4 and 8; of the three the
-    least that is not 0.
-    """
-    ordered = jnp.sort(jnp.where(valid, regret, jnp.inf))
-    ranges = [jnp.where(valid.any(), ordered[number - 1], 0.0) / fraction for number, fraction in _windows(valid)]
-    return _least_positive(jnp.stack(ranges), regret, rounding)
-
-
-def _windows(valid: Bool[Array, " K"]) -> list[tuple[Int[Array, ""], float]]:
-    """How many of the valid plans the best half, quarter and eighth are, and which fraction; of 5 plans at least."""
-    num_samples, num_valid = len(valid), jnp.maximum(valid.sum(), 1)
-    sizes = dict.fromkeys(min(num_samples, max(5, math.ceil(num_samples / n))) for n in (2, 4, 8))
-    fractions = [size / num_samples for size in sizes]
-    numbers = [jnp.ceil(fraction * num_valid).astype(int) for fraction in fractions]
-    return [
-        (jnp.clip(number, jnp.minimum(2, num_valid), num_valid), fraction)
-        for number, fraction in zip(numbers, fractions, strict=True)
-    ]
-
-
-def _half_normal(fraction: float) -> float:
-    """The standard deviation of the greatest fraction of a standard normal distribution."""
-    if fraction >= 1.0:
-        return 1.0
-    cut = NormalDist().inv_cdf(1.0 - fraction)
-    hazard = NormalDist().pdf(cut) / fraction
-    return math.sqrt(1.0 + cut * hazard - hazard**2)
-
-
-def _least_positive(
-    scales: Float[Array, " n"], regret: Float[Array, " K"], rounding: Float[Array, ""]
-) -> Float[Array, ""]:
-    """The least scale that is not 0 but for rounding; the greatest regret where the better plans tie; 1 if all do."""
-    rounding = 2.0 * rounding + 1e3 * jnp.finfo(scales.dtype).tiny
-    least = jnp.min(jnp.where(scales > rounding, scales, jnp.inf))
-    worst = jnp.max(regret)
-    return jnp.where(jnp.isfinite(least), least, jnp.where(worst > rounding, worst, 1.0))
-
-
-def temperature_for_ess(
-    regret: Float[Array, " K"],
-    valid: Bool[Array, " K"],
-    fraction: Float[Array, ""],
-    base: Float[Array, " K"] | None = None,
-) -> Float[Array, ""]:
-    """The least temperature whose effective sample size reaches the target; 1 where all returns are equal.
-
-    By bisection of its logarithm, whatever the unit of returns, and however bad the worst: from a hundredth of the
-    least regret, below which nothing changes (enough plans may tie for the best), to the greatest float.
-
-    Args:
-        regret: by how much each plan's return falls short of the best, [K], finite.
-        valid: which plans count, [K].
-        fraction: of the plans that count, but no fewer than two.
-        base: what plans weigh by themselves, [K]; the effective sample size is then the conditional one of Zhou et
-            al. (2016), K (Σ b v)²/Σ b v² with Σ b = 1, of the factors v by which the temperature changes the weights.
-            None for equal weights.
-
-    Returns:
-        The temperature, in the unit of `regret`; gradients take it for a constant.
-    """
-    share = valid / jnp.maximum(valid.sum(), 1) if base is None else jnp.where(valid, base, 0.0)
-    num_valid = valid.sum()
-    target = jnp.maximum(fraction * num_valid, jnp.minimum(2.0, 0.5 * (1 + num_valid)))
-
-    def bisect(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
-        middle = 0.5 * (low + high)
-        factors = jnp.where(valid, jnp.exp(-regret / jnp.exp(middle)), 0.0)  # that of the best plan is 1
-        enough = num_valid * (share * factors).sum() ** 2 >= target * (share * factors**2).sum()
-        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
-
-    limits = jnp.finfo(regret.dtype)
-    least = jnp.min(jnp.where(regret > 0, regret, limits.max))
-    low = jnp.maximum(jnp.log(least) - math.log(100.0), math.log(limits.tiny) + 2.0)
-    bracket = (low, jnp.full_like(low, math.log(limits.max) - 1.0))
-    log_temperature = jax.lax.fori_loop(0, _BISECTIONS, bisect, bracket)[1]
-    return jax.lax.stop_gradient(jnp.where(jnp.max(regret) > 0, jnp.exp(log_temperature), 1.0))

@@ -11,7 +11,8 @@ from ..beliefs.protocol import Proposal, innermost
 from ..checks import check_per_plan
 from ..rollouts.rollout import Scores
 from .comparison import judge
-from .likelihoods import Likelihood, Optimality, Regrets
+from .likelihoods import Likelihood, Optimality
+from .regrets import Regrets
 from .step_sizes import EssStep, StepSize
 from .weights import Normalized, log_normalize
 

@@ -43,6 +43,12 @@ class Train:
     """ts_inf: one network for a whole plan. ts1: another one at each step."""
     particles: OptionalInt = None
     """In how many scenarios a plan is tried; as many as there are networks unless given."""
+    noisy: Annotated[bool, option("")] = True
+    """Let plans meet the noise that networks expect, else the networks' means."""
+    reward: Annotated[str | None, option("FUNCTION")] = None
+    """The reward, module:function of observation, action within [-1, 1] and next observation; learnt unless given."""
+    ends: Annotated[str | None, option("FUNCTION")] = None
+    """Whether an episode ends, module:function of the next observation, instead of learning that."""
     learn_ends: Annotated[bool, option("")] = True
     """Learn when episodes end, too."""
     seed: Annotated[int, read_as(int)] = 0
@@ -167,8 +173,10 @@ class Value:
     """Length of an episode, in steps; what its last state is worth counts still."""
     discount: Annotated[float, read_as(float)] = 0.99
     """Of the value and of plans, per step: the value looks some 1/(1 - discount) steps ahead."""
+    members: Annotated[int, read_as(int)] = 5
+    """How many networks there are, whose mean the value is."""
     hidden: Annotated[str, option("INT[,...]")] = "64,64"
-    """Sizes of the hidden layers of the value's network, with commas between them."""
+    """Sizes of their hidden layers, with commas between them."""
     save_every: Annotated[int, read_as(int)] = 10
     """After how many rounds there is a checkpoint."""
     seed: Annotated[int, read_as(int)] = 0

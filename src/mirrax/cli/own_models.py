@@ -1,15 +1,12 @@
 """Models of the user's own on the command line: a MuJoCo file with a task, or a function of a module."""
 
-import hashlib
-import importlib
-import inspect
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mirrax.cli.task_file import OF_THE_MODEL, TaskFile, importable, load_task_file
+from mirrax.cli.own_functions import fingerprint, made_by, module_of, source_of
+from mirrax.cli.task_file import OF_THE_MODEL, TaskFile, load_task_file
 
 if TYPE_CHECKING:
     from mirrax.benchmarks.task import Task
@@ -142,7 +139,7 @@ def _of_file(command: "Run", folder: Path) -> OwnModel:
             "file": str(path.absolute()),
             "task": str(task_path.absolute()),
             "folder": str(folder.absolute()),
-            "fingerprints": {"file": Robot(mj).digest.hex(), "task": _fingerprint(task_path)},
+            "fingerprints": {"file": Robot(mj).digest.hex(), "task": fingerprint(task_path)},
         },
     )
 
@@ -184,55 +181,15 @@ def _of_function(command: "Run", folder: Path) -> OwnModel:
         if value is not None:
             raise ValueError(f"{name} goes with a file or a name; {word} says all by itself, got {str(value)!r}")
     module_name, _, attribute = word.partition(":")
-    importable(folder.absolute())
-    importlib.invalidate_caches()
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
-            raise ValueError(
-                f"model must be module:function, got {word!r}: there is no module {error.name!r} here or installed"
-            ) from error
-        raise ValueError(f"{module_name} cannot be imported: {_words(error)}") from error
-    made = _attribute(module, module_name, attribute, word)
+    module = module_of("model", word, folder)
+    made = made_by(module, module_name, attribute, word)
     model = _as_model(made, word)
     source = getattr(module, "__file__", None)
-    known = source is not None and Path(source).is_file()
     return OwnModel(
         task=_task(model, f"made by {word}", {}),
         title=word,
-        origin={
-            "file": source,
-            "task": None,
-            "folder": str(folder.absolute()),
-            "fingerprints": {"module": _fingerprint(Path(source))} if known and source is not None else {},
-            "module": source,
-        },
+        origin={"file": source, "task": None, "module": source, **source_of("module", module, folder)},
     )
-
-
-def _attribute(module: Any, module_name: str, attribute: str, word: str) -> Any:
-    """What stands behind the colon, called if it is a function."""
-    from mirrax.dynamics.checks import unknown
-
-    names = [name for name in vars(module) if not name.startswith("_")]
-    if not attribute:
-        raise ValueError(f"model must be module:function, got {word!r}, without a function")
-    if attribute not in vars(module):
-        raise unknown("function", attribute, names, of=module_name)
-    made = vars(module)[attribute]
-    if not (inspect.isfunction(made) or inspect.isclass(made) or inspect.isbuiltin(made)):
-        return made
-    try:
-        inspect.signature(made).bind()
-    except TypeError as error:
-        raise ValueError(
-            f"model must be a function without arguments, got {word}{inspect.signature(made)}: {error}"
-        ) from error
-    try:
-        return made()
-    except Exception as error:
-        raise ValueError(f"{word} raised {_words(error)}") from error
 
 
 def _as_model(made: Any, word: str) -> Any:
@@ -269,17 +226,3 @@ def _task(model: Any, summary: str, run: Mapping[str, Any]) -> "Task":
         planner=planner,
         options=run.get("planner_options", {"num_samples": _PLANS} if planner == _PLANNER else {}),
     )
-
-
-def _fingerprint(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _words(error: Exception) -> str:
-    """An error of the user's code in one line, with its place."""
-    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    own = [place for place in frames if "importlib" not in place[0]][-1:]
-    if isinstance(error, SyntaxError):
-        own = [(str(error.filename), error.lineno or 1)]
-    told = "".join(f" (at {file}:{line})" for file, line in own)
-    return f"{type(error).__name__}: {getattr(error, 'msg', None) or error}{told}"

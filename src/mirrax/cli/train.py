@@ -45,17 +45,31 @@ def _folder_name(chosen: Configuration, _: Any) -> str:
 
 def _configured(command: "Train", folder: Path = Path()) -> tuple[Configuration, Any]:
     """What to drive and how to plan, and the model to fit; paths of a model of the user's own begin at `folder`."""
+    from mirrax.cli.own_functions import own_function
     from mirrax.dynamics import learned
     from mirrax.dynamics.learned.factory import LEARNED
 
     chosen = planned(command, folder, beyond=False)
+    own: dict[str, Any] = {"reward": LEARNED, "ends": LEARNED if command.learn_ends else None}
+    for name in own:
+        if (word := getattr(command, name)) is None:
+            continue
+        if name == "ends" and not command.learn_ends:
+            raise ValueError(
+                f"ends must be left out beside --no-learn-ends, with which no episode ends, got {word!r}"
+            )
+        own[name], source = own_function(name, word, folder)
+        prints = {**chosen.origin.get("fingerprints", {}), **source["fingerprints"]}
+        chosen = chosen._replace(origin={**chosen.origin, **source, "fingerprints": prints})
     model = learned(
         chosen.model,
         hidden=sizes_of(command.hidden),
         num_members=command.members,
         num_particles=command.particles,
         sampling=command.sampling,
-        terminate=LEARNED if command.learn_ends else None,
+        noisy=command.noisy,
+        reward=own["reward"],
+        terminate=own["ends"],
     )
     return chosen, model
 

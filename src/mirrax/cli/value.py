@@ -54,7 +54,7 @@ def _configured(command: "Value", folder: Path = Path()) -> tuple[Configuration,
     """What to drive and how to plan, and how to learn; paths of a model of the user's own begin at `folder`."""
     from mirrax.dynamics.checks import integer, number
 
-    for name in ("envs", "round_steps", "save_every"):
+    for name in ("envs", "round_steps", "members", "save_every"):
         integer(name, getattr(command, name))
     if command.rounds is not None:
         integer("rounds", command.rounds)
@@ -67,6 +67,7 @@ def _configured(command: "Value", folder: Path = Path()) -> tuple[Configuration,
         "num_steps": command.round_steps,
         "episode_steps": chosen.num_steps,
         "discount": command.discount,
+        "num_members": command.members,
         "hidden": sizes_of(command.hidden),
         "save_every": command.save_every,
     }
@@ -131,7 +132,7 @@ def _learn(opened: Opened, *, resume: bool) -> None:
             summary = {
                 "Model": chosen.title,
                 "Planner": f"{chosen.name}, horizon {chosen.settings['horizon']}",
-                "Value": f"hidden layers of {command.hidden}, discount {command.discount:g}",
+                "Value": f"discount {command.discount:g}, {command.members} networks, layers of {command.hidden}",
                 "Seed": str(command.seed),
                 "Took": f"{took:.0f} s",
             }

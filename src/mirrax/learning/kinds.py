@@ -16,7 +16,7 @@ from mirrax.learning.policies.action_values import ActionValue
 from mirrax.learning.policies.categorical import CategoricalPolicy
 from mirrax.learning.policies.energy import EnergyPolicy
 from mirrax.learning.policies.gaussian import TanhGaussianPolicy
-from mirrax.learning.policies.networks import Normalized, observe_name
+from mirrax.learning.policies.networks import Ensemble, Normalized, observe_name
 from mirrax.learning.policies.records import PolicyTraining, UpdateRecord
 from mirrax.learning.policies.sac import ModeValue
 from mirrax.learning.policies.soft_q_learning import SoftValue
@@ -184,6 +184,8 @@ def _network(thing: Any) -> dict[str, Any]:
 
 def _made(network: Mapping[str, Any]) -> Any:
     """The network that `dataclasses.asdict` has told of."""
+    if "num_members" in network:
+        return Ensemble(_made(network["network"]), network["num_members"])
     if "network" in network:
         return Normalized(_made(network["network"]))
     return Perceptron(**{**network, "hidden": tuple(network["hidden"])})

@@ -61,6 +61,7 @@ def learn_value(
     discount: Any = 0.99,
     trace: Any = 0.95,
     hidden: Any = (64, 64),
+    num_members: int = 5,
     observe: Callable[..., Any] | None = None,
     learning_rate: Any = 1e-3,
     num_sweeps: int = 4,
@@ -92,7 +93,8 @@ def learn_value(
         episode_steps: after how many steps the time of an episode is up; the state reached then has its value still.
         discount: γ in [0, 1), of the value and of plans: Σ_{t<H} γ^t r_t + γ^H V(s_H); times the environment's own.
         trace: λ in [0, 1]; 1 for whole returns, 0 for one step and the value after it.
-        hidden: the sizes of the value's hidden layers.
+        hidden: the sizes of the hidden layers of each network of the value.
+        num_members: how many networks there are, whose mean the value is: a planner looks for what one overrates.
         observe: state -> observation [n]; None for `state.obs` where there is one, else the coordinates of the state.
         learning_rate: of Adam, > 0.
         num_sweeps: how often in a round the λ-returns are computed anew.
@@ -122,6 +124,7 @@ def learn_value(
     if sharding_of(planner) is not None:
         raise ValueError("planner must not be spread over devices (sharding) where several copies of it plan")
     num_rounds, num_envs = integer("num_rounds", num_rounds), integer("num_envs", num_envs)
+    members = integer("num_members", num_members)
     num_steps, limit = integer("num_steps", num_steps), jnp.asarray(integer("episode_steps", episode_steps))
     num_sweeps, batch_size = integer("num_sweeps", num_sweeps), integer("batch_size", batch_size)
     num_gradient_steps = integer("num_gradient_steps", num_gradient_steps)
@@ -136,7 +139,7 @@ def learn_value(
     state = env.init(jax.random.clone(env_key))  # environments begin with this key, too
     seen = bound_observe(check_observe(observe), env)
     size = observed_size(seen, state)
-    fit = first_fit(value_key, seen, size, layer_sizes(hidden), discount, normalized=True)
+    fit = first_fit(value_key, seen, size, layer_sizes(hidden), discount, normalized=True, num_members=members)
     draw_key = jax.random.clone(value_key)
     seed = int(jax.random.randint(draw_key, (), 0, np.iinfo(np.int32).max))
     segments: list[Segment] = []

@@ -39,6 +39,41 @@ class NormalizedParams(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """Perceptrons of the same sizes that begin apart, whose outputs follow one another.
+
+    Attributes:
+        network: each of them.
+        num_members: how many.
+    """
+
+    network: Perceptron
+    num_members: int
+
+    @property
+    def output_size(self) -> int:
+        """The number of outputs of all."""
+        return self.num_members * self.network.output_size
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """The sizes of the hidden layers of each."""
+        return self.network.hidden
+
+    def input_size(self, params: Any) -> int:
+        """The number n of inputs that parameters are for."""
+        return self.network.input_size(jax.tree.map(lambda leaf: leaf[0], params))
+
+    def init(self, key: PRNGKeyArray, inputs: Float[Array, " n"]) -> Any:
+        """First parameters, with a leading axis."""
+        return jax.vmap(lambda key: self.network.init(key, inputs))(jax.random.split(key, self.num_members))
+
+    def apply(self, params: Any, inputs: Float[Array, " n"]) -> Float[Array, " outputs"]:
+        """Their outputs."""
+        return jax.vmap(lambda own: self.network.apply(own, inputs))(params).ravel()
+
+
+@dataclasses.dataclass(frozen=True)
 class Normalized:
     """A network of normalised observations, whose parameters are `NormalizedParams`.
 
@@ -46,7 +81,7 @@ class Normalized:
         network: of the normalised observations.
     """
 
-    network: Perceptron
+    network: Perceptron | Ensemble
 
     @property
     def output_size(self) -> int:
@@ -71,7 +106,7 @@ class Normalized:
         return self.network.apply(params.network, params.normalize(inputs))
 
 
-Network = Perceptron | Normalized
+Network = Perceptron | Ensemble | Normalized
 
 
 def check_observe(observe: Any) -> Callable[..., Any] | None:

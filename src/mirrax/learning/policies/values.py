@@ -12,7 +12,7 @@ from mirrax.dynamics import discounted, with_value
 from mirrax.dynamics.base import Model, State
 from mirrax.dynamics.perceptron import Perceptron
 from mirrax.dynamics.pytrees import pytree, static
-from mirrax.learning.policies.networks import Network, Normalized, observed, outputs
+from mirrax.learning.policies.networks import Ensemble, Network, Normalized, observed, outputs
 from mirrax.learning.policies.objectives import huber
 
 _LONGEST = 100.0  # steps that a unit of value stands for at most
@@ -33,11 +33,13 @@ def value_unit(discount: Any) -> Float[Array, ""]:
 class AmortisedValue:
     """V(s) of a policy, by a network: the terminal value of a planner (`dynamics.with_value(model, value)`).
 
+    Of an ensemble it is the mean: where planners look for states that a network overrates, few networks agree.
+
     Attributes:
         params: of the network.
         observe: state -> observation [n].
         discount: γ, that it was learnt with, a scalar.
-        network: observation -> [1], in `unit`.
+        network: observation -> [members], in `unit`.
     """
 
     params: Any
@@ -56,7 +58,7 @@ class AmortisedValue:
 
     def of(self, seen: Float[Array, "*b n"]) -> Float[Array, "*b"]:
         """The values of observations."""
-        return self.unit * outputs(self.network, self.params, seen)[..., 0]
+        return self.unit * outputs(self.network, self.params, seen).mean(-1)
 
 
 @runtime_checkable
@@ -113,6 +115,7 @@ def first_fit(
     discount: Any,
     *,
     normalized: bool = False,
+    num_members: int = 1,
 ) -> ValueFit:
     """A value before anything is learnt: 0.
 
@@ -123,12 +126,14 @@ def first_fit(
         hidden: the sizes of the hidden layers.
         discount: γ.
         normalized: whether the parameters hold mean and standard deviations of observations, at first 0 and 1.
+        num_members: how many networks the value is the mean of.
 
     Returns:
         Where a fit begins.
     """
     perceptron = Perceptron(1, hidden, zero_last=True)
-    network = Normalized(perceptron) if normalized else perceptron
+    several = Ensemble(perceptron, num_members) if num_members > 1 else perceptron
+    network = Normalized(several) if normalized else several
     params = network.init(key, jnp.zeros(size))
     value = AmortisedValue(params, observe, jnp.asarray(discount, float), network)
     return ValueFit(value, optax.adam(1e-3).init(params))  # the rate is no part of its state
@@ -152,7 +157,7 @@ def fitted(
     value = fit.value
 
     def loss(params: Any) -> Float[Array, ""]:
-        errors = outputs(value.network, params, seen)[..., 0] - targets / value.unit
+        errors = outputs(value.network, params, seen) - targets[..., None] / value.unit
         return huber(errors).mean()
 
     def step(at: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], Array]:
