@@ -369,8 +369,11 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_stays(whole, tmp_path):
             "learning_rate must be",
         ),
         ({"algorithm": MPO}, "algorithm must be 'v_mpo', as the training began, got 'mpo'"),
-        ({"policy": learning.tanh_gaussian(hidden=(9,))}, "policy must be .* as the training began"),
-        ({"env": dynamics.cartpole()}, "policy must be .* as the training began"),
+        (
+            {"policy": learning.tanh_gaussian(hidden=(9,))},
+            r"policy: network: hidden must be \[.*\], as the training began, got \[9\]",
+        ),
+        ({"env": dynamics.cartpole()}, "policy: observation_size must be 2, as the training began, got 4"),
         ({"num_updates": 4}, "num_updates must be at least the 5 that are done, got 4"),
     ],
 )

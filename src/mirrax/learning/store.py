@@ -65,10 +65,7 @@ class Store:
         Args:
             whole: name -> JSON, of what was given to `begin`.
         """
-        about = self.about()
-        for name, value in json.loads(json.dumps(dict(whole))).items():
-            if about.get(name) != value:
-                raise ValueError(f"{name} must be {about.get(name)!r}, as the training began, got {value!r}")
+        _check_same(self.about(), json.loads(json.dumps(dict(whole))))
 
     def metrics(self) -> list[dict[str, Any]]:
         """The metrics of all episodes that are complete; what a killed process left of another is dropped.
@@ -199,6 +196,16 @@ class Store:
     def _remedy(self, number: int) -> str:
         before = f"keep the first {number} lines of {METRICS} to go on from there"
         return before if number else "nothing comes before it: train anew"
+
+
+def _check_same(began: Any, now: Mapping[str, Any], within: str = "") -> None:
+    """Name the first number that is another one now, with the dictionaries that it is in."""
+    for name, value in now.items():
+        before = began.get(name)
+        if isinstance(before, dict) and isinstance(value, dict) and before.keys() == value.keys():
+            _check_same(before, value, f"{within}{name}: ")
+        elif before != value:
+            raise ValueError(f"{within}{name} must be {before!r}, as the training began, got {value!r}")
 
 
 def opened(
