@@ -87,6 +87,12 @@ def unknown(kind: str, name: Any, known: Sequence[str], of: str = "") -> ValueEr
     return ValueError(f"unknown {kind} {name!r}{where}; {hint}: {', '.join(known)}")
 
 
+def callback(name: str, given: Any) -> None:
+    """Raise a `ValueError` unless this is a function, or None for none."""
+    if not (given is None or callable(given)):
+        raise ValueError(f"{name} must be a function, or None, got {told(given)}")
+
+
 def told(thing: Any) -> str:
     """What an error says of a user's argument: itself where that is short, else its kind (not all of its numbers)."""
     said = repr(thing) if jax.tree_util.all_leaves([thing]) else type(thing).__name__

@@ -110,14 +110,14 @@ def test_a_policy_of_energies_acts_alone_and_tells_a_planner_where_to_look(argum
     assert np.isfinite(results.load(out).rewards).all()
 
 
-@pytest.mark.parametrize("planner", ["smc", "vi_mpc", "mppi"])
+@pytest.mark.parametrize("planner", ["smc", "vi_mpc", "mppi", "icem", "predictive_sampling"])
 def test_a_policy_tells_a_planner_where_to_look(planner, learnt, tmp_path):
     out = tmp_path / "out"
     main(["run", "pendulum", "--policy", str(learnt / "policy"), *RUN, planner, "--out", str(out)])
     run = results.load(out)
     assert np.isfinite(run.rewards).all()
     assert run.about["settings"]["policy"] == str(learnt / "policy")
-    kind = "UnboundedPolicy" if planner == "smc" else "PolicyPrior"
+    kind = "PolicyPrior" if planner in ("vi_mpc", "mppi") else "UnboundedPolicy"
     assert kind in json.dumps(run.about["parameters"])
 
 
@@ -207,8 +207,8 @@ def test_a_planner_is_distilled(capsys, tmp_path):
         (("run", "pendulum", "--policy", "{}/choices"), "model must have num_actions=2, as what is learnt"),
         (("run", "pendulum", "--policy", "{}/own"), "observe must be given: what is in"),
         (
-            ("run", "pendulum", "--policy", "{}/policy", "--planner", "icem"),
-            "policy goes with a planner that has a prior or a proposal, mppi, vi_mpc, smc, gradient",
+            ("run", "pendulum", "--policy", "{}/policy", "--planner", "iterative_policy"),
+            "policy goes with all planners but iterative_policy, or alone",
         ),
         (("run", "pendulum", "--policy", "{}/policy", "--horizon", "5"), "--horizon goes with a planner"),
         (("run", "pendulum", "--policy", "{}/policy", "--std", "1"), "--std goes with a planner, --planner NAME"),

@@ -376,9 +376,9 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_stays(whole, tmp_path):
         ({"algorithm": MPO}, "algorithm must be 'v_mpo', as the training began, got 'mpo'"),
         (
             {"policy": learning.tanh_gaussian(hidden=(9,))},
-            r"policy.network.hidden must be \[8\], as the training began, got \[9\]",
+            r"policy: network: hidden must be \[.*\], as the training began, got \[9\]",
         ),
-        ({"env": dynamics.cartpole()}, "policy.observation_size must be 2, as the training began, got 4"),
+        ({"env": dynamics.cartpole()}, "policy: observation_size must be 2, as the training began, got 4"),
         ({"num_updates": 4}, "num_updates must be at least the 5 that are done, got 4"),
     ],
 )

@@ -536,6 +536,7 @@ def pole(state):
         (lambda: learned(algorithm="mpo"), r"algorithm must be one, such as learning.mpo\(\), got 'mpo'"),
         (lambda: learned(algorithm=learning.mpo), r"algorithm must be one, such as learning.mpo\(\), got <function"),
         (lambda: learned(key=7), r"key must be one key"),
+        (lambda: learned(progress=True), r"progress must be a function, or None, got True"),
         (lambda: learned(num_updates=0), r"num_updates must be an integer of at least 1, got 0"),
         (lambda: learned(num_envs=0), r"num_envs must be an integer of at least 1, got 0"),
         (lambda: learned(num_steps=2.5), r"num_steps must be an integer of at least 1, got 2.5"),

@@ -123,7 +123,7 @@ def test_a_damaged_line_of_metrics_is_told(whole, tmp_path):
     ("options", "message"),
     [
         ({"num_steps": 13}, "num_steps must be 12, as the training began, got 13"),
-        ({"fit_options": {"max_epochs": 4}}, "fit_options must be"),
+        ({"fit_options": {"max_epochs": 4}}, "fit_options: max_epochs must be .3., as the training began, got .4."),
         ({"num_episodes": 2}, "num_episodes must be at least the 3 that are done"),
         (
             {"model": dynamics.learned(ENV, hidden=(9,), num_members=2), "num_episodes": 4},
@@ -144,6 +144,13 @@ def test_another_training_does_not_go_on(whole, options, message):
         (lambda: trained(resume=True), "resume needs out"),
         (lambda: trained(model=ENV), "model must be a learned model"),
         (lambda: trained(fit_options={"progress": print}), "fit_options must leave progress to train"),
+        (
+            lambda: trained(fit_options={"epochs": 3}),
+            "unknown option 'epochs' in fit_options; did you mean 'max_epochs'",
+        ),
+        (lambda: trained(fit_options=3), "fit_options must be options of learning.fit by name, a dict, got 3"),
+        (lambda: trained(progress=True), "progress must be a function, or None, got True"),
+        (lambda: trained(fitting=True), "fitting must be a function, or None, got True"),
         (
             lambda: trained(model=dynamics.learned(observation_size=3, action_size=1)),
             r"observation must be a vector \[3\]",

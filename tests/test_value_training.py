@@ -162,15 +162,15 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_stays(whole, tmp_path):
     ("options", "message"),
     [
         ({"key": jax.random.key(1)}, r"key must be \[0, 0\], as the training began, got \[0, 1\]"),
-        ({"env": dynamics.pendulum(mass=2.0)}, "env.numbers must be"),
-        ({"env": dynamics.cartpole()}, "env.kind must be 'Pendulum', as the training began, got 'CartPole'"),
+        ({"env": dynamics.pendulum(mass=2.0)}, "env: numbers must be"),
+        ({"env": dynamics.cartpole()}, "env: kind must be 'Pendulum', as the training began, got 'CartPole'"),
         (
             {"planner": planners.cem(3, num_samples=4, num_iterations=2, num_elites=2)},
-            "planner.parameters.num_iterations must be 1, as the training began, got 2",
+            "planner: parameters: num_iterations must be 1, as the training began, got 2",
         ),
-        ({"planner": planners.ilqr(3)}, "planner.parameters.kind must be 'SamplingPlanner', as the training began"),
-        ({"hidden": (5,)}, r"value.network.*hidden must be \[4\], as the training began, got \[5\]"),
-        ({"num_members": 3}, "value.network.*num_members must be 2, as the training began, got 3"),
+        ({"planner": planners.ilqr(3)}, "planner: parameters: kind must be 'SamplingPlanner', as the training began"),
+        ({"hidden": (5,)}, r"value: network: .*hidden must be \[4\], as the training began, got \[5\]"),
+        ({"num_members": 3}, "value: network: .*num_members must be 2, as the training began, got 3"),
         ({"discount": 0.9}, "discount must be 0.99, as the training began, got 0.9"),
         ({"trace": 0.9}, "trace must be 0.95, as"),
         ({"learning_rate": 0.01}, "learning_rate must be 0.001, as"),
@@ -202,6 +202,7 @@ def test_the_training_of_a_policy_does_not_go_on_as_that_of_a_value(tmp_path):
     [
         ({"resume": True}, "resume needs out, the folder of the training, got None"),
         ({"save_every": 0}, "save_every must be an integer of at least 1, got 0"),
+        ({"progress": 3}, "progress must be"),
     ],
 )
 def test_mistakes_of_a_training(options, message):

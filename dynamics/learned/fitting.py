@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..base import check_model
-from ..checks import boolean, integer, number, real
+from ..checks import boolean, callback, integer, number, real
 from .data import LEAST_CAPACITY, Data, least_scale, matched, prepared, present, split
 from .likelihood import begin, first_params, one_pass
 from .model import LearnedModel
@@ -124,6 +124,7 @@ def fit(
     max_epochs, batch_size = integer("max_epochs", max_epochs), integer("batch_size", batch_size)
     fraction = number("holdout_fraction", holdout_fraction, above=0.0, below=1.0)
     boolean("warm_start", warm_start)
+    callback("progress", progress)
     rates = (real("learning_rate", learning_rate, above=0.0), real("weight_decay", weight_decay, minimum=0.0))
     dataset = matched(model, dataset)
     num_held_out = len(split(dataset.size, fraction)[0])

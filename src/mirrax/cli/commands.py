@@ -72,8 +72,8 @@ class Run:
     beyond: Annotated[bool, option("")] = True
     """Give the planner the value beyond its horizon that the model's task has, if it has one."""
     policy: Annotated[Path | None, read_as(Path), option("DIR")] = None
-    """What `mirrax learn` or `mirrax distil` has learnt: with --planner its prior (of smc its proposal), without it
-    acts alone."""
+    """What `mirrax learn` or `mirrax distil` has learnt: with --planner its prior (of smc its proposal; of planners
+    without a prior it draws some of the plans), without it acts alone."""
     terminal_value: Annotated[Path | None, read_as(Path), option("DIR")] = None
     """What `mirrax value` or `mirrax learn` has learnt, whose value is the planner's beyond its horizon."""
     planner_options: tyro.conf.Suppress[Any] = None

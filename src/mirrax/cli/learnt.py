@@ -1,4 +1,8 @@
-"""What has been learnt, in a run: policies and plan networks act, or tell planners where to look; values go on."""
+"""What has been learnt, in a run: policies and plan networks act, or tell planners where to look; values go on.
+
+A policy is the proposal of `smc`, the prior of planners that have one, and draws some of the plans of other sampling
+planners.
+"""
 
 import dataclasses
 import json
@@ -45,6 +49,7 @@ def guide(learnt: Any, planner: str) -> Guide:
         ValueError: if the planner cannot be told.
     """
     from mirrax import planners
+    from mirrax.cli.flags import PLANNERS, takes_loop_options
     from mirrax.planners.factory import options_of
     from mirrax.planners.policies import PlanNetwork
 
@@ -57,10 +62,12 @@ def guide(learnt: Any, planner: str) -> Guide:
         return Guide({"proposal": policy}, NOBODY.around, without=("std", "std_min", "noise_exponent"))
     if "prior" in own:
         return Guide({"prior": planners.priors.policy_prior(policy)}, NOBODY.around)
-    able = [one.__name__ for one in planners.PLANNERS if {"prior", "proposal"} & options_of(one).keys()]
+    if takes_loop_options(planner):
+        return Guide({"policy": policy}, NOBODY.around)
+    able = {one.__name__ for one in planners.PLANNERS if {"prior", "proposal"} & options_of(one).keys()}
+    unable = [one for one in PLANNERS if not (one in able or takes_loop_options(one))]
     raise ValueError(
-        f"policy goes with a planner that has a prior or a proposal, {', '.join(able)}, or alone, without --planner; "
-        f"got --planner {planner}"
+        f"policy goes with all planners but {', '.join(unable)}, or alone, without --planner; got --planner {planner}"
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mirrax.dynamics.base import State
-from mirrax.dynamics.checks import boolean, number
+from mirrax.dynamics.checks import boolean, callback, number
 from mirrax.dynamics.learned.fitting import FitProgress
 from mirrax.learning.descending import AmortisedReport, Descent, descend, finite, observations_of
 from mirrax.planners import Episode
@@ -163,6 +163,7 @@ def distil(
         ValueError: for a parameter outside its range, targets that are not finite, of another horizon or other
             actions, states that do not fit, or losses that diverge.
     """
+    callback("progress", progress)
     how = Descent(max_epochs, patience, batch_size, learning_rate, holdout_fraction, warm_start).checked()
     if not isinstance(targets, PlanTargets):
         raise ValueError(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from mirrax.dynamics.base import Model, State, check_model
-from mirrax.dynamics.checks import choice, integer, real
+from mirrax.dynamics.checks import callback, choice, integer, real
 from mirrax.dynamics.learned.fitting import FitProgress
 from mirrax.dynamics.spaces import action_space
 from mirrax.learning.descending import AmortisedReport, Descent, descend, observations_of
@@ -81,6 +81,7 @@ def amortise(
     Raises:
         ValueError: for a parameter outside its range, states that do not fit, or losses that diverge.
     """
+    callback("progress", progress)
     how = Descent(max_epochs, patience, batch_size, learning_rate, holdout_fraction, warm_start).checked()
     choice("gradient", gradient, GRADIENTS)
     check_model("model", model)

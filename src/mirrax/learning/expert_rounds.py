@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 from mirrax import planners
 from mirrax.dynamics.actions import bounded
 from mirrax.dynamics.base import Model, State, check_model
-from mirrax.dynamics.checks import integer, real
+from mirrax.dynamics.checks import callback, integer, real
 from mirrax.learning.descending import AmortisedReport
 from mirrax.learning.distilling import PlanTargets, distil, episode_targets
 from mirrax.planners.checks import check_key
@@ -131,6 +131,7 @@ def expert_iteration(
     num_rounds, num_steps = integer("num_rounds", num_rounds), integer("num_steps", num_steps)
     if integer("num_episodes", num_episodes, 2) % 2:
         raise ValueError(f"num_episodes must be even, half of them by plans that are drawn, got {num_episodes}")
+    callback("progress", progress)
     recent = num_rounds if num_recent is None else integer("num_recent", num_recent)
     prior: dict[str, Any] = {"as_prior": False}
     if exponent is not None:

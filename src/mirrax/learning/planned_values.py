@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mirrax.dynamics.base import Model, check_model
-from mirrax.dynamics.checks import integer, number, real
+from mirrax.dynamics.checks import callback, integer, number, real
 from mirrax.dynamics.perceptron import layer_sizes
 from mirrax.learning.planned_experience import Segment, blank_segment, planners_begun, planners_driven
 from mirrax.learning.policies.algorithm import check_discount, with_params
@@ -135,6 +135,7 @@ def learn_value(
     rate = real("learning_rate", learning_rate, above=0.0)
     most = np.inf if max_seconds is None else number("max_seconds", max_seconds, minimum=0.0)
     save_every = integer("save_every", save_every)
+    callback("progress", progress)
     value_key, env_key, rounds_key = jax.random.split(check_key(key), 3)
     state = env.init(jax.random.clone(env_key))  # environments begin with this key, too
     seen = bound_observe(check_observe(observe), env)

@@ -65,9 +65,7 @@ class Store:
         Args:
             whole: name -> JSON, of what was given to `begin`.
         """
-        about = self.about()
-        for name, value in json.loads(json.dumps(dict(whole))).items():
-            _check_equal(name, about.get(name), value)
+        _check_same(self.about(), json.loads(json.dumps(dict(whole))))
 
     def metrics(self) -> list[dict[str, Any]]:
         """The metrics of all episodes that are complete; what a killed process left of another is dropped.
@@ -200,13 +198,14 @@ class Store:
         return before if number else "nothing comes before it: train anew"
 
 
-def _check_equal(name: str, before: Any, now: Any) -> None:
-    """Raise a `ValueError` that names the first part which differs."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for part in before | now:
-            _check_equal(f"{name}.{part}", before.get(part), now.get(part))
-    elif before != now:
-        raise ValueError(f"{name} must be {before!r}, as the training began, got {now!r}")
+def _check_same(began: Any, now: Mapping[str, Any], within: str = "") -> None:
+    """Name the first number that is another one now, with the dictionaries that it is in."""
+    for name, value in now.items():
+        before = began.get(name)
+        if isinstance(before, dict) and isinstance(value, dict):
+            _check_same(before, dict.fromkeys(before) | value, f"{within}{name}: ")
+        elif before != value:
+            raise ValueError(f"{within}{name} must be {before!r}, as the training began, got {value!r}")
 
 
 def opened(

@@ -1,6 +1,7 @@
 """The loop around a learned model: drive, fit, plan with it, drive again."""
 
 import dataclasses
+import inspect
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from mirrax.dynamics.base import Model, check_model
-from mirrax.dynamics.checks import integer
+from mirrax.dynamics.checks import callback, integer, told, unknown
 from mirrax.dynamics.figures import figure
 from mirrax.dynamics.learned import LearnedModel, Transitions, learned
 from mirrax.dynamics.learned.data import matched
@@ -144,9 +145,9 @@ def train(
             f"num_steps must be such that the episodes by chance have at least {_LEAST} steps to learn from, "
             f"got {num_random} of {num_steps}"
         )
-    options = dict(fit_options or {})
-    if taken := {"progress", "warm_start"} & options.keys():
-        raise ValueError(f"fit_options must leave {' and '.join(sorted(taken))} to train, got {options!r}")
+    for name, function in (("progress", progress), ("fitting", fitting)):
+        callback(name, function)
+    options = _fit_options(fit_options)
     whole = {"key": [int(word) for word in jax.random.key_data(key).ravel()], "num_steps": num_steps}
     whole |= {"num_random": num_random, "fit_options": {name: repr(value) for name, value in options.items()}}
     done: list[EpisodeRecord] = []
@@ -264,6 +265,20 @@ def _dataset(given: Transitions | None, episodes: list[Collected]) -> Transition
     parts = [collected.transitions for collected in episodes]
     parts = parts if given is None else [given, *parts]
     return parts[0].joined(*parts[1:]) if parts else None
+
+
+def _fit_options(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping | None):
+        raise ValueError(f"fit_options must be options of learning.fit by name, a dict, got {told(given)}")
+    options, own = dict(given or {}), ("progress", "warm_start")
+    if taken := set(own) & options.keys():
+        raise ValueError(f"fit_options must leave {' and '.join(sorted(taken))} to train, got {options!r}")
+    parameters = inspect.signature(fit).parameters.values()
+    known = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY and one.name not in own]
+    for name in options:
+        if name not in known:
+            raise unknown("option", name, known, "fit_options")
+    return options
 
 
 def _numbered(fitting: Callable[[int, FitProgress], None], number: int) -> Callable[[FitProgress], None]:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mirrax.dynamics.base import Model, check_model
-from mirrax.dynamics.checks import boolean, integer, real
+from mirrax.dynamics.checks import boolean, callback, integer, real
 from mirrax.dynamics.pytrees import strongly_typed
 from mirrax.dynamics.spaces import action_space
 from mirrax.learning.policies.algorithm import Setting
@@ -91,6 +91,7 @@ def learn_policy(
     num_steps, limit = integer("num_steps", num_steps), integer("episode_steps", episode_steps)
     limit_seconds = math.inf if max_seconds is None else float(real("max_seconds", max_seconds, minimum=0.0))
     save_every = integer("save_every", save_every)
+    callback("progress", progress)
     policy_key, learner_key, env_key, updates_key = jax.random.split(check_key(key), 4)
     space = action_space(env)
     first = algorithm.first_policy(space, check_observe(observe))
