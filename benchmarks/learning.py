@@ -16,6 +16,7 @@ import numpy as np
 
 from mirrax import learning
 from mirrax.benchmarks.arguments import parse
+from mirrax.benchmarks.known import KNOWN, fast_twin, known_of
 from mirrax.benchmarks.mistakes import one_clear_line, some
 from mirrax.benchmarks.page import write_benchmark
 from mirrax.benchmarks.panels import label_outside, panels
@@ -26,14 +27,8 @@ from mirrax.benchmarks.tasks import find_task
 from mirrax.benchmarks.timing import Table, print_table
 from mirrax.dynamics import learned
 from mirrax.dynamics.checks import integer
-from mirrax.dynamics.track import OnTrack
 from mirrax.planners import episode
 
-# whose reward does not depend on where a step leads
-OF_STATE_AND_ACTION = ("pendulum", "cartpole", "double_cartpole", "acrobot")
-CHEETAH = "halfcheetah"
-KNOWN = (*OF_STATE_AND_ACTION, CHEETAH)
-_FORWARD, _EFFORT = 8, 0.1  # of the half cheetah: which observation is its speed, and what actions cost
 _LAST = 3  # episodes of a curve that the table takes the mean of
 
 
@@ -137,7 +132,7 @@ def _measure(name: str, planner_name: str, seed: int, options: Options, known: l
     task = find_task(name)
     env = task.make(options.backend)
     planner = _planner(planner_name, task, options)
-    known_parts = _known(name, env) if options.known else {}
+    known_parts = known_of(name, env) if options.known else {}
     model = learned(
         env,
         hidden=options.hidden,
@@ -165,30 +160,13 @@ def _measure(name: str, planner_name: str, seed: int, options: Options, known: l
         "seed": seed,
         "returns": [round(float(earned), 3) for earned in training.returns],
         "steps": [record.num_steps for record in training.records],
-        "true": round(_with_the_true_model(env, planner, seed, options.steps), 3),
+        "true": round(_with_the_true_model(fast_twin(name, env, options.backend), planner, seed, options.steps), 3),
         "ms": round(statistics.median(1e3 * one.drive_seconds / one.num_steps for one in planned), 3),
         "fit_s": round(statistics.median(one.fit_seconds for one in planned), 3),
         "error": [round(float(value), 6) for value in training.errors.error[-1]] if training.errors else None,
         "spread": [round(float(value), 6) for value in training.errors.spread[-1]] if training.errors else None,
     }
     keep(options.out, name, known, record)
-
-
-def _known(name: str, env: Any) -> dict[str, Any]:
-    """The reward and the ends of an environment, as functions of what is observed of it."""
-    if name == CHEETAH:
-        return {"reward": _running, "terminate": None}
-    terminate = env.left if isinstance(env, OnTrack) else None
-    return {"reward": jax.tree_util.Partial(_reward, env), "terminate": terminate}
-
-
-def _running(seen: Any, action: Any, after: Any) -> Any:
-    """The reward of Brax's half cheetah: the mean of the speed before and after a step, less the effort."""
-    return 0.5 * (seen[_FORWARD] + after[_FORWARD]) - _EFFORT * (action**2).sum()
-
-
-def _reward(env: Any, state: Any, action: Any, after: Any) -> Any:
-    return env.step(jax.random.key(0), state, action).reward  # of which no more is computed than the reward takes
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")
