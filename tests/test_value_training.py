@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import unchecked
 
 from mirrax import dynamics, learning, planners
 from mirrax.learning.planned_experience import planners_driven
@@ -207,7 +208,7 @@ def test_the_training_of_a_policy_does_not_go_on_as_that_of_a_value(tmp_path):
 )
 def test_mistakes_of_a_training(options, message):
     with pytest.raises(ValueError, match=message):
-        learnt(**options)
+        unchecked(lambda: learnt(**options))()
 
 
 def test_resume_of_nothing_is_told(tmp_path):
