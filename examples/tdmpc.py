@@ -229,8 +229,8 @@ class Learner(NamedTuple):
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(20.0), optax.adam(1e-3))
 
 
-def model_loss(params: Any, learner: Learner, batch: Memory, key: PRNGKeyArray) -> tuple[Array, Array]:
-    """The loss of all networks along latent rollouts, and the states of these, [H + 1, B, d].
+def model_loss(params: Any, learner: Learner, batch: Memory, key: PRNGKeyArray) -> tuple[Array, tuple[Array, Array]]:
+    """The loss of all networks along latent rollouts; their states, [H + 1, B, d], and which are before an end.
 
     What is predicted t steps ahead counts λ^t: latent states, which should be what the encoder makes of the later
     observations, rewards, ends, and values, y = r + γ min_j Q̄_j(z', a'), a' ~ π.
@@ -255,20 +255,22 @@ def model_loss(params: Any, learner: Learner, batch: Memory, key: PRNGKeyArray) 
         + 0.2 * optax.sigmoid_binary_cross_entropy(going_on, (discounts > 0).astype(float))
         + 0.2 * optax.softmax_cross_entropy(values, two_hot(targets)).mean(0)
     )
-    alive = jnp.concatenate([jnp.ones_like(discounts[:1]), jnp.cumprod(discounts[:-1] > 0, 0)])
-    weights = alive * LAMBDA ** jnp.arange(LENGTH)[:, None]
-    return (weights * losses).mean(), jnp.concatenate([before, last[None]])
+    alive = jnp.concatenate([jnp.ones_like(discounts[:1]), jnp.cumprod(discounts > 0, 0)])
+    weights = alive[:-1] * LAMBDA ** jnp.arange(LENGTH)[:, None]
+    return (weights * losses).mean(), (jnp.concatenate([before, last[None]]), alive)
 
 
-def policy_loss(params: Any, learner: Learner, z: Float[Array, "H B d"], key: PRNGKeyArray) -> tuple[Array, Array]:
-    """−E[Q(z, a)/S − α log π(a|z)] along the latent rollouts, weighed by λ^t, and S, the range of Q there."""
+def policy_loss(
+    params: Any, learner: Learner, z: Float[Array, "H B d"], alive: Float[Array, "H B"], key: PRNGKeyArray
+) -> tuple[Array, Array]:
+    """−E[Q(z, a)/S − α log π(a|z)] along the latent rollouts, weighed by λ^t, to their ends; S, the range of Q."""
     model = learner.model
     distribution = dataclasses.replace(model.policy, params=params).distribution(z)
     raw = distribution.sample(key)  # a = tanh of it
     values = expected(model.networks.apply(model.params, z, jnp.tanh(raw), method="value")).mean(0)
     gain = values / learner.scale - ENTROPY * distribution.log_prob(raw)
-    low, high = jnp.percentile(values, jnp.array([5.0, 95.0]))
-    return -(LAMBDA ** jnp.arange(len(z))[:, None] * gain).mean(), jnp.maximum(high - low, 1.0)
+    low, high = jnp.nanpercentile(jnp.where(alive > 0, values, jnp.nan), jnp.array([5.0, 95.0]))
+    return -(alive * LAMBDA ** jnp.arange(len(z))[:, None] * gain).mean(), jnp.maximum(high - low, 1.0)
 
 
 @functools.partial(jax.jit, static_argnames=("num_updates", "batch_size"))
@@ -280,12 +282,14 @@ def learn(
     def update(learner: Learner, key: PRNGKeyArray) -> tuple[Learner, Array]:
         keys = jax.random.split(key, 3)
         (model, target, states, scale), batch = learner, memory.sequences(keys[0], batch_size)
-        (loss, z), gradient = jax.value_and_grad(model_loss, has_aux=True)(model.params, learner, batch, keys[1])
+        (loss, (z, alive)), gradient = jax.value_and_grad(model_loss, has_aux=True)(
+            model.params, learner, batch, keys[1]
+        )
         change, model_state = OPTIMIZER.update(gradient, states[0])
         model = dataclasses.replace(model, params=optax.apply_updates(model.params, change))
         policy, learner = model.policy, learner._replace(model=model)
         z = jax.lax.stop_gradient(z)
-        gradient, spread = jax.grad(policy_loss, has_aux=True)(policy.params, learner, z, keys[2])
+        gradient, spread = jax.grad(policy_loss, has_aux=True)(policy.params, learner, z, alive, keys[2])
         change, policy_state = OPTIMIZER.update(gradient, states[1])
         policy = dataclasses.replace(policy, params=optax.apply_updates(policy.params, change))
         target = optax.incremental_update(model.params, target, TARGET_RATE)

@@ -122,16 +122,22 @@ def test_nothing_is_learnt_from_what_follows_an_end():
     batch = filled().sequences(KEY, 8)
     batch = batch._replace(discounts=jnp.zeros_like(batch.discounts).at[:, 0].set(1.0))  # all end in the second step
     gradient = jax.jit(jax.value_and_grad(tdmpc.model_loss, has_aux=True))
-    (loss, _), slope = gradient(model.params, learner, batch, KEY)
+    (loss, seen), slope = gradient(model.params, learner, batch, KEY)
     far = batch._replace(
         rewards=batch.rewards.at[:, 2:].set(50.0),
         actions=batch.actions.at[:, 2:].set(0.3),
         seen=batch.seen.at[:, 3:].add(1.0),
     )
-    (other, _), other_slope = gradient(model.params, learner, far, KEY)
+    (other, seen_far), other_slope = gradient(model.params, learner, far, KEY)
     np.testing.assert_allclose(loss, other, rtol=1e-5)
     for one, two in zip(jax.tree.leaves(slope), jax.tree.leaves(other_slope), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-6)
+    of_policy = jax.jit(tdmpc.policy_loss)
+    (loss, spread), (other, other_spread) = (
+        of_policy(model.policy.params, learner, *found, KEY) for found in (seen, seen_far)
+    )
+    assert not np.allclose(seen[0], seen_far[0])
+    np.testing.assert_allclose((loss, spread), (other, other_spread), rtol=1e-5)
 
 
 def test_the_example_runs(capsys):
