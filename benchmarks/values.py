@@ -47,7 +47,7 @@ class Options:
     rows: tuple[str, ...] = ROWS
     """shipped: what `mirrax run MODEL` takes, with nothing learnt. alone: the planner. own value: with the value of
     its own episodes. ppo: the policy that PPO finds, without a planner. ppo's value: the planner with its value."""
-    minutes: float = 10.0
+    minutes: float = 15.0
     """Of learning, of wall-clock time, with compilation: a value, and PPO."""
     discount: float = 0.997
     """Of values and of PPO, per step. With 0.99 a hopper that runs at 4 m/s and falls within a second earns as
