@@ -132,7 +132,9 @@ def test_a_model_of_ones_own_has_a_value(capsys, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(text)
     main(["value", "mine:make", *FEW, *SIZES, "--rounds", "1"])
     assert "mirrax run mine:make --planner vi_mpc" in capsys.readouterr().out
-    assert (tmp_path / "runs" / "mine.make-vi_mpc-value" / "report.html").exists()
+    page = (tmp_path / "runs" / "mine.make-vi_mpc-value" / "report.html").read_text()
+    assert "No episode that was seen from its beginning was over yet." in page
+    assert "no finite values" not in page
     (tmp_path / "mine.py").write_text(text.replace("2.0", "3.0"))
     error = fails(capsys, "value", "--resume", "runs/mine.make-vi_mpc-value", "--rounds", "2")
     assert "resume must find files as they were" in error

@@ -217,15 +217,19 @@ def _write(
 
 
 def _curves(records: Sequence[UpdateRecord], remark: str) -> list[tuple[str, str, list[Chart]]]:
-    """How returns grew, and what a training tells besides, update by update."""
-    first = [_chart("Return", remark, "return", [record.earned for record in records])]
-    lengths = [record.episode_length for record in records]
-    more = [_chart("Length", "Of these episodes.", "steps", lengths, floor=0.0, small=True)]
+    """How returns grew, and what a training tells besides, update by update; of what was never told no chart."""
+    earned, lengths = [record.earned for record in records], [record.episode_length for record in records]
+    first, more, none_over = [], [], ""
+    if np.isfinite(earned).any():
+        first.append(_chart("Return", remark, "return", earned))
+        more.append(_chart("Length", "Of these episodes.", "steps", lengths, floor=0.0, small=True))
+    else:
+        none_over = "No episode that was seen from its beginning was over yet."
     for name in records[-1].numbers:
         unit, of = _NUMBERS.get(name, ("", ""))
         values = [record.numbers.get(name, np.nan) for record in records]
         more.append(_chart(name.replace("_", " ").capitalize(), of, unit, values, small=True))
-    return [("How returns grew", "", first), ("What it learnt by", "", more)]
+    return [("How returns grew", none_over, first), ("What it learnt by", "", more)]
 
 
 def _chart(title: str, remark: str, unit: str, values: Any, **more: Any) -> Chart:
