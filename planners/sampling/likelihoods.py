@@ -10,7 +10,7 @@ from ...dynamics.pytrees import pytree, static
 from ..differentiation import undifferentiable
 from ..options import checked
 from .regrets import Regrets, regrets
-from .scales import range_of_better, spread_of_better, temperature_for_ess, threshold_of_elite
+from .scales import range_of_regrets, spread_of_regrets, temperature_for_ess, threshold_of_elite
 
 
 class Optimality(NamedTuple):
@@ -144,9 +144,9 @@ class Exponential:
             assert self.target_ess is not None  # one of the two is given: see `exponential`
             temperature = temperature_for_ess(*compared.scale, compared.share(self.target_ess))
         elif self.standardize:
-            temperature = self.temperature * spread_of_better(*compared.scale, rounding)
+            temperature = self.temperature * spread_of_regrets(*compared.scale, rounding)
         elif self.by_range:
-            temperature = self.temperature * range_of_better(*compared.scale, rounding)
+            temperature = self.temperature * range_of_regrets(*compared.scale, rounding)
         else:
             temperature = self.temperature
         # subtract, then divide: the other order loses the digits in which large returns differ

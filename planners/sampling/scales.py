@@ -16,7 +16,13 @@ _BISECTIONS = 40  # of the logarithm of all positive floats: below the resolutio
 def threshold_of_elite(
     regret: Float[Array, " K"], valid: Bool[Array, " K"], fraction: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """The least regret that is too great to be elite, 0 where ties leave none."""
+    """The least regret that is too great to be elite, 0 where ties leave none.
+
+    Args:
+        regret: by how much each plan's return falls short of the best, [K], finite.
+        valid: which plans count, [K].
+        fraction: of all plans that are elite, but no fewer than two.
+    """
     num_samples = len(regret)
     number = jnp.clip(jnp.round(fraction * num_samples), 2, num_samples).astype(int)
     ordered = jnp.sort(jnp.where(valid, regret, jnp.inf))
@@ -27,12 +33,17 @@ def threshold_of_elite(
 
 
 def better_spread(returns: Float[Array, " K"], valid: Bool[Array, " K"]) -> Float[Array, ""]:
-    """The standard deviation of returns, estimated from the better plans alone; 1 where all are equal."""
+    """`spread_of_regrets` of returns.
+
+    Args:
+        returns: of plans, [K].
+        valid: which of them count, [K]; their returns are finite.
+    """
     compared = regrets(returns, valid)
-    return spread_of_better(compared.regret, valid, compared.rounding)
+    return spread_of_regrets(compared.regret, valid, compared.rounding)
 
 
-def spread_of_better(
+def spread_of_regrets(
     regret: Float[Array, " K"], valid: Bool[Array, " K"], rounding: Float[Array, ""]
 ) -> Float[Array, ""]:
     """The standard deviation of returns, estimated from the better plans alone; 1 where all are equal.
@@ -40,6 +51,11 @@ def spread_of_better(
     That of the best half, quarter and eighth, each divided by what it is of a standard normal distribution; of the
     three the least that is not 0. Plans worse than these, however many of the other half, and however bad (they have
     met an obstacle, or have fallen), change nothing.
+
+    Args:
+        regret: by how much each plan's return falls short of the best, [K], finite.
+        valid: which plans count, [K].
+        rounding: what of a regret may be rounding.
     """
     ordered = jnp.sort(jnp.where(valid, regret, jnp.inf))
     spreads = []
@@ -55,13 +71,18 @@ def spread_of_better(
     return _least_positive(jnp.stack(spreads), regret, rounding)
 
 
-def range_of_better(
+def range_of_regrets(
     regret: Float[Array, " K"], valid: Bool[Array, " K"], rounding: Float[Array, ""]
 ) -> Float[Array, ""]:
     """The range of returns, estimated from the better plans alone; 1 where all are equal.
 
     That between the best plan and the end of the best half, quarter and eighth, times 2, 4 and 8; of the three the
     least that is not 0.
+
+    Args:
+        regret: by how much each plan's return falls short of the best, [K], finite.
+        valid: which plans count, [K].
+        rounding: what of a regret may be rounding.
     """
     ordered = jnp.sort(jnp.where(valid, regret, jnp.inf))
     ranges = [jnp.where(valid.any(), ordered[number - 1], 0.0) / fraction for number, fraction in _windows(valid)]

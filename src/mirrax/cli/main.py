@@ -90,9 +90,7 @@ def _benchmark(words: Sequence[str]) -> str:
     return name
 
 
-def parse(
-    arguments: Sequence[str] | None = None,
-) -> Command:
+def parse(arguments: Sequence[str] | None = None) -> Command:
     """Turn `arguments` (those of the process unless given) into a command; exits with 2 if they make none."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     driven: dict[str, Any] = {"run": Run, "train": Train, "learn": Learn, "value": Value, "distil": Distil}
